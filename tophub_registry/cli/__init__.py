@@ -1,0 +1,99 @@
+"""The command line: one file per command, thin: parse, call, print.
+
+`tophub --help` must be quick, so this module imports nothing but the standard library, and only the command
+that is called is imported at all. Each command's module holds one function, `command`, whose signature is
+its command line (Typer) and whose docstring is its help.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+COMMANDS = {
+    "extract": "Write the tuning tasks of a gluoncv model or an MXNet symbol file",
+    "tune": "Tune a model's tasks on this machine and append the records to a log",
+    "gain": "Time a model's tasks with the default configs and with a log's, in pairs",
+    "merge": "Merge logs: for each target and workload the best record",
+    "release": "Publish a log as a package's next version in a registry",
+    "fetch": "Bring packages into ~/.tvm/tophub, checked and cached",
+    "list": "List the packages of a registry and what this machine has of them",
+}
+"""Every command and its one line in the overview."""
+
+_HELP = """Usage: tophub COMMAND [ARGUMENTS]
+
+TVM tuning logs: made, merged, released, fetched.
+
+Commands:
+{commands}
+
+`tophub COMMAND --help` says more. `--version` prints the version.
+Exit codes: 0 fine, 1 the input is at fault, 2 the command was misused, 3 the environment failed.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        lines = (f"  {command:<{width}}  {line}" for command, line in COMMANDS.items())
+        sys.stdout.write(_HELP.format(commands="\n".join(lines)))
+        sys.exit(0 if arguments else 2)
+    if name == "--version":
+        from tophub_registry import __version__
+
+        sys.stdout.write(f"tophub {__version__}\n")
+        sys.exit(0)
+    if name not in COMMANDS:
+        _unknown(name)
+    module = importlib.import_module(f"tophub_registry.cli.{name}")
+
+    import typer
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(name)(_guarded(module.command, as_json="--json" in arguments))
+    app(arguments[1:], prog_name=f"tophub {name}")
+
+
+def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., None]:
+    """Turn the project's errors into one message and an exit code."""
+    from tophub_registry.errors import TophubError
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except TophubError as error:
+            if as_json:
+                import json
+
+                fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
+                sys.stdout.write(json.dumps({"error": fields}) + "\n")
+            else:
+                sys.stderr.write(f"tophub: error: {error}\n")
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.stderr.write("tophub: interrupted\n")
+            sys.exit(130)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            sys.stderr.close()
+            sys.exit(0)
+
+    return guarded
+
+
+def _unknown(name: str) -> None:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    sys.stderr.write(f"tophub: error: no such command: {name!r}{hint}; `tophub --help` lists them\n")
+    sys.exit(2)

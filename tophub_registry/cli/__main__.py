@@ -1,0 +1,5 @@
+"""`python -m tophub_registry.cli`."""
+
+from tophub_registry.cli import main
+
+main()

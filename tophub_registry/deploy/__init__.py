@@ -1,0 +1,1 @@
+"""What records save a whole model. Needs the extra [tune]."""

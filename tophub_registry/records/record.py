@@ -1,0 +1,131 @@
+"""The record: one measured configuration, in the shape of a row of AutoTVM's log version 0.2.
+
+The models mirror the row, so that a row read and written again is the same JSON value, keys that we do not
+know included. Source of the format: `tvm.autotvm.record.encode` of TVM 0.7 to 0.19.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tophub_registry.records.target import Target
+
+LOG_VERSION = 0.2
+
+Value = Any
+"""A JSON value: the arguments of a task nest lists, strings, numbers, booleans and null."""
+
+
+class Input(NamedTuple):
+    """What was measured: `[target, task, args, kwargs]`."""
+
+    target: str
+    task: str
+    args: list[Value]
+    kwargs: dict[str, Value]
+
+
+class Knob(NamedTuple):
+    """One decision of a config: `[name, kind, value]`.
+
+    A split (`sp`) holds the sizes of its parts, outermost first, -1 standing for "what is left"; a reorder
+    (`re`) a permutation; an annotation (`an`) one word an axis; `ot` is any other option.
+    """
+
+    name: str
+    kind: Literal["sp", "ot", "re", "an"]
+    value: Value
+
+
+class Config(BaseModel):
+    """A point of a config space: its number in the space, and what it stands for."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    index: int
+    code_hash: str | None
+    entity: list[Knob]
+
+    def value(self, name: str) -> Value:
+        """Return the value of the knob `name`; KeyError where the config has none."""
+        for knob in self.entity:
+            if knob.name == name:
+                return knob.value
+        raise KeyError(name)
+
+
+class Result(NamedTuple):
+    """What came out: `[costs, error_no, all_cost, timestamp]`.
+
+    `costs` in seconds, one for each repeat; `error_no` of AutoTVM's MeasureErrorNo, 0 where the measurement
+    succeeded; `all_cost` in seconds, building included; `timestamp` in seconds since 1970.
+    """
+
+    costs: Annotated[list[float], Field(min_length=1)]
+    error_no: int
+    all_cost: float
+    timestamp: float
+
+
+class Provenance(BaseModel):
+    """Where a record comes from: the extra key `tophub`, which AutoTVM clients ignore."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    device: str | None = None
+    """The device as it calls itself: 'AMD EPYC 9254, 2 cores'."""
+    threads: int | None = None
+    """Threads of TVM's runtime, for a CPU."""
+    bind_threads: bool | None = None
+    """Whether each thread was bound to a core."""
+    tuner: str | None = None
+    """The tool and its search, with the tool's version."""
+    trials: int | None = None
+    """How many configs of this workload had been measured when this record was written."""
+    measured: str | None = None
+    """When, in ISO 8601, where the timestamp does not say so."""
+
+
+class Record(BaseModel):
+    """One row of a log."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    input: Input
+    config: Config
+    result: Result
+    version: float
+    tvm_version: str
+    tophub: Provenance | None = None
+
+    @property
+    def target(self) -> Target:
+        """The target, parsed."""
+        return Target.parse(self.input.target)
+
+    @property
+    def workload(self) -> str:
+        """The task's name and arguments as compact JSON: equal strings are equal workloads."""
+        return workload_key(self.input.task, self.input.args, self.input.kwargs)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the measurement succeeded."""
+        return self.result.error_no == 0
+
+    @property
+    def mean_cost(self) -> float:
+        """The mean of the repeats, in seconds, by which AutoTVM's `ApplyHistoryBest` compares too."""
+        return sum(self.result.costs) / len(self.result.costs)
+
+    def to_json(self) -> str:
+        """Return the row, in the spelling of AutoTVM's own encoder (a space after comma and colon)."""
+        return json.dumps(self.model_dump(exclude_unset=True))
+
+
+def workload_key(task: str, args: list[Value], kwargs: dict[str, Value]) -> str:
+    """Return the task's name and arguments as compact JSON with sorted keys."""
+    return json.dumps([task, args, kwargs], separators=(",", ":"), sort_keys=True)

@@ -1,0 +1,100 @@
+"""Targets: TVM's classic target string, parsed, compared, and translated for today's TVM.
+
+Logs keep the string as it was written, since old clients parse it; equality looks at kind and options, in
+any order. The grammar is that of `tvm.target.Target(str)` up to TVM 0.19: a kind, then `-key=value` options
+and bare `-flag`s, separated by spaces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from tophub_registry.errors import InputError
+
+_OPTION = re.compile(r"-{1,2}(?P<key>[A-Za-z0-9][\w.-]*)(?:=(?P<value>.+))?", re.DOTALL)
+_KIND = re.compile(r"[A-Za-z][\w.-]*")
+
+# The option's name of TVM 0.6 and before, and today's.
+_RENAMED = {"target": "mtriple"}
+
+_LISTS = frozenset({"keys", "libs", "mattr"})
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parsed target.
+
+    Attributes
+    ----------
+    kind
+        `llvm`, `cuda`, `opencl`, …
+    options
+        Sorted pairs; a bare flag has the value "1".
+    text
+        The string as it was written; it takes no part in equality.
+    """
+
+    kind: str
+    options: tuple[tuple[str, str], ...] = ()
+    text: str = field(default="", compare=False)
+
+    @staticmethod
+    def parse(text: str) -> Target:
+        """Parse a classic target string.
+
+        Raises
+        ------
+        InputError
+            The string is empty, starts with no kind, holds something that is no option, or the same
+            option with two values.
+        """
+        return _parse(text)
+
+    def __str__(self) -> str:
+        return self.text or " ".join([self.kind, *(f"-{key}={value}" for key, value in self.options)])
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """The options by name."""
+        return dict(self.options)
+
+    @property
+    def model(self) -> str:
+        """The device model, `unknown` where the target names none (as in TVM)."""
+        return self.attributes.get("model", "unknown")
+
+    def with_option(self, key: str, value: str) -> Target:
+        """Return the same target with one option more, or with another value for it."""
+        return Target(self.kind, tuple(sorted({**self.attributes, key: value}.items())))
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the dict that `tvm.target.Target` takes since TVM 0.20, which parses no strings any more."""
+        result: dict[str, object] = {"kind": self.kind}
+        for key, value in self.options:
+            if key in _LISTS:
+                result[key] = value.split(",")
+            elif re.fullmatch(r"-?\d+", value):
+                result[key] = int(value)
+            else:
+                result[key] = value
+        return result
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Target:
+    words = text.split()
+    if not words or not _KIND.fullmatch(words[0]):
+        raise InputError(f"not a target: {text[:80]!r}", remedy="a target reads like 'llvm -mcpu=znver4'")
+    options: dict[str, str] = {}
+    for word in words[1:]:
+        match = _OPTION.fullmatch(word)
+        if match is None:
+            raise InputError(f"{word[:80]!r} in the target {text[:80]!r} is no option", remedy="write -key=value")
+        key = _RENAMED.get(match["key"], match["key"])
+        value = match["value"] or "1"
+        if options.setdefault(key, value) != value:
+            raise InputError(f"the target {text[:80]!r} gives -{key} twice", remedy="keep one of the two")
+    return Target(words[0], tuple(sorted(options.items())), text)

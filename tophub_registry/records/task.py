@@ -1,0 +1,106 @@
+"""Tasks: a workload to be tuned, how often a model needs it, and the file that carries a model's tasks.
+
+`tasks.json` lets the extraction (which needs MXNet) and the tuning (which needs the device) happen on
+different machines.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tophub_registry.errors import InputError
+from tophub_registry.files import atomic_write
+from tophub_registry.records.record import workload_key
+
+
+def tensor(shape: tuple[int, ...] | list[int], dtype: str = "float32") -> list[Any]:
+    """Return a tensor as task arguments spell it: `["TENSOR", shape, dtype]`."""
+    return ["TENSOR", list(shape), dtype]
+
+
+class Task(BaseModel):
+    """A workload and its place in a model.
+
+    Attributes
+    ----------
+    task, args, kwargs
+        The workload, as AutoTVM names it.
+    count
+        How many layers of the model have it.
+    layers
+        The names of those layers, in the model's order.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    task: str
+    args: list[Any]
+    kwargs: dict[str, Any] = {}
+    count: int = 1
+    layers: list[str] = []
+
+    @property
+    def workload(self) -> str:
+        """The key by which records of this task are found."""
+        return workload_key(self.task, self.args, self.kwargs)
+
+    def __str__(self) -> str:
+        """Name the task for people: `conv2d_NCHWc.x86 1x64x56x56 128x64x3x3 /2` (strides after the slash)."""
+        tensors = ["x".join(map(str, argument[1])) for argument in self.args if _is_tensor(argument)]
+        stride = self.args[2][0] if "conv" in self.task else 1
+        return " ".join([self.task, *tensors, *([f"/{stride}"] if stride != 1 else [])])
+
+
+def _is_tensor(argument: Any) -> bool:
+    return isinstance(argument, list) and argument[:1] == ["TENSOR"]
+
+
+class TaskFile(BaseModel):
+    """The content of `tasks.json`.
+
+    Attributes
+    ----------
+    schema_version
+        1.
+    model
+        The model's name, or the symbol file it was read from.
+    kind
+        The kind of target that the tasks are for: `llvm` or `cuda`. It decides which templates a layer has.
+    shapes
+        The inputs' shapes, by name.
+    tasks
+        Each distinct workload once, in the order of its first layer.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    model: str
+    kind: str
+    shapes: dict[str, list[int]]
+    tasks: list[Task]
+
+    @staticmethod
+    def read(path: str | Path) -> TaskFile:
+        """Read `tasks.json`; InputError where the file is missing or is not one."""
+        try:
+            return TaskFile.model_validate_json(Path(path).read_bytes())
+        except FileNotFoundError as error:
+            raise InputError("no such file", file=path) from error
+        except OSError as error:
+            raise InputError(f"can't be read: {error.strerror}", file=path) from error
+        except ValidationError as error:
+            finding = error.errors(include_url=False)[0]
+            place = ".".join(map(str, finding["loc"]))
+            raise InputError(
+                f"not a task file: {place}: {finding['msg']}", file=path, remedy="make one with `tophub extract`"
+            ) from error
+
+    def write(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write `tasks.json`, all or nothing."""
+        with atomic_write(path, overwrite=overwrite) as stream:
+            stream.write((json.dumps(self.model_dump(), indent=1) + "\n").encode())

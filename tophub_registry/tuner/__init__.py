@@ -1,0 +1,1 @@
+"""Tuning: propose configs, build and measure them, learn, write records. Needs the extra [tune]."""
