@@ -1,0 +1,205 @@
+"""`conv2d_NCHWc.x86`: convolution with the channels in blocks, so that one block is a vector.
+
+Data is `[N, C/ic, H, W, ic]`, the kernel `[O/oc, C/ic, KH, KW, ic, oc]`, the output `[N, O/oc, OH, OW, oc]`.
+A tile of `ow` outputs times `oc` channels is summed up in registers; 1x1 kernels tile the height as well.
+Space and schedule are those of TVM's `topi/x86/conv2d_avx_common.py` and `conv2d_avx_1x1.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
+from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+_REGISTERS = 32
+_MAX_TILE = 64
+
+
+class Conv2dNCHWcX86(Template):
+    """A convolution without groups in blocked layout on an x86 processor."""
+
+    task = "conv2d_NCHWc.x86"
+
+    def __init__(self, args: list[Any]) -> None:
+        self.workload = Conv2d.parse(args)
+
+    @property
+    def flop(self) -> int:
+        return self.workload.flop
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        # AutoTVM computes the output's size without the dilation here; the space is what it is.
+        top, left, bottom, right = w.padding
+        out_height = (w.height - w.kernel_height + top + bottom) // w.strides[0] + 1
+        out_width = (w.width - w.kernel_width + left + right) // w.strides[1] + 1
+        last = (
+            knob("tile_oh", [1, 2] if out_height > 1 else [1]) if w.pointwise else knob("unroll_kw", [True, False])
+        )
+        return ConfigSpace(
+            [
+                split("tile_ic", w.in_channels, parts=2),
+                split("tile_oc", w.out_channels, parts=2),
+                split("tile_ow", out_width, parts=2, policy="verbose", keep=lambda size: size[-1] <= _MAX_TILE),
+                last,
+            ]
+        )
+
+    def default(self, target: Target) -> Config:
+        w = self.workload
+        oc = largest_divisor(w.out_channels, simd_lanes(target))
+        ic = largest_divisor(w.in_channels, oc)
+        values: dict[str, Any] = {"tile_ic": [w.in_channels // ic, ic], "tile_oc": [w.out_channels // oc, oc]}
+        if w.pointwise:
+            ow, oh = next(
+                (ow, oh)
+                for ow in reversed(divisors(w.out_width))
+                for oh in reversed(divisors(w.out_height))
+                if ow * oh < _REGISTERS
+            )
+            values["tile_oh"] = oh
+        else:
+            ow = largest_divisor(w.out_width, _REGISTERS - 1)
+            values["unroll_kw"] = False
+        values["tile_ow"] = [w.out_width // ow, ow]
+        return self.space.config_of(values)
+
+    def tensors(self, config: Config) -> list[Tensor]:
+        w = self.workload
+        ic, oc = _blocks(config)
+        return [
+            Tensor((w.batch, w.in_channels // ic, w.height, w.width, ic), w.dtype),
+            Tensor((w.out_channels // oc, w.in_channels // ic, w.kernel_height, w.kernel_width, ic, oc), w.dtype),
+            Tensor((w.batch, w.out_channels // oc, w.out_height, w.out_width, oc), w.dtype),
+        ]
+
+    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        data, kernel = inputs
+        ic, oc = _blocks(config)
+        n, c, h, w = data.shape
+        o, _, kh, kw = kernel.shape
+        return [
+            data.reshape(n, c // ic, ic, h, w).transpose(0, 1, 3, 4, 2),
+            kernel.reshape(o // oc, oc, c // ic, ic, kh, kw).transpose(0, 2, 4, 5, 3, 1),
+        ]
+
+    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:  # noqa: ARG002  # the shape says it
+        n, o, h, w, oc = output.shape
+        return output.transpose(0, 1, 4, 2, 3).reshape(n, o * oc, h, w)
+
+    def schedule(self, config: Config) -> Any:
+        from tvm import s_tir, te
+
+        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
+        sch = s_tir.Schedule(function, debug_mask="none")
+        if self.workload.padding != (0, 0, 0, 0):
+            n, c, h, _, block = sch.get_loops(pad := sch.get_sblock("data_pad"))
+            del pad
+            sch.vectorize(block)
+            sch.parallel(sch.fuse(n, c, h))
+        if self.workload.pointwise:
+            _schedule_pointwise(sch, config)
+        else:
+            _schedule_general(sch, config)
+        return sch
+
+    def _compute(self, config: Config) -> list[Any]:
+        from tvm import te, tirx
+
+        w = self.workload
+        ic_block, _ = _blocks(config)
+        (data_shape, _), (kernel_shape, _), (out_shape, _) = self.tensors(config)
+        data = te.placeholder(data_shape, w.dtype, name="data")
+        kernel = te.placeholder(kernel_shape, w.dtype, name="kernel")
+        top, left, bottom, right = w.padding
+        padded = data
+        if (top, left, bottom, right) != (0, 0, 0, 0):
+            n, c, height, width, block = data_shape
+
+            def pad(n: Any, c: Any, y: Any, x: Any, v: Any) -> Any:
+                inside = tirx.all(y >= top, y < top + height, x >= left, x < left + width)
+                return tirx.if_then_else(inside, data[n, c, y - top, x - left, v], tirx.const(0, w.dtype))
+
+            padded = te.compute((n, c, height + top + bottom, width + left + right, block), pad, name="data_pad")
+        ic = te.reduce_axis((0, w.in_channels), name="ic")
+        kh = te.reduce_axis((0, w.kernel_height), name="kh")
+        kw = te.reduce_axis((0, w.kernel_width), name="kw")
+
+        def convolve(n: Any, oc: Any, oh: Any, ow: Any, ob: Any) -> Any:
+            y = oh * w.strides[0] + kh * w.dilation[0]
+            x = ow * w.strides[1] + kw * w.dilation[1]
+            chunk, block = te.indexdiv(ic, ic_block), te.indexmod(ic, ic_block)
+            return te.sum(padded[n, chunk, y, x, block] * kernel[oc, chunk, kh, kw, block, ob], axis=[ic, kh, kw])
+
+        return [data, kernel, te.compute(out_shape, convolve, name="conv2d_NCHWc")]
+
+
+def _blocks(config: Config) -> tuple[int, int]:
+    """Return the channels of a block, of the input and of the output."""
+    return config.value("tile_ic")[-1], config.value("tile_oc")[-1]
+
+
+def _schedule_general(sch: Any, config: Config) -> None:
+    ic_block, _ = _blocks(config)
+    ow_tile = config.value("tile_ow")[-1]
+    conv = sch.get_sblock("conv2d_NCHWc")
+    copy = sch.cache_write(conv, 0, "global")  # `conv` now sums up in the cache and `copy` writes it out
+
+    n, oc, oh, ow, oc_inner = sch.get_loops(copy)
+    ow_outer, _ = sch.split(ow, [None, ow_tile])
+    sch.parallel(sch.fuse(n, oc, oh))
+    sch.vectorize(oc_inner)
+    sch.compute_at(conv, ow_outer, preserve_unit_loops=True)
+
+    *_, ow, oc_inner, ic, kh, kw = sch.get_loops(conv)
+    ic_outer, ic_inner = sch.split(ic, [None, ic_block])
+    if config.value("unroll_kw"):
+        sch.reorder(ic_outer, kh, ic_inner, kw, ow, oc_inner)
+        sch.unroll(kw)
+    else:
+        sch.reorder(ic_outer, kh, kw, ic_inner, ow, oc_inner)
+    _registers(sch, conv, ic_outer, [ow], oc_inner)
+
+
+def _schedule_pointwise(sch: Any, config: Config) -> None:
+    ic_block, _ = _blocks(config)
+    oh_tile, ow_tile = config.value("tile_oh"), config.value("tile_ow")[-1]
+    conv = sch.get_sblock("conv2d_NCHWc")
+    copy = sch.cache_write(conv, 0, "global")
+
+    n, oc, oh, ow, oc_inner = sch.get_loops(copy)
+    oh_outer, oh_inner = sch.split(oh, [None, oh_tile])
+    ow_outer, ow_inner = sch.split(ow, [None, ow_tile])
+    sch.reorder(oh_outer, ow_outer, oh_inner, ow_inner, oc_inner)
+    sch.vectorize(oc_inner)
+    parallel = sch.fuse(n, oc, oh_outer)
+    sch.parallel(parallel)
+    sch.compute_at(conv, parallel, preserve_unit_loops=True)
+
+    *_, oh, ow, oc_inner, ic, _, _ = sch.get_loops(conv)
+    ic_outer, ic_inner = sch.split(ic, [None, ic_block])
+    oh_outer, oh_inner = sch.split(oh, [None, oh_tile])
+    ow_outer, ow_inner = sch.split(ow, [None, ow_tile])
+    sch.reorder(oh_outer, ow_outer, ic_outer, ic_inner, oh_inner, ow_inner, oc_inner)
+    _registers(sch, conv, ic_outer, [oh_inner, ow_inner], oc_inner)
+
+
+def _registers(sch: Any, conv: Any, reduction: Any, unrolled: list[Any], vectorized: Any) -> None:
+    """Keep the tile in registers: its loops unrolled and vectorised, in the sum and in its initialisation."""
+    for loop in unrolled:
+        sch.unroll(loop)
+    sch.vectorize(vectorized)
+    init = sch.decompose_reduction(conv, reduction)
+    *outer, inner = sch.get_loops(init)[-len(unrolled) - 1 :]
+    for loop in outer:
+        sch.unroll(loop)
+    sch.vectorize(inner)

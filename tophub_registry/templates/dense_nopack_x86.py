@@ -1,0 +1,105 @@
+"""`dense_nopack.x86`: a dense layer that reads the weight as it is, summing along a vector of `k`.
+
+Space and schedule are those of TVM's `topi/x86/dense.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates.space import ConfigSpace, split
+from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+
+class DenseNopackX86(Template):
+    """A dense layer with the weight in the model's layout."""
+
+    task = "dense_nopack.x86"
+
+    def __init__(self, args: list[Any]) -> None:
+        self.workload = Dense.parse(args)
+
+    @property
+    def flop(self) -> int:
+        return self.workload.flop
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        return ConfigSpace(
+            [
+                split("tile_y", w.batch, parts=2),
+                split("tile_x", w.out_units, parts=2),
+                split("tile_k", w.in_units, parts=2),
+            ]
+        )
+
+    def default(self, target: Target) -> Config:
+        w = self.workload
+        k = largest_divisor(w.in_units, 2 * simd_lanes(target))
+        return self.space.config_of(
+            {"tile_y": [1, w.batch], "tile_x": [w.out_units, 1], "tile_k": [w.in_units // k, k]}
+        )
+
+    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
+        w = self.workload
+        shapes = (w.batch, w.in_units), (w.out_units, w.in_units), (w.batch, w.out_units)
+        return [Tensor(shape, w.dtype) for shape in shapes]
+
+    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:  # noqa: ARG002
+        return inputs
+
+    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        return output
+
+    def schedule(self, config: Config) -> Any:
+        from tvm import s_tir, te
+
+        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
+        sch = s_tir.Schedule(function, debug_mask="none")
+        partial, total = sch.get_sblock("partial"), sch.get_sblock("dense")
+
+        y, x, k = sch.get_loops(total)
+        y_outer, y_inner = sch.split(y, [None, config.value("tile_y")[-1]])
+        x_outer, x_inner = sch.split(x, [None, config.value("tile_x")[-1]])
+        sch.reorder(y_outer, x_outer, y_inner, x_inner)
+        tile = sch.fuse(y_outer, x_outer)
+        sch.parallel(tile)
+        sch.unroll(k)
+
+        sch.compute_at(partial, tile, preserve_unit_loops=True)
+        *_, y, x, lane, k = sch.get_loops(partial)
+        outputs = sch.fuse(y, x)
+        sch.reorder(k, outputs, lane)
+        sch.unroll(outputs)
+        sch.vectorize(lane)
+        *_, outputs, lane = sch.get_loops(sch.decompose_reduction(partial, k))
+        sch.unroll(outputs)
+        sch.vectorize(lane)
+        sch.decompose_reduction(total, sch.get_loops(total)[-1])
+        return sch
+
+    def _compute(self, config: Config) -> list[Any]:
+        from tvm import te
+
+        w = self.workload
+        lanes = config.value("tile_k")[-1]
+        data, weight = (te.placeholder(t.shape, t.dtype) for t in self.tensors(config)[:2])
+        k = te.reduce_axis((0, w.in_units // lanes), name="k")
+        partial = te.compute(
+            (w.batch, w.out_units, lanes),
+            lambda y, x, lane: te.sum(data[y, k * lanes + lane] * weight[x, k * lanes + lane], axis=k),
+            name="partial",
+        )
+        lane = te.reduce_axis((0, lanes), name="lane")
+        total = te.compute(
+            (w.batch, w.out_units), lambda y, x: te.sum(partial[y, x, lane], axis=lane), name="dense"
+        )
+        return [data, weight, total]

@@ -1,0 +1,131 @@
+"""`dense_pack.x86`: a dense layer with the weight packed as `[N/bn, K, bn]`, so that `bn` outputs are a vector.
+
+Space and schedule are those of TVM's `topi/x86/dense.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates.space import ConfigSpace, split
+from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+_MAX_INNER = 16
+_MAX_TILES = 4
+
+
+class DensePackX86(Template):
+    """A dense layer with the weight packed by blocks of outputs."""
+
+    task = "dense_pack.x86"
+
+    def __init__(self, args: list[Any]) -> None:
+        self.workload = Dense.parse(args)
+
+    @property
+    def flop(self) -> int:
+        return self.workload.flop
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        return ConfigSpace(
+            [
+                split("tile_y", w.batch, parts=3),
+                split("tile_x", w.out_units, parts=3),
+                split("tile_k", w.in_units, parts=2),
+                split("tile_inner", w.batch, parts=2, keep=lambda size: size[-1] <= _MAX_INNER),
+            ]
+        )
+
+    def default(self, target: Target) -> Config:
+        w = self.workload
+        x = largest_divisor(w.out_units, 2 * simd_lanes(target))
+        y = next(power for power in (8, 4, 2, 1) if w.batch % power == 0)
+        x_outer, y_outer = _halvings(w.out_units // x), _halvings(w.batch // y)
+        return self.space.config_of(
+            {
+                "tile_y": [w.batch // y // y_outer, y_outer, y],
+                "tile_x": [w.out_units // x // x_outer, x_outer, x],
+                "tile_k": [w.in_units, 1],
+                "tile_inner": [w.batch // y, y],
+            }
+        )
+
+    def tensors(self, config: Config) -> list[Tensor]:
+        w = self.workload
+        block = config.value("tile_x")[-1]
+        shapes = (w.batch, w.in_units), (w.out_units // block, w.in_units, block), (w.batch, w.out_units)
+        return [Tensor(shape, w.dtype) for shape in shapes]
+
+    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        data, weight = inputs
+        block = config.value("tile_x")[-1]
+        n, k = weight.shape
+        return [data, weight.reshape(n // block, block, k).transpose(0, 2, 1)]
+
+    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        return output
+
+    def schedule(self, config: Config) -> Any:
+        from tvm import s_tir, te
+
+        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
+        sch = s_tir.Schedule(function, debug_mask="none")
+        dense = sch.get_sblock("dense")
+        copy = sch.cache_write(dense, 0, "global")  # `dense` now sums up in the cache and `copy` writes it out
+
+        y, x = sch.get_loops(copy)
+        y_tile, y_outer, y_inner = sch.split(y, [None, *config.value("tile_y")[1:]])
+        x_tile, x_outer, x_inner = sch.split(x, [None, *config.value("tile_x")[1:]])
+        sch.reorder(x_tile, y_tile, y_outer, x_outer, y_inner, x_inner)
+        sch.parallel(sch.fuse(x_tile, y_tile))
+        block = sch.fuse(y_outer, x_outer)
+        sch.unroll(y_inner)
+        sch.vectorize(x_inner)
+
+        sch.compute_at(dense, block, preserve_unit_loops=True)
+        *_, y, x, k = sch.get_loops(dense)
+        k_outer, k_inner = sch.split(k, [None, config.value("tile_k")[-1]])
+        inner = config.value("tile_inner")[-1]
+        if inner > 1:
+            y_outer, y_inner = sch.split(y, [None, inner])
+            sch.reorder(k_outer, y_outer, k_inner, y_inner, x)
+            unrolled = [y_outer, k_inner, y_inner]
+        else:
+            sch.reorder(k_outer, k_inner, y, x)
+            unrolled = [k_inner, y]
+        for loop in unrolled:
+            sch.unroll(loop)
+        sch.vectorize(x)
+        *_, x = sch.get_loops(sch.decompose_reduction(dense, k_outer))
+        sch.vectorize(x)
+        return sch
+
+    def _compute(self, config: Config) -> list[Any]:
+        from tvm import te
+
+        w = self.workload
+        block = config.value("tile_x")[-1]
+        data, weight = (te.placeholder(t.shape, t.dtype) for t in self.tensors(config)[:2])
+        k = te.reduce_axis((0, w.in_units), name="k")
+
+        def dense(y: Any, x: Any) -> Any:
+            return te.sum(data[y, k] * weight[te.indexdiv(x, block), k, te.indexmod(x, block)], axis=k)
+
+        return [data, weight, te.compute((w.batch, w.out_units), dense, name="dense")]
+
+
+def _halvings(tiles: int) -> int:
+    """Return the power of two that leaves at most four tiles, or an odd number of them."""
+    factor = 1
+    while tiles // factor > _MAX_TILES and (tiles // factor) % 2 == 0:
+        factor *= 2
+    return factor

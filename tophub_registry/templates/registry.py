@@ -1,0 +1,31 @@
+"""Which template stands behind a task's name. A new template is one file and one line here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from tophub_registry.errors import InputError
+from tophub_registry.templates.template import Template
+
+TEMPLATES = {
+    "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
+    "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
+    "dense_pack.x86": "dense_pack_x86.DensePackX86",
+}
+"""Task name -> module and class in this folder."""
+
+
+def instantiate(task: str, args: list[Any]) -> Template:
+    """Return the template of a task for one workload.
+
+    Raises
+    ------
+    InputError
+        No template has that name, or the arguments do not fit it.
+    """
+    if task not in TEMPLATES:
+        raise InputError(f"no template for the task {task!r}", remedy=f"there are {', '.join(sorted(TEMPLATES))}")
+    module, name = TEMPLATES[task].split(".")
+    template: type[Template] = getattr(importlib.import_module(f"tophub_registry.templates.{module}"), name)
+    return template(args)

@@ -1,0 +1,205 @@
+"""Config spaces in plain Python: knobs, their options in AutoTVM's order, and `index` <-> entity both ways.
+
+The order of enumeration is part of the format, since a record carries its config's index: the first knob
+varies fastest, and a split's options are enumerated with the innermost factor slowest. Checked against the
+spaces of real AutoTVM in the tests.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from tophub_registry.errors import InputError
+from tophub_registry.records.record import Config, Knob
+
+Policy = Literal["factors", "power2", "verbose"]
+
+
+@dataclass(frozen=True)
+class KnobSpace:
+    """The options of one knob.
+
+    Attributes
+    ----------
+    name
+        As the entity spells it.
+    kind
+        `sp` a split, `ot` any other option.
+    options
+        The values, in AutoTVM's order.
+    extent
+        For a split, the length of the axis.
+    """
+
+    name: str
+    kind: Literal["sp", "ot"]
+    options: tuple[Any, ...]
+    extent: int = 0
+
+    @cached_property
+    def _positions(self) -> dict[Any, int]:
+        return {self._identity(option): position for position, option in enumerate(self.options)}
+
+    def _identity(self, value: Any) -> Any:
+        """What makes two values of this knob the same: a split's outermost part follows from the others."""
+        if self.kind == "sp":
+            return tuple(value[1:])
+        return (type(value), value)
+
+    def position(self, value: Any) -> int:
+        """Return the position of a value among the options.
+
+        A split may name its outermost part instead of -1, as records of older TVMs do.
+
+        Raises
+        ------
+        InputError
+            The value is none of the options.
+        """
+        try:
+            position = self._positions[self._identity(value)]
+        except (KeyError, TypeError, IndexError):
+            raise InputError(f"{value!r} is no option of the knob {self.name}") from None
+        if self.kind == "sp" and value[0] not in (-1, -(-self.extent // math.prod(value[1:]))):
+            raise InputError(f"the parts {value!r} of the knob {self.name} do not cover an axis of {self.extent}")
+        return position
+
+
+def split(  # noqa: PLR0913  # the options of a split are AutoTVM's
+    name: str,
+    extent: int,
+    *,
+    parts: int,
+    policy: Policy = "factors",
+    max_factor: int | None = None,
+    keep: Callable[[list[int]], bool] = lambda _: True,
+) -> KnobSpace:
+    """Return the knob that splits an axis of length `extent` into `parts` parts, outermost first.
+
+    Parameters
+    ----------
+    policy
+        `factors`: divisors, which leave no tail. `power2`: powers of two. `verbose`: both. The latter two
+        may leave a tail.
+    max_factor
+        The largest factor.
+    keep
+        Which options to keep.
+    """
+    factors = _factors(extent, policy)
+    if max_factor is not None:
+        factors = [factor for factor in factors if factor <= max_factor]
+    no_tail = policy == "factors"
+    options = []
+    for reversed_tail in itertools.product(factors, repeat=parts - 1):
+        covered = math.prod(reversed_tail)
+        if covered <= extent and (extent % covered == 0 or (not no_tail and covered < extent)):
+            option = [-1, *reversed(reversed_tail)]
+            if keep(option):
+                options.append(option)
+    return KnobSpace(name, "sp", tuple(options), extent)
+
+
+def knob(name: str, options: Iterable[Any]) -> KnobSpace:
+    """Return a knob with the given options."""
+    return KnobSpace(name, "ot", tuple(options))
+
+
+def divisors(number: int) -> list[int]:
+    """Return the divisors of a positive number, ascending."""
+    small = [factor for factor in range(1, math.isqrt(number) + 1) if number % factor == 0]
+    return sorted({*small, *(number // factor for factor in small)})
+
+
+def _factors(extent: int, policy: Policy) -> list[int]:
+    powers = [1 << exponent for exponent in range(extent.bit_length())]
+    if policy == "factors":
+        return divisors(extent)
+    if policy == "power2":
+        return powers
+    # AutoTVM takes the two kinds together in a set and enumerates in the order of CPython's hash table.
+    return list(set(divisors(extent)) | set(powers))
+
+
+class ConfigSpace:
+    """All the configs of one workload: the product of its knobs.
+
+    Parameters
+    ----------
+    knobs
+        In the order in which the template defines them.
+    """
+
+    def __init__(self, knobs: Sequence[KnobSpace]) -> None:
+        self.knobs = tuple(knobs)
+        self.dimensions = tuple(len(knob.options) for knob in self.knobs)
+
+    def __len__(self) -> int:
+        return math.prod(self.dimensions)
+
+    def __repr__(self) -> str:
+        return f"ConfigSpace({len(self)}: {', '.join(f'{k.name} {len(k.options)}' for k in self.knobs)})"
+
+    def positions(self, index: int) -> tuple[int, ...]:
+        """Return each knob's position for a config's index.
+
+        Raises
+        ------
+        IndexError
+            The index is not in the space.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"{index} is not in a space of {len(self)}")
+        positions = []
+        for dimension in self.dimensions:
+            index, position = divmod(index, dimension)
+            positions.append(position)
+        return tuple(positions)
+
+    def index(self, positions: Sequence[int]) -> int:
+        """Return the index of the config with these positions of its knobs."""
+        index = 0
+        for dimension, position in zip(reversed(self.dimensions), reversed(positions), strict=True):
+            index = index * dimension + position
+        return index
+
+    def config(self, index: int) -> Config:
+        """Return the config with this index."""
+        entity = [
+            Knob(knob.name, knob.kind, knob.options[position])
+            for knob, position in zip(self.knobs, self.positions(index), strict=True)
+        ]
+        return Config(index=index, code_hash=None, entity=entity)
+
+    def find(self, entity: Sequence[Knob]) -> int:
+        """Return the index of an entity, whatever order its knobs stand in.
+
+        Raises
+        ------
+        InputError
+            A knob is missing, unknown, of another kind, or has a value that is not in the space.
+        """
+        given = {knob.name: knob for knob in entity}
+        names = [knob.name for knob in self.knobs]
+        if len(given) != len(entity) or set(given) != set(names):
+            raise InputError(f"the knobs are {', '.join(k.name for k in entity)} where they should be {', '.join(names)}")
+        positions = []
+        for knob in self.knobs:
+            if given[knob.name].kind != knob.kind:
+                raise InputError(f"the knob {knob.name} is of kind {given[knob.name].kind}, not {knob.kind}")
+            positions.append(knob.position(given[knob.name].value))
+        return self.index(positions)
+
+    def config_of(self, values: dict[str, Any]) -> Config:
+        """Return the config with these values, whose index is -1 where they are not in the space."""
+        entity = [Knob(knob.name, knob.kind, values[knob.name]) for knob in self.knobs]
+        try:
+            index = self.find(entity)
+        except InputError:
+            index = -1
+        return Config(index=index, code_hash=None, entity=entity)

@@ -1,0 +1,74 @@
+"""What a template is: for one workload the space of its configs, the kernel of each, and its layouts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from tophub_registry.templates.space import ConfigSpace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+
+class Tensor(NamedTuple):
+    """The shape and type of an argument of a kernel."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Template(ABC):
+    """A task name's meaning, for one workload.
+
+    A kernel takes its tensors in the layout that suits its config (AutoTVM measures them so, and packs
+    weights at compile time); `pack` and `unpack` translate from and to the model's layout.
+
+    Parameters
+    ----------
+    args
+        The task's arguments; InputError where they do not fit.
+    """
+
+    task: ClassVar[str]
+    """The task's name: `conv2d_NCHWc.x86`."""
+
+    @abstractmethod
+    def __init__(self, args: list[Any]) -> None: ...
+
+    @property
+    @abstractmethod
+    def flop(self) -> int:
+        """Floating-point operations of the workload."""
+
+    @cached_property
+    def space(self) -> ConfigSpace:
+        """All the configs; plain Python, without TVM."""
+        return self._space()
+
+    @abstractmethod
+    def _space(self) -> ConfigSpace: ...
+
+    @abstractmethod
+    def default(self, target: Target) -> Config:
+        """Return the config that AutoTVM falls back to where it has no record."""
+
+    @abstractmethod
+    def tensors(self, config: Config) -> list[Tensor]:
+        """Return the kernel's arguments: the inputs, then the output."""
+
+    @abstractmethod
+    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Bring the inputs from the model's layout into the kernel's."""
+
+    @abstractmethod
+    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:
+        """Bring the output from the kernel's layout into the model's."""
+
+    @abstractmethod
+    def schedule(self, config: Config) -> Any:
+        """Return the `tvm.s_tir.Schedule` of the kernel `main`, scheduled as the config says."""

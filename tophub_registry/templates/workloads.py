@@ -1,0 +1,101 @@
+"""The workloads behind tasks: a task's arguments, read into named numbers.
+
+Sizes count elements; `flop` counts a multiplication and an addition as two, as AutoTVM does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tophub_registry.errors import InputError
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """A two-dimensional convolution, NCHW times OIHW, without groups.
+
+    Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel
+    are `["TENSOR", shape, dtype]` and the padding has two numbers (height, width) or four (top, left,
+    bottom, right).
+    """
+
+    batch: int
+    in_channels: int
+    height: int
+    width: int
+    out_channels: int
+    kernel_height: int
+    kernel_width: int
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    dtype: str
+
+    @staticmethod
+    def parse(args: list[Any]) -> Conv2d:
+        """Read a task's arguments; InputError where they are not of that form."""
+        try:
+            (_, (n, ci, h, w), dtype), (_, (co, ci_kernel, kh, kw), _), strides, padding, dilation, *_, out_dtype = args
+            top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
+            stride_h, stride_w = strides
+            dilation_h, dilation_w = dilation
+        except (TypeError, ValueError):
+            raise InputError(f"not the arguments of a convolution: {args!r}") from None
+        if ci != ci_kernel or dtype != out_dtype:
+            raise InputError(f"the channels or types of data and kernel do not fit: {args!r}")
+        return Conv2d(
+            n, ci, h, w, co, kh, kw, (stride_h, stride_w), (top, left, bottom, right), (dilation_h, dilation_w), dtype
+        )
+
+    @property
+    def out_height(self) -> int:
+        """The height of the output."""
+        top, _, bottom, _ = self.padding
+        return (self.height + top + bottom - (self.kernel_height - 1) * self.dilation[0] - 1) // self.strides[0] + 1
+
+    @property
+    def out_width(self) -> int:
+        """The width of the output."""
+        _, left, _, right = self.padding
+        return (self.width + left + right - (self.kernel_width - 1) * self.dilation[1] - 1) // self.strides[1] + 1
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the kernel is 1x1."""
+        return self.kernel_height == self.kernel_width == 1
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations."""
+        outputs = self.batch * self.out_channels * self.out_height * self.out_width
+        return 2 * outputs * self.in_channels * self.kernel_height * self.kernel_width
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A dense layer: data `[batch, in_units]` times the transposed weight `[out_units, in_units]`.
+
+    Arguments of the task: `[data, weight, bias, dtype]`; the bias is null.
+    """
+
+    batch: int
+    in_units: int
+    out_units: int
+    dtype: str
+
+    @staticmethod
+    def parse(args: list[Any]) -> Dense:
+        """Read a task's arguments; InputError where they are not of that form."""
+        try:
+            (_, (m, k), dtype), (_, (n, k_weight), _), bias, out_dtype = args
+        except (TypeError, ValueError):
+            raise InputError(f"not the arguments of a dense layer: {args!r}") from None
+        if k != k_weight or dtype != out_dtype or bias is not None:
+            raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {args!r}")
+        return Dense(m, k, n, dtype)
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations."""
+        return 2 * self.batch * self.in_units * self.out_units
