@@ -1,0 +1,105 @@
+"""`tophub list`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.packages.location import find_location
+from tophub_registry.packages.overview import Overview, PackageState, survey
+from tophub_registry.packages.root import Root
+
+
+def command(
+    location: Annotated[
+        str | None,
+        typer.Option(
+            help="The registry: http(s)://…, a folder, or 'builtin'.", show_default="$TOPHUB_LOCATION, else builtin"
+        ),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="This machine's copies.", show_default="~/.tvm/tophub")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything, each version too, as JSON.")] = False,
+) -> None:
+    """List the packages of a registry and what this machine has of them.
+
+    The last column: cached (the newest version is here), outdated (an older one is), damaged (the file is not
+    what was published), missing.
+    """
+    seen = survey(find_location(location), Root.at(root))
+    if as_json:
+        sys.stdout.write(json.dumps(_fields(seen), indent=1) + "\n")
+        return
+    _print(seen)
+    for notice in seen.notices:
+        sys.stderr.write(f"tophub: note: {notice}\n")
+
+
+def _fields(seen: Overview) -> dict[str, object]:
+    return {
+        "location": seen.location,
+        "root": str(seen.root),
+        "packages": {
+            package.package: {
+                "newest": str(package.newest.version) if package.newest else None,
+                "state": package.state,
+                "versions": {
+                    str(state.version): {"held": state.held, **state.published.model_dump()}
+                    for state in package.versions
+                },
+            }
+            for package in seen.packages
+        },
+        "strangers": [path.name for path in seen.strangers],
+        "notices": [notice._asdict() for notice in seen.notices],
+    }
+
+
+_COLOURS = {"cached": "green", "outdated": "yellow", "damaged": "red", "missing": "dim"}
+
+
+def _print(seen: Overview) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Lines that nobody looks at are read by programs, which do not want them folded.
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, soft_wrap=True)
+    if seen.packages:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("package", "version", "older", "records", "tasks", "size", "released"):
+            table.add_column(name, justify="left" if name == "package" else "right", no_wrap=True)
+        table.add_column("here", no_wrap=True)
+        for package in seen.packages:
+            table.add_row(*_row(package), Text(_here(package), style=_COLOURS[package.state]))
+        console.print(table)
+        console.print(f"{seen.location}, here in {seen.root}")
+    elif seen.location is not None:
+        console.print(f"{seen.location} has no packages yet")
+    if seen.strangers:
+        names = ", ".join(path.name for path in seen.strangers)
+        whose = "that it does not know" if seen.location else "all that is there"
+        console.print(f"in {seen.root}, {whose}: {names}")
+
+
+def _row(package: PackageState) -> tuple[str, ...]:
+    from rich.filesize import decimal
+
+    if package.newest is None:
+        return (package.package, "yanked", str(len(package.versions)), "", "", "", "")
+    published = package.newest.published
+    return (
+        package.package,
+        str(package.newest.version),
+        str(len(package.versions) - 1),
+        str(published.records),
+        str(len(published.tasks)),
+        decimal(published.bytes),
+        published.released.partition("T")[0],
+    )
+
+
+def _here(package: PackageState) -> str:
+    held = [str(state.version) for state in package.versions if state.held == "cached"]
+    return f"outdated ({held[-1]})" if package.state == "outdated" else package.state

@@ -1,0 +1,56 @@
+"""`tophub release`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.errors import UsageError
+from tophub_registry.packages.release import Release, release
+
+_HERE = Path("registry_data")
+
+
+def command(
+    package: Annotated[str, typer.Argument(help="The package, for example llvm.", show_default=False)],
+    log: Annotated[Path, typer.Argument(help="The log to publish.", show_default=False)],
+    registry: Annotated[
+        Path | None,
+        typer.Option(
+            help="The registry's folder; it is made if missing.", show_default="./registry_data, if it is there"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Publish a log as a package's next version in a registry.
+
+    A log called PACKAGE_vN.NN.log gets that number, any other the next one. Every row is checked; a published
+    file is never written again.
+    """
+    if registry is None:
+        if not _HERE.is_dir():
+            raise UsageError("no registry is named, and there is no registry_data here", remedy="give --registry DIR")
+        registry = _HERE
+    done = release(package, log, registry)
+    sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+
+
+def _fields(done: Release) -> dict[str, object]:
+    return {
+        "package": done.package,
+        "version": str(done.version),
+        "path": str(done.path),
+        "serial": done.serial,
+        **done.published.model_dump(),
+    }
+
+
+def _text(done: Release) -> str:
+    from rich.filesize import decimal
+
+    published = done.published
+    records = f"{published.records} record{'s' if published.records > 1 else ''}"
+    after = f", follows {published.base}" if published.base else ", its first version"
+    return f"{done.package} {done.version}: {records}, {decimal(published.bytes)}{after}\n{done.path}"

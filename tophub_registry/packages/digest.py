@@ -1,0 +1,65 @@
+"""Size and hash of a file: what an index knows a file by."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from tophub_registry.errors import EnvironmentFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK = 1 << 20
+
+
+class Digest(NamedTuple):
+    """What a file is known by: its size in bytes, and its SHA-256 in lower-case hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+    @staticmethod
+    def of(path: str | Path) -> Digest | None:
+        """Return a file's digest, None where there is no such file.
+
+        Raises
+        ------
+        EnvironmentFailure
+            The file can't be read.
+        """
+        try:
+            with Path(path).open("rb") as stream:
+                meter = Meter()
+                for _ in meter.passing(stream):
+                    pass
+                return meter.digest
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=path) from error
+
+
+class Meter:
+    """Counts and hashes bytes on their way from one place to another."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, chunk: bytes) -> None:
+        """Take more bytes into account."""
+        self.bytes += len(chunk)
+        self._hash.update(chunk)
+
+    def passing(self, stream: IO[bytes]) -> Iterator[bytes]:
+        """Yield a stream's chunks to its end, taking each into account."""
+        while chunk := stream.read(_CHUNK):
+            self.add(chunk)
+            yield chunk
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of all bytes so far."""
+        return Digest(self.bytes, self._hash.hexdigest())
