@@ -56,7 +56,7 @@ class UsageError(TophubError):
     exit_code = 2
 
 
-class EnvironmentFailure(TophubError):
+class EnvironmentFailure(TophubError):  # noqa: N818  # EnvironmentError is taken by Python
     """Network, disk, device, or an installation that lacks something."""
 
     exit_code = 3

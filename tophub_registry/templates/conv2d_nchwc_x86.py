@@ -15,7 +15,7 @@ from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
@@ -42,9 +42,7 @@ class Conv2dNCHWcX86(Template):
         top, left, bottom, right = w.padding
         out_height = (w.height - w.kernel_height + top + bottom) // w.strides[0] + 1
         out_width = (w.width - w.kernel_width + left + right) // w.strides[1] + 1
-        last = (
-            knob("tile_oh", [1, 2] if out_height > 1 else [1]) if w.pointwise else knob("unroll_kw", [True, False])
-        )
+        last = knob("tile_oh", [1, 2] if out_height > 1 else [1]) if w.pointwise else knob("unroll_kw", [True, False])
         return ConfigSpace(
             [
                 split("tile_ic", w.in_channels, parts=2),
@@ -82,7 +80,7 @@ class Conv2dNCHWcX86(Template):
             Tensor((w.batch, w.out_channels // oc, w.out_height, w.out_width, oc), w.dtype),
         ]
 
-    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         data, kernel = inputs
         ic, oc = _blocks(config)
         n, c, h, w = data.shape
@@ -92,7 +90,7 @@ class Conv2dNCHWcX86(Template):
             kernel.reshape(o // oc, oc, c // ic, ic, kh, kw).transpose(0, 2, 4, 5, 3, 1),
         ]
 
-    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:  # noqa: ARG002  # the shape says it
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
         n, o, h, w, oc = output.shape
         return output.transpose(0, 1, 4, 2, 3).reshape(n, o * oc, h, w)
 

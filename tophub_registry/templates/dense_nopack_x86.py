@@ -13,7 +13,7 @@ from tophub_registry.templates.workloads import Dense
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
@@ -53,10 +53,10 @@ class DenseNopackX86(Template):
         shapes = (w.batch, w.in_units), (w.out_units, w.in_units), (w.batch, w.out_units)
         return [Tensor(shape, w.dtype) for shape in shapes]
 
-    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:  # noqa: ARG002
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
         return inputs
 
-    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:  # noqa: ARG002
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         return output
 
     def schedule(self, config: Config) -> Any:
@@ -99,7 +99,5 @@ class DenseNopackX86(Template):
             name="partial",
         )
         lane = te.reduce_axis((0, lanes), name="lane")
-        total = te.compute(
-            (w.batch, w.out_units), lambda y, x: te.sum(partial[y, x, lane], axis=lane), name="dense"
-        )
+        total = te.compute((w.batch, w.out_units), lambda y, x: te.sum(partial[y, x, lane], axis=lane), name="dense")
         return [data, weight, total]

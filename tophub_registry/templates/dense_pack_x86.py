@@ -13,7 +13,7 @@ from tophub_registry.templates.workloads import Dense
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
@@ -65,13 +65,13 @@ class DensePackX86(Template):
         shapes = (w.batch, w.in_units), (w.out_units // block, w.in_units, block), (w.batch, w.out_units)
         return [Tensor(shape, w.dtype) for shape in shapes]
 
-    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         data, weight = inputs
         block = config.value("tile_x")[-1]
         n, k = weight.shape
         return [data, weight.reshape(n // block, block, k).transpose(0, 2, 1)]
 
-    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:  # noqa: ARG002
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         return output
 
     def schedule(self, config: Config) -> Any:

@@ -46,7 +46,7 @@ class KnobSpace:
         return {self._identity(option): position for position, option in enumerate(self.options)}
 
     def _identity(self, value: Any) -> Any:
-        """What makes two values of this knob the same: a split's outermost part follows from the others."""
+        """Return what makes two values the same: a split's outermost part follows from the others."""
         if self.kind == "sp":
             return tuple(value[1:])
         return (type(value), value)
@@ -70,7 +70,7 @@ class KnobSpace:
         return position
 
 
-def split(  # noqa: PLR0913  # the options of a split are AutoTVM's
+def split(  # the options of a split are AutoTVM's
     name: str,
     extent: int,
     *,
@@ -187,7 +187,9 @@ class ConfigSpace:
         given = {knob.name: knob for knob in entity}
         names = [knob.name for knob in self.knobs]
         if len(given) != len(entity) or set(given) != set(names):
-            raise InputError(f"the knobs are {', '.join(k.name for k in entity)} where they should be {', '.join(names)}")
+            raise InputError(
+                f"the knobs are {', '.join(k.name for k in entity)} where they should be {', '.join(names)}"
+            )
         positions = []
         for knob in self.knobs:
             if given[knob.name].kind != knob.kind:

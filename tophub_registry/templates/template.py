@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from tophub_registry.templates.space import ConfigSpace
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
@@ -62,11 +62,11 @@ class Template(ABC):
         """Return the kernel's arguments: the inputs, then the output."""
 
     @abstractmethod
-    def pack(self, config: Config, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Bring the inputs from the model's layout into the kernel's."""
 
     @abstractmethod
-    def unpack(self, config: Config, output: np.ndarray) -> np.ndarray:
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:
         """Bring the output from the kernel's layout into the model's."""
 
     @abstractmethod

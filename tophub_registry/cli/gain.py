@@ -1,0 +1,91 @@
+"""`tophub gain`: what a log saves a model, measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tophub_registry.cli import tasks_argument
+
+if TYPE_CHECKING:
+    from tophub_registry.deploy.gain import ModelGain
+    from tophub_registry.records.target import Target
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=tasks_argument.HELP)],
+    log: Annotated[list[Path], typer.Option("-l", "--log", help="A log with records (repeatable).")],
+    target: Annotated[str, typer.Option(help="What to compile for; `llvm` is this machine's processor.")] = "llvm",
+    rounds: Annotated[int, typer.Option(min=1, help="How often each kernel is timed.")] = 9,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns."""
+    from tophub_registry.deploy.gain import measure_gain
+    from tophub_registry.records.log import read_records
+    from tophub_registry.tuner.device import check_runs_here, resolve
+    from tophub_registry.tuner.measure import Measurer
+    from tophub_registry.tuner.tune import supported
+
+    resolved = resolve(target)
+    check_runs_here(resolved)
+    records = [record for path in log for record in read_records(path)]
+    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind).tasks)
+    for task in others:
+        sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
+    with Measurer(resolved) as measurer:
+        threads = measurer.runtime_threads()
+        gain = measure_gain(tasks, resolved, records, measurer, rounds=rounds)
+    if as_json:
+        sys.stdout.write(json.dumps(_as_json(gain, resolved, threads), indent=1) + "\n")
+    else:
+        _print(gain, resolved, threads)
+
+
+def _print(gain: ModelGain, target: Target, threads: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=f"{target}, {threads} thread{'s' if threads > 1 else ''}")
+    table.add_column("task")
+    for column in ("layers", "default ms", "tuned ms", "gain", "GFLOPS"):
+        table.add_column(column, justify="right")
+    for row in gain.tasks:
+        table.add_row(
+            str(row.task),
+            str(row.task.count),
+            f"{row.default * 1e3:.4f}",
+            "no record" if row.tuned is None else f"{row.tuned * 1e3:.4f}",
+            "" if row.tuned is None else f"{row.default / row.tuned:.2f}x",
+            f"{row.flop / row.best / 1e9:.1f}",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(table)
+    console.print(
+        f"model: {gain.before * 1e3:.3f} ms in these layers with the default configs, "
+        f"{gain.after * 1e3:.3f} ms with the records: {gain.before / gain.after:.2f} times as fast",
+        soft_wrap=True,
+    )
+
+
+def _as_json(gain: ModelGain, target: Target, threads: int) -> dict[str, object]:
+    return {
+        "target": str(target),
+        "threads": threads,
+        "before": gain.before,
+        "after": gain.after,
+        "tasks": [
+            {
+                "task": row.task.task,
+                "args": row.task.args,
+                "count": row.task.count,
+                "default": row.default,
+                "tuned": row.tuned,
+            }
+            for row in gain.tasks
+        ],
+    }

@@ -1,0 +1,38 @@
+"""The argument MODEL of `tune` and `gain`: a model's name, a symbol file, or a file of tasks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tophub_registry.errors import InputError
+from tophub_registry.records.task import TaskFile
+
+HELP = "A gluoncv model's name, an MXNet symbol file (.json), or the tasks.json that `tophub extract` wrote."
+
+
+def tasks_of(model: str, kind: str) -> TaskFile:
+    """Return the tasks that MODEL stands for, for a kind of target."""
+    path = Path(model)
+    if path.suffix == ".json":
+        if not path.exists():
+            raise InputError("no such file", file=path)
+        if _is_task_file(path):
+            tasks = TaskFile.read(path)
+            if tasks.kind != kind:
+                raise InputError(
+                    f"these tasks are for {tasks.kind}, not for {kind}", file=path, remedy=f"--target {tasks.kind}"
+                )
+            return tasks
+    from tophub_registry.models import extract_tasks
+
+    return extract_tasks(path if path.suffix == ".json" else model, kind)
+
+
+def _is_task_file(path: Path) -> bool:
+    """Whether a JSON file holds tasks; a symbol file has `nodes` instead."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"not a JSON file: {error}", file=path) from error
+    return isinstance(content, dict) and "nodes" not in content

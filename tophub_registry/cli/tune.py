@@ -1,0 +1,129 @@
+"""`tophub tune`: measure configs of a model's tasks and append them to a log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tophub_registry.cli import tasks_argument
+from tophub_registry.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tophub_registry.records.task import Task
+    from tophub_registry.tuner.tune import TaskOutcome
+
+
+def command(  # each is an option of the command line
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=tasks_argument.HELP)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The log to write, one row for each measured config.")],
+    target: Annotated[str, typer.Option(help="What to tune for; `llvm` is this machine's processor.")] = "llvm",
+    trials: Annotated[int, typer.Option(min=1, help="Configs to measure for each task.")] = 64,
+    only: Annotated[list[int] | None, typer.Option(help="Tune only the task with this number (repeatable).")] = None,
+    search: Annotated[str, typer.Option(help="model, random or grid.")] = "model",
+    batch: Annotated[int, typer.Option(min=1, help="Configs between two looks at the cost model.")] = 16,
+    early_stopping: Annotated[
+        int | None, typer.Option(min=1, help="End a task after so many configs without a better one.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to build a config, and to run it, at most.")] = 10,
+    seed: Annotated[int, typer.Option(help="Makes the search reproducible.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a log that is already there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Tune a model's tasks on this machine and append every measured config to a log.
+
+    Ctrl-C loses nothing: each row is on disk before the next config is tried, and --resume goes on.
+    TVM_NUM_THREADS and TVM_BIND_THREADS say how the kernels run, as they do in TVM.
+    """
+    from tophub_registry.records.target import Target
+    from tophub_registry.tuner.device import check_runs_here, resolve
+    from tophub_registry.tuner.measure import Limits, Measurer
+    from tophub_registry.tuner.search import SEARCHES
+    from tophub_registry.tuner.tune import Plan, supported, tune
+
+    if search not in SEARCHES:
+        raise UsageError(f"no such search: {search!r}", remedy=f"there are {', '.join(SEARCHES)}")
+    if output.exists() and not resume:
+        raise UsageError("the log is already there", file=output, remedy="--resume goes on with it")
+    resolved = resolve(target)
+    check_runs_here(resolved)
+    tasks, others = supported(tasks_argument.tasks_of(model, Target.parse(target).kind).tasks)
+    if only:
+        if out_of_range := [number for number in only if not 0 <= number < len(tasks)]:
+            raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 0 to {len(tasks) - 1}")
+        tasks = [tasks[number] for number in only]
+    for task in others:
+        sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
+    plan = Plan(trials=trials, batch=batch, search=search, early_stopping=early_stopping, seed=seed)
+    try:
+        with Measurer(resolved, limits=Limits(timeout, timeout)) as measurer, _Progress(tasks, trials) as progress:
+            outcomes = tune(tasks, resolved, output, measurer, plan, resume=resume, progress=progress)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"tophub: interrupted; what was measured is in {output}, go on with --resume\n")
+        sys.exit(130)
+    if as_json:
+        sys.stdout.write(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
+    else:
+        failed = sum(outcome.failed for outcome in outcomes)
+        sys.stdout.write(
+            f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks for {resolved} in {output}"
+            + (f", {failed} of them failed\n" if failed else "\n")
+        )
+
+
+class _Progress:
+    """Two bars on a terminal, for the model and for the task at hand; a line for each task elsewhere."""
+
+    def __init__(self, tasks: list[Task], trials: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._tasks, self._trials = tasks, trials
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[best]}"),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._planned = [trials] * len(tasks)
+        self._done = [0] * len(tasks)
+        self._model = self._bars.add_task("model", total=trials * len(tasks), best="")
+        self._task = self._bars.add_task("", total=trials, best="")
+
+    def __enter__(self) -> Callable[[TaskOutcome], None]:
+        self._bars.start()
+        return self._update
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def _update(self, outcome: TaskOutcome) -> None:
+        name = f"task {outcome.number + 1}/{len(self._tasks)}"
+        if self._bars.tasks[self._task].description != name:
+            self._bars.reset(self._task, description=name)
+        self._planned[outcome.number], self._done[outcome.number] = outcome.planned, outcome.trials
+        best = f"{outcome.gflops:7.1f} GFLOPS" if outcome.best else ""
+        self._bars.update(self._task, total=outcome.planned, completed=outcome.trials, best=f"{best}  {outcome.task}")
+        self._bars.update(self._model, total=sum(self._planned), completed=sum(self._done))
+        if self._bars.disable and outcome.trials >= outcome.planned:
+            sys.stderr.write(f"{name}  {outcome.trials} trials  {best}  {outcome.task}\n")
+
+
+def _as_json(outcome: TaskOutcome) -> dict[str, object]:
+    return {
+        "task": outcome.task.task,
+        "args": outcome.task.args,
+        "trials": outcome.trials,
+        "failed": outcome.failed,
+        "best": outcome.best,
+        "default": outcome.default,
+        "gflops": outcome.gflops,
+    }

@@ -1,0 +1,110 @@
+"""What records save a model: each task's kernel with the default config against the record's, timed in turns.
+
+Kernels that stand for the same layers (a dense layer packed and not) are alternatives: the model's total
+takes the faster one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from tophub_registry.records.record import Record
+from tophub_registry.records.target import Target
+from tophub_registry.records.task import Task
+from tophub_registry.templates.registry import instantiate
+from tophub_registry.tuner.measure import Measurer
+
+
+@dataclass(frozen=True)
+class TaskGain:
+    """One task's kernel before and after.
+
+    Attributes
+    ----------
+    default, tuned
+        Medians over the rounds, in seconds; `tuned` is None where there is no record.
+    flop
+        The task's floating-point operations.
+    """
+
+    task: Task
+    default: float
+    tuned: float | None
+    flop: int
+
+    @property
+    def best(self) -> float:
+        """The tuned kernel's time, the default's where there is no record."""
+        return self.default if self.tuned is None else self.tuned
+
+
+@dataclass(frozen=True)
+class ModelGain:
+    """All tasks of a model, and their sum over its layers, in seconds."""
+
+    tasks: list[TaskGain]
+
+    @property
+    def before(self) -> float:
+        """Seconds in the layers with the default configs."""
+        return self._total(lambda gain: gain.default)
+
+    @property
+    def after(self) -> float:
+        """Seconds in the layers with the records' configs."""
+        return self._total(lambda gain: gain.best)
+
+    def _total(self, cost: Callable[[TaskGain], float]) -> float:
+        alternatives: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+        for gain in self.tasks:
+            alternatives[tuple(gain.task.layers) or (gain.task.workload,)].append(gain.task.count * cost(gain))
+        return sum(map(min, alternatives.values()))
+
+
+def measure_gain(
+    tasks: Sequence[Task],
+    target: Target,
+    records: Iterable[Record],
+    measurer: Measurer,
+    *,
+    rounds: int = 9,
+    progress: Callable[[TaskGain], None] = lambda _: None,
+) -> ModelGain:
+    """Time every task with the default config and with its best record, in turns.
+
+    Parameters
+    ----------
+    tasks
+        Tasks that templates cover.
+    records
+        Where to look; only records of this very target count.
+    rounds
+        How often each of the two kernels is timed.
+    progress
+        Called after each task.
+
+    Raises
+    ------
+    EnvironmentFailure
+        A kernel can't be built or run here.
+    """
+    best: dict[str, Record] = {}
+    for record in records:
+        if record.valid and record.target == target:
+            key = record.workload
+            if key not in best or record.mean_cost < best[key].mean_cost:
+                best[key] = record
+    gains = []
+    for task in tasks:
+        template = instantiate(task.task, task.args)
+        configs = [template.default(target)]
+        if task.workload in best:
+            configs.append(best[task.workload].config)
+        costs = [median(times) for times in measurer.compare([task] * len(configs), configs, rounds)]
+        gain = TaskGain(task, costs[0], costs[1] if len(costs) > 1 else None, template.flop)
+        gains.append(gain)
+        progress(gain)
+    return ModelGain(gains)

@@ -1,0 +1,140 @@
+"""What happens to one config inside a worker process: building its kernel, and running it.
+
+These functions are called by name in other processes, so everything goes in and out as plain data.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tophub_registry.templates.registry import instantiate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.templates.template import Tensor
+
+_PR_SET_PDEATHSIG = 1
+
+
+class InstantiationError(Exception):
+    """The template refused the config."""
+
+
+class Timing(NamedTuple):
+    """How a kernel is timed.
+
+    Attributes
+    ----------
+    repeats
+        How many costs are recorded.
+    seconds
+        How long one repeat lasts at least; the kernel runs as often as that takes.
+    give_up
+        A kernel whose first run takes longer than this, in seconds, is not timed any further.
+    """
+
+    repeats: int = 3
+    seconds: float = 0.01
+    give_up: float = math.inf
+
+
+def start_worker() -> None:
+    """Prepare a worker: it leaves Ctrl-C to its parent, dies with it, and has TVM loaded."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    import tvm  # noqa: F401
+
+
+def runtime_threads() -> int:
+    """Return how many threads TVM's runtime uses, by `TVM_NUM_THREADS` or its own rule.
+
+    Asking starts the runtime's threads and binds the asking one to a core: never ask in a process that
+    goes on to start others, which inherit that.
+    """
+    import tvm
+
+    return int(tvm.runtime.num_threads())
+
+
+def build(task: str, args: list[Any], config: Config, target: dict[str, object], path: str) -> list[Tensor]:
+    """Compile a config's kernel into the shared library `path` and return its arguments.
+
+    Raises
+    ------
+    InstantiationError
+        The template refused the config.
+    Exception
+        Whatever the compiler raises.
+    """
+    import tvm
+
+    try:
+        template = instantiate(task, args)
+        schedule = template.schedule(config)
+    except Exception as error:
+        raise InstantiationError(str(error)) from error
+    library = tvm.compile(schedule.mod, target=tvm.target.Target(target))
+    # `export_library` would call the C++ compiler for a file that holds a single object.
+    object_file = Path(path).with_suffix(".o")
+    library.mod.write_to_file(str(object_file), "o")
+    subprocess.run(  # the linker that this machine's compiler uses
+        ["ld", "-shared", "-o", path, str(object_file)], check=True, capture_output=True, text=True
+    )
+    object_file.unlink()
+    return template.tensors(config)
+
+
+def run(path: str, tensors: list[Tensor], timing: Timing) -> list[float]:
+    """Time a kernel on random inputs and return the mean time of a run in each repeat, in seconds."""
+    return run_in_turns([(path, tensors)], timing)[0]
+
+
+def run_in_turns(kernels: list[tuple[str, list[Tensor]]], timing: Timing) -> list[list[float]]:
+    """Time several kernels in turns, so that a disturbance meets all of them.
+
+    Returns
+    -------
+    list
+        For each kernel its costs, one for each repeat, in seconds.
+    """
+    import tvm
+
+    device = tvm.cpu()
+    measures: list[Callable[[], float]] = []
+    repeats: list[int] = []
+    for path, tensors in kernels:
+        module = tvm.runtime.load_module(path)
+        arrays = [_array(number, tensor) for number, tensor in enumerate(tensors)]
+
+        def measure(number: int, module: Any = module, arrays: Sequence[Any] = arrays) -> float:
+            return float(module.time_evaluator("main", device, number=number)(*arrays).mean)
+
+        first = measure(1)
+        slow = first > timing.give_up
+        number = 1 if slow else max(1, math.ceil(timing.seconds / max(first, 1e-9)))
+        measures.append(functools.partial(measure, number))
+        repeats.append(1 if slow else timing.repeats)
+    costs: list[list[float]] = [[] for _ in kernels]
+    for repeat in range(timing.repeats):
+        for kernel, measure_again in enumerate(measures):
+            if repeat < repeats[kernel]:
+                costs[kernel].append(measure_again())
+    return costs
+
+
+@functools.lru_cache(maxsize=64)
+def _array(number: int, tensor: Tensor) -> Any:
+    """Return an argument filled with random numbers; the worker keeps it for the next config."""
+    import numpy as np
+    import tvm
+
+    values = np.random.default_rng(number).uniform(0.1, 1.0, tensor.shape).astype(tensor.dtype)
+    return tvm.runtime.tensor(values)
