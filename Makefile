@@ -1,0 +1,41 @@
+# make demo    sets up everything, then tunes cifar_resnet20_v1 and sends the records all the way round
+# make test    sets up everything, then runs the tests
+# make check   format, lint, types, and which room may import which
+# make bench   the benchmarks, each against a peer in the same run
+
+# MXNet 1.9.1 needs NumPy 1, which ends at Python 3.12.
+PYTHON ?= $(shell tools/find_python.sh 3.12 3.11 3.10)
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+demo: .venv/.demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
+
+test: .venv/.dev
+	$(BIN)/pytest
+
+check: .venv/.dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/tuning.py
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { tools/find_python.sh 3.12 3.11 3.10; exit 1; }
+	"$(PYTHON)" -m venv .venv
+
+.venv/.demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,models]"
+	touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,models,test,dev]"
+	touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv .cache
