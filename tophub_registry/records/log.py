@@ -7,20 +7,56 @@ out. A log is untrusted text: lines are bounded, nothing is evaluated or unpickl
 from __future__ import annotations
 
 import gzip
+import math
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
+import zlib
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
-from tophub_registry.records.record import LOG_VERSION, Record
+from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from typing_extensions import Self
 
 MAX_LINE = 1 << 20
-"""The longest line that is read, in bytes; upstream's longest row has 1,500."""
+"""The longest line that is read, in bytes; upstream's longest row has 1,500. JSON's nesting ends at 200."""
+
+_REPAIR = "repair or delete the line"
+
+# A number that may be too big for a float.
+_HUGE = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{308})")
+
+_GZIP = b"\x1f\x8b"
+
+# AutoTVM's pickle protocol had four fields in log version 0.1 and has six in 0.2, the first one plain text.
+_PICKLE_TABS = (3, 5)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+
+
+class Line(NamedTuple):
+    """One line that is not empty, without the white space around it.
+
+    Attributes
+    ----------
+    number
+        Counts from 1.
+    text
+        Cut off after MAX_LINE + 1 bytes.
+    whole
+        Whether it has its line break; the last line of a log that was cut short has none.
+    """
+
+    number: int
+    text: bytes
+    whole: bool
 
 
 class Row(NamedTuple):
@@ -42,46 +78,83 @@ def open_log(path: str | Path) -> Iterator[IO[bytes]]:
     """
     try:
         with Path(path).open("rb") as raw:
-            packed = raw.peek(2)[:2] == b"\x1f\x8b"
-            if packed:
+            if raw.peek(2)[:2] == _GZIP:
                 with gzip.GzipFile(fileobj=raw) as stream:
                     yield stream  # type: ignore[misc]  # a GzipFile reads like a binary file
             else:
                 yield raw
     except FileNotFoundError as error:
         raise InputError("no such file", file=path) from error
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"damaged gzip data: {error}", file=path) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"damaged gzip data: {error}", file=path, remedy="fetch or pack the file again") from error
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", file=path) from error
 
 
-def read_rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of a log in their order; empty lines are passed over.
+def read_lines(path: str | Path) -> Iterator[Line]:
+    """Yield the lines of a log, however broken, with bounded memory; empty lines are passed over.
 
     Raises
     ------
     InputError
-        At the first line that is no record.
+        The file can't be read.
     """
     with open_log(path) as stream:
         number = 0
         while line := stream.readline(MAX_LINE + 1):
             number += 1
-            if len(line) > MAX_LINE:
-                raise InputError(f"the line is longer than {MAX_LINE} bytes", file=path, line=number)
-            text = line.strip()
-            if not text:
-                continue
-            if text.startswith(b"#"):
-                yield Row(number, None, text.decode("utf-8", "replace"))
+            if len(line) <= MAX_LINE:
+                text = line.strip()
+                if text:
+                    yield Line(number, text, line.endswith(b"\n"))
             else:
-                yield Row(number, parse_record(text, file=path, line=number), None)
+                yield Line(number, line, whole=True)
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(MAX_LINE)  # the rest of the same line
+
+
+def read_rows(path: str | Path) -> Iterator[Row]:
+    """Yield the rows of a log in their order.
+
+    Raises
+    ------
+    InputError
+        At the first line that is neither a record nor a comment.
+    """
+    return (parse_row(line, file=path) for line in read_lines(path))
 
 
 def read_records(path: str | Path) -> Iterator[Record]:
     """Yield the records of a log in their order, without the comments."""
     return (row.record for row in read_rows(path) if row.record is not None)
+
+
+def parse_row(line: Line, *, file: str | Path) -> Row:
+    """Parse one line of a log.
+
+    Raises
+    ------
+    InputError
+        The line is neither a record nor a comment.
+    """
+    if line.text.startswith(b"#"):
+        return Row(line.number, None, parse_comment(line.text, file=file, line=line.number))
+    try:
+        return Row(line.number, parse_record(line.text, file=file, line=line.number), None)
+    except InputError as error:
+        if line.whole:
+            raise
+        remedy = "delete it, or let `tophub tune --resume` do so"
+        raise InputError("the last row was cut short", file=file, line=line.number, remedy=remedy) from error
+
+
+def parse_comment(text: bytes, *, file: str | Path | None = None, line: int | None = None) -> str:
+    """Decode a comment; InputError where it is too long or no UTF-8, at which AutoTVM clients would stop."""
+    _check_length(text, file, line)
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise InputError("the comment is no UTF-8", file=file, line=line, remedy="save the file as UTF-8") from error
 
 
 def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> Record:
@@ -92,26 +165,68 @@ def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int
     InputError
         The text is no such row; `file` and `line` are named in the message.
     """
+    _check_length(text, file, line)
     try:
         record = Record.model_validate_json(text)
-    except ValidationError as error:
-        raise InputError(*_explain(error, text), file=file, line=line) from error
-    if record.version != LOG_VERSION:
-        raise InputError(f"log version {record.version} is not supported", file=file, line=line)
-    try:
         record.target  # noqa: B018  # parsed here, so that no later look at it can fail
+    except ValidationError as error:
+        message, remedy = _explain(error, text)
+        raise InputError(message, file=file, line=line, remedy=remedy) from error
     except InputError as error:
         raise InputError(error.message, file=file, line=line, remedy=error.remedy) from error
+    if _suspicious(text if isinstance(text, bytes) else text.encode()) and not _finite(record.model_dump()):
+        raise InputError("NaN and Infinity are no JSON numbers", file=file, line=line, remedy=_REPAIR)
+    if record.version != LOG_VERSION:
+        raise InputError(f"log version {record.version} is not supported", file=file, line=line)
     return record
 
 
-def _explain(error: ValidationError, text: str | bytes) -> tuple[str]:
-    """Say in one sentence what is wrong with a row: the first of pydantic's findings."""
-    finding = error.errors(include_url=False, include_context=False)[0]
+def _check_length(text: str | bytes, file: str | Path | None, line: int | None) -> None:
+    if len(text) > MAX_LINE:
+        raise InputError(f"the line is longer than {MAX_LINE} bytes", file=file, line=line, remedy="delete the line")
+
+
+def _explain(error: ValidationError, text: str | bytes) -> tuple[str, str]:
+    """Say in one sentence what is wrong with a row, the first of pydantic's findings, and what can be done."""
+    if _is_pickled(text):
+        return ("a pickled row, which is never opened", 'write the log again with AutoTVM\'s `protocol="json"`')
+    finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if finding["type"] == "json_invalid":
-        return (f"not a JSON row: {finding['msg'].removeprefix('Invalid JSON: ')}",)
-    place = ".".join(str(step) for step in finding["loc"])
-    return (f"not a record: {place}: {finding['msg'][0].lower()}{finding['msg'][1:]}",)
+        return (f"not a JSON row: {finding['msg'].removeprefix('Invalid JSON: ')}", _REPAIR)
+    message = finding["msg"] if finding["msg"][:2].isupper() else finding["msg"][0].lower() + finding["msg"][1:]
+    return (": ".join(["not a record", *_place(finding["loc"]), message]), _REPAIR)
+
+
+def _place(steps: tuple[int | str, ...]) -> list[str]:
+    """Name the place in a row: `result.costs.0`; nothing stands for the row itself."""
+    if not steps:
+        return []
+    fields: tuple[str, ...] = {"input": Input._fields, "result": Result._fields}.get(str(steps[0]), ())
+    if fields and len(steps) > 1 and isinstance(steps[1], int) and steps[1] < len(fields):
+        steps = (steps[0], fields[steps[1]], *steps[2:])
+    return [".".join(map(str, steps))]
+
+
+def _suspicious(text: bytes) -> bool:
+    """Whether a row may hold NaN or Infinity, which pydantic reads: only then are its numbers worth a look."""
+    return b"NaN" in text or b"Infinity" in text or _HUGE.search(text) is not None
+
+
+def _finite(value: Value) -> bool:
+    """Whether no number inside a JSON value is infinite or not a number."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return True
+
+
+def _is_pickled(text: str | bytes) -> bool:
+    """Whether a row looks like AutoTVM's pickle protocol: a target and base64 data, separated by tabs."""
+    words = (text.encode() if isinstance(text, str) else text).split(b"\t", max(_PICKLE_TABS) + 1)
+    return len(words) - 1 in _PICKLE_TABS and all(_BASE64.fullmatch(word) for word in words[1:4])
 
 
 def write_log(path: str | Path, rows: Iterable[Record | str], *, overwrite: bool = False) -> None:
@@ -120,17 +235,20 @@ def write_log(path: str | Path, rows: Iterable[Record | str], *, overwrite: bool
     Raises
     ------
     UsageError
-        The file is already there and `overwrite` is false.
+        The file is already there and `overwrite` is false, or a string is no comment.
     """
     with atomic_write(path, overwrite=overwrite) as stream:
         for row in rows:
+            if isinstance(row, str) and (not row.startswith("#") or "\n" in row):
+                raise UsageError(f"not a comment line: {row[:80]!r}", file=path)
             stream.write((row if isinstance(row, str) else row.to_json()).encode() + b"\n")
 
 
 class LogAppender:
     """A log that grows row by row while tuning goes on; each row is on disk when `append` returns.
 
-    A row cut short by a crash is cut off when the log is opened again.
+    A row cut short by a crash is cut off when the log is opened again; a complete last row that lacks only
+    its line break gets it.
 
     Parameters
     ----------
@@ -141,44 +259,79 @@ class LogAppender:
     ------
     EnvironmentFailure
         The disk is full or the file can't be written.
+    InputError
+        What stands at the end of the file is no row, nor the beginning of one: the file is no log.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self.path.open("ab+")
-            self._cut_torn_row()
+            self._file = self.path.open("ab+", buffering=0)
         except OSError as error:
             raise self._failure(error) from error
+        try:
+            self._mend_last_row()
+        except OSError as error:
+            self._file.close()
+            raise self._failure(error) from error
+        except InputError:
+            self._file.close()
+            raise
 
-    def _cut_torn_row(self) -> None:
-        """Drop what follows the last line break: a row is complete only with its end of line."""
-        end = self._stream.seek(0, os.SEEK_END)
-        start = max(0, end - MAX_LINE)
-        self._stream.seek(start)
-        tail = self._stream.read()
-        if tail and not tail.endswith(b"\n"):
-            self._stream.truncate(start + tail.rfind(b"\n") + 1)
+    def _mend_last_row(self) -> None:
+        """See that the file ends with a line break, so that the next row starts a line."""
+        self._file.seek(0)
+        if self._file.read(2) == _GZIP:
+            raise InputError("a gzipped log can't be appended to", file=self.path, remedy="unpack it")
+        end = self._file.seek(0, os.SEEK_END)
+        start = max(0, end - MAX_LINE - 1)
+        self._file.seek(start)
+        tail = self._file.read()
+        torn = tail[tail.rfind(b"\n") + 1 :]
+        if not torn:
+            return
+        if not torn.startswith((b"{", b"#")) or len(torn) > MAX_LINE:
+            raise InputError("does not end like a log", file=self.path, remedy="choose another file for the records")
+        if torn.startswith(b"#") or _is_record(torn):
+            self._write(b"\n")
+        else:
+            self._file.truncate(end - len(torn))
 
     def append(self, records: Iterable[Record]) -> None:
-        """Append records and sync them to disk."""
+        """Append records and sync them to disk; where that fails, the log is as it was."""
+        rows = b"".join(record.to_json().encode() + b"\n" for record in records)
+        end = self._file.seek(0, os.SEEK_END)
         try:
-            self._stream.write(b"".join(record.to_json().encode() + b"\n" for record in records))
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+            self._write(rows)
+            os.fsync(self._file.fileno())
         except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)
             raise self._failure(error) from error
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
 
     def _failure(self, error: OSError) -> EnvironmentFailure:
         return EnvironmentFailure(f"can't be written: {error.strerror or error}", file=self.path)
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._file.close()
 
-    def __enter__(self) -> LogAppender:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _is_record(text: bytes) -> bool:
+    try:
+        parse_record(text)
+    except InputError:
+        return False
+    return True

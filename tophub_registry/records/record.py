@@ -7,16 +7,51 @@ know included. Source of the format: `tvm.autotvm.record.encode` of TVM 0.7 to 0
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tophub_registry.records.target import Target
 
 LOG_VERSION = 0.2
 
+MAX_COST = 1e10
+"""The highest cost, in seconds; AutoTVM writes 1e9 and its relatives 1e10 for what never ended."""
+
 Value = Any
 """A JSON value: the arguments of a task nest lists, strings, numbers, booleans and null."""
+
+
+class _Array:
+    """Reads a named tuple from a JSON array; by itself, pydantic would take an object too."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        fields = get_type_hints(source, include_extras=True).values()
+        array = core_schema.tuple_schema([handler.generate_schema(field) for field in fields], strict=False)
+        return core_schema.no_info_after_validator_function(source._make, array)
+
+
+class _KnobArray:
+    """Reads a knob from a JSON array, with such a value as its kind asks for."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        def array(kinds: list[str], value: CoreSchema) -> CoreSchema:
+            return core_schema.tuple_schema(
+                [core_schema.str_schema(), core_schema.literal_schema(kinds), value], strict=False
+            )
+
+        integers = core_schema.list_schema(core_schema.int_schema(strict=True), strict=False)
+        words = core_schema.list_schema(core_schema.str_schema(strict=True), strict=False)
+        knob = core_schema.union_schema(
+            [array(["sp", "re"], integers), array(["ot"], core_schema.any_schema()), array(["an"], words)],
+            mode="left_to_right",
+            custom_error_type="knob",
+            custom_error_message="A knob is [name, 'sp' or 're', integers], [name, 'an', words] or [name, 'ot', value]",
+        )
+        return core_schema.no_info_after_validator_function(source._make, knob)
 
 
 class Input(NamedTuple):
@@ -47,7 +82,7 @@ class Config(BaseModel):
 
     index: int
     code_hash: str | None
-    entity: list[Knob]
+    entity: list[Annotated[Knob, _KnobArray]]
 
     def value(self, name: str) -> Value:
         """Return the value of the knob `name`; KeyError where the config has none."""
@@ -64,10 +99,10 @@ class Result(NamedTuple):
     succeeded; `all_cost` in seconds, building included; `timestamp` in seconds since 1970.
     """
 
-    costs: Annotated[list[float], Field(min_length=1)]
+    costs: Annotated[list[Annotated[float, Field(ge=0, le=MAX_COST)]], Field(min_length=1)]
     error_no: int
-    all_cost: float
-    timestamp: float
+    all_cost: FiniteFloat
+    timestamp: FiniteFloat
 
 
 class Provenance(BaseModel):
@@ -94,12 +129,18 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
-    input: Input
+    input: Annotated[Input, _Array]
     config: Config
-    result: Result
+    result: Annotated[Result, _Array]
     version: float
     tvm_version: str
     tophub: Provenance | None = None
+
+    @model_validator(mode="after")
+    def _check_costs(self) -> Record:
+        if self.result.error_no == 0 and min(self.result.costs) <= 0:
+            raise PydanticCustomError("cost", "A measurement that succeeded takes more than 0 seconds")
+        return self
 
     @property
     def target(self) -> Target:

@@ -1,19 +1,23 @@
 """Targets: TVM's classic target string, parsed, compared, and translated for today's TVM.
 
 Logs keep the string as it was written, since old clients parse it; equality looks at kind and options, in
-any order. The grammar is that of `tvm.target.Target(str)` up to TVM 0.19: a kind, then `-key=value` options
-and bare `-flag`s, separated by spaces.
+any order. The grammar is that of `tvm.target.Target(str)` up to TVM 0.19: a kind, then `-key=value` or
+`-key value` options and bare `-flag`s, separated by spaces; a value with spaces stands in single quotes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WORD = re.compile(r"(?:[^\s']|'[^']*')+")
 _OPTION = re.compile(r"-{1,2}(?P<key>[A-Za-z0-9][\w.-]*)(?:=(?P<value>.+))?", re.DOTALL)
 _KIND = re.compile(r"[A-Za-z][\w.-]*")
 
@@ -54,7 +58,7 @@ class Target:
         return _parse(text)
 
     def __str__(self) -> str:
-        return self.text or " ".join([self.kind, *(f"-{key}={value}" for key, value in self.options)])
+        return self.text or " ".join([self.kind, *(f"-{key}={_quoted(value)}" for key, value in self.options)])
 
     @property
     def attributes(self) -> Mapping[str, str]:
@@ -85,16 +89,35 @@ class Target:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> Target:
-    words = text.split()
-    if not words or not _KIND.fullmatch(words[0]):
+    words = _WORD.findall(text)
+    if not words or not _KIND.fullmatch(words[0]) or text.count("'") % 2:
         raise InputError(f"not a target: {text[:80]!r}", remedy="a target reads like 'llvm -mcpu=znver4'")
     options: dict[str, str] = {}
-    for word in words[1:]:
+    for word in _options(words[1:]):
         match = _OPTION.fullmatch(word)
         if match is None:
             raise InputError(f"{word[:80]!r} in the target {text[:80]!r} is no option", remedy="write -key=value")
         key = _RENAMED.get(match["key"], match["key"])
-        value = match["value"] or "1"
+        value = _unquoted(match["value"] or "1")
         if options.setdefault(key, value) != value:
             raise InputError(f"the target {text[:80]!r} gives -{key} twice", remedy="keep one of the two")
     return Target(words[0], tuple(sorted(options.items())), text)
+
+
+def _options(words: list[str]) -> list[str]:
+    """Join `-key value` to `-key=value`."""
+    joined: list[str] = []
+    for word in words:
+        if not word.startswith("-") and joined and "=" not in joined[-1]:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _quoted(value: str) -> str:
+    return f"'{value}'" if re.search(r"\s", value) else value
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == "'" else value
