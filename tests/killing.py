@@ -1,22 +1,51 @@
-"""Killing a real process at random moments, to see what it leaves behind.
+"""Killing a real `tophub` process at random moments, to see what it leaves behind.
 
 Used by every command that promises: afterwards the old file or the complete new one is there.
+
+Most of a short run is Python starting and importing, where a kill proves nothing. So the runs are forked from
+a process that has imported already: each is a process of its own that goes through the command line's `main`
+and dies of a real SIGKILL.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+_FORKS = """
+import importlib, json, os, select, signal, sys
+
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+from tophub_registry.cli import main
+
+print("ready", flush=True)
+for line in iter(sys.stdin.readline, ""):
+    arguments, seconds = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 0)
+        os.dup2(nowhere, 1)
+        main(arguments)
+        sys.exit()
+    if not select.select([os.pidfd_open(child)], [], [], seconds)[0]:
+        os.kill(child, signal.SIGKILL)
+    print(child, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +73,7 @@ def kill_at_random_moments(
     *,
     times: int = 30,
     before: Callable[[], None] = lambda: None,
-    startup: Sequence[str | Path] | None = None,
+    imports: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Kills:
@@ -57,68 +86,59 @@ def kill_at_random_moments(
     Parameters
     ----------
     command
-        What to run, in a session of its own: `[sys.executable, "-m", "tophub_registry.cli", "merge", …]`.
+        The arguments of `tophub`: `["release", "llvm", log, "--registry", folder]`.
     check
         Called after every run, the undisturbed one included; raises where a promise is broken.
     before
         Called before every run; puts the files back as they were.
-    startup
-        A command that does only what `command` does before its work begins (starting Python, importing).
-        It is timed too, and no kill comes earlier than that, so that every kill hits the work.
+    imports
+        The modules that the command needs, imported once for all runs. The command's own
+        (`tophub_registry.cli.release`) and `typer` need not be named.
     env, cwd
         As for `subprocess.Popen`.
     """
-    idle = 0.0 if startup is None else _timed(startup, env, cwd)
-    before()
-    duration = _timed(command, env, cwd)
-    check()
-    assert duration > idle, f"the work takes no time: {duration:.2f} s, of which {idle:.2f} s is starting up"
-
-    slices = list(range(times))
-    random.shuffle(slices)
+    arguments = [str(word) for word in command]
+    modules = ["typer", f"tophub_registry.cli.{arguments[0]}", *imports]
     killed = 0
-    for number in slices:
+    with _forks(modules, env, cwd) as run:
         before()
-        moment = idle + (duration - idle) * (number + random.random()) / times  # noqa: S311
-        killed += _killed_after(moment, command, check, env, cwd)
+        start = time.monotonic()
+        code = run(arguments, 600, lambda: None)
+        duration = time.monotonic() - start
+        assert code == 0, f"tophub {' '.join(arguments)}: exit code {code} without a kill"
+        check()
+
+        slices = list(range(times))
+        random.shuffle(slices)
+        for number in slices:
+            before()
+            code = run(arguments, duration * (number + random.random()) / times, check)  # noqa: S311
+            assert code in (0, -signal.SIGKILL), f"tophub {' '.join(arguments)}: ended by itself with {code}"
+            killed += code != 0
     return Kills(duration, killed, times - killed)
 
 
-def _timed(command: Sequence[str | Path], env: Mapping[str, str] | None, cwd: Path | None) -> float:
-    start = time.monotonic()
-    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, f"{command} without a kill: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return time.monotonic() - start
+@contextlib.contextmanager
+def _forks(
+    modules: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None
+) -> Iterator[Callable[[list[str], float, Callable[[], None]], int]]:
+    """Start the process that forks; yield a function that runs a command for so many seconds at most."""
+    command = [sys.executable, "-c", _FORKS, *modules]
+    with subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as forks:
 
+        def run(arguments: list[str], seconds: float, check: Callable[[], None]) -> int:
+            forks.stdin.write(json.dumps([arguments, seconds]) + "\n")
+            forks.stdin.flush()
+            child, code = map(int, forks.stdout.readline().split())
+            try:
+                check()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child, signal.SIGKILL)
+            return code
 
-def _killed_after(
-    seconds: float,
-    command: Sequence[str | Path],
-    check: Callable[[], None],
-    env: Mapping[str, str] | None,
-    cwd: Path | None,
-) -> bool:
-    """Run, kill after so many seconds, check; return whether the process was still going."""
-    process = subprocess.Popen(
-        command,
-        env=env,
-        cwd=cwd,
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+        assert forks.stdout.readline(), f"can't import {modules}"
         try:
-            code = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        assert code in (0, -signal.SIGKILL), f"{command} ended by itself with {code}"
-        check()
-        return code != 0
-    finally:
-        process.kill()
-        process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            yield run
+        finally:
+            forks.kill()

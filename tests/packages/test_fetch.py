@@ -1,0 +1,306 @@
+"""Fetching packages into a root, from real folders and servers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tests.registries import body, file_of, served, write_rows
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.index import INDEX_FILE, LIFETIME, Index, moment
+from tophub_registry.packages.location import Folder, NotThere, Web
+from tophub_registry.packages.release import release
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.version import Reference
+
+LLVM = [Reference.parse("llvm")]
+
+
+@pytest.fixture
+def registry(tmp_path):
+    folder = tmp_path / "registry"
+    release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 20), folder)
+    release("llvm", write_rows(tmp_path / "llvm_v0.06.log", 30), folder)
+    release("cuda", write_rows(tmp_path / "cuda_v0.11.log", 10, target="cuda -model=h100"), folder)
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    return Root(tmp_path / "home" / ".tvm" / "tophub")
+
+
+def held(root):
+    """Return the root's files as others see them: without what begins with a dot."""
+    if not root.path.is_dir():
+        return {}
+    return {path.name: path.read_bytes() for path in root.path.iterdir() if path.name[0] != "."}
+
+
+def change(registry, path, value):
+    """Set one value in the registry's index, past all checks."""
+    fields = json.loads((registry / INDEX_FILE).read_bytes())
+    place = fields
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (registry / INDEX_FILE).write_text(json.dumps(fields))
+
+
+def summary(done):
+    return [(fetched.package, str(fetched.version), fetched.status) for fetched in done.packages]
+
+
+@pytest.mark.parametrize("kind", ["folder", "web"])
+def test_the_newest_version_arrives_with_the_published_bytes(registry, root, kind):
+    with served(registry) as server:
+        done = fetch(LLVM, Folder(registry) if kind == "folder" else Web(server.url), root)
+    assert summary(done) == [("llvm", "v0.06", "downloaded")]
+    assert done.notices == ()
+    assert held(root) == {"llvm_v0.06.log": (registry / "llvm_v0.06.log").read_bytes()}
+    assert not list(root.path.glob("**/*.part"))
+
+
+def test_without_names_all_packages_arrive(registry, root):
+    done = fetch([], Folder(registry), root)
+    assert summary(done) == [("cuda", "v0.11", "downloaded"), ("llvm", "v0.06", "downloaded")]
+
+
+def test_what_is_cached_is_not_fetched_again(registry, root):
+    with served(registry) as server:
+        fetch(LLVM, Web(server.url), root)
+        written = root.path.joinpath("llvm_v0.06.log").stat()
+        assert summary(fetch(LLVM, Web(server.url), root)) == [("llvm", "v0.06", "cached")]
+    assert server.paths.count("/llvm_v0.06.log") == 1
+    assert root.path.joinpath("llvm_v0.06.log").stat() == written
+
+
+def test_a_cached_file_with_other_bytes_is_replaced_and_reported(registry, root):
+    write_rows(root.path / "llvm_v0.06.log", 1)
+    done = fetch(LLVM, Folder(registry), root)
+    assert summary(done) == [("llvm", "v0.06", "replaced")]
+    assert [notice.rule for notice in done.notices] == ["damaged"]
+    assert held(root) == {"llvm_v0.06.log": (registry / "llvm_v0.06.log").read_bytes()}
+
+
+def test_a_pinned_version_arrives_beside_the_newest(registry, root):
+    fetch(LLVM, Folder(registry), root)
+    assert summary(fetch([Reference.parse("llvm@v0.05")], Folder(registry), root)) == [("llvm", "v0.05", "downloaded")]
+    assert sorted(held(root)) == ["llvm_v0.05.log", "llvm_v0.06.log"]
+
+
+def test_the_newest_version_that_is_not_yanked_is_taken_and_a_pin_on_a_yanked_one_warns(registry, root):
+    change(registry, ["packages", "llvm", "v0.06", "yanked"], "wrong device")
+    change(registry, ["packages", "cuda", "v0.11", "yanked"], "wrong device")
+    done = fetch([], Folder(registry), root)
+    assert summary(done) == [("llvm", "v0.05", "downloaded")]
+    assert "every version of cuda is yanked" in str(done.notices[0])
+    done = fetch([Reference.parse("llvm@v0.06")], Folder(registry), root)
+    assert summary(done) == [("llvm", "v0.06", "downloaded")]
+    assert [notice.rule for notice in done.notices] == ["yanked"]
+
+
+@pytest.mark.parametrize("name", ["rocm", "llvm@v0.07"])
+def test_what_the_registry_does_not_have_is_an_error_before_anything_is_fetched(registry, root, name):
+    with pytest.raises(UsageError, match="no "):
+        fetch([*LLVM, Reference.parse(name)], Folder(registry), root)
+    assert held(root) == {}
+
+
+def test_the_location_none_fetches_nothing(root):
+    done = fetch(LLVM, None, root)
+    assert (done.packages, [notice.rule for notice in done.notices]) == ((), ["switched-off"])
+    assert not root.path.exists()
+
+
+def test_a_location_without_an_index_is_no_registry(registry, root):
+    (registry / INDEX_FILE).unlink()
+    with served(registry) as server:
+        for location in (Folder(registry), Web(server.url), Folder(registry / "nowhere")):
+            with pytest.raises(NotThere, match="no registry there") as caught:
+                fetch(LLVM, location, root)
+            assert caught.value.remedy
+    assert held(root) == {}
+
+
+def test_a_location_whose_index_is_none(registry, root):
+    (registry / INDEX_FILE).write_text("<html>Please log in</html>")
+    with served(registry) as server, pytest.raises(InputError, match="not an index") as caught:
+        fetch(LLVM, Web(server.url), root)
+    assert caught.value.file == f"{server.url}/index.json"
+
+
+def test_progress_tells_how_much_of_which_file_is_here(registry, root):
+    seen = []
+    fetch(LLVM, Folder(registry), root, progress=lambda *step: seen.append(step))
+    size = (registry / "llvm_v0.06.log").stat().st_size
+    assert seen[-1] == ("llvm_v0.06.log", size, size)
+
+
+def test_files_that_killed_processes_left_behind_are_cleared_after_an_hour(registry, root):
+    root.path.mkdir(parents=True)
+    old, young = root.path / ".llvm_v0.06.log.a.part", root.path / ".llvm_v0.06.log.b.part"
+    old.touch()
+    young.touch()
+    hours_ago = time.time() - 7200
+    os.utime(old, (hours_ago, hours_ago))
+    fetch(LLVM, Folder(registry), root)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+class TestAttack:
+    """Locations that lie. Each is an error of the environment, and the root stays as it was."""
+
+    @pytest.fixture(autouse=True)
+    def _before(self, root):
+        write_rows(root.path / "llvm_v0.06.log", 1)
+        self.before = held(root)
+
+    def refused(self, registry, root, answer=None, match=""):
+        with served(registry, answer) as server:
+            with pytest.raises(EnvironmentFailure, match=match) as caught:
+                fetch(LLVM, Web(server.url), root)
+            assert caught.value.exit_code == 3
+            assert caught.value.remedy
+        assert held(root) == self.before
+        assert not list(root.path.glob("**/*.part"))
+        return caught.value
+
+    def test_other_bytes_of_the_same_size(self, registry, root):
+        log = registry / "llvm_v0.06.log"
+        log.write_bytes(log.read_bytes().replace(b"0.0001", b"0.0002"))
+        assert self.refused(registry, root, match="SHA-256").file.endswith("/llvm_v0.06.log")
+
+    def test_a_body_without_an_end(self, registry, root):
+        size = (registry / "llvm_v0.06.log").stat().st_size
+        sent = []
+
+        def endless(request):
+            if file_of(request).name == INDEX_FILE:
+                return False
+            request.send_response(200)
+            request.end_headers()
+            while len(sent) < 10_000:
+                request.wfile.write(b"x" * 65536)
+                sent.append(65536)
+            return True
+
+        self.refused(registry, root, endless, f"longer than the {size} bytes")
+        assert sum(sent) < 64 << 20, "the connection was not closed early"
+
+    def test_a_truncated_body_that_says_so(self, registry, root):
+        def truncated(request):
+            data = file_of(request).read_bytes()
+            return file_of(request).name != INDEX_FILE and body(request, data[:-100], length=len(data))
+
+        self.refused(registry, root, truncated, "broke off")
+
+    def test_a_truncated_body_that_hides_it(self, registry, root):
+        def truncated(request):
+            return file_of(request).name != INDEX_FILE and body(request, file_of(request).read_bytes()[:-100])
+
+        self.refused(registry, root, truncated, "bytes where the index names")
+
+    def test_an_index_without_an_end(self, registry, root, monkeypatch):
+        monkeypatch.setattr("tophub_registry.packages.fetch.MAX_INDEX", 1000)
+        with pytest.raises(EnvironmentFailure, match="longer than 1000 bytes"):
+            fetch(LLVM, Folder(registry), root)
+        assert held(root) == self.before
+
+    @pytest.mark.parametrize("file", ["../../.bashrc", "/etc/cron.d/x", "llvm_v0.06.log/../../x", "other.log"])
+    def test_path_traversal_in_the_index(self, registry, root, file):
+        change(registry, ["packages", "llvm", "v0.06", "file"], file)
+        with pytest.raises(InputError, match="is called"):
+            fetch(LLVM, Folder(registry), root)
+        assert held(root) == self.before
+        assert sorted(path.name for path in root.path.parents[1].iterdir()) == [".tvm"]
+
+    def test_rollback_of_the_index(self, registry, root, tmp_path):
+        kept = tmp_path / "kept"
+        shutil.copytree(registry, kept)
+        release("llvm", write_rows(tmp_path / "llvm_v0.07.log", 3), registry)
+        with served(tmp_path) as server:
+            location = Web(f"{server.url}/registry")
+            fetch([Reference.parse("cuda")], location, root)
+            shutil.rmtree(registry)
+            kept.rename(registry)
+            before = held(root)
+            for _ in range(2):  # being told off once does not make it forget
+                with pytest.raises(EnvironmentFailure, match="from serial 4 to 3") as caught:
+                    fetch(LLVM, location, root)
+        assert held(root) == before
+        memory = root._memory(location)
+        assert str(memory) in caught.value.remedy
+        assert Index.parse(memory.read_bytes()).serial == 4
+
+    def test_a_published_version_rewritten_with_a_new_hash(self, registry, root):
+        fetch([Reference.parse("cuda")], Folder(registry), root)
+        change(registry, ["packages", "llvm", "v0.06", "sha256"], "0" * 64)
+        change(registry, ["serial"], 9)
+        with pytest.raises(EnvironmentFailure, match="other bytes"):
+            fetch(LLVM, Folder(registry), root)
+
+    def test_a_frozen_index_is_noticed_when_it_expires(self, registry, root):
+        time = datetime.now(timezone.utc) + LIFETIME
+        done = fetch(LLVM, Folder(registry), root, time=time + timedelta(days=1))
+        assert [notice.rule for notice in done.notices] == ["expired", "damaged"]
+        assert moment(time)[:10] in str(done.notices[0])
+
+
+EIGHT_FETCHES = """
+import multiprocessing, sys
+from pathlib import Path
+from tophub_registry.packages import root
+from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.location import find_location
+
+url, folder, root.TURN = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+forks = multiprocessing.get_context("fork")
+together = forks.Barrier(8)
+
+def one():
+    together.wait()
+    done = fetch([], find_location(url), root.Root(folder))
+    sys.stdout.write(" ".join(fetched.status for fetched in done.packages) + "\\n")
+    sys.stdout.flush()
+
+processes = [forks.Process(target=one) for _ in range(8)]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+sys.exit(any(process.exitcode for process in processes))
+"""
+
+
+@pytest.mark.parametrize("turn", ["120", "0"])
+def test_eight_processes_at_once_leave_whole_files(registry, root, turn):
+    def slow(request):
+        data = file_of(request).read_bytes()
+        if file_of(request).name == INDEX_FILE:
+            return False
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        for start in range(0, len(data), 1000):
+            request.wfile.write(data[start : start + 1000])
+            time.sleep(0.05)
+        request.close_connection = True
+        return True
+
+    with served(registry, slow) as server:
+        command = [sys.executable, "-c", EIGHT_FETCHES, server.url, root.path, turn]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    statuses = [line.split() for line in done.stdout.splitlines()]
+    assert len(statuses) == 8
+    assert held(root) == {name: (registry / name).read_bytes() for name in ("cuda_v0.11.log", "llvm_v0.06.log")}
+    assert not list(root.path.glob("**/*.part"))
+    if turn == "120":
+        assert server.paths.count("/llvm_v0.06.log") == 1
+        assert statuses.count(["cached", "cached"]) >= 6

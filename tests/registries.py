@@ -1,0 +1,110 @@
+"""Logs and registries to test with, and real servers on loopback, well-behaved and otherwise."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TARGET = "llvm -mcpu=znver4"
+
+
+def row(number: int, *, cost: float = 1e-4, error: int = 0, target: str = TARGET) -> str:
+    """Return a row of log version 0.2; another number is another workload."""
+    tensors = [["TENSOR", [1, 16 + number], "float32"], ["TENSOR", [10, 16 + number], "float32"]]
+    entity = [["tile_y", "sp", [-1, 1]], ["tile_x", "sp", [-1, 5]], ["tile_k", "sp", [-1, 16]]]
+    return json.dumps(
+        {
+            "input": [target, "dense_nopack.x86", [*tensors, None, "float32"], {}],
+            "config": {"index": number, "code_hash": None, "entity": entity},
+            "result": [[cost, cost * 1.01], error, 1.5, 1.7e9],
+            "version": 0.2,
+            "tvm_version": "0.27.0",
+        }
+    )
+
+
+def write_rows(path: Path, rows: int, *, start: int = 0, **fields: object) -> Path:
+    """Write a log of so many rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(row(number, **fields) + "\n" for number in range(start, start + rows)))
+    return path
+
+
+@dataclass
+class Server:
+    """A server that runs.
+
+    Attributes
+    ----------
+    url
+        Its address, without a slash at the end.
+    paths
+        What was asked for, in order.
+    """
+
+    url: str = ""
+    paths: list[str] = field(default_factory=list)
+
+
+Answer = "Callable[[SimpleHTTPRequestHandler], bool]"
+"""Takes a request and says whether it has answered it; otherwise the folder's file is sent."""
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def __init__(self, *args: object, server_state: Server, answer: Answer | None, **kwargs: object) -> None:
+        self.state, self.answer = server_state, answer
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self) -> None:
+        self.state.paths.append(self.path)
+        try:
+            if self.answer is None or not self.answer(self):
+                super().do_GET()
+        except (BrokenPipeError, ConnectionResetError):  # the client went away, or was killed
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path, answer: Answer | None = None) -> Iterator[Server]:
+    """Serve a folder over HTTP on loopback, with `answer` taking over the requests it wants to."""
+    state = Server()
+    handler = partial(_Handler, directory=str(folder), server_state=state, answer=answer)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        state.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield state
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def body(request: SimpleHTTPRequestHandler, data: bytes, *, length: int | None = None, **headers: str) -> bool:
+    """Answer 200 with these bytes; `length` is what the answer claims to have."""
+    request.send_response(200)
+    request.send_header("Content-Length", str(len(data) if length is None else length))
+    for name, value in headers.items():
+        request.send_header(name.replace("_", "-"), value)
+    request.end_headers()
+    request.wfile.write(data)
+    request.close_connection = True
+    return True
+
+
+def file_of(request: SimpleHTTPRequestHandler) -> Path:
+    """Return the file that a request asks for."""
+    return Path(request.translate_path(request.path))
