@@ -1,0 +1,92 @@
+"""`tophub extract`: a model's tuning tasks."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tophub_registry.errors import UsageError
+from tophub_registry.records.target import Target
+
+if TYPE_CHECKING:
+    from tophub_registry.models.layers import Layer
+    from tophub_registry.records.task import TaskFile
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (.json).")
+    ],
+    target: Annotated[str, typer.Option(help="What the tasks are for: `llvm` or `cuda`.")] = "llvm",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Images at once in the model's usual input.", show_default="1")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N,N,…", help="An input's shape, batch first: data=1,3,224,224 (repeatable)."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the tasks.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tasks as -o writes them.")] = False,
+) -> None:
+    """List the tuning tasks of a model: each distinct workload of its convolutions and dense layers.
+
+    With -o they are written to a file, which `tophub tune` takes on a machine without MXNet too. Where a layer has
+    two templates (direct and winograd, packed or not), it has two tasks.
+    """
+    from tophub_registry.models.network import read_network
+    from tophub_registry.models.rules import rules_for
+
+    if shape and batch is not None:
+        raise UsageError("--batch and --shape contradict each other", remedy="give the batch in the shape")
+    kind = Target.parse(target).kind
+    rules_for(kind)
+    network = read_network(model, batch=batch or 1, shapes=_shapes(shape or []))
+    tasks = network.tasks(kind)
+    if output is not None:
+        tasks.write(output)
+    if as_json:
+        sys.stdout.write(json.dumps(tasks.model_dump(), indent=1) + "\n")
+    else:
+        _print(tasks)
+    _note_untuned(network.untuned(kind))
+
+
+def _shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """Parse `data=1,3,224,224` options."""
+    shapes = {}
+    for text in texts:
+        match = re.fullmatch(r"([^=]+)=(\d+(?:,\d+)*)", text)
+        if match is None:
+            raise UsageError(f"{text!r} is no shape", remedy="write --shape data=1,3,224,224")
+        shapes[match[1]] = tuple(map(int, match[2].split(",")))
+    return shapes
+
+
+def _print(tasks: TaskFile) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    # Lines that nobody looks at are read by programs, which do not want them folded.
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layers", justify="right")
+    table.add_column("task")
+    for task in tasks.tasks:
+        table.add_row(str(task.count), str(task))
+    console.print(table)
+    inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in tasks.shapes.items())
+    console.print(f"{tasks.model} with {inputs}: {len(tasks.tasks)} tasks for {tasks.kind}")
+
+
+def _note_untuned(layers: list[Layer]) -> None:
+    """Say what the tasks leave out."""
+    for operator, count in Counter(layer.operator for layer in layers).items():
+        first = next(layer.name for layer in layers if layer.operator == operator)
+        what = f"{count} layers, {first} the first" if count > 1 else first
+        sys.stderr.write(f"tophub: note: no template serves this {operator}: {what}\n")

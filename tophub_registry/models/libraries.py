@@ -1,0 +1,82 @@
+"""Importing MXNet and gluoncv, both no longer maintained, on today's Python, NumPy and beside today's PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tophub_registry.errors import MissingExtra
+
+# Names that NumPy dropped in 1.24 and that mxnet 1.9.1 and gluoncv 0.10 use, at import and later.
+_ALIASES = {"bool": bool, "int": int, "float": float, "object": object, "str": str}
+
+
+def mxnet() -> Any:
+    """Import MXNet.
+
+    Raises
+    ------
+    MissingExtra
+        MXNet, or something that it needs, is not installed.
+    """
+    try:
+        _restore_aliases()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import mxnet
+
+            return mxnet
+    except ImportError as error:
+        raise MissingExtra("models", error) from error
+
+
+def gluoncv() -> Any:
+    """Import gluoncv.
+
+    Raises
+    ------
+    MissingExtra
+        gluoncv, or something that it needs, is not installed.
+    """
+    mxnet()
+    try:
+        with _without_torch(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import gluoncv
+
+            return gluoncv
+    except ImportError as error:
+        raise MissingExtra("models", error) from error
+
+
+def _restore_aliases() -> None:
+    import numpy as np
+
+    for name, kind in _ALIASES.items():
+        if name not in vars(np):
+            setattr(np, name, kind)
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Hide PyTorch, beside whose version 2 gluoncv refuses to be imported."""
+    if "gluoncv" in sys.modules or importlib.util.find_spec("torch") is None:
+        yield
+        return
+    # SciPy looks for PyTorch in `sys.modules` while it is imported itself, and stumbles over the gap.
+    importlib.import_module("scipy.stats")
+
+    torch = sys.modules.get("torch")
+    sys.modules["torch"] = None  # type: ignore[assignment]  # documented: it makes the import fail
+    try:
+        yield
+    finally:
+        if torch is None:
+            del sys.modules["torch"]
+        else:
+            sys.modules["torch"] = torch
