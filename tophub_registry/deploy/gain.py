@@ -103,7 +103,7 @@ def measure_gain(
         configs = [template.default(target)]
         if task.workload in best:
             configs.append(best[task.workload].config)
-        costs = [median(times) for times in measurer.compare([task] * len(configs), configs, rounds)]
+        costs = [median(times) for times in measurer.compare(template, configs, rounds)]
         gain = TaskGain(task, costs[0], costs[1] if len(costs) > 1 else None, template.flop)
         gains.append(gain)
         progress(gain)

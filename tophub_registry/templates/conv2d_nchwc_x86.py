@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Conv2d
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class Conv2dNCHWcX86(Template):
     task = "conv2d_NCHWc.x86"
 
     def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
         self.workload = Conv2d.parse(args)
 
     @property
@@ -165,7 +166,9 @@ def _schedule_general(sch: Any, config: Config) -> None:
         sch.unroll(kw)
     else:
         sch.reorder(ic_outer, kh, kw, ic_inner, ow, oc_inner)
-    _registers(sch, conv, ic_outer, [ow], oc_inner)
+    sch.unroll(ow)
+    sch.vectorize(oc_inner)
+    sum_in_registers(sch, conv, ic_outer, oc_inner)
 
 
 def _schedule_pointwise(sch: Any, config: Config) -> None:
@@ -188,16 +191,7 @@ def _schedule_pointwise(sch: Any, config: Config) -> None:
     oh_outer, oh_inner = sch.split(oh, [None, oh_tile])
     ow_outer, ow_inner = sch.split(ow, [None, ow_tile])
     sch.reorder(oh_outer, ow_outer, ic_outer, ic_inner, oh_inner, ow_inner, oc_inner)
-    _registers(sch, conv, ic_outer, [oh_inner, ow_inner], oc_inner)
-
-
-def _registers(sch: Any, conv: Any, reduction: Any, unrolled: list[Any], vectorized: Any) -> None:
-    """Keep the tile in registers: its loops unrolled and vectorised, in the sum and in its initialisation."""
-    for loop in unrolled:
-        sch.unroll(loop)
-    sch.vectorize(vectorized)
-    init = sch.decompose_reduction(conv, reduction)
-    *outer, inner = sch.get_loops(init)[-len(unrolled) - 1 :]
-    for loop in outer:
-        sch.unroll(loop)
-    sch.vectorize(inner)
+    sch.unroll(oh_inner)
+    sch.unroll(ow_inner)
+    sch.vectorize(oc_inner)
+    sum_in_registers(sch, conv, ic_outer, oc_inner)

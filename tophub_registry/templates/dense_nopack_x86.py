@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Dense
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,7 @@ class DenseNopackX86(Template):
     task = "dense_nopack.x86"
 
     def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
         self.workload = Dense.parse(args)
 
     @property
@@ -80,9 +81,7 @@ class DenseNopackX86(Template):
         sch.reorder(k, outputs, lane)
         sch.unroll(outputs)
         sch.vectorize(lane)
-        *_, outputs, lane = sch.get_loops(sch.decompose_reduction(partial, k))
-        sch.unroll(outputs)
-        sch.vectorize(lane)
+        sum_in_registers(sch, partial, k, lane)
         sch.decompose_reduction(total, sch.get_loops(total)[-1])
         return sch
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Dense
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class DensePackX86(Template):
     task = "dense_pack.x86"
 
     def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
         self.workload = Dense.parse(args)
 
     @property
@@ -105,8 +106,7 @@ class DensePackX86(Template):
         for loop in unrolled:
             sch.unroll(loop)
         sch.vectorize(x)
-        *_, x = sch.get_loops(sch.decompose_reduction(dense, k_outer))
-        sch.vectorize(x)
+        sum_in_registers(sch, dense, k_outer, x)
         return sch
 
     def _compute(self, config: Config) -> list[Any]:

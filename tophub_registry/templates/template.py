@@ -38,7 +38,12 @@ class Template(ABC):
     """The task's name: `conv2d_NCHWc.x86`."""
 
     @abstractmethod
-    def __init__(self, args: list[Any]) -> None: ...
+    def __init__(self, args: list[Any]) -> None:
+        self.args = args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What travels to a worker is the workload, not the enumerated space.
+        return (type(self), (self.args,))
 
     @property
     @abstractmethod

@@ -1,9 +1,9 @@
-"""What the templates for x86 share: the vector width that a target has."""
+"""What the templates for x86 share: the vector width that a target has, and sums held in registers."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tophub_registry.records.target import Target
@@ -30,3 +30,26 @@ def simd_lanes(target: Target) -> int:
 def largest_divisor(number: int, limit: int) -> int:
     """Return the largest divisor of `number` that is at most `limit`."""
     return next(factor for factor in range(limit, 0, -1) if number % factor == 0)
+
+
+def sum_in_registers(sch: Any, block: Any, reduction: Any, vectorized: Any) -> None:
+    """Hold the tile that `block` sums up in registers: initialise it before the loop `reduction`.
+
+    Parameters
+    ----------
+    sch
+        The `tvm.s_tir.Schedule`.
+    block
+        A reduction whose loops inside of `reduction` are unrolled, the innermost one vectorised.
+    reduction, vectorized
+        The outermost loop of the sum, and the loop over the lanes of a vector.
+    """
+    depth = next(i for i, loop in enumerate(sch.get_loops(block)) if sch.get(loop).same_as(sch.get(reduction)))
+    lanes = int(sch.get(vectorized).extent)
+    init = sch.decompose_reduction(block, reduction)
+    # The initialisation has the tile's loops, but for those of length one, and none of their annotations.
+    tile = sch.get_loops(init)[depth:]
+    if lanes > 1:
+        sch.vectorize(tile.pop())
+    for loop in tile:
+        sch.unroll(loop)

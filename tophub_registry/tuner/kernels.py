@@ -1,6 +1,6 @@
 """What happens to one config inside a worker process: building its kernel, and running it.
 
-These functions are called by name in other processes, so everything goes in and out as plain data.
+These functions are called by name in other processes; what goes in and out can be pickled.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tophub_registry.templates.registry import instantiate
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tophub_registry.records.record import Config
-    from tophub_registry.templates.template import Tensor
+    from tophub_registry.templates.template import Template, Tensor
 
 _PR_SET_PDEATHSIG = 1
 
@@ -64,7 +62,7 @@ def runtime_threads() -> int:
     return int(tvm.runtime.num_threads())
 
 
-def build(task: str, args: list[Any], config: Config, target: dict[str, object], path: str) -> list[Tensor]:
+def build(template: Template, config: Config, target: dict[str, object], path: str) -> list[Tensor]:
     """Compile a config's kernel into the shared library `path` and return its arguments.
 
     Raises
@@ -77,7 +75,6 @@ def build(task: str, args: list[Any], config: Config, target: dict[str, object],
     import tvm
 
     try:
-        template = instantiate(task, args)
         schedule = template.schedule(config)
     except Exception as error:
         raise InstantiationError(str(error)) from error

@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 from tophub_registry.errors import EnvironmentFailure, MissingExtra
 from tophub_registry.records.record import Config, Result
 from tophub_registry.records.target import Target
-from tophub_registry.records.task import Task
-from tophub_registry.templates.template import Tensor
+from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.tuner import kernels
 
 FAILED_COST = 1e9
@@ -131,7 +130,7 @@ class Measurer:
         self._runner = ProcessPool(1, initializer=kernels.start_worker, context=context)
         self._count = 0
 
-    def measure(self, task: Task, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
+    def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
         """Build all configs, then time one after the other and yield each as it is done.
 
         Parameters
@@ -140,7 +139,7 @@ class Measurer:
             The best cost so far, in seconds: kernels several times slower are timed once only.
         """
         # On a CPU the kernels would share the cores with the compilers: nothing runs before all is built.
-        built = [self._submit(task, config) for config in configs]
+        built = [self._submit(template, config) for config in configs]
         for kernel in built:
             _settle(kernel.build)
         timing = self.timing if best is None else self.timing._replace(give_up=4 * best)
@@ -152,15 +151,15 @@ class Measurer:
         threads: int = self._runner.schedule(kernels.runtime_threads).result()
         return threads
 
-    def compare(self, tasks: Sequence[Task], configs: Sequence[Config], rounds: int) -> list[list[float]]:
-        """Time kernels in turns and return the costs of each, in seconds.
+    def compare(self, template: Template, configs: Sequence[Config], rounds: int) -> list[list[float]]:
+        """Time the kernels of several configs in turns and return the costs of each, in seconds.
 
         Raises
         ------
         EnvironmentFailure
             One of them can't be built or run here.
         """
-        built = [self._submit(task, config) for task, config in zip(tasks, configs, strict=True)]
+        built = [self._submit(template, config) for config in configs]
         try:
             libraries = [(kernel.path, kernel.build.result()) for kernel in built]
             timing = self.timing._replace(repeats=rounds)
@@ -169,18 +168,18 @@ class Measurer:
             )
             costs: list[list[float]] = future.result()
         except Exception as error:
-            raise EnvironmentFailure(f"{tasks[0]} can't be measured: {_message(error)}") from error
+            raise EnvironmentFailure(f"{template.task} can't be measured: {_message(error)}") from error
         finally:
             for kernel in built:
                 Path(kernel.path).unlink(missing_ok=True)
         return costs
 
-    def _submit(self, task: Task, config: Config) -> _Kernel:
+    def _submit(self, template: Template, config: Config) -> _Kernel:
         self._count += 1
         path = str(Path(self._folder.name) / f"{self._count}.so")
         build = self._builders.schedule(
             kernels.build,
-            args=(task.task, task.args, config, self.target.as_dict(), path),
+            args=(template, config, self.target.as_dict(), path),
             timeout=self.limits.build,
         )
         return _Kernel(config, path, build, time.monotonic())

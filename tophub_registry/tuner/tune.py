@@ -134,7 +134,7 @@ def tune(
             session = _Session(task, number, target, plan, known.get(task.workload, []))
             progress(session.outcome)
             while batch := session.propose():
-                for measured in measurer.measure(task, batch, session.best):
+                for measured in measurer.measure(session.template, batch, session.best):
                     session.observe(measured)
                     appender.append([session.record(measured, provenance, tvm_version)])
                     progress(session.outcome)

@@ -1,0 +1,102 @@
+"""The same numbers: every template's kernels against MXNet, over at least 20 configs of each workload."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from tophub_registry.models import libraries
+from tophub_registry.records.target import Target
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.registry import TEMPLATES, instantiate
+
+tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
+
+CONFIGS = 20
+
+
+def conv2d(data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
+    args = [tensor(data), tensor(kernel), [stride] * 2, list(padding), [dilation] * 2, "NCHW", "NCHW", "float32"]
+    return "conv2d_NCHWc.x86", args
+
+
+def dense(kind, batch, in_units, out_units):
+    return f"dense_{kind}.x86", [tensor([batch, in_units]), tensor([out_units, in_units]), None, "float32"]
+
+
+WORKLOADS = {
+    "resnet18's 3x3": conv2d([1, 64, 56, 56], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
+    "resnet18's 3x3 with stride": conv2d([1, 128, 28, 28], [256, 128, 3, 3], 2, (1, 1, 1, 1)),
+    "resnet18's 1x1 with stride": conv2d([1, 64, 56, 56], [128, 64, 1, 1], 2),
+    "resnet18's first": conv2d([1, 3, 224, 224], [64, 3, 7, 7], 2, (3, 3, 3, 3)),
+    "mobilenet's 1x1": conv2d([1, 64, 28, 28], [96, 64, 1, 1]),
+    "odd sizes": conv2d([1, 6, 13, 17], [10, 6, 3, 3], 1, (1, 1, 1, 1)),
+    "odd sizes, 1x1": conv2d([2, 6, 13, 17], [10, 6, 1, 1]),
+    "uneven padding": conv2d([1, 4, 11, 12], [8, 4, 3, 5], 1, (0, 2, 1, 1)),
+    "dilated": conv2d([1, 8, 20, 23], [8, 8, 3, 3], 1, (2, 2, 2, 2), dilation=2),
+    "resnet18's dense, unpacked": dense("nopack", 1, 512, 100),
+    "resnet18's dense, packed": dense("pack", 1, 512, 100),
+    "a batch, unpacked": dense("nopack", 6, 90, 20),
+    "a batch, packed": dense("pack", 12, 60, 36),
+}
+
+
+def reference(task, args, inputs):
+    mx = libraries.mxnet()
+    data, weight = map(mx.nd.array, inputs)
+    if task.startswith("dense"):
+        return mx.nd.FullyConnected(data, weight, no_bias=True, num_hidden=weight.shape[0], flatten=False).asnumpy()
+    _, _, strides, (top, left, bottom, right), dilation, *_ = args
+    data = mx.nd.pad(data, mode="constant", pad_width=(0, 0, 0, 0, top, bottom, left, right))
+    kernel = weight.shape[2:]
+    return mx.nd.Convolution(
+        data, weight, no_bias=True, kernel=kernel, num_filter=weight.shape[0], stride=strides, dilate=dilation
+    ).asnumpy()
+
+
+def leaves_tail(template, config):
+    return any(
+        knob.kind == "sp" and template.space.knobs[place].extent % math.prod(knob.value[1:])
+        for place, knob in enumerate(config.entity)
+    )
+
+
+def cheap(config):
+    """A config whose kernel is no wall of unrolled code, which takes the compiler many seconds."""
+    unrolled = [knob.value[-1] for knob in config.entity if knob.name in ("tile_k", "tile_y", "tile_x", "tile_inner")]
+    return math.prod(unrolled) <= 4096
+
+
+def sample(template):
+    """Return 20 configs, half of them with tails where the space has any, and the default."""
+    order = random.Random(template.task).sample(range(len(template.space)), min(1000, len(template.space)))
+    configs = [config for config in map(template.space.config, order) if cheap(config)]
+    tails = [config for config in configs if leaves_tail(template, config)][: CONFIGS // 2]
+    others = [config for config in configs if config not in tails][: CONFIGS - len(tails)]
+    assert len(tails + others) == CONFIGS
+    return [template.default(Target.parse("llvm -mcpu=x86-64-v3")), *tails, *others]
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_config_computes_what_mxnet_computes(name):
+    task, args = WORKLOADS[name]
+    template = instantiate(task, args)
+    rng = np.random.default_rng(7)
+    inputs = [rng.uniform(-1, 1, argument[1]).astype("float32") for argument in args[:2]]
+    expected = reference(task, args, inputs)
+    target = tvm.target.Target({"kind": "llvm", "mcpu": str(tvm.target.codegen.llvm_get_system_cpu())})
+    for config in sample(template):
+        kernel = tvm.compile(template.schedule(config).mod, target=target)
+        packed = [np.ascontiguousarray(array) for array in template.pack(config, inputs)]
+        *given, out = template.tensors(config)
+        assert [array.shape for array in packed] == [t.shape for t in given]
+        output = tvm.runtime.tensor(np.full(out.shape, np.nan, out.dtype))
+        kernel["main"](*map(tvm.runtime.tensor, packed), output)
+        np.testing.assert_allclose(
+            template.unpack(config, output.numpy()), expected, rtol=1e-4, atol=1e-3, err_msg=str(config)
+        )
+
+
+def test_every_template_is_covered():
+    assert {task for task, _ in WORKLOADS.values()} == set(TEMPLATES)
