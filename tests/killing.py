@@ -112,7 +112,7 @@ def kill_at_random_moments(
         random.shuffle(slices)
         for number in slices:
             before()
-            code = run(arguments, duration * (number + random.random()) / times, check)  # noqa: S311
+            code = run(arguments, duration * (number + random.random()) / times, check)
             assert code in (0, -signal.SIGKILL), f"tophub {' '.join(arguments)}: ended by itself with {code}"
             killed += code != 0
     return Kills(duration, killed, times - killed)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tophub_registry.errors import UsageError
@@ -35,6 +35,7 @@ def test_the_next_version(version, following):
     assert str(Version.parse(version).next()) == following
 
 
+@settings(deadline=None)
 @given(versions)
 def test_the_next_version_is_greater_and_a_version_reads_back(version):
     assert version < version.next()
@@ -49,6 +50,7 @@ def test_a_version_has_one_spelling(text):
         Version.parse(text)
 
 
+@settings(deadline=None)
 @given(packages, versions)
 def test_a_file_name_reads_back(package, version):
     name = str(FileName(package, version))

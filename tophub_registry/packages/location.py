@@ -69,13 +69,13 @@ def read_small(location: Location, file: str, *, limit: int) -> bytes:
     EnvironmentFailure
         It can't be read, or is longer than `limit` bytes.
     """
-    data = b""
+    data = bytearray()
     with location.open(file) as chunks:
         for chunk in chunks:
             data += chunk
             if len(data) > limit:
                 raise EnvironmentFailure(f"longer than {limit} bytes", file=location.address(file))
-    return data
+    return bytes(data)
 
 
 class NotThere(EnvironmentFailure):
