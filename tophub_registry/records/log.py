@@ -22,7 +22,7 @@ from tophub_registry.files import atomic_write
 from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from typing_extensions import Self
 
@@ -33,6 +33,8 @@ _REPAIR = "repair or delete the line"
 
 # A number that may be too big for a float.
 _HUGE = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{308})")
+
+_PROGRESS_LINES = 5000
 
 _GZIP = b"\x1f\x8b"
 
@@ -91,8 +93,15 @@ def open_log(path: str | Path) -> Iterator[IO[bytes]]:
         raise InputError(f"can't be read: {error.strerror or error}", file=path) from error
 
 
-def read_lines(path: str | Path) -> Iterator[Line]:
+def read_lines(path: str | Path, *, progress: Callable[[int], None] | None = None) -> Iterator[Line]:
     """Yield the lines of a log, however broken, with bounded memory; empty lines are passed over.
+
+    Parameters
+    ----------
+    path
+        The log, gzipped or not.
+    progress
+        Called now and then with the number of bytes of the file that were read.
 
     Raises
     ------
@@ -103,6 +112,8 @@ def read_lines(path: str | Path) -> Iterator[Line]:
         number = 0
         while line := stream.readline(MAX_LINE + 1):
             number += 1
+            if progress is not None and number % _PROGRESS_LINES == 0:
+                progress(getattr(stream, "fileobj", stream).tell())
             if len(line) <= MAX_LINE:
                 text = line.strip()
                 if text:

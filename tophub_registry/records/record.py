@@ -19,6 +19,13 @@ LOG_VERSION = 0.2
 MAX_COST = 1e10
 """The highest cost, in seconds; AutoTVM writes 1e9 and its relatives 1e10 for what never ended."""
 
+EARLIEST = 1483228800.0
+"""The earliest plausible timestamp, in seconds since 1970: the start of 2017, AutoTVM's first year. Tools that
+keep no time, AutoTVM's graph tuner among them, write 0 or -1."""
+
+LATEST_AHEAD = 86400.0
+"""How far a timestamp may lie ahead of this machine's clock, in seconds."""
+
 Value = Any
 """A JSON value: the arguments of a task nest lists, strings, numbers, booleans and null."""
 

@@ -1,0 +1,100 @@
+"""`tophub merge`."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.errors import UsageError
+from tophub_registry.packages.version import next_file
+from tophub_registry.records.merge import MergeReport, merge_logs
+
+
+def command(
+    old: Annotated[Path, typer.Argument(help="The log to go on from.", show_default=False)],
+    new: Annotated[list[Path] | None, typer.Argument(help="The logs to merge into it.", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The merged log.", show_default="PACKAGE's next version beside OLD"),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="How many records of each target and workload: best, a number, or all.")
+    ] = "best",
+    min_gain: Annotated[
+        float | None,
+        typer.Option(
+            help="By how many per cent, and beyond the spread of their repeats, a new record must beat the old best.",
+            show_default="any gain counts",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Merge logs: for each target and workload the record with the lowest mean cost.
+
+    The result does not depend on the order of the logs, and nothing is dropped without being counted. OLD and
+    NEW are left as they are; an OLD called PACKAGE_vN.NN.log gets its next version beside it.
+    """
+    if output is None:
+        output = next_file(old)
+        if output is None:
+            raise UsageError(f"{old.name} is no PACKAGE_vN.NN.log, so there is no next version", remedy="give -o FILE")
+    paths = [old, *(new or [])]
+    with _progress(paths) as progress:
+        report = merge_logs(old, paths[1:], output, keep=_number(keep), min_gain=min_gain, progress=progress)
+    if as_json:
+        sys.stdout.write(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
+    else:
+        sys.stdout.write(f"{_text(report)}\n{output}\n")
+
+
+def _number(keep: str) -> int | None:
+    if keep == "all":
+        return None
+    if keep == "best":
+        return 1
+    try:
+        return int(keep)
+    except ValueError:
+        raise UsageError(f"can't keep {keep!r}", remedy="--keep takes best, a number, or all") from None
+
+
+def _text(report: MergeReport) -> str:
+    dropped = dataclasses.asdict(report.dropped)
+    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items() if count)
+    written = f"{report.added} added, {report.improved} improved, {report.kept} kept"
+    lines = [
+        f"{report.written} of {report.read} records: {written}",
+        f"{report.dropped.total} dropped" + (f": {reasons}" if reasons else ""),
+    ]
+    gains = [change.before / change.after for change in report.changes if change.before is not None]
+    if gains:
+        lines.append(f"what improved is {min(gains):.2f} to {max(gains):.2f} times as fast as before")
+    if report.implausible_times:
+        lines.append(f"note: {report.implausible_times} timestamps can't be right")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _progress(paths: list[Path]) -> Iterator[Callable[[Path, int], None] | None]:
+    """Show a bar for each log that is long enough, where somebody is looking."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        tasks = {
+            path: bars.add_task(path.name, total=path.stat().st_size, visible=False) for path in paths if path.is_file()
+        }
+
+        def show(path: Path, done: int) -> None:
+            if path in tasks:
+                bars.update(tasks[path], completed=done, visible=True)
+
+        yield show

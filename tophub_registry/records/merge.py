@@ -1,0 +1,372 @@
+"""Merging logs: for each target and workload the records with the lowest mean cost.
+
+The result has laws. It depends neither on the order of the files and of their rows nor on how the work is
+divided, and merging the merged changes nothing. The same input gives the same bytes. Every row that was read is
+either written or counted under the reason for which it was dropped. Memory grows with what is kept, one
+record for each target and workload by default, and not with the files.
+
+Records of equal cost are ordered by their text, so that it never matters which one came first. Only a minimal
+gain (`min_gain`) tells old from new and stands outside these laws.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tophub_registry.errors import UsageError
+from tophub_registry.files import atomic_write
+from tophub_registry.records.log import parse_comment, parse_record, read_lines
+from tophub_registry.records.record import EARLIEST, LATEST_AHEAD
+from tophub_registry.records.skim import Skimmer
+from tophub_registry.records.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from tophub_registry.records.log import Line
+    from tophub_registry.records.skim import Key
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """How many rows were not written, by reason.
+
+    Attributes
+    ----------
+    worse
+        Enough others of the same target and workload cost less.
+    failed
+        The measurement failed.
+    duplicate
+        The same record is written already.
+    small_gain
+        A new record that is better than the old one, but not by `min_gain`, or within the spread of their
+        repeats.
+    """
+
+    worse: int = 0
+    failed: int = 0
+    duplicate: int = 0
+    small_gain: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.worse + self.failed + self.duplicate + self.small_gain
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the new logs did to one target and workload.
+
+    Attributes
+    ----------
+    target, workload
+        Which one; the workload as compact JSON.
+    before, after
+        The lowest mean cost in the old log, None where it had no record, and in the merged one; in seconds.
+    """
+
+    target: str
+    workload: str
+    before: float | None
+    after: float
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did: `read = written + dropped.total` and `written = added + improved + kept`.
+
+    Attributes
+    ----------
+    read, written
+        Rows, without the comments.
+    added
+        Rows of the new logs, for a target and workload that the old one did not have or beside its best.
+    improved
+        Rows of the new logs that take the place of the old one's best: they cost less, or the same.
+    kept
+        Rows of the old log.
+    dropped
+        The rows that were not written.
+    comments, comments_repeated
+        Comment lines written, and those left out because another one says the same.
+    implausible_times
+        Rows read whose timestamp can't be right: before AutoTVM, or in the future. They count like any other.
+    changes
+        One for each target and workload whose best record is a new one, in the order of the merged log.
+    """
+
+    read: int
+    written: int
+    added: int
+    improved: int
+    kept: int
+    dropped: Dropped
+    comments: int
+    comments_repeated: int
+    implausible_times: int
+    changes: tuple[Change, ...]
+
+
+def merge_logs(
+    old: Path,
+    new: Sequence[Path],
+    output: Path,
+    *,
+    keep: int | None = 1,
+    min_gain: float | None = None,
+    progress: Callable[[Path, int], None] | None = None,
+) -> MergeReport:
+    """Merge logs into a new one, all or nothing.
+
+    Parameters
+    ----------
+    old, new
+        The logs. Which one is old matters for the report and for `min_gain` only.
+    output
+        The log to be made; an existing file is never overwritten.
+    keep
+        How many records of each target and workload are kept; None for all of them.
+    min_gain
+        By how many per cent a new record must be better than the old log's best to be kept, and with repeats
+        on both sides also by more than the standard deviations of both together.
+    progress
+        Called now and then with a log and the number of its bytes that were read.
+
+    Raises
+    ------
+    InputError
+        A log can't be read or has a line that is no record; nothing was written.
+    UsageError
+        `output` is already there, or `keep` or `min_gain` makes no sense.
+    EnvironmentFailure
+        `output` can't be written.
+    """
+    merger = Merger(keep=keep, min_gain=min_gain)
+    with atomic_write(output) as stream:
+        for number, path in enumerate((old, *new)):
+
+            def advance(done: int, path: Path = path) -> None:
+                if progress is not None:
+                    progress(path, done)
+
+            merger.add(read_lines(path, progress=advance), path, old=number == 0)
+        for text in merger.lines():
+            stream.write(text + b"\n")
+    return merger.report()
+
+
+class _Entry:
+    """A record that is kept for now.
+
+    Attributes
+    ----------
+    cost
+        Mean, in seconds.
+    copies
+        How often it was read.
+    old
+        Whether the old log has it.
+    """
+
+    __slots__ = ("copies", "cost", "old")
+
+    def __init__(self, cost: float, *, old: bool) -> None:
+        self.cost = cost
+        self.copies = 1
+        self.old = old
+
+
+class _Group:
+    """The records of one target and workload that are kept for now, by their text.
+
+    Attributes
+    ----------
+    entries
+        Up to twice as many as are to be kept.
+    limit
+        What costs more, in seconds, is not among those to be kept.
+    before
+        The old log's best cost, in seconds, once that log was read.
+    spread
+        The standard deviation of that record's repeats, in seconds; None where it has only one.
+    """
+
+    __slots__ = ("before", "entries", "limit", "spread")
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, _Entry] = {}
+        self.limit = math.inf
+        self.before: float | None = None
+        self.spread: float | None = None
+
+    def ordered(self) -> list[tuple[bytes, _Entry]]:
+        """Return the records, the best one first; of equal ones the one whose text comes first."""
+        return sorted(self.entries.items(), key=lambda item: (item[1].cost, item[0]))
+
+    def prune(self, keep: int) -> int:
+        """Keep the best records only; return how many rows that drops."""
+        ordered = self.ordered()
+        self.entries = dict(ordered[:keep])
+        self.limit = ordered[:keep][-1][1].cost
+        return sum(entry.copies for _, entry in ordered[keep:])
+
+
+class Merger:
+    """The merge itself, without any files: lines in, lines out.
+
+    Parameters
+    ----------
+    keep, min_gain
+        As for `merge_logs`.
+
+    Raises
+    ------
+    UsageError
+        `keep` or `min_gain` makes no sense.
+    """
+
+    def __init__(self, *, keep: int | None = 1, min_gain: float | None = None) -> None:
+        if keep is not None and keep < 1:
+            raise UsageError(f"can't keep {keep} records", remedy="keep 1 or more")
+        if min_gain is not None and not 0 <= min_gain < 100:  # noqa: PLR2004  # per cent
+            raise UsageError(f"no gain can be {min_gain} per cent", remedy="give 0 or more, and less than 100")
+        self._keep = keep
+        self._min_gain = min_gain
+        self._skimmer = Skimmer()
+        self._groups: dict[Key, _Group] = {}
+        self._comments: set[str] = set()
+        self._latest = time.time() + LATEST_AHEAD
+        self._read = 0
+        self._worse = 0
+        self._failed = 0
+        self._small_gain = 0
+        self._comments_repeated = 0
+        self._implausible_times = 0
+
+    def add(self, lines: Iterable[Line], file: str | Path, *, old: bool = False) -> None:
+        """Take in the lines of one log; the old one, if any, comes first.
+
+        Raises
+        ------
+        InputError
+            A line is neither a record nor a comment.
+        """
+        for line in lines:
+            if line.text.startswith(b"#"):
+                self._add_comment(parse_comment(line.text, file=file, line=line.number))
+            else:
+                self._add_row(line, file, old=old)
+        if old:
+            self._remember_old()
+
+    def _add_comment(self, comment: str) -> None:
+        if comment in self._comments:
+            self._comments_repeated += 1
+        self._comments.add(comment)
+
+    def _add_row(self, line: Line, file: str | Path, *, old: bool) -> None:
+        row = self._skimmer.skim(line, file)
+        self._read += 1
+        if not EARLIEST <= row.timestamp <= self._latest:
+            self._implausible_times += 1
+        if row.failed:
+            self._failed += 1
+            return
+        group = self._groups.get(row.key)
+        if group is None:
+            group = self._groups[row.key] = _Group()
+        if row.cost > group.limit:
+            self._worse += 1
+            return
+        text = line.text
+        if text not in group.entries:  # it may be spelled differently
+            text = (row.record or parse_record(text)).to_json().encode()
+        entry = group.entries.get(text)
+        if entry is not None:
+            entry.copies += 1
+        elif not old and not self._gains_enough(row.cost, text, group):
+            self._small_gain += 1
+        else:
+            group.entries[text] = _Entry(row.cost, old=old)
+            if self._keep is not None and len(group.entries) >= 2 * self._keep:
+                self._worse += group.prune(self._keep)
+
+    def _gains_enough(self, cost: float, text: bytes, group: _Group) -> bool:
+        """Whether a new record is either no rival of the old log's best or beats it by the minimal gain."""
+        if self._min_gain is None or group.before is None or cost > group.before:
+            return True
+        gain = group.before - cost
+        spread = _spread(text)
+        return (
+            gain > 0
+            and gain >= group.before * self._min_gain / 100
+            and (spread is None or group.spread is None or gain > spread + group.spread)
+        )
+
+    def _remember_old(self) -> None:
+        for group in self._groups.values():
+            text, entry = group.ordered()[0]
+            group.before = entry.cost
+            if self._min_gain is not None:
+                group.spread = _spread(text)
+
+    def _ordered(self) -> list[tuple[Key, _Group]]:
+        """Return what was kept, by target and workload."""
+        groups = sorted(
+            self._groups.items(), key=lambda item: (item[0].target.kind, item[0].target.options, item[0].workload)
+        )
+        if self._keep is not None:
+            self._worse += sum(group.prune(self._keep) for _, group in groups)
+        return groups
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the merged log: the comments in alphabetical order, then the records by target and workload."""
+        for comment in sorted(self._comments, key=lambda comment: (comment.casefold(), comment)):
+            yield comment.encode()
+        for _, group in self._ordered():
+            for text, _ in group.ordered():
+                yield text
+
+    def report(self) -> MergeReport:
+        """Return what was done so far."""
+        added = improved = kept = duplicate = 0
+        changes = []
+        for key, group in self._ordered():
+            entries = [entry for _, entry in group.ordered()]
+            duplicate += sum(entry.copies - 1 for entry in entries)
+            kept += sum(entry.old for entry in entries)
+            added += sum(not entry.old for entry in entries)
+            if not entries[0].old:
+                changes.append(
+                    Change(
+                        str(Target(key.target.kind, key.target.options)), key.workload, group.before, entries[0].cost
+                    )
+                )
+                if group.before is not None:
+                    improved += 1
+                    added -= 1
+        return MergeReport(
+            read=self._read,
+            written=added + improved + kept,
+            added=added,
+            improved=improved,
+            kept=kept,
+            dropped=Dropped(self._worse, self._failed, duplicate, self._small_gain),
+            comments=len(self._comments),
+            comments_repeated=self._comments_repeated,
+            implausible_times=self._implausible_times,
+            changes=tuple(changes),
+        )
+
+
+def _spread(text: bytes) -> float | None:
+    """Return the standard deviation of a record's repeats, in seconds; None where it has only one."""
+    costs = parse_record(text).result.costs
+    return statistics.stdev(costs) if len(costs) > 1 else None

@@ -1,0 +1,149 @@
+"""Reading a log only as far as merging needs: which workload, at which cost, and no more built than that.
+
+Every row is checked in full all the same. A row in AutoTVM's own spelling is checked by one regular expression,
+and its input, of which a log has few and each of them often, by looking it up among those seen before. A row in
+any other spelling is parsed. Whatever the expression lets pass is a record too; a test holds that.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from tophub_registry.records.log import parse_row
+from tophub_registry.records.record import MAX_COST, Provenance, Record, workload_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tophub_registry.records.log import Line
+    from tophub_registry.records.target import Target
+
+_INTEGER = r"-?(?:0|[1-9][0-9]{0,17})"
+_NUMBER = _INTEGER + r"(?:\.[0-9]{1,25})?(?:e[+-]?[0-9]{1,2})?"
+_WORD = r'"[ !#-\[\]-~]*"'
+
+
+def _listed(item: str) -> str:
+    return rf"{item}(?:, {item})*"
+
+
+_KNOB = (
+    rf'\[{_WORD}, "(?:sp", \[{_listed(_INTEGER)}\]|ot", (?:{_INTEGER}|true|false|null|{_WORD})'
+    rf'|re", \[{_listed(_INTEGER)}\]|an", \[{_listed(_WORD)}\])\]'
+)
+_PROVENANCE = rf"\{{{_listed(f'{_WORD}: (?:{_NUMBER}|true|false|null|{_WORD})')}\}}"
+
+_SEPARATOR = b', "config": '
+
+# What follows `{"input": […], "config": `.
+_REST = re.compile(
+    rf'\{{"index": {_INTEGER}, "code_hash": (?:null|{_WORD}), "entity": \[(?:{_listed(_KNOB)})?\]\}}, '
+    rf'"result": \[\[(?P<costs>{_listed(_NUMBER)})\], (?P<error_no>{_INTEGER}), {_NUMBER}, (?P<timestamp>{_NUMBER})\], '
+    rf'"version": 0\.2, "tvm_version": {_WORD}(?:, "tophub": (?P<tophub>{_PROVENANCE}))?\}}'.encode()
+)
+
+_MAX_SPELLINGS = 1 << 16
+
+
+class Key(NamedTuple):
+    """What two records must have in common to compete: the target, in whatever order of options, and the workload."""
+
+    target: Target
+    workload: str
+
+
+class Skimmed(NamedTuple):
+    """A row that was checked.
+
+    Attributes
+    ----------
+    key
+        The same object for the same key, for one `Skimmer`.
+    cost
+        The mean of the repeats, in seconds.
+    failed
+        Whether the measurement failed.
+    timestamp
+        In seconds since 1970.
+    record
+        Where the row had to be parsed.
+    """
+
+    key: Key
+    cost: float
+    failed: bool
+    timestamp: float
+    record: Record | None
+
+
+class Skimmer:
+    """Checks rows and tells their keys. One for all the files of a merge, so that a key is one object."""
+
+    def __init__(self) -> None:
+        self._keys: dict[Key, Key] = {}
+        self._spellings: dict[bytes, Key] = {}
+
+    def skim(self, line: Line, file: str | Path) -> Skimmed:
+        """Check one row.
+
+        Raises
+        ------
+        InputError
+            It is no record.
+        """
+        start, _, rest = line.text.partition(_SEPARATOR)
+        key = self._spellings.get(start)
+        if key is not None:
+            match = _REST.fullmatch(rest)
+            if match is not None:
+                costs = [float(cost) for cost in match["costs"].split(b", ")]
+                failed = int(match["error_no"]) != 0
+                if _plausible(costs, failed=failed) and _is_provenance(match["tophub"]):
+                    return Skimmed(key, sum(costs) / len(costs), failed, float(match["timestamp"]), None)
+        return self._parse(line, start, file)
+
+    def _parse(self, line: Line, start: bytes, file: str | Path) -> Skimmed:
+        record = parse_row(line, file=file).record
+        assert record is not None, "a comment is no row"  # noqa: S101  # for the type checker
+        key = Key(record.target, record.workload)
+        key = self._keys.setdefault(key, key)
+        if start not in self._spellings and _is_input(start, record):
+            if len(self._spellings) >= _MAX_SPELLINGS:
+                self._spellings.clear()
+            self._spellings[start] = key
+        return Skimmed(key, record.mean_cost, not record.valid, record.result.timestamp, record)
+
+
+def _plausible(costs: list[float], *, failed: bool) -> bool:
+    lowest = min(costs)
+    return (lowest >= 0 if failed else lowest > 0) and max(costs) <= MAX_COST
+
+
+def _is_provenance(text: bytes | None) -> bool:
+    if text is None:
+        return True
+    try:
+        Provenance.model_validate_json(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def _is_input(start: bytes, record: Record) -> bool:
+    """Whether the start of a row, closed, is an object with nothing but the record's input.
+
+    Then every row that starts with the same bytes and goes on with what `_REST` describes is valid JSON with
+    the same input.
+    """
+    try:
+        value = from_json(start + b"}", allow_inf_nan=False)
+    except ValueError:
+        return False
+    if not isinstance(value, dict) or value != {"input": list(record.input)}:
+        return False
+    # Python's 1, 1.0 and True are equal; their spellings are not.
+    return workload_key(*value["input"][1:]) == record.workload
