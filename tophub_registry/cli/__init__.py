@@ -40,7 +40,7 @@ Exit codes: 0 fine, 1 the input is at fault, 2 the command was misused, 3 the en
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = [*(sys.argv[1:] if arguments is None else arguments)]
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))

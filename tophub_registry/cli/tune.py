@@ -77,26 +77,27 @@ def command(  # each is an option of the command line
 
 
 class _Progress:
-    """Two bars on a terminal, for the model and for the task at hand; a line for each task elsewhere."""
+    """Two bars on a terminal, for the model and for the task at hand, and a line for each task that is done."""
 
     def __init__(self, tasks: list[Task], trials: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._tasks, self._trials = tasks, trials
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[best]}"),
-            console=Console(stderr=True),
+            console=self._console,
             disable=not sys.stderr.isatty(),
         )
+        self._tasks = len(tasks)
         self._planned = [trials] * len(tasks)
         self._done = [0] * len(tasks)
         self._model = self._bars.add_task("model", total=trials * len(tasks), best="")
-        self._task = self._bars.add_task("", total=trials, best="")
+        self._task = self._bars.add_task("task", total=trials, best="")
 
     def __enter__(self) -> Callable[[TaskOutcome], None]:
         self._bars.start()
@@ -106,15 +107,15 @@ class _Progress:
         self._bars.stop()
 
     def _update(self, outcome: TaskOutcome) -> None:
-        name = f"task {outcome.number + 1}/{len(self._tasks)}"
+        name = f"task {outcome.number + 1}/{self._tasks}"
         if self._bars.tasks[self._task].description != name:
             self._bars.reset(self._task, description=name)
         self._planned[outcome.number], self._done[outcome.number] = outcome.planned, outcome.trials
-        best = f"{outcome.gflops:7.1f} GFLOPS" if outcome.best else ""
-        self._bars.update(self._task, total=outcome.planned, completed=outcome.trials, best=f"{best}  {outcome.task}")
+        best = f"{outcome.gflops:.1f} GFLOPS" if outcome.best else ""
+        self._bars.update(self._task, total=outcome.planned, completed=outcome.trials, best=best)
         self._bars.update(self._model, total=sum(self._planned), completed=sum(self._done))
-        if self._bars.disable and outcome.trials >= outcome.planned:
-            sys.stderr.write(f"{name}  {outcome.trials} trials  {best}  {outcome.task}\n")
+        if outcome.done:
+            self._console.print(f"{name:>11}  {best:>14}  {outcome.trials} trials  {outcome.task}")
 
 
 def _as_json(outcome: TaskOutcome) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tophub_registry import __version__
@@ -65,6 +65,8 @@ class TaskOutcome:
         The costs of the best config and of AutoTVM's default, in seconds; None where unknown.
     flop
         The task's floating-point operations.
+    done
+        Whether the task has come to its end.
     """
 
     task: Task
@@ -75,6 +77,7 @@ class TaskOutcome:
     best: float | None
     default: float | None
     flop: int
+    done: bool = False
 
     @property
     def gflops(self) -> float:
@@ -138,7 +141,8 @@ def tune(
                     session.observe(measured)
                     appender.append([session.record(measured, provenance, tvm_version)])
                     progress(session.outcome)
-            outcomes.append(session.outcome)
+            outcomes.append(replace(session.outcome, done=True))
+            progress(outcomes[-1])
     return outcomes
 
 

@@ -1,0 +1,96 @@
+"""`tophub tune` as a user types it; killed at random moments, it goes on without measuring anything twice."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("tvm", reason="needs the extra [tune]")
+
+from tests.killing import kill_at_random_moments
+from tophub_registry.records.log import read_records
+from tophub_registry.records.task import Task, TaskFile, tensor
+
+TRIALS = 24
+
+
+def tophub(*arguments):
+    command = [sys.executable, "-m", "tophub_registry.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    path = tmp_path / "tasks.json"
+    args = [tensor([1, 64]), tensor([36, 64]), None, "float32"]
+    task = Task(task="dense_nopack.x86", args=args, layers=["dense0"])
+    TaskFile(model="tiny", kind="llvm", shapes={"data": [1, 64]}, tasks=[task]).write(path)
+    return path
+
+
+def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
+    log = tmp_path / "new.log"
+    run = tophub("tune", tasks, "--trials", 6, "-o", log, "--json")
+    assert run.returncode == 0, run.stderr
+    (outcome,) = json.loads(run.stdout)
+    assert outcome["trials"] == 6
+    assert outcome["best"] <= outcome["default"]
+    gain = tophub("gain", tasks, "--log", log, "--json", "--rounds", 3)
+    assert gain.returncode == 0, gain.stderr
+    said = json.loads(gain.stdout)
+    assert said["after"] > 0
+    assert said["tasks"][0]["tuned"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["missing.json"], 1, "no such file"),
+        (["resnet19_v1"], 2, "resnet19_v1"),
+        (["{tasks}", "--target", "fpga"], 2, "fpga"),
+        (["{tasks}", "--target", "llvm -mcpu=diamondrapids"], 3, "it lacks"),
+        (["{tasks}", "--search", "luck"], 2, "luck"),
+        (["{tasks}", "--only", "7"], 2, "no task 7"),
+        (["{tasks}", "--resume", "-o", "{tasks}"], 1, "tasks.json:1"),
+    ],
+)
+def test_bad_input_gives_one_error_its_exit_code_and_changes_nothing(arguments, code, message, tasks, tmp_path):
+    before = tasks.read_bytes()
+    output = [] if "-o" in arguments else ["-o", tmp_path / "new.log"]
+    run = tophub("tune", *(word.format(tasks=tasks) for word in arguments), *output)
+    assert run.returncode == code, run.stderr
+    assert message in run.stderr
+    assert run.stderr.count("tophub: error:") == 1
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tasks.json"]
+    assert tasks.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_resumes_without_measuring_a_config_twice(tasks, tmp_path):
+    log = tmp_path / "new.log"
+    command = ["tune", tasks, "--trials", TRIALS, "--batch", 4, "--search", "random", "-o", log, "--resume"]
+
+    def measured():
+        if not log.exists():
+            return []
+        # What was cut short in the middle of a row has no end of line yet.
+        whole = tmp_path / "whole.log"
+        whole.write_bytes(log.read_bytes().rpartition(b"\n")[0])
+        return [record.config.index for record in read_records(whole)]
+
+    def check():
+        indices = measured()
+        assert len(indices) == len(set(indices)) <= TRIALS
+
+    def start_over_when_done():
+        if len(measured()) == TRIALS:
+            log.unlink()
+
+    imports = ["tvm", "pebble", "xgboost", "tophub_registry.tuner.tune"]
+    kills = kill_at_random_moments(command, check, before=start_over_when_done, imports=imports)
+    assert kills.killed >= 10
+    assert tophub(*command).returncode == 0
+    assert len(measured()) == TRIALS
+    check()
