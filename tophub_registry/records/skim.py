@@ -8,6 +8,7 @@ any other spelling is parsed. Whatever the expression lets pass is a record too;
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
@@ -39,18 +40,22 @@ _PROVENANCE = rf"\{{{_listed(f'{_WORD}: (?:{_NUMBER}|true|false|null|{_WORD})')}
 
 _SEPARATOR = b', "config": '
 
-# What follows `{"input": […], "config": `.
+# What follows `{"input": […], "config": `; its groups are costs, error number, timestamp, provenance.
 _REST = re.compile(
     rf'\{{"index": {_INTEGER}, "code_hash": (?:null|{_WORD}), "entity": \[(?:{_listed(_KNOB)})?\]\}}, '
-    rf'"result": \[\[(?P<costs>{_listed(_NUMBER)})\], (?P<error_no>{_INTEGER}), {_NUMBER}, (?P<timestamp>{_NUMBER})\], '
-    rf'"version": 0\.2, "tvm_version": {_WORD}(?:, "tophub": (?P<tophub>{_PROVENANCE}))?\}}'.encode()
+    rf'"result": \[\[({_listed(_NUMBER)})\], ({_INTEGER}), {_NUMBER}, ({_NUMBER})\], '
+    rf'"version": 0\.2, "tvm_version": {_WORD}(?:, "tophub": ({_PROVENANCE}))?\}}'.encode()
 )
 
 _MAX_SPELLINGS = 1 << 16
 
 
-class Key(NamedTuple):
-    """What two records must have in common to compete: the target, in whatever order of options, and the workload."""
+@dataclass(frozen=True, eq=False)
+class Key:
+    """What two records must have in common to compete: the target, in whatever order of options, and the workload.
+
+    Compared by identity, which is quick: a `Skimmer` makes one object for each key.
+    """
 
     target: Target
     workload: str
@@ -62,7 +67,7 @@ class Skimmed(NamedTuple):
     Attributes
     ----------
     key
-        The same object for the same key, for one `Skimmer`.
+        Target and workload.
     cost
         The mean of the repeats, in seconds.
     failed
@@ -84,7 +89,7 @@ class Skimmer:
     """Checks rows and tells their keys. One for all the files of a merge, so that a key is one object."""
 
     def __init__(self) -> None:
-        self._keys: dict[Key, Key] = {}
+        self._keys: dict[tuple[Target, str], Key] = {}
         self._spellings: dict[bytes, Key] = {}
 
     def skim(self, line: Line, file: str | Path) -> Skimmed:
@@ -100,17 +105,17 @@ class Skimmer:
         if key is not None:
             match = _REST.fullmatch(rest)
             if match is not None:
-                costs = [float(cost) for cost in match["costs"].split(b", ")]
-                failed = int(match["error_no"]) != 0
-                if _plausible(costs, failed=failed) and _is_provenance(match["tophub"]):
-                    return Skimmed(key, sum(costs) / len(costs), failed, float(match["timestamp"]), None)
+                repeats, error_no, timestamp, provenance = match.groups()
+                costs = list(map(float, repeats.split(b", ")))
+                failed = int(error_no) != 0
+                if _plausible(costs, failed=failed) and (provenance is None or _is_provenance(provenance)):
+                    return Skimmed(key, sum(costs) / len(costs), failed, float(timestamp), None)
         return self._parse(line, start, file)
 
     def _parse(self, line: Line, start: bytes, file: str | Path) -> Skimmed:
         record = parse_row(line, file=file).record
         assert record is not None, "a comment is no row"  # noqa: S101  # for the type checker
-        key = Key(record.target, record.workload)
-        key = self._keys.setdefault(key, key)
+        key = self._keys.setdefault((record.target, record.workload), Key(record.target, record.workload))
         if start not in self._spellings and _is_input(start, record):
             if len(self._spellings) >= _MAX_SPELLINGS:
                 self._spellings.clear()
@@ -123,9 +128,7 @@ def _plausible(costs: list[float], *, failed: bool) -> bool:
     return (lowest >= 0 if failed else lowest > 0) and max(costs) <= MAX_COST
 
 
-def _is_provenance(text: bytes | None) -> bool:
-    if text is None:
-        return True
+def _is_provenance(text: bytes) -> bool:
     try:
         Provenance.model_validate_json(text)
     except ValidationError:
