@@ -5,23 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
-from tophub_registry.errors import EnvironmentFailure, MissingExtra, UsageError
+from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
 
 KINDS = ("llvm",)
 """The kinds of target that can be tuned for."""
-
-
-def import_tvm() -> Any:
-    """Import apache-tvm; MissingExtra where it is not installed."""
-    try:
-        import tvm
-    except ImportError as error:
-        raise MissingExtra("tune", error) from error
-    return tvm
 
 
 def resolve(text: str) -> Target:
@@ -33,13 +23,12 @@ def resolve(text: str) -> Target:
     ------
     UsageError
         It is no target that can be tuned for.
-    MissingExtra
-        TVM is not installed.
     """
     target = Target.parse(text)
     if target.kind not in KINDS:
         raise UsageError(f"can't tune for the target {text!r}", remedy=f"known kinds: {', '.join(KINDS)}")
-    tvm = import_tvm()
+    import tvm
+
     if "mcpu" not in target.attributes:
         target = target.with_option("mcpu", str(tvm.target.codegen.llvm_get_system_cpu()))
     elif target.attributes["mcpu"] not in map(
@@ -76,7 +65,8 @@ def _processor() -> str:
 
 def check_runs_here(target: Target) -> None:
     """Raise EnvironmentFailure where this machine can't run code for the target."""
-    tvm = import_tvm()
+    import tvm
+
     here = str(tvm.target.codegen.llvm_get_system_cpu())
     wanted = set(map(str, tvm.target.codegen.llvm_get_cpu_features(tvm.target.Target(target.as_dict()))))
     has = set(map(str, tvm.target.codegen.llvm_get_cpu_features(tvm.target.Target({"kind": "llvm", "mcpu": here}))))

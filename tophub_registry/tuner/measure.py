@@ -18,7 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from tophub_registry.errors import EnvironmentFailure, MissingExtra
+from pebble import ProcessExpired, ProcessPool
+
+from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.record import Config, Result
 from tophub_registry.records.target import Target
 from tophub_registry.templates.template import Template, Tensor
@@ -73,8 +75,6 @@ class _Stage(NamedTuple):
 
     def blame(self, error: Exception) -> tuple[ErrorNo, str]:
         """Return the number and the text for an error of this stage."""
-        from pebble import ProcessExpired
-
         if isinstance(error, FutureTimeout):
             return self.too_long, f"{self.what} took longer than the limit"
         if isinstance(error, ProcessExpired):
@@ -101,11 +101,6 @@ class Measurer:
         Time limits.
     timing
         How long and how often a kernel is timed.
-
-    Raises
-    ------
-    MissingExtra
-        The tuning libraries are not installed.
     """
 
     def __init__(
@@ -116,10 +111,6 @@ class Measurer:
         limits: Limits = Limits(),  # noqa: B008  # immutable
         timing: kernels.Timing = kernels.Timing(),  # noqa: B008  # immutable
     ) -> None:
-        try:
-            from pebble import ProcessPool
-        except ImportError as error:
-            raise MissingExtra("tune", error) from error
         self.target = target
         self.limits = limits
         self.timing = timing

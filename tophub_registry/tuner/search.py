@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xgboost
 
-from tophub_registry.errors import MissingExtra
 from tophub_registry.tuner.features import KnobFeatures
 
 if TYPE_CHECKING:
@@ -104,11 +104,6 @@ class ModelSearch(Search):
 
     def __init__(self, space: ConfigSpace, seed: int = 0) -> None:
         super().__init__(space, seed)
-        try:
-            import xgboost
-        except ImportError as error:
-            raise MissingExtra("tune", error) from error
-        self._xgboost = xgboost
         self._features = KnobFeatures(space)
         self._model: Any = None
 
@@ -125,8 +120,8 @@ class ModelSearch(Search):
         """Fit the model to the share of the best throughput that each measured config reaches."""
         indices = list(self.costs)
         costs = np.array([self.costs[index] for index in indices])
-        data = self._xgboost.DMatrix(self._features(indices), costs.min() / costs)
-        self._model = self._xgboost.train(_PARAMETERS, data, num_boost_round=_ROUNDS)
+        data = xgboost.DMatrix(self._features(indices), costs.min() / costs)
+        self._model = xgboost.train(_PARAMETERS, data, num_boost_round=_ROUNDS)
 
     def _scores(self, indices: NDArray[Any]) -> NDArray[Any]:
         """Return the predicted share of the best throughput for each config."""

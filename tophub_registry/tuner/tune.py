@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from tophub_registry import __version__
@@ -19,7 +20,7 @@ from tophub_registry.records.record import LOG_VERSION, Config, Input, Provenanc
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import TEMPLATES, instantiate
-from tophub_registry.tuner.device import describe, import_tvm
+from tophub_registry.tuner.device import describe
 from tophub_registry.tuner.measure import Measured, Measurer
 from tophub_registry.tuner.search import SEARCHES, Search
 
@@ -129,7 +130,7 @@ def tune(
     provenance = describe(measurer.runtime_threads()).model_copy(
         update={"tuner": f"tophub-registry {__version__} {plan.search}"}
     )
-    tvm_version = str(import_tvm().__version__)
+    tvm_version = version("apache-tvm")
     with LogAppender(log) as appender:
         known = _by_workload(log, target)
         outcomes = []

@@ -1,0 +1,85 @@
+"""The base install: from a wheel, on every supported Python, without TVM, MXNet or NumPy."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.registries import write_rows
+
+REPOSITORY = Path(__file__).parents[2]
+VERSIONS = ["3.10", "3.11", "3.12", "3.13"]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPOSITORY]
+    subprocess.run(command, check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def tophub(request, wheel, tmp_path_factory):
+    """Install the wheel for one version of Python; return a function that runs its `tophub`."""
+    found = subprocess.run(
+        [REPOSITORY / "tools" / "find_python.sh", request.param], capture_output=True, text=True, check=False
+    )
+    if found.returncode != 0:
+        assert not os.environ.get("CI"), found.stderr
+        pytest.skip(found.stderr.strip())
+    home = tmp_path_factory.mktemp(f"python{request.param}")
+    subprocess.run([found.stdout.strip(), "-m", "venv", home / "env"], check=True)
+    pip = [home / "env" / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "install", wheel], check=True)
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+
+    def run(*arguments, code=0):
+        command = [home / "env" / "bin" / "tophub", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=home)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+def test_the_wheel_carries_the_registry(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    index = json.loads((REPOSITORY / "registry_data" / "index.json").read_bytes())
+    files = {version["file"] for package in index["packages"].values() for version in package.values()}
+    carried = {name.rpartition("/")[2] for name in names if name.startswith("tophub_registry/registry_data/")}
+    assert carried == {"index.json", *files}
+
+
+def test_logs_are_merged_released_fetched_and_listed(tophub, tmp_path):
+    old = write_rows(tmp_path / "llvm_v0.05.log", 20)
+    new = write_rows(tmp_path / "new.log", 20, start=10, cost=5e-5)
+    tophub("merge", old, new)
+    tophub("release", "llvm", tmp_path / "llvm_v0.06.log", "--registry", tmp_path / "registry")
+    tophub("fetch", "llvm", "--location", tmp_path / "registry", "--root", tmp_path / "root")
+    assert (tmp_path / "root" / "llvm_v0.06.log").read_bytes() == (tmp_path / "llvm_v0.06.log").read_bytes()
+    listed = json.loads(
+        tophub("list", "--location", tmp_path / "registry", "--root", tmp_path / "root", "--json").stdout
+    )
+    assert "llvm_v0.06.log" in json.dumps(listed)
+
+
+def test_the_builtin_registry_is_fetched_into_the_home(tophub):
+    tophub("fetch")
+    tophub("list")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [(["tune", "resnet18_v1", "-o", "new.log"], "tune"), (["extract", "resnet18_v1"], "models")],
+)
+def test_a_missing_extra_is_one_line_that_says_what_to_install(tophub, arguments, extra):
+    done = tophub(*arguments, code=3)
+    assert f'pip install "tophub-registry[{extra}]"' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
