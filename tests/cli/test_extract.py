@@ -1,0 +1,94 @@
+"""`tophub extract`, as a user types it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+
+from tophub_registry.cli import main
+from tophub_registry.records.task import TaskFile
+
+needs_mxnet = pytest.mark.skipif(importlib.util.find_spec("mxnet") is None, reason="MXNet is not installed")
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in ("extract", *arguments)])
+    output = capsys.readouterr()
+    return caught.value.code or 0, output.out, output.err
+
+
+@needs_mxnet
+def test_the_tasks_are_listed(capsys):
+    code, out, err = run(capsys, "cifar_resnet20_v1")
+    lines = [line.strip() for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert lines[0].split() == ["layers", "task"]
+    assert "6  conv2d_NCHWc.x86 1x16x32x32 16x16x3x3" in lines
+    assert lines[-1] == "cifar_resnet20_v1 with data=1,3,32,32: 10 tasks for llvm"
+
+
+@needs_mxnet
+def test_the_tasks_are_written_and_never_over_others(tmp_path, capsys):
+    path = tmp_path / "tasks.json"
+    code, out, _ = run(capsys, "cifar_resnet20_v1", "--target", "cuda -model=h100", "--batch", 2, "-o", path, "--json")
+    assert code == 0
+    assert out == path.read_text()
+    tasks = TaskFile.read(path)
+    assert (tasks.kind, tasks.shapes, len(tasks.tasks)) == ("cuda", {"data": [2, 3, 32, 32]}, 13)
+    before = path.read_bytes()
+    code, out, err = run(capsys, "resnet18_v1", "-o", path)
+    assert (code, out) == (2, "")
+    assert "never overwritten" in err
+    assert path.read_bytes() == before
+
+
+@needs_mxnet
+def test_what_is_left_out_is_said_beside_the_tasks(capsys):
+    code, out, err = run(capsys, "danet_resnet50_citys", "--json")
+    assert code == 0
+    assert json.loads(out)["model"] == "danet_resnet50_citys"
+    assert err.startswith("tophub: note: no template serves this batch_dot: 4 layers,")
+
+
+@needs_mxnet
+def test_a_shape_of_ones_own(capsys):
+    _, out, _ = run(capsys, "cifar_resnet20_v1", "--shape", "data=1,3,64,48", "--json")
+    assert json.loads(out)["shapes"] == {"data": [1, 3, 64, 48]}
+
+
+@pytest.mark.parametrize("shape", ["1,3,224,224", "data=", "data=1x3x224x224", "data=1,,3", "data=-1,3,224,224"])
+def test_a_shape_that_is_none(capsys, shape):
+    code, out, err = run(capsys, "resnet18_v1", "--shape", shape)
+    assert (code, out) == (2, "")
+    assert "write --shape data=1,3,224,224" in err
+
+
+def test_a_batch_beside_a_shape(capsys):
+    code, _, err = run(capsys, "resnet18_v1", "--shape", "data=1,3,224,224", "--batch", 2)
+    assert code == 2
+    assert "give the batch in the shape" in err
+
+
+@pytest.mark.parametrize("target", ["opencl", "llvm2"])
+def test_a_target_without_templates(capsys, target):
+    code, out, err = run(capsys, "resnet18_v1", "--target", target)
+    assert (code, out) == (2, "")
+    assert "choose one of llvm, cuda" in err
+
+
+@needs_mxnet
+def test_an_unknown_model(capsys, tmp_path):
+    code, out, err = run(capsys, "resnet18v1", "-o", tmp_path / "tasks.json")
+    assert (code, out) == (2, "")
+    assert "did you mean resnet18_v1" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_mxnet
+def test_a_missing_symbol_file(capsys):
+    code, out, _ = run(capsys, "nowhere-symbol.json", "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["message"] == "no such file"
