@@ -99,3 +99,13 @@ def test_spaces_need_neither_tvm_nor_numpy():
         "assert not {'tvm', 'numpy', 'mxnet'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_space_is_narrowed_to_given_values_and_indexed_anew():
+    space = ConfigSpace([split("x", 64, parts=2), split("c", 3, parts=2), knob("u", [True, False])])
+    part = space.where({"x": 16, "c": 16, "u": False, "unknown": 1})
+    assert part.dimensions == (1, 2, 1)
+    for index in range(len(part)):
+        entity = part.config(index).entity
+        assert [entity[0].value, entity[2].value] == [[-1, 16], False]
+        assert space.config(space.find(entity)).entity == entity

@@ -129,3 +129,13 @@ def test_nothing_to_tune_is_an_error(measurer, target, log):
     with pytest.raises(UsageError, match="nothing to tune"):
         tune([], target, log, measurer)
     assert not log.exists()
+
+
+def test_knobs_can_be_held_fixed(measurer, target, log):
+    (outcome,) = tune(TASKS[:1], target, log, measurer, Plan(trials=99, where={"tile_k": 8}))
+    assert outcome.trials == 6
+    assert {record.config.value("tile_k")[-1] for record in read_records(log)} == {8}
+    whole = {record.config.index for record in read_records(log)}
+    tune(TASKS[:1], target, log, measurer, Plan(trials=99), resume=True)
+    assert whole < {record.config.index for record in read_records(log)}
+    assert len(measured(log)) == len(set(measured(log))) == 36

@@ -30,6 +30,11 @@ def command(  # each is an option of the command line
     early_stopping: Annotated[
         int | None, typer.Option(min=1, help="End a task after so many configs without a better one.")
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KNOB=N", help="Hold a knob fixed, of a split its innermost part (repeatable)."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Costs recorded for each config.")] = 3,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to build a config, and to run it, at most.")] = 10,
     seed: Annotated[int, typer.Option(help="Makes the search reproducible.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a log that is already there.")] = False,
@@ -39,9 +44,13 @@ def command(  # each is an option of the command line
 
     Ctrl-C loses nothing: each row is on disk before the next config is tried, and --resume goes on.
     TVM_NUM_THREADS and TVM_BIND_THREADS say how the kernels run, as they do in TVM.
+
+    On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that none has to
+    be changed between layers.
     """
     from tophub_registry.records.target import Target
     from tophub_registry.tuner.device import check_runs_here, resolve
+    from tophub_registry.tuner.kernels import Timing
     from tophub_registry.tuner.measure import Limits, Measurer
     from tophub_registry.tuner.search import SEARCHES
     from tophub_registry.tuner.tune import Plan, supported, tune
@@ -59,9 +68,11 @@ def command(  # each is an option of the command line
         tasks = [tasks[number] for number in only]
     for task in others:
         sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
-    plan = Plan(trials=trials, batch=batch, search=search, early_stopping=early_stopping, seed=seed)
+    fixed = dict(map(_knob, where or []))
+    plan = Plan(trials=trials, batch=batch, search=search, early_stopping=early_stopping, seed=seed, where=fixed)
+    limits, timing = Limits(timeout, timeout), Timing(repeats=repeats)
     try:
-        with Measurer(resolved, limits=Limits(timeout, timeout)) as measurer, _Progress(tasks, trials) as progress:
+        with Measurer(resolved, limits=limits, timing=timing) as measurer, _Progress(tasks, trials) as progress:
             outcomes = tune(tasks, resolved, output, measurer, plan, resume=resume, progress=progress)
     except KeyboardInterrupt:
         sys.stderr.write(f"tophub: interrupted; what was measured is in {output}, go on with --resume\n")
@@ -74,6 +85,15 @@ def command(  # each is an option of the command line
             f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks for {resolved} in {output}"
             + (f", {failed} of them failed\n" if failed else "\n")
         )
+
+
+def _knob(text: str) -> tuple[str, object]:
+    """Read KNOB=N; N may be true or false."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        raise UsageError(f"not KNOB=N: {text!r}", remedy="for example --where tile_oc=16") from None
 
 
 class _Progress:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -196,6 +196,23 @@ class ConfigSpace:
                 raise InputError(f"the knob {knob.name} is of kind {given[knob.name].kind}, not {knob.kind}")
             positions.append(knob.position(given[knob.name].value))
         return self.index(positions)
+
+    def where(self, values: Mapping[str, Any]) -> ConfigSpace:
+        """Return the part of the space in which knobs have given values, with indices of its own.
+
+        Parameters
+        ----------
+        values
+            By knob; of a split, the size of its innermost part. A knob that has no such option, or that the
+            space does not have, is left as it is.
+        """
+
+        def narrowed(knob: KnobSpace) -> KnobSpace:
+            wanted = values.get(knob.name)
+            kept = tuple(o for o in knob.options if (o[-1] if knob.kind == "sp" else o) == wanted)
+            return replace(knob, options=kept) if kept else knob
+
+        return ConfigSpace([narrowed(knob) for knob in self.knobs])
 
     def config_of(self, values: dict[str, Any]) -> Config:
         """Return the config with these values, whose index is -1 where they are not in the space."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tophub_registry import __version__
 from tophub_registry.errors import InputError, UsageError
@@ -41,6 +42,8 @@ class Plan:
         A task ends when this many configs brought nothing better; None: never.
     seed
         Makes the choices reproducible.
+    where
+        Knobs that are held fixed, as `ConfigSpace.where` takes them.
     """
 
     trials: int = 64
@@ -48,6 +51,7 @@ class Plan:
     search: str = "model"
     early_stopping: int | None = None
     seed: int = 0
+    where: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,19 +166,24 @@ class _Session:
     def __init__(self, task: Task, number: int, target: Target, plan: Plan, known: list[Record]) -> None:
         self.task, self.number, self.target, self.plan = task, number, target, plan
         self.template = instantiate(task.task, task.args)
-        self.search: Search = SEARCHES[plan.search](self.template.space, plan.seed)
-        self.planned = min(plan.trials, len(self.template.space))
-        self.default_index = self.template.default(target).index
+        self.space = self.template.space.where(plan.where)
+        self.search: Search = SEARCHES[plan.search](self.space, plan.seed)
+        self.planned = min(plan.trials, len(self.space))
+        self.default_index = self._find(self.template.default(target))
         self.failed = 0
         self.best: float | None = None
         self.default: float | None = None
         self.since_best = 0
         for record in known:
-            try:
-                index = self.template.space.find(record.config.entity)
-            except InputError:
-                continue  # somebody else's config, outside of this space
-            self._learn(index, record.mean_cost if record.valid else None)
+            if (index := self._find(record.config)) is not None:
+                self._learn(index, record.mean_cost if record.valid else None)
+
+    def _find(self, config: Config) -> int | None:
+        """Return a config's index in the space that is searched; None where it lies outside."""
+        try:
+            return self.space.find(config.entity)
+        except InputError:
+            return None
 
     @property
     def trials(self) -> int:
@@ -192,15 +201,18 @@ class _Session:
         if count <= 0 or (self.plan.early_stopping is not None and self.since_best >= self.plan.early_stopping):
             return []
         indices: list[int] = []
-        if self.default_index >= 0 and self.default_index not in self.search.costs:
+        if self.default_index is not None and self.default_index not in self.search.costs:
             indices.append(self.default_index)  # what a user has today comes first: all gain is told against it
         proposed = self.search.propose(count)
         indices += [index for index in proposed if index not in indices]
-        return [self.template.space.config(index) for index in indices[:count]]
+        whole = self.template.space
+        return [whole.config(whole.find(self.space.config(index).entity)) for index in indices[:count]]
 
     def observe(self, measured: Measured) -> None:
         costs = measured.result.costs
-        self._learn(measured.config.index, None if measured.message else math.fsum(costs) / len(costs))
+        self._learn(
+            self.space.find(measured.config.entity), None if measured.message else math.fsum(costs) / len(costs)
+        )
 
     def _learn(self, index: int, cost: float | None) -> None:
         self.search.observe(index, cost)
