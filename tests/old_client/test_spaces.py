@@ -1,0 +1,46 @@
+"""The same spaces: for every task that a template covers, length, knobs and entities are real AutoTVM's."""
+
+import json
+
+import pytest
+
+from tophub_registry.models import extract_tasks
+from tophub_registry.records.record import Knob
+from tophub_registry.records.task import Task, tensor
+from tophub_registry.templates.registry import TEMPLATES, instantiate
+
+MODELS = ["resnet18_v1", "cifar_resnet20_v1", "mobilenet1.0"]
+SAMPLES = 200
+
+
+def odd_tasks():
+    """Workloads that the models do not have: uneven sizes, dilation, batches."""
+    conv = [
+        ([1, 6, 13, 17], [10, 6, 3, 3], [1, 1], [1, 0, 2, 1], [1, 1]),
+        ([1, 8, 20, 23], [8, 8, 3, 3], [1, 1], [2, 2, 2, 2], [2, 2]),
+        ([4, 36, 33, 31], [100, 36, 1, 1], [2, 2], [0, 0, 0, 0], [1, 1]),
+    ]
+    for data, kernel, *rest in conv:
+        args = [tensor(data), tensor(kernel), *rest, "NCHW", "NCHW", "float32"]
+        yield Task(task="conv2d_NCHWc.x86", args=args)
+    for name in ("dense_nopack.x86", "dense_pack.x86"):
+        yield Task(task=name, args=[tensor([12, 90]), tensor([210, 90]), None, "float32"])
+
+
+@pytest.mark.parametrize("model", [*MODELS, "odd"])
+def test_spaces_are_autotvms(old_client, model, tmp_path):
+    tasks = list(odd_tasks()) if model == "odd" else extract_tasks(model, "llvm").tasks
+    covered = [task for task in tasks if task.task in TEMPLATES]
+    assert covered
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps({"tasks": [task.model_dump() for task in covered]}))
+    target = "llvm -mtriple=x86_64-linux-gnu -mcpu=znver4"
+    theirs = old_client.run("spaces", path, target, SAMPLES, 1)
+    for task, expected in zip(covered, theirs, strict=True):
+        space = instantiate(task.task, task.args).space
+        assert len(space) == expected["length"] == expected["range_length"], task
+        assert {knob.name: len(knob.options) for knob in space.knobs} == expected["knobs"], task
+        assert len(expected["entities"]) >= min(SAMPLES, len(space))
+        for index, entity in expected["entities"]:
+            assert json.loads(json.dumps(space.config(index).entity)) == entity, (task, index)
+            assert space.find([Knob(*knob) for knob in entity]) == index
