@@ -2,6 +2,7 @@
 # The main job, end to end, with the commands that a user types: tune a gluoncv model on this machine, merge,
 # release, serve, fetch, and measure what the fetched records gain. Takes a few minutes; leaves nothing behind.
 set -eu
+unset TOPHUB_LOCATION
 cd "$(dirname "$0")/.."
 repository=$PWD
 model=${1:-cifar_resnet20_v1}
@@ -20,21 +21,13 @@ show() {
     "$@"
 }
 
-current=$(tophub list --location registry_data --root "$work/root" --json | python -c '
-import json, sys
-packages = json.load(sys.stdin)["packages"]
-print(next((p["versions"][-1]["file"] for p in packages if p["name"] == "llvm"), ""))')
+current=llvm_$(python -c 'from tophub_registry.tophub import PACKAGE_VERSION; print(PACKAGE_VERSION["llvm"])').log
 
 cd "$work"
 show tophub tune "$model" --target llvm --trials "$trials" -o new.log
-if [ -n "$current" ]; then
-    cp "$repository/registry_data/$current" .
-    show tophub merge "$current" new.log
-    next=$(ls llvm_v*.log | tail -n 1)
-else
-    next=llvm_v0.05.log
-    show tophub merge new.log -o "$next"
-fi
+cp "$repository/registry_data/$current" .
+show tophub merge "$current" new.log
+next=$(ls llvm_v*.log | tail -n 1)
 show tophub release llvm "$next" --registry my_registry
 
 python -u -m http.server --bind 127.0.0.1 --directory my_registry 0 >served 2>/dev/null &
