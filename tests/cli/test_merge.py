@@ -56,7 +56,7 @@ def test_as_json(old: Path, new: Path, tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["output"] == str(tmp_path / "merged.log")
     assert (report["read"], report["written"]) == (4, 4)
-    assert report["dropped"] == {"worse": 0, "failed": 0, "duplicate": 0, "small_gain": 0}
+    assert report["dropped"] == {"worse": 0, "failed": 0, "duplicate": 0, "small_gain": 0, "unconvertible": 0}
     assert report["changes"][-1]["before"] == 0.002
 
 

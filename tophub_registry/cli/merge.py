@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.cli.left_out import tell
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import next_file
 from tophub_registry.records.merge import MergeReport, merge_logs
@@ -48,8 +49,9 @@ def command(
         report = merge_logs(old, paths[1:], output, keep=_number(keep), min_gain=min_gain, progress=progress)
     if as_json:
         sys.stdout.write(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
-    else:
-        sys.stdout.write(f"{_text(report)}\n{output}\n")
+        return
+    sys.stdout.write(f"{_text(report)}\n{output}\n")
+    tell(report.left_out)
 
 
 def _number(keep: str) -> int | None:

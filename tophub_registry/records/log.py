@@ -1,4 +1,4 @@
-"""Logs: files of one record a line, with `#` comments between them.
+"""Logs: files of one record a line, with `#` comments between them, in log version 0.2 or 0.1 or both.
 
 Reading streams, so that memory does not grow with the file; an error names the file, the line and the way
 out. A log is untrusted text: lines are bounded, nothing is evaluated or unpickled.
@@ -13,13 +13,16 @@ import re
 import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
+from tophub_registry.records.conversion import NoConversionError, to_new
+from tophub_registry.records.old_row import OLD_LOG_VERSION, OldInput, OldRow
 from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value
+from tophub_registry.records.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 MAX_LINE = 1 << 20
 """The longest line that is read, in bytes; upstream's longest row has 1,500. JSON's nesting ends at 200."""
 
+# The names of what stands in arrays.
+_FIELDS = {"input": Input._fields, "result": Result._fields, "i": OldInput._fields, "r": Result._fields}
+
+_TOO_LONG = f"the line is longer than {MAX_LINE} bytes"
 _REPAIR = "repair or delete the line"
 
 # A number that may be too big for a float.
@@ -41,6 +48,9 @@ _GZIP = b"\x1f\x8b"
 # AutoTVM's pickle protocol had four fields in log version 0.1 and has six in 0.2, the first one plain text.
 _PICKLE_TABS = (3, 5)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+
+
+_Row = TypeVar("_Row", Record, OldRow)
 
 
 class Line(NamedTuple):
@@ -145,6 +155,8 @@ def parse_row(line: Line, *, file: str | Path) -> Row:
 
     Raises
     ------
+    NoConversionError
+        The line is a sound row of log version 0.1 that can't be converted with certainty.
     InputError
         The line is neither a record nor a comment.
     """
@@ -153,7 +165,7 @@ def parse_row(line: Line, *, file: str | Path) -> Row:
     try:
         return Row(line.number, parse_record(line.text, file=file, line=line.number), None)
     except InputError as error:
-        if line.whole:
+        if line.whole or isinstance(error, NoConversionError):
             raise
         remedy = "delete it, or let `tophub tune --resume` do so"
         raise InputError("the last row was cut short", file=file, line=line.number, remedy=remedy) from error
@@ -161,7 +173,8 @@ def parse_row(line: Line, *, file: str | Path) -> Row:
 
 def parse_comment(text: bytes, *, file: str | Path | None = None, line: int | None = None) -> str:
     """Decode a comment; InputError where it is too long or no UTF-8, at which AutoTVM clients would stop."""
-    _check_length(text, file, line)
+    if len(text) > MAX_LINE:
+        raise InputError(_TOO_LONG, file=file, line=line, remedy="delete the line")
     try:
         return text.decode()
     except UnicodeDecodeError as error:
@@ -169,32 +182,68 @@ def parse_comment(text: bytes, *, file: str | Path | None = None, line: int | No
 
 
 def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> Record:
-    """Parse one row of log version 0.2.
+    """Parse one row of log version 0.2, or of 0.1, which is converted.
+
+    Raises
+    ------
+    NoConversionError
+        The text is a sound row of 0.1 that can't be converted with certainty.
+    InputError
+        The text is no such row; `file` and `line` are named in the message.
+    """
+    with _placed(file, line):
+        if is_old_row(text):
+            return to_new(_parse(OldRow, text))
+        return _parse(Record, text)
+
+
+def parse_old_row(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> OldRow:
+    """Parse one row of log version 0.1, without converting it.
 
     Raises
     ------
     InputError
         The text is no such row; `file` and `line` are named in the message.
     """
-    _check_length(text, file, line)
+    with _placed(file, line):
+        return _parse(OldRow, text)
+
+
+def is_old_row(text: str | bytes) -> bool:
+    """Whether a row calls its input `i`, as log version 0.1 does, and not `input`."""
+    data = text.encode() if isinstance(text, str) else text
+    return b'"input"' not in data and b'"i"' in data
+
+
+@contextmanager
+def _placed(file: str | Path | None, line: int | None) -> Iterator[None]:
+    """Say where a row stands that turns out to be wrong."""
     try:
-        record = Record.model_validate_json(text)
-        record.target  # noqa: B018  # parsed here, so that no later look at it can fail
+        yield
+    except InputError as error:
+        raise type(error)(error.message, file=file, line=line, remedy=error.remedy) from error
+
+
+def _parse(model: type[_Row], text: str | bytes) -> _Row:
+    """Parse a row into its model, and its target too, so that no later look at that can fail."""
+    if len(text) > MAX_LINE:
+        raise InputError(_TOO_LONG, remedy="delete the line")
+    try:
+        row = model.model_validate_json(text)
     except ValidationError as error:
         message, remedy = _explain(error, text)
-        raise InputError(message, file=file, line=line, remedy=remedy) from error
-    except InputError as error:
-        raise InputError(error.message, file=file, line=line, remedy=error.remedy) from error
-    if _suspicious(text if isinstance(text, bytes) else text.encode()) and not _finite(record.model_dump()):
-        raise InputError("NaN and Infinity are no JSON numbers", file=file, line=line, remedy=_REPAIR)
-    if record.version != LOG_VERSION:
-        raise InputError(f"log version {record.version} is not supported", file=file, line=line)
-    return record
-
-
-def _check_length(text: str | bytes, file: str | Path | None, line: int | None) -> None:
-    if len(text) > MAX_LINE:
-        raise InputError(f"the line is longer than {MAX_LINE} bytes", file=file, line=line, remedy="delete the line")
+        raise InputError(message, remedy=remedy) from error
+    if _suspicious(text if isinstance(text, bytes) else text.encode()) and not _finite(row.model_dump()):
+        raise InputError("NaN and Infinity are no JSON numbers", remedy=_REPAIR)
+    target, version, known = (
+        (row.i.target, row.v, OLD_LOG_VERSION)
+        if isinstance(row, OldRow)
+        else (row.input.target, row.version, LOG_VERSION)
+    )
+    if version != known:
+        raise InputError(f"log version {version} is not supported")
+    Target.parse(target)
+    return row
 
 
 def _explain(error: ValidationError, text: str | bytes) -> tuple[str, str]:
@@ -212,7 +261,7 @@ def _place(steps: tuple[int | str, ...]) -> list[str]:
     """Name the place in a row: `result.costs.0`; nothing stands for the row itself."""
     if not steps:
         return []
-    fields: tuple[str, ...] = {"input": Input._fields, "result": Result._fields}.get(str(steps[0]), ())
+    fields: tuple[str, ...] = _FIELDS.get(str(steps[0]), ())
     if fields and len(steps) > 1 and isinstance(steps[1], int) and steps[1] < len(fields):
         steps = (steps[0], fields[steps[1]], *steps[2:])
     return [".".join(map(str, steps))]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tophub_registry.errors import UsageError
 from tophub_registry.files import atomic_write
+from tophub_registry.records.conversion import LeftOut, NoConversionError
 from tophub_registry.records.log import parse_comment, parse_record, read_lines
 from tophub_registry.records.record import EARLIEST, LATEST_AHEAD
 from tophub_registry.records.skim import Skimmer
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tophub_registry.records.log import Line
-    from tophub_registry.records.skim import Key
+    from tophub_registry.records.skim import Key, Skimmed
+
+_MAX_LEFT_OUT = 100
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,20 @@ class Dropped:
     small_gain
         A new record that is better than the old one, but not by `min_gain`, or within the spread of their
         repeats.
+    unconvertible
+        A row of log version 0.1 that can't be converted with certainty.
     """
 
     worse: int = 0
     failed: int = 0
     duplicate: int = 0
     small_gain: int = 0
+    unconvertible: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.worse + self.failed + self.duplicate + self.small_gain
+        return self.worse + self.failed + self.duplicate + self.small_gain + self.unconvertible
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,8 @@ class MergeReport:
         Rows read whose timestamp can't be right: before AutoTVM, or in the future. They count like any other.
     changes
         One for each target and workload whose best record is a new one, in the order of the merged log.
+    left_out
+        The first hundred rows that could not be converted, and why.
     """
 
     read: int
@@ -112,6 +120,7 @@ class MergeReport:
     comments_repeated: int
     implausible_times: int
     changes: tuple[Change, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def merge_logs(
@@ -138,6 +147,8 @@ def merge_logs(
         on both sides also by more than the standard deviations of both together.
     progress
         Called now and then with a log and the number of its bytes that were read.
+
+    The logs may be of log version 0.1 or 0.2 or a mixture, gzipped or not; the result is of 0.2.
 
     Raises
     ------
@@ -247,6 +258,8 @@ class Merger:
         self._worse = 0
         self._failed = 0
         self._small_gain = 0
+        self._unconvertible = 0
+        self._left_out: list[LeftOut] = []
         self._comments_repeated = 0
         self._implausible_times = 0
 
@@ -261,8 +274,14 @@ class Merger:
         for line in lines:
             if line.text.startswith(b"#"):
                 self._add_comment(parse_comment(line.text, file=file, line=line.number))
+                continue
+            self._read += 1
+            try:
+                row = self._skimmer.skim(line, file)
+            except NoConversionError as error:
+                self._leave_out(LeftOut(str(file), line.number, error.message))
             else:
-                self._add_row(line, file, old=old)
+                self._add_row(row, line.text, old=old)
         if old:
             self._remember_old()
 
@@ -271,9 +290,12 @@ class Merger:
             self._comments_repeated += 1
         self._comments.add(comment)
 
-    def _add_row(self, line: Line, file: str | Path, *, old: bool) -> None:
-        row = self._skimmer.skim(line, file)
-        self._read += 1
+    def _leave_out(self, row: LeftOut) -> None:
+        self._unconvertible += 1
+        if len(self._left_out) < _MAX_LEFT_OUT:
+            self._left_out.append(row)
+
+    def _add_row(self, row: Skimmed, text: bytes, *, old: bool) -> None:
         if not EARLIEST <= row.timestamp <= self._latest:
             self._implausible_times += 1
         if row.failed:
@@ -285,7 +307,6 @@ class Merger:
         if row.cost > group.limit:
             self._worse += 1
             return
-        text = line.text
         if text not in group.entries:  # it may be spelled differently
             text = (row.record or parse_record(text)).to_json().encode()
         entry = group.entries.get(text)
@@ -358,11 +379,12 @@ class Merger:
             added=added,
             improved=improved,
             kept=kept,
-            dropped=Dropped(self._worse, self._failed, duplicate, self._small_gain),
+            dropped=Dropped(self._worse, self._failed, duplicate, self._small_gain, self._unconvertible),
             comments=len(self._comments),
             comments_repeated=self._comments_repeated,
             implausible_times=self._implausible_times,
             changes=tuple(changes),
+            left_out=tuple(self._left_out),
         )
 
 

@@ -30,7 +30,7 @@ Value = Any
 """A JSON value: the arguments of a task nest lists, strings, numbers, booleans and null."""
 
 
-class _Array:
+class JsonArray:
     """Reads a named tuple from a JSON array; by itself, pydantic would take an object too."""
 
     @classmethod
@@ -40,7 +40,7 @@ class _Array:
         return core_schema.no_info_after_validator_function(source._make, array)
 
 
-class _KnobArray:
+class KnobArray:
     """Reads a knob from a JSON array, with such a value as its kind asks for."""
 
     @classmethod
@@ -89,7 +89,7 @@ class Config(BaseModel):
 
     index: int
     code_hash: str | None
-    entity: list[Annotated[Knob, _KnobArray]]
+    entity: list[Annotated[Knob, KnobArray]]
 
     def value(self, name: str) -> Value:
         """Return the value of the knob `name`; KeyError where the config has none."""
@@ -112,6 +112,30 @@ class Result(NamedTuple):
     timestamp: FiniteFloat
 
 
+def check_costs(result: Result) -> None:
+    """Raise pydantic's error for a measurement that succeeded and took no time."""
+    if result.error_no == 0 and min(result.costs) <= 0:
+        raise PydanticCustomError("cost", "A measurement that succeeded takes more than 0 seconds")
+
+
+class Conversion(BaseModel):
+    """That a record was converted, and from what.
+
+    Attributes
+    ----------
+    log_version
+        0.1.
+    task
+        The task, the arguments, the keyword arguments, the workload and the template's key as they were,
+        where converting back would spell them otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    log_version: float
+    task: list[Value] | None = None
+
+
 class Provenance(BaseModel):
     """Where a record comes from: the extra key `tophub`, which AutoTVM clients ignore."""
 
@@ -128,7 +152,9 @@ class Provenance(BaseModel):
     trials: int | None = None
     """How many configs of this workload had been measured when this record was written."""
     measured: str | None = None
-    """When, in ISO 8601, where the timestamp does not say so."""
+    """When, in ISO 8601."""
+    converted: Conversion | None = None
+    """From what, for a record that was written in another form first."""
 
 
 class Record(BaseModel):
@@ -136,17 +162,16 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
-    input: Annotated[Input, _Array]
+    input: Annotated[Input, JsonArray]
     config: Config
-    result: Annotated[Result, _Array]
+    result: Annotated[Result, JsonArray]
     version: float
     tvm_version: str
     tophub: Provenance | None = None
 
     @model_validator(mode="after")
     def _check_costs(self) -> Record:
-        if self.result.error_no == 0 and min(self.result.costs) <= 0:
-            raise PydanticCustomError("cost", "A measurement that succeeded takes more than 0 seconds")
+        check_costs(self.result)
         return self
 
     @property

@@ -1,0 +1,44 @@
+"""`tophub convert`."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.cli.left_out import tell
+from tophub_registry.errors import UsageError
+from tophub_registry.records.convert import ConvertReport, convert_log
+
+_VERSIONS = {"0.1": 0.1, "0.2": 0.2}
+
+
+def command(
+    log: Annotated[Path, typer.Argument(help="The log to convert.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The converted log.", show_default=False)],
+    to: Annotated[str, typer.Option(help="The log version to make: 0.2, or 0.1 for TVM 0.6.")] = "0.2",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Convert a log from log version 0.1 to 0.2, or back.
+
+    Rows and comments keep their order. A row that can't be converted with certainty is left out and reported;
+    the exit code is 1 then.
+    """
+    if to not in _VERSIONS:
+        raise UsageError(f"there is no log version {to!r}", remedy="--to takes 0.1 or 0.2")
+    report = convert_log(log, output, to=_VERSIONS[to])
+    if as_json:
+        sys.stdout.write(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
+    else:
+        sys.stdout.write(f"{_text(report)}\n{output}\n")
+        tell(report.left_out)
+    if report.unconvertible:
+        sys.exit(1)
+
+
+def _text(report: ConvertReport) -> str:
+    unchanged = f", {report.unchanged} were of that version already" if report.unchanged else ""
+    left_out = f", {report.unconvertible} left out" if report.unconvertible else ""
+    return f"{report.converted} of {report.read} records converted{unchanged}{left_out}"

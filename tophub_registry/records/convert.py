@@ -1,0 +1,107 @@
+"""Converting a log from one log version to the other, row by row, in order, comments kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tophub_registry.files import atomic_write
+from tophub_registry.records.conversion import LeftOut, NoConversionError, to_old
+from tophub_registry.records.log import is_old_row, parse_comment, parse_old_row, parse_row, read_lines
+from tophub_registry.records.old_row import OLD_LOG_VERSION
+from tophub_registry.records.record import LOG_VERSION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tophub_registry.records.log import Line
+
+_MAX_LEFT_OUT = 1000
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What a conversion did: `read = converted + unchanged + unconvertible`.
+
+    Attributes
+    ----------
+    read
+        Rows, without the comments.
+    converted
+        Rows written in the other log version.
+    unchanged
+        Rows that were of that version already.
+    unconvertible
+        Rows that were not written, since no rule is certain about them.
+    left_out
+        The first thousand of these, and why.
+    comments
+        Comment lines, all of them written.
+    """
+
+    read: int
+    converted: int
+    unchanged: int
+    unconvertible: int
+    left_out: tuple[LeftOut, ...]
+    comments: int
+
+
+def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION) -> ConvertReport:
+    """Convert a log, all or nothing.
+
+    Parameters
+    ----------
+    path
+        The log, of either version or a mixture, gzipped or not.
+    output
+        The log to be made; an existing file is never overwritten.
+    to
+        The log version to be made, 0.2 or 0.1.
+
+    Raises
+    ------
+    InputError
+        The log can't be read or has a line that is no record; nothing was written.
+    UsageError
+        `output` is already there.
+    EnvironmentFailure
+        `output` can't be written.
+    """
+    comments = converted = unchanged = unconvertible = 0
+    left_out: list[LeftOut] = []
+    with atomic_write(output) as stream:
+        for line in read_lines(path):
+            if line.text.startswith(b"#"):
+                comments += 1
+                text = parse_comment(line.text, file=path, line=line.number).encode()
+            elif is_old_row(line.text) == (to == OLD_LOG_VERSION):
+                unchanged += 1
+                text = _checked(line, path)
+            else:
+                try:
+                    text = _converted(line, path, to)
+                except NoConversionError as error:
+                    unconvertible += 1
+                    if len(left_out) < _MAX_LEFT_OUT:
+                        left_out.append(LeftOut(str(path), line.number, error.message))
+                    continue
+                converted += 1
+            stream.write(text + b"\n")
+    read = converted + unchanged + unconvertible
+    return ConvertReport(read, converted, unchanged, unconvertible, tuple(left_out), comments)
+
+
+def _checked(line: Line, file: Path) -> bytes:
+    """Return a row as it is, once it is seen to be sound."""
+    if is_old_row(line.text):
+        parse_old_row(line.text, file=file, line=line.number)
+    else:
+        parse_row(line, file=file)
+    return line.text
+
+
+def _converted(line: Line, file: Path, to: float) -> bytes:
+    record = parse_row(line, file=file).record
+    assert record is not None, "a comment is no row"  # noqa: S101  # for the type checker
+    return (record if to == LOG_VERSION else to_old(record)).to_json().encode()
