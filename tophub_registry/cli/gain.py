@@ -52,14 +52,14 @@ def _print(gain: ModelGain, target: Target, threads: int) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, title=f"{target}, {threads} thread{'s' if threads > 1 else ''}")
     table.add_column("task")
-    for column in ("layers", "default ms", "tuned ms", "gain", "GFLOPS"):
+    for column in ("layers", "default µs", "tuned µs", "gain", "GFLOPS"):
         table.add_column(column, justify="right")
     for row in gain.tasks:
         table.add_row(
             str(row.task),
             str(row.task.count),
-            f"{row.default * 1e3:.4f}",
-            "no record" if row.tuned is None else f"{row.tuned * 1e3:.4f}",
+            f"{row.default * 1e6:.2f}",
+            "no record" if row.tuned is None else f"{row.tuned * 1e6:.2f}",
             "" if row.tuned is None else f"{row.default / row.tuned:.2f}x",
             f"{row.flop / row.best / 1e9:.1f}",
         )
