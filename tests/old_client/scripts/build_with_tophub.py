@@ -61,16 +61,22 @@ def compile_network(module: tvm.IRModule, weights: dict[str, Any], target: tvm.t
     return GraphModule(library["default"](tvm.cpu()))
 
 
+def time_run(network: GraphModule) -> float:
+    start = time.perf_counter()
+    network.run()
+    return time.perf_counter() - start
+
+
 def time_in_turns(networks: list[GraphModule], rounds: int) -> list[list[float]]:
-    """Return seconds by network and round; each is the mean of a few runs, after one to warm up."""
+    """Return seconds by network and round; each is the best of a few runs, after one to warm up.
+
+    The best, since whatever else the machine does can only make a run longer.
+    """
     seconds: list[list[float]] = [[] for _ in networks]
     for turn in range(rounds):
         for i in range(len(networks)) if turn % 2 else reversed(range(len(networks))):
             networks[i].run()
-            start = time.perf_counter()
-            for _ in range(RUNS):
-                networks[i].run()
-            seconds[i].append((time.perf_counter() - start) / RUNS)
+            seconds[i].append(min(time_run(networks[i]) for _ in range(RUNS)))
     return seconds
 
 
