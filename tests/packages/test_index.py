@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.index import (
     LIFETIME,
+    Imported,
     Index,
     Published,
     check_successor,
@@ -86,6 +87,16 @@ def test_a_number_that_is_taken_or_passed_is_refused(version):
         index_of("llvm@v0.05", f"llvm@{version}")
 
 
+def test_an_imported_version_may_have_a_number_that_was_passed():
+    taken_over = published("llvm", "v0.04").model_copy(update={"imported": Imported(source="there", at=moment(TIME))})
+    index = index_of("llvm@v0.05").with_version("llvm", Version.parse("v0.04"), taken_over, TIME)
+    assert [str(version) for version in index.versions("llvm")] == ["v0.04", "v0.05"]
+    assert str(index.newest("llvm")) == "v0.05"
+    assert Index.parse(index.to_bytes()) == index
+    with pytest.raises(UsageError, match="never changes"):
+        index.with_version("llvm", Version.parse("v0.04"), taken_over, TIME)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -99,6 +110,10 @@ def test_a_number_that_is_taken_or_passed_is_refused(version):
         (["packages", "llvm", "v0.05", "bytes"], "100", "integer"),
         (["packages", "llvm", "v0.05", "sha256"], "A" * 64, "pattern"),
         (["packages", "llvm", "v0.05", "base"], "v0.05", "can't follow"),
+        (["packages", "llvm", "v0.05", "base"], "v0.06", "can't follow"),
+        (["packages", "llvm", "v0.05", "base"], "v0.04", "follows v0.04, which is not there"),
+        (["packages", "llvm", "v0.05", "imported"], {"source": "http://there"}, "imported.at"),
+        (["packages", "llvm", "v0.05", "imported"], {"source": "\x1b[2J", "at": moment(TIME)}, "can't be printed"),
         (["packages", "llvm", "v0.05", "released"], "2026-02-30T00:00:00Z", "released"),
         (["packages", "llvm", "v0.05", "yanked"], "\x1b[2Jall is well", "can't be printed"),
         (["packages", "llvm", "v0.05", "tasks"], {"\x1b]0;": 1}, "can't be printed"),
@@ -190,6 +205,11 @@ def test_rollback_of_a_version_is_an_error():
 def test_rewriting_a_published_version_is_an_error():
     rewritten = Index.parse(change(index_of("cuda@v0.10", serial=7), ["packages", "cuda", "v0.10", "sha256"], "1" * 64))
     assert "other bytes" in refused(index_of("cuda@v0.10"), rewritten)
+
+
+def test_rewriting_what_the_index_says_of_a_published_version_is_an_error():
+    rewritten = Index.parse(change(index_of("cuda@v0.10", serial=7), ["packages", "cuda", "v0.10", "records"], 3))
+    assert "another entry" in refused(index_of("cuda@v0.10"), rewritten)
 
 
 def test_changing_without_a_new_serial_is_an_error():

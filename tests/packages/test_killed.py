@@ -11,7 +11,8 @@ from tests.registries import file_of, served, write_rows
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import Index
 from tophub_registry.packages.location import Web
-from tophub_registry.packages.release import read_index, release
+from tophub_registry.packages.registry import read_index
+from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
 

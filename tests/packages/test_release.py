@@ -11,10 +11,16 @@ import pytest
 
 from tests.registries import TARGET, row, write_rows
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.packages import release as room
+from tophub_registry.packages import registry as room
 from tophub_registry.packages.index import INDEX_FILE, Index
-from tophub_registry.packages.release import read_index, release
+from tophub_registry.packages.registry import read_index
+from tophub_registry.packages.release import release
 from tophub_registry.packages.version import FileName, Version
+
+OLD_ROW = (
+    '{"i": ["cuda -model=v100", "topi_nn_dense", [], {}, null, {"i": 1, "t": "direct", "c": null, "e": []}],'
+    ' "r": [[0.001], 0, 1.5, 1570000000.0], "v": 0.1}'
+)
 
 TIME = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 
@@ -49,6 +55,7 @@ def test_a_release_writes_the_file_and_its_entry(tmp_path, registry):
         "tasks": {"dense_nopack.x86": 4},
         "targets": {TARGET: 3, "llvm": 1},
         "yanked": None,
+        "imported": None,
     }
 
 
@@ -110,6 +117,7 @@ def test_the_bytes_of_the_version_before_are_refused(tmp_path, registry):
         (row(1) + "\n{broken\n", 2, "not a JSON row"),
         (row(1) + "\n" + row(2)[:-30] + "\n", 2, "not a JSON row"),
         (row(1) + "\n\n" + row(2, error=4) + "\n", 3, "failed measurement"),
+        (row(1) + "\n" + OLD_ROW + "\n", 2, "log version 0.1"),
         (row(1, cost=0.0) + "\n", 1, "not a record"),
         (row(1, cost=float("inf")) + "\n", 1, "not a record"),
         (row(1).replace('"version": 0.2', '"version": 0.3') + "\n", 1, "0.3"),
@@ -226,7 +234,7 @@ def test_another_release_that_does_not_end_is_given_up(tmp_path, registry, monke
     with subprocess.Popen(lock, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         try:
-            with pytest.raises(EnvironmentFailure, match="another release"):
+            with pytest.raises(EnvironmentFailure, match="another change"):
                 release("llvm", write_rows(tmp_path / "new.log", 1), registry)
         finally:
             other.kill()

@@ -7,33 +7,22 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.errors import UsageError
+from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.packages.release import Release, release
-
-_HERE = Path("registry_data")
 
 
 def command(
     package: Annotated[str, typer.Argument(help="The package, for example llvm.", show_default=False)],
     log: Annotated[Path, typer.Argument(help="The log to publish.", show_default=False)],
-    registry: Annotated[
-        Path | None,
-        typer.Option(
-            help="The registry's folder; it is made if missing.", show_default="./registry_data, if it is there"
-        ),
-    ] = None,
+    registry: Registry = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Publish a log as a package's next version in a registry.
 
     A log called PACKAGE_vN.NN.log gets that number, any other the next one. Every row is checked; a published
-    file is never written again.
+    file is never written again. The registry is made if it is missing.
     """
-    if registry is None:
-        if not _HERE.is_dir():
-            raise UsageError("no registry is named, and there is no registry_data here", remedy="give --registry DIR")
-        registry = _HERE
-    done = release(package, log, registry)
+    done = release(package, log, find_registry(registry))
     sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 

@@ -3,8 +3,9 @@
 Nothing here touches a disk or a network. What is decided: which version a name stands for, how the index
 grows by a version, and whether an index that a location answers with may follow the one seen before.
 
-Kept by every index: the serial only grows, a published version's bytes never change, and a file's name is
-made of package and version, so that an index can't point anywhere else.
+Kept by every index: the serial only grows; a published version's bytes and its entry never change, but for
+whether it is yanked; the version that it follows is there; and a file's name is made of package and version,
+so that an index can't point anywhere else.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 INDEX_FILE = "index.json"
 
 LIFETIME = timedelta(days=365)
-"""How long an index is believed to be up to date; every release begins it anew."""
+"""How long an index is believed to be up to date; every change begins it anew."""
 
 MAX_PACKAGE = 1 << 30
 """The largest file that is published or fetched, in bytes."""
@@ -64,6 +65,23 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterVal
 Count = Annotated[int, Field(ge=1, le=1 << 53)]
 
 
+class Imported(BaseModel):
+    """Where a version was taken over from.
+
+    Attributes
+    ----------
+    source
+        The location, without any password.
+    at
+        When, ISO 8601 in UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    source: Text
+    at: Moment
+
+
 class Published(BaseModel):
     """One version of a package.
 
@@ -76,13 +94,15 @@ class Published(BaseModel):
     records
         How many records it holds.
     released
-        When, ISO 8601 in UTC.
+        When, ISO 8601 in UTC; for an imported version by whoever made it, where that is known.
     base
-        The version it follows, None for a first one.
+        The version it follows, an earlier one of the same package; None for a first one.
     tasks, targets
         How many records each task name and each target (as written in the log) has.
     yanked
         Why nobody should use it any more; None for a good one.
+    imported
+        Where it was taken over from; None for one that was released here.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -96,6 +116,7 @@ class Published(BaseModel):
     tasks: Annotated[dict[Text, Count], Field(min_length=1)]
     targets: Annotated[dict[Text, Count], Field(min_length=1)]
     yanked: Text | None = None
+    imported: Imported | None = None
 
 
 class Index(BaseModel):
@@ -124,11 +145,16 @@ class Index(BaseModel):
     @model_validator(mode="after")
     def _names_agree(self) -> Index:
         for package in self.packages:
-            for version, published in self.versions(package).items():
+            versions = self.versions(package)
+            for version, published in versions.items():
                 if published.file != str(FileName(package, version)):
                     raise ValueError(f"the file of {package} {version} is called {published.file[:80]!r}")
-                if published.base is not None and not Version.parse(published.base) < version:
-                    raise ValueError(f"{package} {version} can't follow {published.base}")
+                if published.base is not None:
+                    base = Version.parse(published.base)
+                    if not base < version:
+                        raise ValueError(f"{package} {version} can't follow {base}")
+                    if base not in versions:
+                        raise ValueError(f"{package} {version} follows {base}, which is not there")
         return self
 
     @staticmethod
@@ -184,7 +210,7 @@ class Index(BaseModel):
         Raises
         ------
         UsageError
-            The package has that version, or a later one.
+            The package has that version; or a later one, and this one is not imported.
         """
         known = self.versions(package)
         last = max(known, default=None)
@@ -193,11 +219,30 @@ class Index(BaseModel):
                 f"{package} {version} is published, and a published version never changes",
                 remedy=f"the next one is {max(known).next()}",
             )
-        if last is not None and version < last:
+        if last is not None and version < last and published.imported is None:
             raise UsageError(
                 f"{package} {version} can't follow {last}, the last one published",
                 remedy=f"the next one is {last.next()}",
             )
+        return self._with(package, version, published, time)
+
+    def with_yanked(self, package: str, version: Version, reason: str | None, time: datetime) -> Index:
+        """Return the index in which a published version is yanked for that reason, or for None is not.
+
+        Raises
+        ------
+        InputError
+            The reason can't stand in an index.
+        """
+        fields = self.versions(package)[version].model_dump()
+        try:
+            published = Published.model_validate({**fields, "yanked": reason})
+        except ValidationError as error:
+            finding = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Value error, ")
+            raise InputError(f"the index can't hold that reason: {finding}") from error
+        return self._with(package, version, published, time)
+
+    def _with(self, package: str, version: Version, published: Published, time: datetime) -> Index:
         versions = {**self.packages.get(package, {}), str(version): published}
         return Index(
             serial=self.serial + 1,
@@ -299,6 +344,8 @@ def _broken_promise(seen: Index, offered: Index) -> str | None:
                 return f"{package} {version} was published there and is gone"
             if answered[version].sha256 != published.sha256:
                 return f"{package} {version} was published there with other bytes"
+            if answered[version].model_copy(update={"yanked": published.yanked}) != published:
+                return f"{package} {version} was published there with another entry in the index"
     if offered.serial == seen.serial and offered != seen:
         return f"the index changed and its serial is still {seen.serial}"
     return None

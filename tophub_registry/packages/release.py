@@ -1,35 +1,28 @@
 """Releasing: a log becomes a package's next version in a registry, for good.
 
-Promised: a published file is never written again; the file is there before the index names it, so that a
-crash leaves the old registry, or the old one and a file that the same release, tried again, takes over;
-releases that happen at the same time come one after the other.
+Releases that happen at the same time come one after the other; what a registry's folder promises stands in
+`registry`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.files import atomic_write
-from tophub_registry.packages.digest import Digest, Meter
-from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Published, moment, now
-from tophub_registry.packages.root import clear_leftovers
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.packages.contents import Contents, examine
+from tophub_registry.packages.index import Imported, Index, Published, moment, now
+from tophub_registry.packages.registry import changing, put, read_index, unknown_files, write_index
 from tophub_registry.packages.version import FIRST, FileName, Version, check_package
-from tophub_registry.records.log import open_log, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
-PATIENCE = 60.0
-"""Seconds to wait for another release into the same registry."""
+    from tophub_registry.packages.digest import Digest
 
 
 @dataclass(frozen=True)
@@ -82,49 +75,37 @@ def release(package: str, log: str | Path, registry: str | Path, *, time: dateti
     EnvironmentFailure
         The registry can't be written to, or another release does not end.
     """
-    check_package(package)
-    time = time or now()
-    log, folder = Path(log), Path(registry)
+    log, folder, time = Path(log), Path(registry), time or now()
     wanted = _wanted(package, log)
-    digest = _digest(log)
-    contents = _contents(log)
-    with _alone(folder):
-        clear_leftovers(folder)
-        index = read_index(folder) or Index.empty(time)
-        _check_new(index, package, digest, log)
-        version = _number(index, package, wanted, digest, _strangers(folder, package, index))
-        newest = index.newest(package)
-        published = _entry(FileName(package, version), digest, contents, newest, time, log)
-        index = index.with_version(package, version, published, time)
-        path = folder / published.file
-        if Digest.of(path) != digest:
-            _publish(log, path, digest)
-        with atomic_write(folder / INDEX_FILE, overwrite=True) as stream:
-            stream.write(index.to_bytes())
-    return Release(package, version, path, published, index.serial)
+    contents = examine(log)
+    with changing(folder):
+        done, index = _plan(package, wanted, log, contents, folder, time)
+        put(log, done.path, contents.digest)
+        write_index(folder, index)
+    return done
 
 
-def read_index(folder: Path) -> Index | None:
-    """Read the index of a registry's folder, None where there is none.
+def plan_release(package: str, log: str | Path, registry: str | Path, *, time: datetime | None = None) -> Release:
+    """Return what `release` would do, without doing it; the same errors are raised."""
+    log = Path(log)
+    return _plan(package, _wanted(package, log), log, examine(log), Path(registry), time or now())[0]
 
-    Raises
-    ------
-    InputError
-        The file is no index.
-    EnvironmentFailure
-        It can't be read.
-    """
-    path = folder / INDEX_FILE
-    try:
-        return Index.parse(path.read_bytes(), file=path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=path) from error
+
+def _plan(
+    package: str, wanted: Version | None, log: Path, contents: Contents, folder: Path, time: datetime
+) -> tuple[Release, Index]:
+    index = read_index(folder) or Index.empty(time)
+    _check_new(index, package, contents.digest, log)
+    strangers = unknown_files(folder, package, index.versions(package))
+    version = _number(index, package, wanted, contents.digest, strangers)
+    published = entry(FileName(package, version), contents, index.newest(package), time, log)
+    index = index.with_version(package, version, published, time)
+    return Release(package, version, folder / published.file, published, index.serial), index
 
 
 def _wanted(package: str, log: Path) -> Version | None:
     """Return the version that the log's name asks for."""
+    check_package(package)
     name = FileName.parse(log.name)
     if name is None:
         return None
@@ -137,76 +118,12 @@ def _wanted(package: str, log: Path) -> Version | None:
     return name.version
 
 
-class _Contents(NamedTuple):
-    records: int
-    tasks: Mapping[str, int]
-    targets: Mapping[str, int]
-
-
-def _contents(log: Path) -> _Contents:
-    """Read every row, and count."""
-    tasks: Counter[str] = Counter()
-    targets: Counter[str] = Counter()
-    for row in read_rows(log):
-        if row.record is not None:
-            if not row.record.valid:
-                raise InputError(
-                    f"the record of a failed measurement (error {row.record.result.error_no})",
-                    file=log,
-                    line=row.line,
-                    remedy=f"`tophub merge {log} -o NEW.log` leaves such out",
-                )
-            tasks[row.record.input.task] += 1
-            targets[row.record.input.target] += 1
-    if not tasks:
-        raise InputError("there is no record in it", file=log)
-    return _Contents(tasks.total(), tasks, targets)
-
-
-def _digest(log: Path) -> Digest:
-    meter = Meter()
-    with open_log(log) as stream:
-        for _ in meter.passing(stream):
-            if meter.bytes > MAX_PACKAGE:
-                raise InputError(f"larger than {MAX_PACKAGE} bytes", file=log)
-    return meter.digest
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other releases away from a registry."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=PATIENCE)
-        lock.acquire()
-    except Timeout as error:
-        raise EnvironmentFailure("another release into this registry does not end", file=folder) from error
-    except OSError as error:
-        raise EnvironmentFailure(f"can't be written to: {error.strerror or error}", file=folder) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _check_new(index: Index, package: str, digest: Digest, log: Path) -> None:
     """Refuse the bytes of the last version, and of the last good one."""
     versions = index.versions(package)
     for version in {max(versions, default=None), index.newest(package)} - {None}:
         if version is not None and versions[version].sha256 == digest.sha256:
             raise InputError(f"the same bytes as {package} {version}: there is nothing to release", file=log)
-
-
-def _strangers(folder: Path, package: str, index: Index) -> dict[Version, Digest]:
-    """Return the files that are called like versions of the package and that the index does not know.
-
-    A release that was cut short leaves one, and somebody may have put one there.
-    """
-    known = index.versions(package)
-    names = (FileName.parse(path.name) for path in folder.iterdir())
-    versions = sorted(name.version for name in names if name and name.package == package and name.version not in known)
-    digests = {version: Digest.of(folder / str(FileName(package, version))) for version in versions}
-    return {version: digest for version, digest in digests.items() if digest is not None}
 
 
 def _number(
@@ -228,34 +145,35 @@ def _number(
     return FIRST if last is None else last.next()
 
 
-def _entry(
-    name: FileName, digest: Digest, contents: _Contents, base: Version | None, time: datetime, log: Path
+def entry(
+    name: FileName,
+    contents: Contents,
+    base: Version | None,
+    time: datetime,
+    log: Path,
+    *,
+    imported: Imported | None = None,
 ) -> Published:
+    """Return the index's entry for a log.
+
+    Raises
+    ------
+    InputError
+        The log says something that an index can't hold.
+    """
     try:
         return Published(
             file=str(name),
-            bytes=digest.bytes,
-            sha256=digest.sha256,
+            bytes=contents.digest.bytes,
+            sha256=contents.digest.sha256,
             records=contents.records,
             released=moment(time),
             base=None if base is None else str(base),
             tasks=dict(contents.tasks),
             targets=dict(contents.targets),
+            imported=imported,
         )
     except ValidationError as error:
         finding = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, finding["loc"]))
         raise InputError(f"the index can't hold its {place}: {finding['msg']}"[:300], file=log) from error
-
-
-def _publish(log: Path, path: Path, digest: Digest) -> None:
-    meter = Meter()
-    with open_log(log) as source, atomic_write(path) as stream:
-        _copy(source, stream, meter)
-        if meter.digest != digest:
-            raise InputError("it changed while it was read", file=log, remedy="try again when nobody writes to it")
-
-
-def _copy(source: IO[bytes], stream: IO[bytes], meter: Meter) -> None:
-    for chunk in meter.passing(source):
-        stream.write(chunk)

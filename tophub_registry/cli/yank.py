@@ -1,0 +1,51 @@
+"""`tophub yank`."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from tophub_registry.cli.registry_option import Registry, find_registry
+from tophub_registry.errors import UsageError
+from tophub_registry.packages.version import Reference
+from tophub_registry.packages.yank import Yank, yank
+
+
+def command(
+    version: Annotated[
+        str, typer.Argument(help="PACKAGE@VERSION, for example cuda@v0.11.", metavar="VERSION", show_default=False)
+    ],
+    reason: Annotated[
+        str | None, typer.Option(help="Why nobody should use it any more, in one line.", show_default=False)
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="It may be used again.")] = False,
+    registry: Registry = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Mark a published version as one that nobody should use, with the reason; or undo that.
+
+    The file stays as it is. Whoever asks for the package gets the newest version that is not yanked; whoever
+    asks for this very version gets it, with a warning.
+    """
+    if undo == (reason is not None):
+        raise UsageError("either why it is yanked or that it no longer is", remedy="give --reason TEXT or --undo")
+    done = yank(Reference.parse(version), reason, find_registry(registry))
+    sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+
+
+def _fields(done: Yank) -> dict[str, object]:
+    return {
+        "package": done.package,
+        "version": str(done.version),
+        "yanked": done.reason,
+        "changed": done.changed,
+        "newest": None if done.newest is None else str(done.newest),
+        "serial": done.serial,
+    }
+
+
+def _text(done: Yank) -> str:
+    state = f"yanked: {done.reason}" if done.reason is not None else "not yanked"
+    newest = f"the newest is {done.newest}" if done.newest else "no good version is left"
+    return f"{done.package} {done.version} {'is' if done.changed else 'was already'} {state}; {newest}"

@@ -1,0 +1,117 @@
+"""What a log holds, in the numbers that its entry in an index gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tophub_registry.errors import InputError
+from tophub_registry.packages.digest import Digest, Meter
+from tophub_registry.packages.index import MAX_PACKAGE
+from tophub_registry.records.log import is_old_row, open_log, parse_old_row, parse_row, read_lines
+from tophub_registry.records.old_row import OLD_LOG_VERSION
+from tophub_registry.records.record import LOG_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tophub_registry.records.log import Line
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A sound log, counted.
+
+    Attributes
+    ----------
+    digest
+        Of its plain bytes.
+    records
+        How many it holds.
+    old_rows
+        How many of them are rows of log version 0.1.
+    tasks, targets
+        How many records each task name and each target has, as written in the log.
+    """
+
+    digest: Digest
+    records: int
+    old_rows: int
+    tasks: Mapping[str, int]
+    targets: Mapping[str, int]
+
+
+def examine(log: str | Path, *, old_rows: bool = False) -> Contents:
+    """Check every row of a log, and count.
+
+    Parameters
+    ----------
+    log
+        The log, gzipped or not.
+    old_rows
+        Whether rows of log version 0.1 are taken as they are.
+
+    Raises
+    ------
+    InputError
+        The log is missing, too large, or without records; or a row is no record, records a failed
+        measurement, or is of log version 0.1.
+    """
+    log = Path(log)
+    digest = _digest(log)
+    found: Counter[float] = Counter()
+    tasks: Counter[str] = Counter()
+    targets: Counter[str] = Counter()
+    for line in read_lines(log):
+        row = _row(line, log, old_rows=old_rows)
+        if row is None:
+            continue
+        if row.error_no != 0:
+            raise InputError(
+                f"the record of a failed measurement (error {row.error_no})",
+                file=log,
+                line=line.number,
+                remedy=f"`tophub merge {log} -o NEW.log` leaves such out",
+            )
+        found[row.version] += 1
+        tasks[row.task] += 1
+        targets[row.target] += 1
+    if not tasks:
+        raise InputError("there is no record in it", file=log)
+    return Contents(digest, found.total(), found[OLD_LOG_VERSION], tasks, targets)
+
+
+class _Row(NamedTuple):
+    target: str
+    task: str
+    error_no: int
+    version: float
+
+
+def _row(line: Line, log: Path, *, old_rows: bool) -> _Row | None:
+    """Check one line; None for a comment."""
+    if not line.text.startswith(b"#") and is_old_row(line.text):
+        old = parse_old_row(line.text, file=log, line=line.number)
+        if not old_rows:
+            raise InputError(
+                "a row of log version 0.1, which TVM since 0.7 passes over",
+                file=log,
+                line=line.number,
+                remedy=f"`tophub convert {log} -o NEW.log` makes it one of 0.2",
+            )
+        return _Row(old.i.target, old.i.task, old.r.error_no, OLD_LOG_VERSION)
+    record = parse_row(line, file=log).record
+    if record is None:
+        return None
+    return _Row(record.input.target, record.input.task, record.result.error_no, LOG_VERSION)
+
+
+def _digest(log: Path) -> Digest:
+    meter = Meter()
+    with open_log(log) as stream:
+        for _ in meter.passing(stream):
+            if meter.bytes > MAX_PACKAGE:
+                raise InputError(f"larger than {MAX_PACKAGE} bytes", file=log)
+    return meter.digest
