@@ -20,6 +20,7 @@ COMMANDS = {
     "tune": "Tune a model's tasks on this machine and append the records to a log",
     "gain": "Time a model's tasks with the default configs and with a log's, in pairs",
     "merge": "Merge logs: for each target and workload the best record",
+    "validate": "Say what is wrong with logs, line by line",
     "convert": "Convert logs from log version 0.1, of TVM 0.6, to 0.2, or back",
     "release": "Publish a log as a package's next version in a registry",
     "yank": "Mark a published version as one that nobody should use, or undo that",

@@ -13,7 +13,7 @@ import re
 import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -48,6 +48,21 @@ _GZIP = b"\x1f\x8b"
 # AutoTVM's pickle protocol had four fields in log version 0.1 and has six in 0.2, the first one plain text.
 _PICKLE_TABS = (3, 5)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+
+
+class RowError(InputError):
+    """A line that is neither a record nor a comment.
+
+    Parameters
+    ----------
+    rule
+        The name of the rule that it breaks: `length`, `encoding`, `json`, `shape`, `knob`, `cost`, `number`,
+        `target`, `version`, `pickle` or `torn`.
+    """
+
+    def __init__(self, message: str, rule: str = "row", **place: Any) -> None:
+        self.rule = rule
+        super().__init__(message, **place)
 
 
 _Row = TypeVar("_Row", Record, OldRow)
@@ -168,17 +183,18 @@ def parse_row(line: Line, *, file: str | Path) -> Row:
         if line.whole or isinstance(error, NoConversionError):
             raise
         remedy = "delete it, or let `tophub tune --resume` do so"
-        raise InputError("the last row was cut short", file=file, line=line.number, remedy=remedy) from error
+        raise RowError("the last row was cut short", "torn", file=file, line=line.number, remedy=remedy) from error
 
 
 def parse_comment(text: bytes, *, file: str | Path | None = None, line: int | None = None) -> str:
     """Decode a comment; InputError where it is too long or no UTF-8, at which AutoTVM clients would stop."""
     if len(text) > MAX_LINE:
-        raise InputError(_TOO_LONG, file=file, line=line, remedy="delete the line")
+        raise RowError(_TOO_LONG, "length", file=file, line=line, remedy="delete the line")
     try:
         return text.decode()
     except UnicodeDecodeError as error:
-        raise InputError("the comment is no UTF-8", file=file, line=line, remedy="save the file as UTF-8") from error
+        remedy = "save the file as UTF-8"
+        raise RowError("the comment is no UTF-8", "encoding", file=file, line=line, remedy=remedy) from error
 
 
 def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> Record:
@@ -221,40 +237,45 @@ def _placed(file: str | Path | None, line: int | None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise type(error)(error.message, file=file, line=line, remedy=error.remedy) from error
+        error.file, error.line = None if file is None else str(file), line
+        raise
 
 
 def _parse(model: type[_Row], text: str | bytes) -> _Row:
     """Parse a row into its model, and its target too, so that no later look at that can fail."""
     if len(text) > MAX_LINE:
-        raise InputError(_TOO_LONG, remedy="delete the line")
+        raise RowError(_TOO_LONG, "length", remedy="delete the line")
     try:
         row = model.model_validate_json(text)
     except ValidationError as error:
-        message, remedy = _explain(error, text)
-        raise InputError(message, remedy=remedy) from error
+        raise _explained(error, text) from error
     if _suspicious(text if isinstance(text, bytes) else text.encode()) and not _finite(row.model_dump()):
-        raise InputError("NaN and Infinity are no JSON numbers", remedy=_REPAIR)
+        raise RowError("NaN and Infinity are no JSON numbers", "number", remedy=_REPAIR)
     target, version, known = (
         (row.i.target, row.v, OLD_LOG_VERSION)
         if isinstance(row, OldRow)
         else (row.input.target, row.version, LOG_VERSION)
     )
     if version != known:
-        raise InputError(f"log version {version} is not supported")
-    Target.parse(target)
+        raise RowError(f"log version {version} is not supported", "version", remedy="0.1 and 0.2 are")
+    try:
+        Target.parse(target)
+    except InputError as error:
+        raise RowError(error.message, "target", remedy=error.remedy) from error
     return row
 
 
-def _explain(error: ValidationError, text: str | bytes) -> tuple[str, str]:
+def _explained(error: ValidationError, text: str | bytes) -> RowError:
     """Say in one sentence what is wrong with a row, the first of pydantic's findings, and what can be done."""
     if _is_pickled(text):
-        return ("a pickled row, which is never opened", 'write the log again with AutoTVM\'s `protocol="json"`')
+        return RowError("a pickled row, which is never opened", "pickle", remedy='log with `protocol="json"`')
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if finding["type"] == "json_invalid":
-        return (f"not a JSON row: {finding['msg'].removeprefix('Invalid JSON: ')}", _REPAIR)
-    message = finding["msg"] if finding["msg"][:2].isupper() else finding["msg"][0].lower() + finding["msg"][1:]
-    return (": ".join(["not a record", *_place(finding["loc"]), message]), _REPAIR)
+    message, rule = finding["msg"], finding["type"]
+    if rule == "json_invalid":
+        return RowError(f"not a JSON row: {message.removeprefix('Invalid JSON: ')}", "json", remedy=_REPAIR)
+    message = message if message[:2].isupper() else message[0].lower() + message[1:]
+    sentence = ": ".join(["not a record", *_place(finding["loc"]), message])
+    return RowError(sentence, rule if rule in ("cost", "knob") else "shape", remedy=_REPAIR)
 
 
 def _place(steps: tuple[int | str, ...]) -> list[str]:

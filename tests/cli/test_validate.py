@@ -1,0 +1,55 @@
+"""`tophub validate` as its user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.records.rows import text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tophub(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tophub_registry.cli", "validate", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_warnings_do_not_fail(tmp_path: Path) -> None:
+    log = tmp_path / "new.log"
+    log.write_text(f"{text()}\n{text()}\n")
+    done = tophub(log)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"{log}:2: warning: the same record as in line 1 (`tophub merge` keeps one of them) [duplicate]\n"
+        f"{log}: 2 rows, 0 errors, 1 warning\n"
+    )
+
+
+def test_errors_do(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.log", tmp_path / "bad.log"
+    good.write_text(f"{text()}\n")
+    bad.write_text(f"{text(costs=[-1.0])}\n")
+    done = tophub(good, bad, "--json")
+    assert done.returncode == 1
+    logs = json.loads(done.stdout)["logs"]
+    assert [log["errors"] for log in logs] == [0, 1]
+    (finding,) = logs[1]["findings"]
+    assert (finding["line"], finding["rule"], finding["severity"]) == (1, "shape", "error")
+
+
+def test_the_version_before_stands_beside_it(tmp_path: Path) -> None:
+    for name in ("llvm_v0.09.log", "llvm_v0.10.log", "llvm_v0.08.log", "llvm_extra_v0.09.log"):
+        (tmp_path / name).write_text(f"{text(channels=len(name))}\n")
+    done = tophub(tmp_path / "llvm_v0.10.log")
+    assert done.returncode == 1
+    assert "the same records as in llvm_v0.09.log" in done.stdout
+    assert tophub(tmp_path / "llvm_v0.10.log", "--level", "row").returncode == 0
+
+
+def test_misuse(tmp_path: Path) -> None:
+    assert tophub(tmp_path / "no.log").returncode == 1
+    assert tophub(tmp_path / "no.log", "--level", "deep").returncode == 2

@@ -1,0 +1,74 @@
+"""How much arithmetic a workload asks for, from its task and arguments alone.
+
+Counted are the multiplications and additions of the mathematical definition, so that the rates of different
+templates compare: what winograd saves counts as speed, and the zeros that a transposed convolution inserts
+count as nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tophub_registry.records.record import Value
+
+
+def flop(task: str, args: Sequence[Value]) -> int | None:
+    """Return the operations that a workload asks for; None where its task is not known.
+
+    Parameters
+    ----------
+    task, args
+        A task of log version 0.2 and its arguments.
+    """
+    name = task.lower()
+    try:
+        data, kernel = _shape(args[0]), _shape(args[1])
+        if name.startswith("dense"):
+            return 2 * data[0] * data[1] * kernel[0]
+        if name.startswith("batch_matmul"):
+            return 2 * max(data[0], kernel[0]) * data[1] * data[2] * kernel[1]
+        if name.startswith("conv2d_transpose_nchw"):
+            return 2 * math.prod(data) * math.prod(kernel[1:])
+        if name.startswith(("conv2d_n", "conv2d_hwcn", "depthwise_conv2d_n", "group_conv2d_n")):
+            return _convolution(name, data, kernel, args)
+    except (IndexError, TypeError, ValueError, ZeroDivisionError):
+        return None  # not such arguments as the task has
+    return None
+
+
+def _convolution(name: str, data: list[int], kernel: list[int], args: Sequence[Value]) -> int:
+    if "conv2d_nhwc" in name:
+        (batch, height, width, _), (rows, columns, ins, outs) = data, kernel
+    elif "conv2d_hwcn" in name:
+        (height, width, _, batch), (rows, columns, ins, outs) = data, kernel
+    elif len(data) == len("NCHW"):
+        (batch, _, height, width), (outs, ins, rows, columns) = data, kernel
+    else:  # channels in blocks
+        (batch, _, height, width, _), (outs, ins, rows, columns, in_block, out_block) = data, kernel
+        outs, ins = outs * out_block, ins * in_block
+    # A depthwise kernel has the channels and their multiplier where others have outputs and inputs.
+    sums = outs * ins * rows * columns
+    strides, padding, dilation = _numbers(args[2], 2), _numbers(args[3], 4), _numbers(args[4], 2)
+    out_height = (height + padding[0] + padding[2] - (rows - 1) * dilation[0] - 1) // strides[0] + 1
+    out_width = (width + padding[1] + padding[3] - (columns - 1) * dilation[1] - 1) // strides[1] + 1
+    return 2 * batch * out_height * out_width * sums
+
+
+def _shape(tensor: Value) -> list[int]:
+    """Return the shape of `["TENSOR", shape, dtype]`."""
+    kind, shape, _ = tensor
+    if kind != "TENSOR" or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError
+    return list(shape)
+
+
+def _numbers(value: Value, count: int) -> list[int]:
+    """Return strides, padding or dilation with one number for each direction."""
+    numbers = [value] if isinstance(value, int) else list(value)
+    if count % len(numbers) or not all(type(number) is int for number in numbers):
+        raise ValueError
+    return numbers * (count // len(numbers))

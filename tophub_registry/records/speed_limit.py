@@ -1,0 +1,68 @@
+"""What a device can't exceed: a record that claims more is wrong.
+
+Peak rates are the vendors' figures for float32 without matrix units; where a target names no device that stands
+here, the limit is what no device of its kind reaches yet. Limits are upper bounds and generous: a false alarm
+would cost more trust than a missed one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tophub_registry.records.flops import flop
+
+if TYPE_CHECKING:
+    from tophub_registry.records.record import Record
+    from tophub_registry.records.target import Target
+
+TERA = 1e12
+
+PEAKS = {
+    "1080ti": 11.34 * TERA,
+    "titanx": 10.97 * TERA,
+    "tx2": 0.665 * TERA,
+    "jetson-nano": 0.236 * TERA,
+    "t4": 8.1 * TERA,
+    "v100": 15.7 * TERA,
+    "a100": 19.5 * TERA,
+    "h100": 66.9 * TERA,
+    "h200": 66.9 * TERA,
+    "gfx900": 13.1 * TERA,
+}
+"""Operations a second of the models that targets name, in float32."""
+
+ANY_PROCESSOR = 50 * TERA
+ANY_ACCELERATOR = 250 * TERA
+
+# A clock above the vendor's figure, and rounding.
+_MARGIN = 1.15
+# F(6x6, 3x3) needs so many times fewer multiplications, and AutoTVM has no larger winograd.
+_WINOGRAD = 5.07
+# Narrower types on vector units, and any type but float64 on matrix units.
+_NARROW = 8
+_MATRIX_UNIT = 32
+_NARROW_TYPES = ("float16", "bfloat16", "int8", "uint8", "int16", "uint16", "int4", "uint4", "int1", "uint1")
+
+
+def limit(target: Target) -> float:
+    """Return how many float32 operations a second the target's device can't exceed without matrix units."""
+    if target.model in PEAKS:
+        return PEAKS[target.model]
+    return ANY_PROCESSOR if target.kind in ("llvm", "c", "hexagon") else ANY_ACCELERATOR
+
+
+def times_too_fast(record: Record) -> float | None:
+    """Return how many times the limit a record claims; None where it claims less, or its arithmetic is not known."""
+    task, args = record.input.task, record.input.args
+    operations = flop(task, args)
+    if operations is None:
+        return None
+    bound = limit(record.target) * _MARGIN
+    if "winograd" in task:
+        bound *= _WINOGRAD
+    if "tensorcore" in task or (record.target.kind != "llvm" and args[0][2] in _NARROW_TYPES):
+        bound *= _MATRIX_UNIT
+    elif args[0][2] in _NARROW_TYPES:
+        bound *= _NARROW
+    claim = operations / record.mean_cost / bound
+    return claim if claim > 1 else None

@@ -1,0 +1,255 @@
+"""Validation: what is wrong with a log, each finding with its line, its rule and the way out.
+
+Levels: `row` looks at each line by itself, `log` at the lines together. What needs more than this room knows (the
+config space of a template, a device) comes from outside, as functions from a record to findings.
+
+An error makes a log unfit to be published; a warning says what a reader should know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from tophub_registry.errors import InputError
+from tophub_registry.records.conversion import NoConversionError
+from tophub_registry.records.log import parse_old_row, parse_row, read_lines
+from tophub_registry.records.record import EARLIEST, LATEST_AHEAD
+from tophub_registry.records.speed_limit import times_too_fast
+from tophub_registry.records.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from tophub_registry.records.log import Line
+    from tophub_registry.records.record import Record
+
+MAX_FINDINGS = 10_000
+"""So many findings of a log are kept; all are counted."""
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about one line.
+
+    Attributes
+    ----------
+    rule
+        The rule's name; README lists them.
+    message
+        What is the matter.
+    severity
+        An error makes the log unfit to be published; a warning does not.
+    remedy
+        What can be done.
+    file, line
+        Where; filled in by the validation for checks that see a record only.
+    """
+
+    rule: str
+    message: str
+    severity: Literal["error", "warning"] = "error"
+    remedy: str | None = None
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was found in a log.
+
+    Attributes
+    ----------
+    file
+        Which one.
+    rows, comments
+        How many lines of either kind it has.
+    errors, warnings
+        How many findings of either severity.
+    findings
+        The findings, in the order of the lines; those about the log as a whole come last.
+    """
+
+    file: str
+    rows: int
+    comments: int
+    errors: int
+    warnings: int
+    findings: tuple[Finding, ...]
+
+
+def validate_log(
+    path: Path,
+    *,
+    together: bool = True,
+    checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
+    previous: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Validation:
+    """Look at a log, to its end, however broken its lines are.
+
+    Parameters
+    ----------
+    path
+        The log.
+    together
+        Whether the lines are looked at together too (level `log`), or only each by itself.
+    checks
+        More checks of each sound record, of other levels.
+    previous
+        The version before, which should differ.
+    progress
+        Called now and then with the number of bytes that were read.
+
+    Raises
+    ------
+    InputError
+        A file can't be read at all.
+    """
+    found = _Found(str(path))
+    lines = _Together()
+    rows = comments = 0
+    latest = time.time() + LATEST_AHEAD
+    for line in read_lines(path, progress=progress):
+        if line.text.startswith(b"#"):
+            comments += 1
+        else:
+            rows += 1
+        try:
+            record = parse_row(line, file=path).record
+        except NoConversionError as error:
+            remedy = "only TVM 0.6 can use it"
+            found.add(Finding("conversion", error.message, "warning", remedy), line.number)
+            lines.add_old(line)
+            continue
+        except InputError as error:
+            found.add(Finding(getattr(error, "rule", "row"), error.message, "error", error.remedy), line.number)
+            continue
+        if record is not None:
+            for finding in (*_plausible(record, latest), *(finding for check in checks for finding in check(record))):
+                found.add(finding, line.number)
+            if together:
+                lines.add(record, line.number)
+    if together:
+        for finding in lines.findings(previous):
+            found.add(finding, finding.line)
+    return found.validation(rows, comments)
+
+
+class _Found:
+    """Collects findings: counts all, keeps so many."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._counts: Counter[str] = Counter()
+        self._findings: list[Finding] = []
+
+    def add(self, finding: Finding, line: int) -> None:
+        self._counts[finding.severity] += 1
+        if len(self._findings) < MAX_FINDINGS:
+            self._findings.append(replace(finding, file=self._file, line=line))
+
+    def validation(self, rows: int, comments: int) -> Validation:
+        # Findings about the log as a whole have no line.
+        ordered = sorted(self._findings, key=lambda finding: (finding.line == 0, finding.line))
+        return Validation(self._file, rows, comments, self._counts["error"], self._counts["warning"], tuple(ordered))
+
+
+def _plausible(record: Record, latest: float) -> Iterator[Finding]:
+    """Check what a sound row claims: when it was measured, and how fast its kernel is."""
+    timestamp = record.result.timestamp
+    if timestamp > latest:
+        yield Finding("time", f"measured in the future: {timestamp:.0f}", remedy="a timestamp is in seconds since 1970")
+    elif timestamp < EARLIEST:
+        yield Finding("time", f"does not say when it was measured: {timestamp:.0f}", "warning")
+    if record.valid:
+        times = times_too_fast(record)
+        if times is not None:
+            message = f"a mean cost of {record.mean_cost:.3g} s is {times:.3g} times faster than the device can be"
+            yield Finding("speed", message, remedy="measure it again")
+
+
+class _Together:
+    """What shows only when the lines are looked at together. Memory grows with the number of rows, by a digest each."""
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, int] = {}
+        self._duplicates: list[tuple[int, int]] = []
+        self._several: dict[tuple[Target, str], list[int]] = {}
+        self._targets: Counter[Target] = Counter()
+        self._devices: dict[Target, Counter[str]] = {}
+
+    def add(self, record: Record, line: int) -> None:
+        """Take in one record."""
+        self._targets[record.target] += 1
+        if record.tophub is not None and record.tophub.device is not None:
+            self._devices.setdefault(record.target, Counter())[record.tophub.device] += 1
+        if not self._repeats(record.to_json(), line) and record.valid:
+            self._several.setdefault((record.target, record.workload), []).append(line)
+
+    def add_old(self, line: Line) -> None:
+        """Take in one row of log version 0.1 that can't be converted."""
+        row = parse_old_row(line.text)
+        self._targets[Target.parse(row.i.target)] += 1
+        self._repeats(row.to_json(), line.number)
+
+    def _repeats(self, text: str, line: int) -> bool:
+        first = self._lines.setdefault(_digest(text), line)
+        if first != line:
+            self._duplicates.append((line, first))
+        return first != line
+
+    def findings(self, previous: Path | None) -> Iterator[Finding]:
+        """Yield what there is to say."""
+        for line, first in self._duplicates:
+            remedy = "`tophub merge` keeps one of them"
+            yield Finding("duplicate", f"the same record as in line {first}", "warning", remedy, line=line)
+        for lines in self._several.values():
+            if len(lines) > 1:
+                shown = ", ".join(map(str, lines[:_SHOWN])) + (", …" if lines[_SHOWN:] else "")
+                message = f"one of {len(lines)} records for the same target and workload (lines {shown})"
+                remedy = "`tophub merge` keeps the best one"
+                yield Finding("several", message, "warning", remedy, line=lines[1])
+        if len(self._targets) > 1:
+            yield Finding("targets", f"{len(self._targets)} targets: {_counted(self._targets)}", "warning")
+        for target, devices in self._devices.items():
+            if len(devices) > 1:
+                message = f"{target} was measured on {len(devices)} devices: {_counted(devices)}"
+                yield Finding("devices", message, "warning", "costs of different devices do not compare")
+        if previous is not None and self._lines.keys() == _digests(previous):
+            yield Finding("unchanged", f"the same records as in {previous.name}", remedy="there is nothing to publish")
+
+
+def _digests(path: Path) -> set[bytes]:
+    """Return the digests of a log's rows, however broken."""
+    digests = set()
+    for line in read_lines(path):
+        if not line.text.startswith(b"#"):
+            digests.add(_digest(_canonical(line, path)))
+    return digests
+
+
+def _canonical(line: Line, file: Path) -> str:
+    try:
+        record = parse_row(line, file=file).record
+        return "" if record is None else record.to_json()
+    except NoConversionError:
+        return parse_old_row(line.text).to_json()
+    except InputError:
+        return line.text.decode(errors="replace")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _counted(things: Counter[Any]) -> str:
+    """List things with their numbers, the most frequent first."""
+    shown = [f"{thing} ({count})" for thing, count in things.most_common(_SHOWN)]
+    return ", ".join(shown) + (", …" if len(things) > _SHOWN else "")
