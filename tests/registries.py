@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 TARGET = "llvm -mcpu=znver4"
 
+OLD_ROW = (
+    '{"i": ["cuda -model=v100", "topi_nn_dense", [], {}, null, {"i": 1, "t": "direct", "c": null, "e": []}],'
+    ' "r": [[0.001], 0, 1.5, 1570000000.0], "v": 0.1}'
+)
+"""A row of log version 0.1."""
+
 
 def row(number: int, *, cost: float = 1e-4, error: int = 0, target: str = TARGET) -> str:
     """Return a row of log version 0.2; another number is another workload."""

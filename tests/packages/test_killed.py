@@ -9,8 +9,9 @@ import pytest
 from tests.killing import kill_at_random_moments
 from tests.registries import file_of, served, write_rows
 from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.imports import import_packages
 from tophub_registry.packages.index import Index
-from tophub_registry.packages.location import Web
+from tophub_registry.packages.location import Folder, Web
 from tophub_registry.packages.registry import read_index
 from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
@@ -50,6 +51,35 @@ def test_a_killed_release_leaves_the_old_registry_or_the_new_one(tmp_path):
     assert (1, False) in states[1:]
     before()
     assert release("llvm", log, registry).serial == 2
+
+
+@pytest.mark.slow
+def test_a_killed_import_leaves_the_old_registry_or_the_new_one(tmp_path):
+    plain, old, registry = tmp_path / "plain", tmp_path / "old", tmp_path / "registry"
+    release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 5), old)
+    files = [write_rows(plain / f"cuda_v0.0{number}.log", ROWS // 3, start=number) for number in (1, 2, 3)]
+    states = []
+
+    def before():
+        shutil.rmtree(registry, ignore_errors=True)
+        shutil.copytree(old, registry)
+
+    def check():
+        index = read_index(registry)
+        assert len(index.versions("cuda")) in (0, 3)
+        for path in files:
+            if (registry / path.name).exists():
+                assert (registry / path.name).read_bytes() == path.read_bytes()
+        states.append((len(index.versions("cuda")), len(list(registry.glob("cuda_*.log")))))
+        if (
+            states[-1][1] > 0 and states[-1][0] == 0
+        ):  # killed between the files and the index: trying again completes it
+            assert len(import_packages([], Folder(plain), registry).versions) == 3
+
+    kills = kill_at_random_moments(["import", plain, "--registry", registry], check, before=before)
+    assert kills.killed >= 15
+    assert states[0] == (3, 3)
+    assert (0, 0) in states[1:]
 
 
 @pytest.mark.slow

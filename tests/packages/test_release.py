@@ -9,18 +9,13 @@ from datetime import datetime, timezone
 
 import pytest
 
-from tests.registries import TARGET, row, write_rows
+from tests.registries import OLD_ROW, TARGET, row, write_rows
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages import registry as room
 from tophub_registry.packages.index import INDEX_FILE, Index
 from tophub_registry.packages.registry import read_index
 from tophub_registry.packages.release import release
 from tophub_registry.packages.version import FileName, Version
-
-OLD_ROW = (
-    '{"i": ["cuda -model=v100", "topi_nn_dense", [], {}, null, {"i": 1, "t": "direct", "c": null, "e": []}],'
-    ' "r": [[0.001], 0, 1.5, 1570000000.0], "v": 0.1}'
-)
 
 TIME = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 

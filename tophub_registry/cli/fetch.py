@@ -2,14 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tophub_registry.packages.fetch import Fetch, Progress, fetch
+from tophub_registry.cli.transfer import bars
+from tophub_registry.packages.fetch import Fetch, fetch
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
@@ -37,34 +36,12 @@ def command(
     fetched again.
     """
     references = [Reference.parse(text) for text in packages or []]
-    with _progress() as progress:
+    with bars() as progress:
         done = fetch(references, find_location(location), Root.at(root), progress=progress)
     sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         for notice in done.notices:
             sys.stderr.write(f"tophub: note: {notice}\n")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Show a bar for each file that arrives, where somebody is looking."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(file: str, done: int, total: int) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total)
-            bars.update(tasks[file], completed=done)
-
-        yield show
 
 
 def _fields(done: Fetch) -> dict[str, object]:

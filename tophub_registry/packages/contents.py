@@ -73,7 +73,7 @@ def examine(log: str | Path, *, old_rows: bool = False) -> Contents:
                 f"the record of a failed measurement (error {row.error_no})",
                 file=log,
                 line=line.number,
-                remedy=f"`tophub merge {log} -o NEW.log` leaves such out",
+                remedy="`tophub merge` leaves such out",
             )
         found[row.version] += 1
         tasks[row.task] += 1
@@ -99,7 +99,7 @@ def _row(line: Line, log: Path, *, old_rows: bool) -> _Row | None:
                 "a row of log version 0.1, which TVM since 0.7 passes over",
                 file=log,
                 line=line.number,
-                remedy=f"`tophub convert {log} -o NEW.log` makes it one of 0.2",
+                remedy="`tophub convert` makes it one of 0.2",
             )
         return _Row(old.i.target, old.i.task, old.r.error_no, OLD_LOG_VERSION)
     record = parse_row(line, file=log).record

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest, Meter
-from tophub_registry.packages.index import INDEX_FILE, Index, Notice, Resolved, freshness, now, resolve
+from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
 from tophub_registry.packages.location import Folder, NotThere, read_small
 from tophub_registry.packages.root import Root, clear_leftovers, taking_turns
 from tophub_registry.packages.version import Reference, Version
@@ -29,7 +29,8 @@ MAX_INDEX = 1 << 24
 """The largest index that is read, in bytes."""
 
 Progress = Callable[[str, int, int], None]
-"""Called as a file arrives, with its name, the bytes that are here and the bytes that there will be."""
+"""Called as a file arrives, with its name, the bytes that are here and the bytes that there will be, 0 where
+nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -182,26 +183,50 @@ def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: Pro
         if found == wanted:
             return Fetched(resolved.package, resolved.version, path, wanted, "cached")
         clear_leftovers(path.parent)
-        _download(location, published.file, path, wanted, progress)
+        download(location, published.file, path, wanted=wanted, progress=progress)
     return Fetched(resolved.package, resolved.version, path, wanted, "replaced" if found else "downloaded")
 
 
-def _download(location: Location, file: str, path: Path, wanted: Digest, progress: Progress | None) -> None:
+def download(
+    location: Location, file: str, path: Path, *, wanted: Digest | None = None, progress: Progress | None = None
+) -> None:
+    """Bring one file of a location to a place of its own, all or nothing.
+
+    Parameters
+    ----------
+    location, file
+        Where from.
+    path
+        Where to; an existing file is replaced.
+    wanted
+        What the file must be known by; None where nobody has said.
+    progress
+        Called as it arrives.
+
+    Raises
+    ------
+    EnvironmentFailure
+        The location has no such file, does not answer, or sends other bytes than are wanted, or too many; the
+        disk is full.
+    """
+    limit = MAX_PACKAGE if wanted is None else wanted.bytes
     meter = Meter()
     with location.open(file) as chunks, atomic_write(path, overwrite=True) as stream:
         for chunk in chunks:
             meter.add(chunk)
-            if meter.bytes > wanted.bytes:
+            if meter.bytes > limit:
                 break
             stream.write(chunk)
             if progress is not None:
-                progress(file, meter.bytes, wanted.bytes)
-        if meter.digest != wanted:
+                progress(file, meter.bytes, 0 if wanted is None else wanted.bytes)
+        if wanted is not None and meter.digest != wanted:
             raise EnvironmentFailure(
                 f"not the published file: {_difference(meter.digest, wanted)}",
                 file=location.address(file),
                 remedy="nothing was changed; try again, and if it stays so tell whoever keeps the registry",
             )
+        if meter.bytes > limit:
+            raise EnvironmentFailure(f"longer than {limit} bytes", file=location.address(file))
 
 
 def _difference(found: Digest, wanted: Digest) -> str:

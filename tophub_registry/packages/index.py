@@ -261,7 +261,7 @@ def _in_order(published: Published) -> dict[str, object]:
 class Notice(NamedTuple):
     """Something that the reader should know although the work was done."""
 
-    rule: Literal["expired", "yanked", "offline", "switched-off", "damaged"]
+    rule: Literal["expired", "yanked", "offline", "switched-off", "damaged", "old-rows"]
     message: str
     remedy: str | None = None
 

@@ -1,0 +1,73 @@
+"""`tophub import`."""  # noqa: N999  # called like its command, and imported by name only
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from tophub_registry.cli.registry_option import Registry, find_registry
+from tophub_registry.cli.transfer import bars
+from tophub_registry.errors import UsageError
+from tophub_registry.packages.imports import Import, import_packages
+from tophub_registry.packages.location import find_location
+from tophub_registry.packages.version import Reference
+
+
+def command(
+    source: Annotated[str, typer.Argument(help="Their registry, or upstream's plain files: a folder or http(s)://…")],
+    packages: Annotated[
+        list[str] | None,
+        typer.Argument(help="PACKAGE, or PACKAGE@VERSION for a given one; all that there is by default."),
+    ] = None,
+    registry: Registry = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Take over somebody's packages into one's own registry, byte for byte and under their numbers.
+
+    Every row is checked; log version 0.1 is taken as it is. The index says where each version comes from. On
+    the web, where there is no index.json, the versions must be named: cuda@v0.10 llvm@v0.04.
+    """
+    references = [Reference.parse(text) for text in packages or []]
+    location = find_location(source)
+    if location is None:
+        raise UsageError("nothing can be imported from NONE", remedy="name a folder or an address")
+    with bars() as progress:
+        done = import_packages(references, location, find_registry(registry), progress=progress)
+    sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    if not as_json:
+        for notice in done.notices:
+            sys.stderr.write(f"tophub: note: {notice}\n")
+
+
+def _fields(done: Import) -> dict[str, object]:
+    return {
+        "source": done.source,
+        "registry": str(done.registry),
+        "versions": [
+            {
+                "package": one.package,
+                "version": str(one.version),
+                "path": str(one.path),
+                "status": one.status,
+                **one.published.model_dump(),
+            }
+            for one in done.versions
+        ],
+        "serial": done.serial,
+        "notices": [notice._asdict() for notice in done.notices],
+    }
+
+
+def _text(done: Import) -> str:
+    from rich.filesize import decimal
+
+    if not done.versions:
+        return "nothing to import"
+    width = max(len(one.package) for one in done.versions)
+    lines = [
+        f"{one.package:<{width}}  {one.version!s:>6}  {one.published.records:>6} records  "
+        f"{decimal(one.published.bytes):>9}  {one.status}"
+        for one in done.versions
+    ]
+    return "\n".join([*lines, f"from {done.source} into {done.registry}"])

@@ -1,0 +1,29 @@
+"""A progress bar for each file that arrives."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tophub_registry.packages.fetch import Progress
+
+
+@contextmanager
+def bars() -> Iterator[Progress | None]:
+    """Yield what shows the progress, where somebody is looking; else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def show(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = shown.add_task(file, total=total or None)
+            shown.update(tasks[file], completed=done)
+
+        yield show
