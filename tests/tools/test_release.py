@@ -1,0 +1,47 @@
+"""`tools/release.py`, as a maintainer types it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.registries import write_rows
+
+TOOL = Path(__file__).parents[2] / "tools" / "release.py"
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0\n")
+    places = ["--registry", tmp_path / "registry", "--changelog", tmp_path / "CHANGELOG.md"]
+
+    def release(*arguments):
+        command = [sys.executable, TOOL, *map(str, arguments), *places]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return release
+
+
+def test_a_dry_run_a_release_and_nothing_to_do(run, tmp_path):
+    log = write_rows(tmp_path / "llvm_v0.05.log", 3)
+    code, shown, errors = run("llvm", log, "--dry-run")
+    assert (code, errors) == (0, "")
+    assert "+- llvm v0.05: 3 records for `llvm -mcpu=znver4`.\n" in shown
+    assert shown.endswith("a dry run: nothing was changed\n")
+    assert not (tmp_path / "registry").exists()
+    code, out, _ = run("llvm", log)
+    assert (code, out.splitlines()[-1]) == (0, "llvm v0.05 is released")
+    assert (tmp_path / "registry" / "llvm_v0.05.log").is_file()
+    assert run("llvm", log) == (0, "nothing to do: llvm v0.05 has all of it\n", "")
+
+
+def test_errors_have_their_exit_codes(run, tmp_path):
+    log = write_rows(tmp_path / "new.log", 1)
+    assert run("LLVM", log)[0] == 2
+    assert run("llvm", tmp_path / "missing.log")[0] == 1
+    code, out, err = run("llvm", log, "--tvm-tree", tmp_path)
+    assert (code, out) == (2, "")
+    assert "no TVM with AutoTVM there" in err
+    assert not (tmp_path / "registry").exists()

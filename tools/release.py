@@ -1,0 +1,69 @@
+"""Release this repository's data in one step.
+
+python tools/release.py llvm NEW.log                      validate, merge, next number, index, changelog
+python tools/release.py llvm NEW.log --dry-run            show all of it and change nothing
+python tools/release.py llvm NEW.log --tvm-tree ~/tvm     and let that TVM's tophub.py ask for the new version
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from tophub_registry.errors import TophubError
+from tophub_registry.packages.repository_release import Repository, RepositoryRelease, release_in_repository
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Parse, call, print."""
+    parser = argparse.ArgumentParser(description="Release this repository's data in one step.")
+    parser.add_argument("package", help="for example llvm")
+    parser.add_argument("new", nargs="+", type=Path, help="the logs with the new records")
+    parser.add_argument("--tvm-tree", type=Path, metavar="DIR", help="a TVM whose tophub.py is to ask for the version")
+    parser.add_argument("--min-gain", type=float, metavar="PERCENT", help="by how much a new record must be better")
+    parser.add_argument("--registry", type=Path, default=REPOSITORY / "registry_data", help=argparse.SUPPRESS)
+    parser.add_argument("--changelog", type=Path, default=REPOSITORY / "CHANGELOG.md", help=argparse.SUPPRESS)
+    parser.add_argument("--dry-run", action="store_true", help="show all of it and change nothing")
+    given = parser.parse_args()
+    try:
+        done = release_in_repository(
+            given.package,
+            given.new,
+            Repository(given.registry, given.changelog, given.tvm_tree),
+            min_gain=given.min_gain,
+            dry_run=given.dry_run,
+        )
+    except TophubError as error:
+        sys.stderr.write(f"release: error: {error}\n")
+        sys.exit(error.exit_code)
+    show(done, dry_run=given.dry_run)
+
+
+def show(done: RepositoryRelease, *, dry_run: bool) -> None:
+    """Print what was done, or what would be."""
+    for validation in done.validations:
+        for finding in validation.findings:
+            print(f"{finding.file}:{finding.line}: {finding.severity}: {finding.message} [{finding.rule}]")
+    if done.nothing_to_do:
+        print(f"nothing to do: {done.package} {done.version} has all of it")
+        return
+    merged = done.merged
+    dropped = [f"{count} {reason}" for reason, count in dataclasses.asdict(merged.dropped).items() if count]
+    print(
+        f"{merged.added} added, {merged.improved} improved, {merged.kept} kept, dropped: {', '.join(dropped) or 'none'}"
+    )
+    if done.release is not None:
+        entry = {str(done.version): done.release.published.model_dump()}
+        print(f"{done.release.path}, serial {done.release.serial}: {json.dumps(entry, indent=1)}")
+    for edit in done.edits:
+        print(edit.diff(), end="")
+    print("a dry run: nothing was changed" if dry_run else f"{done.package} {done.version} is released")
+
+
+if __name__ == "__main__":
+    main()

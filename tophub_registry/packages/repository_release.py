@@ -1,0 +1,191 @@
+"""A release of a repository's own data in one step: index, log file, changelog, and the TVM that asks for it.
+
+New records are validated, merged with the package's current version and published as its next one; the
+changelog gets a line, and TVM's table the new number. Each step is done only where it is not done yet, so
+that what was cut short is completed by trying again, and a second time there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tophub_registry.errors import InputError
+from tophub_registry.packages.changelog import note_version
+from tophub_registry.packages.digest import Digest
+from tophub_registry.packages.index import Index, now
+from tophub_registry.packages.registry import read_index
+from tophub_registry.packages.release import Release, plan_release, release
+from tophub_registry.packages.tvm_tree import find_tophub, raise_version
+from tophub_registry.packages.version import FileName, Version, check_package
+from tophub_registry.records.merge import MergeReport, merge_logs
+from tophub_registry.records.validate import Validation, validate_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from tophub_registry.packages.edit import Edit
+    from tophub_registry.packages.index import Published
+    from tophub_registry.records.record import Record
+    from tophub_registry.records.validate import Finding
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What a release changes.
+
+    Attributes
+    ----------
+    registry
+        The registry's folder.
+    changelog
+        The file in which a version is told.
+    tvm_tree
+        A TVM's checkout, or the folder in which TVM is installed, that is to ask for the version.
+    """
+
+    registry: Path
+    changelog: Path
+    tvm_tree: Path | None = None
+
+
+@dataclass(frozen=True)
+class RepositoryRelease:
+    """What was done, or with a dry run is to be done.
+
+    Attributes
+    ----------
+    package, version
+        The package, and its newest version afterwards.
+    validations
+        What was found in the new logs; no errors.
+    merged
+        What became of their records.
+    release
+        What was published; None where the new logs bring nothing that the current version has not.
+    edits
+        What changed in the changelog and in TVM.
+    """
+
+    package: str
+    version: Version
+    validations: tuple[Validation, ...]
+    merged: MergeReport
+    release: Release | None
+    edits: tuple[Edit, ...]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether all of it had been done before."""
+        return self.release is None and not self.edits
+
+
+def release_in_repository(
+    package: str,
+    new: Sequence[Path],
+    repository: Repository,
+    *,
+    min_gain: float | None = None,
+    checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
+    dry_run: bool = False,
+    time: datetime | None = None,
+) -> RepositoryRelease:
+    """Release new records.
+
+    Parameters
+    ----------
+    package
+        The package. Its first version takes its number from the first log's name, if that is called like one.
+    new
+        The logs with the new records, one or more.
+    repository
+        Where.
+    min_gain
+        By how many per cent a new record must be better than the current one.
+    checks
+        More checks of each new record than reading a log makes.
+    dry_run
+        Whether nothing is changed.
+    time
+        The time of the release; now, if it is not given.
+
+    Raises
+    ------
+    InputError
+        A log is not fit to be published; the registry's, the changelog's or TVM's file is not what it should be.
+    UsageError
+        The package's name can't be one; TVM asks for a later version; there is no TVM in the tree.
+    EnvironmentFailure
+        A file can't be written.
+    """
+    check_package(package)
+    time = time or now()
+    registry = repository.registry
+    tophub = None if repository.tvm_tree is None else find_tophub(repository.tvm_tree)
+    validations = tuple(_validated(log, checks) for log in new)
+    index = read_index(registry) or Index.empty(time)
+    current = index.newest(package)
+    with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
+        log = Path(scratch) / (_first_name(package, new[0]) if current is None else "merged.log")
+        old = [] if current is None else [_current(registry, index.versions(package)[current])]
+        first, *others = [*old, *new]
+        merged = merge_logs(first, others, log, min_gain=min_gain)
+        planned = None
+        if current is None or merged.added + merged.improved > 0:
+            planned = _planned(package, log, registry, time, new[0])
+            log = log.rename(log.with_name(planned.path.name))  # which pins the number
+            index = index.with_version(package, planned.version, planned.published, time)
+        version = _version(current, planned)
+        edits = [note_version(repository.changelog, index, package, version, None if planned is None else merged)]
+        if tophub is not None:
+            edits.append(raise_version(tophub, package, version))
+        done = RepositoryRelease(
+            package, version, validations, merged, planned, tuple(edit for edit in edits if edit is not None)
+        )
+        if not dry_run:
+            if planned is not None:
+                release(package, log, registry, time=time)
+            for edit in done.edits:
+                edit.apply()
+    return done
+
+
+def _planned(package: str, log: Path, registry: Path, time: datetime, new: Path) -> Release:
+    try:
+        return plan_release(package, log, registry, time=time)
+    except InputError as error:  # about the merged log, which nobody else can look at
+        file = new if error.file == str(log) else error.file
+        raise InputError(error.message, file=file, remedy=error.remedy) from error
+
+
+def _version(current: Version | None, planned: Release | None) -> Version:
+    if planned is not None:
+        return planned.version
+    assert current is not None, "a first version is always released"  # noqa: S101  # for the type checker
+    return current
+
+
+def _validated(log: Path, checks: Sequence[Callable[[Record], Iterable[Finding]]]) -> Validation:
+    found = validate_log(log, checks=checks)
+    if found.errors:
+        worst = next(finding for finding in found.findings if finding.severity == "error")
+        more = f", and {found.errors - 1} errors more" if found.errors > 1 else ""
+        raise InputError(worst.message + more, file=log, line=worst.line or None, remedy="`tophub validate` tells all")
+    return found
+
+
+def _first_name(package: str, log: Path) -> str:
+    """Return a name for the merged log that asks for the number in the new log's name."""
+    name = FileName.parse(log.name)
+    return log.name if name is not None and name.package == package else "merged.log"
+
+
+def _current(registry: Path, published: Published) -> Path:
+    """Return the current version's file, once it is seen to be what was published."""
+    path = registry / published.file
+    if Digest.of(path) != (published.bytes, published.sha256):
+        raise InputError("not what the index says was published", file=path, remedy="restore the published file")
+    return path
