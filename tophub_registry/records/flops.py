@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Value
 
+# What a size stays below, so that no product of sizes is too big for a float.
+_BOUND = 1 << 31
+
 
 def flop(task: str, args: Sequence[Value]) -> int | None:
     """Return the operations that a workload asks for; None where its task is not known.
@@ -61,7 +64,7 @@ def _convolution(name: str, data: list[int], kernel: list[int], args: Sequence[V
 def _shape(tensor: Value) -> list[int]:
     """Return the shape of `["TENSOR", shape, dtype]`."""
     kind, shape, _ = tensor
-    if kind != "TENSOR" or not all(type(size) is int and size > 0 for size in shape):
+    if kind != "TENSOR" or not all(type(size) is int and 0 < size < _BOUND for size in shape):
         raise ValueError
     return list(shape)
 
@@ -69,6 +72,6 @@ def _shape(tensor: Value) -> list[int]:
 def _numbers(value: Value, count: int) -> list[int]:
     """Return strides, padding or dilation with one number for each direction."""
     numbers = [value] if isinstance(value, int) else list(value)
-    if count % len(numbers) or not all(type(number) is int for number in numbers):
+    if count % len(numbers) or not all(type(number) is int and abs(number) < _BOUND for number in numbers):
         raise ValueError
     return numbers * (count // len(numbers))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-MAX_LINE = 1 << 20
+MAX_LINE = 1 << 16
 """The longest line that is read, in bytes; upstream's longest row has 1,500. JSON's nesting ends at 200."""
 
 # The names of what stands in arrays.

@@ -9,7 +9,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, GetCoreSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tophub_registry.records.target import Target
@@ -37,7 +45,16 @@ class JsonArray:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         fields = get_type_hints(source, include_extras=True).values()
         array = core_schema.tuple_schema([handler.generate_schema(field) for field in fields], strict=False)
-        return core_schema.no_info_after_validator_function(source._make, array)
+        named = {"description": source.__doc__, "names": source._fields}
+        return core_schema.no_info_after_validator_function(source._make, array, metadata=named)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Name the items of the array in JSON Schema."""
+        array = handler(schema)
+        metadata = schema["metadata"]
+        items = [{"title": name, **item} for name, item in zip(metadata["names"], array["prefixItems"], strict=True)]
+        return {**array, "prefixItems": items, "description": metadata["description"]}
 
 
 class KnobArray:
@@ -155,6 +172,8 @@ class Provenance(BaseModel):
     """When, in ISO 8601."""
     converted: Conversion | None = None
     """From what, for a record that was written in another form first."""
+    revalidated: str | None = None
+    """When the cost was measured again and held, in ISO 8601."""
 
 
 class Record(BaseModel):

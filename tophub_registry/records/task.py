@@ -49,14 +49,25 @@ class Task(BaseModel):
         return workload_key(self.task, self.args, self.kwargs)
 
     def __str__(self) -> str:
-        """Name the task for people: `conv2d_NCHWc.x86 1x64x56x56 128x64x3x3 /2` (strides after the slash)."""
-        tensors = ["x".join(map(str, argument[1])) for argument in self.args if _is_tensor(argument)]
-        stride = self.args[2][0] if "conv" in self.task else 1
-        return " ".join([self.task, *tensors, *([f"/{stride}"] if stride != 1 else [])])
+        """Name the task for people."""
+        return describe(self.task, self.args)
+
+
+def describe(task: str, args: list[Any]) -> str:
+    """Name a workload for people: `conv2d_NCHWc.x86 1x64x56x56 128x64x3x3 /2` (strides after the slash)."""
+    tensors = ["x".join(map(str, argument[1])) for argument in args if _is_tensor(argument)]
+    strides = args[2] if "conv" in task and len(args) > len(["data", "kernel"]) else None
+    stride = strides[0] if isinstance(strides, list) and strides else strides
+    return " ".join([task, *tensors, *([f"/{stride}"] if type(stride) is int and stride != 1 else [])])
 
 
 def _is_tensor(argument: Any) -> bool:
-    return isinstance(argument, list) and argument[:1] == ["TENSOR"]
+    return (
+        isinstance(argument, list)
+        and len(argument) == len(["TENSOR", "shape", "dtype"])
+        and argument[0] == "TENSOR"
+        and isinstance(argument[1], list)
+    )
 
 
 class TaskFile(BaseModel):

@@ -1,0 +1,75 @@
+"""`tophub diff`, `show` and `audit` as their user meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.records.rows import text
+from tophub_registry.cli import table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tophub(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tophub_registry.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> tuple[Path, Path]:
+    before, after = tmp_path / "before.log", tmp_path / "after.log"
+    before.write_text("".join(f"{text(channels=channels, costs=[0.002])}\n" for channels in range(1, 31)))
+    after.write_text("".join(f"{text(channels=channels, costs=[0.004 / channels])}\n" for channels in range(1, 32)))
+    return before, after
+
+
+def test_diff(logs: tuple[Path, Path]) -> None:
+    lines = tophub("diff", *logs).stdout.splitlines()
+    assert lines[0].split() == ["what", "target", "task", "before", "after", "times", "as", "fast"]
+    assert lines[1].split()[-4:] == ["-", "129", "µs", "-"]
+    assert lines[2].split()[-1] == "15.000"
+    assert lines[22].split()[1:] == ["and", "8", "more;", "--all", "lists", "them"]
+    assert lines[-1] == "1 added, 28 faster, 1 slower, 1 the same"
+    assert len(tophub("diff", *logs, "--all").stdout.splitlines()) == 32
+    value = json.loads(tophub("diff", *logs, "--json").stdout)
+    assert value["same"] == 1
+    assert {d["kind"]: d["speedup"] for d in value["differences"]}["slower"] == 0.5
+
+
+def test_show(logs: tuple[Path, Path]) -> None:
+    lines = tophub("show", *logs).stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].split()[:6] == ["llvm", "-mcpu=znver4", "conv2d_NCHWc.x86", "31", "61", "0"]
+    assert "2026-01-01" in lines[1]
+    assert json.loads(tophub("show", logs[0], "--json").stdout)["groups"][0]["records"] == 30
+
+
+def test_audit(logs: tuple[Path, Path]) -> None:
+    lines = tophub("audit", *logs).stdout.splitlines()
+    assert lines[0] == "llvm -mcpu=znver4"
+    assert lines[2].split() == ["coverage", "31", "of", "31", "workloads,", "100.0%"]
+    assert json.loads(tophub("audit", logs[0], "--json").stdout)["entries"][0]["single"] == 30
+
+
+@pytest.mark.parametrize("command", ["diff", "show", "audit"])
+def test_a_broken_log(command: str, tmp_path: Path) -> None:
+    log = tmp_path / "new.log"
+    log.write_text("{")
+    done = tophub(command, log, log)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tophub: error: {log}:1: the last row was cut short")
+
+
+def test_spellings() -> None:
+    assert [table.seconds(cost) for cost in (1.5, 0.0123, 2.5e-5)] == ["1.5 s", "12.3 ms", "25 µs"]
+    assert table.days(1535423916.7, 1535510316.7) == "2018-08-28 to 2018-08-29"
+    assert table.days(None, None) == "-"
+    assert table.day(1e15) == "no date"
+    assert [table.number(value) for value in (None, 0.5, 1234.5)] == ["-", "0.5", "1,234"]
+    assert table.percent(0.5) == "50.0%"

@@ -1,0 +1,51 @@
+"""`tophub audit`."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.cli import table
+from tophub_registry.records.audit import Entry, audit
+
+
+def command(
+    logs: Annotated[list[Path], typer.Argument(help="The logs.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+) -> None:
+    """Say what stands behind the records of logs: age, tool, device, repeats and their spread, coverage.
+
+    Coverage is a target's share of the workloads that the logs have for any target.
+    """
+    ledger = audit(logs)
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(ledger), indent=1) + "\n")
+        return
+    for entry in ledger.entries:
+        sys.stdout.write(_text(entry, ledger.workloads))
+    if ledger.unconvertible:
+        sys.stderr.write(f"tophub: note: {ledger.unconvertible} rows of log version 0.1 could not be converted\n")
+
+
+def _text(entry: Entry, workloads: int) -> str:
+    spread = f"median {table.percent(entry.median_spread)}, worst {table.percent(entry.worst_spread)}"
+    undated = f", {entry.undated} without a date" if entry.undated else ""
+    devices = _counted(entry.devices) or "the records do not say"
+    lines = {
+        "records": f"{entry.records}, {entry.failed} failed, {entry.duplicates} twice, {entry.runners_up} runners-up",
+        "coverage": f"{entry.workloads} of {workloads} workloads, {table.percent(entry.coverage)}",
+        "measured": table.days(entry.oldest, entry.newest) + undated,
+        "device": devices,
+        "by": _counted(entry.tools) or "-",
+        "converted": f"{entry.converted} from log version 0.1",
+        "revalidated": str(entry.revalidated),
+        "spread": f"{spread}; {entry.single} measured once only",
+    }
+    return f"{entry.target}\n" + "".join(f"  {name:<13}{value}\n" for name, value in lines.items())
+
+
+def _counted(things: dict[str, int]) -> str:
+    return ", ".join(f"{thing} ({count})" for thing, count in things.items())

@@ -1,0 +1,66 @@
+"""`tophub diff`."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.cli import table
+from tophub_registry.records.diff import KINDS, Comparison, Difference, compare
+
+_SHOWN = 20
+
+
+def command(
+    before: Annotated[Path, typer.Argument(help="The one log.", show_default=False)],
+    after: Annotated[Path, typer.Argument(help="The other log.", show_default=False)],
+    everything: Annotated[bool, typer.Option("--all", help="List every difference, not the greatest only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every difference as JSON.")] = False,
+) -> None:
+    """Say what changed between two logs: records added, removed, faster, slower, and by how much.
+
+    Compared are the best records of each target and workload. `changed` is another record at the same cost.
+    """
+    comparison = compare(before, after)
+    if as_json:
+        fields = dataclasses.asdict(comparison)
+        for field, difference in zip(fields["differences"], comparison.differences, strict=True):
+            field["speedup"] = difference.speedup
+        sys.stdout.write(json.dumps({"before": str(before), "after": str(after), **fields}, indent=1) + "\n")
+        return
+    _print(comparison, None if everything else _SHOWN)
+
+
+def _print(comparison: Comparison, shown: int | None) -> None:
+    counts = {kind: [d for d in comparison.differences if d.kind == kind] for kind in KINDS}
+    rows: list[tuple[str, ...]] = []
+    for kind, differences in counts.items():
+        differences.sort(key=_greatness, reverse=True)
+        rows += [_row(difference) for difference in differences[:shown]]
+        if shown is not None and len(differences) > shown:
+            rows.append((kind, "", f"and {len(differences) - shown} more; --all lists them", "", "", ""))
+    if rows:
+        table.show(("what", "target", "task", ">before", ">after", ">times as fast"), rows)
+    said = [f"{len(differences)} {kind}" for kind, differences in counts.items() if differences]
+    sys.stdout.write(", ".join([*said, f"{comparison.same} the same"]) + "\n")
+    if comparison.unconvertible:
+        sys.stderr.write(f"tophub: note: {comparison.unconvertible} rows of log version 0.1 could not be compared\n")
+
+
+def _greatness(difference: Difference) -> float:
+    speedup = difference.speedup or 1.0
+    return max(speedup, 1 / speedup)
+
+
+def _row(difference: Difference) -> tuple[str, ...]:
+    return (
+        difference.kind,
+        difference.target,
+        difference.task,
+        "-" if difference.before is None else table.seconds(difference.before),
+        "-" if difference.after is None else table.seconds(difference.after),
+        "-" if difference.speedup is None else f"{difference.speedup:.3f}",
+    )
