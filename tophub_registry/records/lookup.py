@@ -1,0 +1,223 @@
+"""Looking up records: for a target and a workload the best record there is, and how well it matches.
+
+Several logs are searched, in an order. The nearer match wins; between equal ones the earlier log, so that
+one's own records come before others', and do not hide them where they have nothing; then the lower mean
+cost. A record of another device is never given without saying so. Failed measurements are passed over, and so
+are rows of log version 0.1 that can't be converted: no workload of today is theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tophub_registry.records.conversion import NoConversionError
+from tophub_registry.records.log import parse_record, read_lines
+from tophub_registry.records.skim import Skimmer
+from tophub_registry.records.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from tophub_registry.records.record import Record
+    from tophub_registry.records.skim import Key
+
+_ALIASES = {"vtacpu": "vta", "webgpu": "opencl", "vulkan": "opencl", "nvptx": "cuda"}
+
+# What a target's keys say of every processor of its sort.
+_GENERAL = frozenset({"cpu", "gpu"})
+
+# Kinds for which -mcpu names the processor itself; for graphics processors it is an architecture.
+_PROCESSORS = frozenset({"llvm", "c"})
+
+
+class Match(IntEnum):
+    """How near a record's target is to the one that was asked for, the nearest the greatest.
+
+    `DEVICE`: both targets are equal as parsed; or they have kind and backend in common and name the same device:
+    by `-model`, or, for a processor of which neither target gives a model, by `-mcpu`.
+
+    `ARCHITECTURE`: kind and backend in common, and `-arch` or `-mcpu`.
+
+    `BACKEND`: only the backend in common, which is what decides about templates (`backend_of`).
+
+    `NONE`: there is no such record.
+    """
+
+    NONE = 0
+    BACKEND = 1
+    ARCHITECTURE = 2
+    DEVICE = 3
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+def backend_of(target: Target) -> str:
+    """Return the name of the package that has a target's records: its `-device`, its first own key, or its kind.
+
+    Source: the order and the aliases of `tvm.autotvm.tophub.context`, TVM 0.7 to 0.19.
+    """
+    return backends_of(target)[0]
+
+
+def backends_of(target: Target) -> tuple[str, ...]:
+    """Return the names of all packages that may have records for a target, the most fitting first."""
+    device = target.attributes.get("device", "")
+    keys = [key for key in target.attributes.get("keys", "").split(",") if key not in _GENERAL]
+    names = [_ALIASES.get(name, name) for name in (device, *keys, target.kind) if name]
+    return tuple(dict.fromkeys(names))
+
+
+def match_targets(asked: Target, recorded: Target) -> Match:
+    """Say how near a record's target is to the one that is asked for."""
+    if asked == recorded:
+        return Match.DEVICE
+    if backend_of(asked) != backend_of(recorded):
+        return Match.NONE
+    if asked.kind != recorded.kind:
+        return Match.BACKEND
+    if _same_device(asked, recorded):
+        return Match.DEVICE
+    same = any(_in_common(option, asked, recorded) for option in ("arch", "mcpu"))
+    return Match.ARCHITECTURE if same else Match.BACKEND
+
+
+def _same_device(asked: Target, recorded: Target) -> bool:
+    """Whether two targets of one kind name the same device."""
+    models = {asked.model, recorded.model}
+    if models == {"unknown"}:
+        return asked.kind in _PROCESSORS and _in_common("mcpu", asked, recorded)
+    return len(models) == 1
+
+
+def _in_common(option: str, asked: Target, recorded: Target) -> bool:
+    value = asked.attributes.get(option)
+    return value is not None and value == recorded.attributes.get(option)
+
+
+class Source(NamedTuple):
+    """A log to be searched, and what it is called in answers."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for one workload.
+
+    Attributes
+    ----------
+    record
+        The record, None where there is none.
+    match
+        How near its target is.
+    source
+        The name of the log that has it, None where there is none.
+    """
+
+    record: Record | None
+    match: Match
+    source: str | None
+
+
+NOTHING = Answer(None, Match.NONE, None)
+
+
+def lookup(target: Target | str, workload: str, sources: Iterable[Source]) -> Answer:
+    """Find the record for a target and a workload.
+
+    Parameters
+    ----------
+    target
+        The target that code is to be made for.
+    workload
+        Task and arguments, as `workload_key` spells them.
+    sources
+        The logs, of either log version, the preferred one first.
+
+    Raises
+    ------
+    InputError
+        The target is none, a log can't be read, or has a line that is no record.
+    """
+    return lookup_all(target, sources, [workload])[workload]
+
+
+def lookup_all(
+    target: Target | str, sources: Iterable[Source], workloads: Collection[str] | None = None
+) -> dict[str, Answer]:
+    """Find the records for many workloads, each log being read once.
+
+    Parameters
+    ----------
+    target, sources
+        As for `lookup`.
+    workloads
+        Each of them gets an answer, in this order; None stands for all that the logs have for the target's
+        backend, in the order in which they come.
+
+    Raises
+    ------
+    InputError
+        The target is none, a log can't be read, or has a line that is no record.
+    """
+    search = _Search(Target.parse(target) if isinstance(target, str) else target, workloads)
+    for order, source in enumerate(sources):
+        search.read(source, order)
+    return search.answers()
+
+
+class _Candidate(NamedTuple):
+    """A row and its rank; the lowest rank wins."""
+
+    rank: tuple[int, int, float, bytes]
+    source: str
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(parse_record(self.rank[-1]), Match(-self.rank[0]), self.source)
+
+
+class _Search:
+    """The best row so far of each workload."""
+
+    def __init__(self, target: Target, workloads: Collection[str] | None) -> None:
+        self._target = target
+        self._wanted = None if workloads is None else dict.fromkeys(workloads)
+        self._matches: dict[Key, Match] = {}
+        self._best: dict[str, _Candidate] = {}
+        self._skimmer = Skimmer()
+
+    def read(self, source: Source, order: int) -> None:
+        for line in read_lines(source.path):
+            if line.text.startswith(b"#"):
+                continue
+            try:
+                row = self._skimmer.skim(line, source.path)
+            except NoConversionError:
+                continue
+            match = self._match(row.key)
+            if match is Match.NONE or row.failed:
+                continue
+            rank = (-match, order, row.cost, line.text)
+            best = self._best.get(row.key.workload)
+            if best is None or rank < best.rank:
+                self._best[row.key.workload] = _Candidate(rank, source.name)
+
+    def _match(self, key: Key) -> Match:
+        match = self._matches.get(key)
+        if match is None:
+            wanted = self._wanted is None or key.workload in self._wanted
+            match = match_targets(self._target, key.target) if wanted else Match.NONE
+            self._matches[key] = match
+        return match
+
+    def answers(self) -> dict[str, Answer]:
+        found: Mapping[str, _Candidate] = self._best
+        if self._wanted is None:
+            return {workload: candidate.answer for workload, candidate in found.items()}
+        return {workload: found[workload].answer if workload in found else NOTHING for workload in self._wanted}
