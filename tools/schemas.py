@@ -41,11 +41,17 @@ def schema(model: type[BaseModel]) -> str:
 
 
 def _tidy(value: object) -> None:
-    """Free descriptions, which are docstrings, from their indentation."""
+    """Bring a schema to one form, whatever pydantic's version: no indentation in descriptions, no defaults."""
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _tidy(item)
-    if isinstance(value, dict) and isinstance(value.get("description"), str):
-        value["description"] = inspect.cleandoc(value["description"])
+    if isinstance(value, dict):
+        if isinstance(value.get("description"), str):
+            value["description"] = inspect.cleandoc(value["description"])
+        if value.get("additionalProperties") is True:
+            del value["additionalProperties"]
+        for key in ("minimum", "maximum"):
+            if key in value:
+                value[key] = int(value[key])
 
 
 def main() -> None:
