@@ -16,3 +16,9 @@ def upstream() -> Path:
     if not folder.is_dir():
         pytest.skip(f"upstream's logs are not at {folder}; $TOPHUB_UPSTREAM_DATA names their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def registry() -> Path:
+    """Return the folder of this repository's own packages."""
+    return Path(__file__).parents[1] / "registry_data"

@@ -16,6 +16,7 @@ from tophub_registry.records.log import read_records
 
 REGISTRY = Path(__file__).parents[2] / "registry_data"
 MODEL, SHAPE = "resnet18_v1", "1,3,224,224"
+ROUNDS = 301
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def built(old_client, package, tmp_path_factory):
     with served(REGISTRY) as server:
         version = package.stem.removeprefix("llvm_")
         report = old_client.run(
-            "build_with_tophub", MODEL, SHAPE, version, 31, home=home, location=server.url, timeout=600
+            "build_with_tophub", MODEL, SHAPE, version, ROUNDS, home=home, location=server.url, timeout=600
         )
     return report, server.paths, home
 

@@ -11,10 +11,13 @@ import typer
 
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import FileName
+from tophub_registry.records.log import read_rows, write_log
 from tophub_registry.records.record import Record
 from tophub_registry.records.validate import Finding, Validation, validate_log
+from tophub_registry.templates.fit import check_space
+from tophub_registry.templates.registry import TEMPLATES
 
-LEVELS = ("row", "log")
+LEVELS = ("row", "space", "log", "replay")
 """The levels, each of which includes those before it."""
 
 
@@ -23,17 +26,28 @@ def command(
     level: Annotated[
         str, typer.Option(help=f"How far to look: {', '.join(LEVELS)}; each includes the former.")
     ] = "log",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="With replay: where to write the log with today's costs.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="With replay: the records of which target to measure.")] = "llvm",
+    rounds: Annotated[int, typer.Option(min=1, help="With replay: how often each kernel is timed.")] = 9,
+    tolerance: Annotated[float, typer.Option(min=0, help="With replay: by how much a claim may be exceeded.")] = 0.1,
     as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:
     """Say what is wrong with logs, line by line.
 
     An error makes a log unfit to be published, and the exit code 1; a warning says what a reader should know.
+
+    row: each line by itself. space: its config is one of its template's. log: the lines together. replay:
+    measured again on this machine, in turns with AutoTVM's default config (needs the extra [tune]).
     """
     if level not in LEVELS:
         raise UsageError(f"there is no level {level!r}", remedy=f"--level takes {', '.join(LEVELS)}")
     together = LEVELS.index(level) >= LEVELS.index("log")
     checks = _checks(level)
     found = [validate_log(log, together=together, checks=checks, previous=_previous(log)) for log in logs]
+    if level == "replay":
+        found = [_replayed(validation, target, rounds, tolerance, output) for validation in found]
     if as_json:
         sys.stdout.write(
             json.dumps({"logs": [dataclasses.asdict(validation) for validation in found]}, indent=1) + "\n"
@@ -45,9 +59,40 @@ def command(
         sys.exit(1)
 
 
-def _checks(_level: str) -> list[Callable[[Record], Iterable[Finding]]]:
+def _checks(level: str) -> list[Callable[[Record], Iterable[Finding]]]:
     """Return the checks of records that other rooms have for a level."""
-    return []
+    return [check_space] if LEVELS.index(level) >= LEVELS.index("space") else []
+
+
+def _replayed(validation: Validation, target: str, rounds: int, tolerance: float, output: Path | None) -> Validation:
+    """Add what measuring a log's sound records again brings to light."""
+    from tophub_registry.tuner.device import check_runs_here, resolve
+    from tophub_registry.tuner.measure import Measurer
+    from tophub_registry.tuner.replay import findings, replay
+
+    resolved = resolve(target)
+    check_runs_here(resolved)
+    unsound = {finding.line for finding in validation.findings if finding.severity == "error"}
+    lines = {
+        id(row.record): (row.line, row.record)
+        for row in read_rows(validation.file)
+        if row.record and row.record.valid and row.record.target == resolved and row.line not in unsound
+    }
+    known = [record for _, record in lines.values() if record.input.task in TEMPLATES]
+    sys.stderr.write(f"{validation.file}: {len(known)} of {validation.rows} rows can be measured for {resolved}\n")
+    more: list[Finding] = []
+    again: list[Record] = []
+    with Measurer(resolved) as measurer:
+        for replayed in replay(known, measurer, rounds=rounds):
+            line = lines[id(replayed.claimed)][0]
+            more += [
+                dataclasses.replace(finding, file=validation.file, line=line)
+                for finding in findings(replayed, tolerance)
+            ]
+            again += [replayed.record] if replayed.record else []
+    if output is not None:
+        write_log(output, again)
+    return validation.plus(more)
 
 
 def _previous(log: Path) -> Path | None:

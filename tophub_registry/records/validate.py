@@ -83,6 +83,17 @@ class Validation:
     warnings: int
     findings: tuple[Finding, ...]
 
+    def plus(self, findings: Sequence[Finding]) -> Validation:
+        """Return the same with more findings, those about the log as a whole last."""
+        more = Counter(finding.severity for finding in findings)
+        together = sorted((*self.findings, *findings), key=lambda finding: (finding.line == 0, finding.line))
+        return replace(
+            self,
+            errors=self.errors + more["error"],
+            warnings=self.warnings + more["warning"],
+            findings=tuple(together[:MAX_FINDINGS]),
+        )
+
 
 def validate_log(
     path: Path,

@@ -48,7 +48,7 @@ class KnobSpace:
     def _identity(self, value: Any) -> Any:
         """Return what makes two values the same: a split's outermost part follows from the others."""
         if self.kind == "sp":
-            return tuple(value[1:])
+            return tuple((type(part), part) for part in value[1:])
         return (type(value), value)
 
     def position(self, value: Any) -> int:
@@ -65,7 +65,7 @@ class KnobSpace:
             position = self._positions[self._identity(value)]
         except (KeyError, TypeError, IndexError):
             raise InputError(f"{value!r} is no option of the knob {self.name}") from None
-        if self.kind == "sp" and value[0] not in (-1, -(-self.extent // math.prod(value[1:]))):
+        if self.kind == "sp" and repr(value[0]) not in ("-1", str(-(-self.extent // math.prod(value[1:])))):
             raise InputError(f"the parts {value!r} of the knob {self.name} do not cover an axis of {self.extent}")
         return position
 

@@ -28,8 +28,6 @@ from tvm.target.codegen import llvm_get_system_cpu
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RUNS = 5
-
 
 @contextmanager
 def noting_queries(queries: list[dict[str, Any]]) -> Iterator[None]:
@@ -61,22 +59,18 @@ def compile_network(module: tvm.IRModule, weights: dict[str, Any], target: tvm.t
     return GraphModule(library["default"](tvm.cpu()))
 
 
-def time_run(network: GraphModule) -> float:
-    start = time.perf_counter()
-    network.run()
-    return time.perf_counter() - start
-
-
 def time_in_turns(networks: list[GraphModule], rounds: int) -> list[list[float]]:
-    """Return seconds by network and round; each is the best of a few runs, after one to warm up.
+    """Return seconds of processor time by network and round.
 
-    The best, since whatever else the machine does can only make a run longer.
+    Processor time, since the runtime has one thread and a run that is put off by another process is no slower;
+    and many single runs in turns rather than a few long ones, since the machine's pace drifts.
     """
     seconds: list[list[float]] = [[] for _ in networks]
     for turn in range(rounds):
         for i in range(len(networks)) if turn % 2 else reversed(range(len(networks))):
+            start = time.process_time()
             networks[i].run()
-            seconds[i].append(min(time_run(networks[i]) for _ in range(RUNS)))
+            seconds[i].append(time.process_time() - start)
     return seconds
 
 

@@ -1,0 +1,49 @@
+"""Whether a record's config is a point of its workload's space: level `space` of validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tophub_registry.errors import InputError
+from tophub_registry.records.record import Record
+from tophub_registry.records.validate import Finding
+from tophub_registry.templates.registry import TEMPLATES, instantiate
+from tophub_registry.templates.template import Template
+
+
+def check_space(record: Record) -> Iterator[Finding]:
+    """Yield what is wrong with a record's config: nothing for a task without a template.
+
+    The entity is what clients use, so a knob, kind or value that the space does not have is an error. The
+    index is a number in a list that TVM enumerated differently over the years: a warning.
+    """
+    if record.input.task not in TEMPLATES:
+        return
+    try:
+        index = _templates.of(record).space.find(record.config.entity)
+    except InputError as error:
+        yield Finding("space", error.message, remedy="no such config exists: drop the row, or tune again")
+        return
+    if index != record.config.index:
+        message = f"the index {record.config.index} is another config's; this one's is {index}"
+        yield Finding("index", message, "warning", "clients go by the entity")
+
+
+class _Templates:
+    """The templates of the last workloads: a log has many rows for each."""
+
+    size = 256
+
+    def __init__(self) -> None:
+        self._by_workload: dict[str, Template] = {}
+
+    def of(self, record: Record) -> Template:
+        workload = record.workload
+        if workload not in self._by_workload:
+            if len(self._by_workload) >= self.size:
+                self._by_workload.clear()
+            self._by_workload[workload] = instantiate(record.input.task, record.input.args)
+        return self._by_workload[workload]
+
+
+_templates = _Templates()
