@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.records.rows import MEASURED, text
+from tests.records.rows import MEASURED, row, text
 from tophub_registry.errors import InputError, UsageError
-from tophub_registry.records.log import read_records, read_rows, write_log
+from tophub_registry.records.log import MAX_LINE, read_records, read_rows, write_log
 from tophub_registry.records.merge import Change, Dropped, merge_logs
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_the_best_of_each_workload(tmp_path: Path) -> None:
     report = merge_logs(old, [new], tmp_path / "merged.log")
 
     rows = list(read_rows(tmp_path / "merged.log"))
-    assert [row.comment for row in rows[:2]] == ["# made by hand", "# tuned"]
+    assert [line.comment for line in rows[:2]] == ["# made by hand", "# tuned"]
     assert {record.input.args[0][1][1]: record.mean_cost for record in read_records(tmp_path / "merged.log")} == {
         64: 0.003,
         128: 0.002,
@@ -175,9 +175,18 @@ def test_progress_is_told_in_bytes_of_the_file(tmp_path: Path) -> None:
     assert 0 < told[0][1] < told[1][1] <= path.stat().st_size
 
 
+@pytest.mark.parametrize("filling", ["é" * 20_000, [1] * 30_000, [1e15] * 10_000])
+def test_a_row_that_would_be_written_too_long_is_not_read(tmp_path: Path, filling: object) -> None:
+    value = json.dumps(row(tophub={"x": filling}), ensure_ascii=False, separators=(",", ":"))
+    value = value.replace("1000000000000000.0", "1e15")
+    assert len(value.encode()) < MAX_LINE
+    with pytest.raises(InputError, match="longer than"):
+        merge_logs(log(tmp_path / "old.log", value), [], tmp_path / "merged.log")
+
+
 def test_the_merged_log_reads_back(tmp_path: Path) -> None:
     old = log(tmp_path / "old.log", "# é", text(tophub={"device": "é"}))
     merge_logs(old, [], tmp_path / "merged.log")
     rows = list(read_rows(tmp_path / "merged.log"))
-    write_log(tmp_path / "again.log", (row.comment or row.record for row in rows))  # type: ignore[misc]
+    write_log(tmp_path / "again.log", (line.comment or line.record for line in rows))  # type: ignore[misc]
     assert (tmp_path / "again.log").read_bytes() == (tmp_path / "merged.log").read_bytes()

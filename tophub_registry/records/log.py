@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MAX_LINE = 1 << 16
 """The longest line that is read, in bytes; upstream's longest row has 1,500. JSON's nesting ends at 200."""
 
+SHORT_LINE = MAX_LINE // 8
+"""A row that is no longer stays below MAX_LINE in AutoTVM's spelling too, which is the longer one."""
+
 # The names of what stands in arrays.
 _FIELDS = {"input": Input._fields, "result": Result._fields, "i": OldInput._fields, "r": Result._fields}
 
@@ -262,6 +265,8 @@ def _parse(model: type[_Row], text: str | bytes) -> _Row:
         Target.parse(target)
     except InputError as error:
         raise RowError(error.message, "target", remedy=error.remedy) from error
+    if len(text) > SHORT_LINE and len(row.to_json()) > MAX_LINE:
+        raise RowError(_TOO_LONG, "length", remedy="delete the line")
     return row
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tophub_registry.records.log import parse_row
+from tophub_registry.records.log import SHORT_LINE, parse_row
 from tophub_registry.records.record import MAX_COST, Provenance, Record, workload_key
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Skimmer:
             It is no record.
         """
         start, _, rest = line.text.partition(_SEPARATOR)
-        key = self._spellings.get(start)
+        key = self._spellings.get(start) if len(line.text) <= SHORT_LINE else None
         if key is not None:
             match = _REST.fullmatch(rest)
             if match is not None:
