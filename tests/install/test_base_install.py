@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pythons import NoPythonError, find_python
 from tests.registries import write_rows
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,14 +29,14 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module", params=VERSIONS)
 def tophub(request, wheel, tmp_path_factory):
     """Install the wheel for one version of Python; return a function that runs its `tophub`."""
-    found = subprocess.run(
-        [REPOSITORY / "tools" / "find_python.sh", request.param], capture_output=True, text=True, check=False
-    )
-    if found.returncode != 0:
-        assert not os.environ.get("CI"), found.stderr
-        pytest.skip(found.stderr.strip())
+    try:
+        python = find_python(request.param)
+    except NoPythonError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
     home = tmp_path_factory.mktemp(f"python{request.param}")
-    subprocess.run([found.stdout.strip(), "-m", "venv", home / "env"], check=True)
+    subprocess.run([python, "-m", "venv", home / "env"], check=True)
     pip = [home / "env" / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "install", wheel], check=True)
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}

@@ -14,17 +14,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from tests.pythons import NoPythonError, find_python
+
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
 CACHE = HERE.parents[1] / ".cache" / "old-client"
-VERSION = (3, 10)
+VERSION = "3.10"
 """The one version of Python that hhb-tvm is built for."""
 
 
@@ -142,7 +144,10 @@ def _digest() -> str:
 
 
 def _build(folder: Path) -> None:
-    base = find_python()
+    try:
+        base = find_python(VERSION)
+    except NoPythonError as error:
+        raise NoOldClientError(str(error)) from error
     shutil.rmtree(folder, ignore_errors=True)
     _call([base, "-m", "venv", folder])
     pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -154,31 +159,6 @@ def _call(command: list[str | Path]) -> None:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise NoOldClientError(f"{' '.join(map(str, command))} failed:\n{(done.stderr or done.stdout)[-4000:]}")
-
-
-def find_python() -> str:
-    """Return a Python 3.10, by name on the PATH or among pyenv's versions.
-
-    Raises
-    ------
-    NoOldClientError
-        There is none.
-    """
-    for candidate in _candidates():
-        # A name on the PATH can be pyenv's, for a version that is not switched on: then it fails.
-        probe = [candidate, "-c", "import sys, ensurepip; print(*sys.version_info[:2])"]
-        done = subprocess.run(probe, capture_output=True, text=True, check=False)
-        if done.returncode == 0 and done.stdout.split() == list(map(str, VERSION)):
-            return candidate
-    raise NoOldClientError("the old client needs Python 3.10: `python3.10` on the PATH, or `pyenv install 3.10`")
-
-
-def _candidates() -> Iterator[str]:
-    name = "python" + ".".join(map(str, VERSION))
-    if found := shutil.which(name):
-        yield found
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    yield from map(str, sorted(root.glob(f"versions/{'.'.join(map(str, VERSION))}*/bin/{name}"), reverse=True))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.old_client import environment
-from tests.old_client.environment import NoOldClientError, OldClientError, find_or_build, find_python, is_complete
+from tests.old_client.environment import NoOldClientError, OldClientError, find_or_build, is_complete
+from tests.pythons import NoPythonError, find_python
 
 
 @pytest.fixture
@@ -72,13 +73,13 @@ def test_a_given_environment_is_taken_as_it_is(monkeypatch, tmp_path):
 def test_a_name_on_the_path_that_fails_is_passed_over(tmp_path, monkeypatch):
     """As pyenv's do, for a version that is not switched on."""
     executable(tmp_path / "shims" / "python3.10", "exit 127")
-    good = executable(tmp_path / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10", "echo 3 10")
+    good = executable(tmp_path / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10", 'echo "$0"')
     monkeypatch.setenv("PATH", str(tmp_path / "shims"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
-    assert find_python() == str(good)
+    assert find_python("3.10") == str(good)
     good.unlink()
-    with pytest.raises(NoOldClientError, match=r"needs Python 3\.10"):
-        find_python()
+    with pytest.raises(NoPythonError, match=r"install one: 3\.10"):
+        find_python("3.10")
 
 
 @pytest.mark.usefixtures("old_client")
