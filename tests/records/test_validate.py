@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +15,10 @@ from tests.records.test_conversion import CONV, old_row
 from tophub_registry.errors import InputError
 from tophub_registry.records.flops import flop
 from tophub_registry.records.log import MAX_LINE
-from tophub_registry.records.validate import MAX_FINDINGS, Finding, validate_log
+from tophub_registry.records.validate import MAX_FINDINGS, RULES, Finding, validate_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tophub_registry.records.record import Record
 
@@ -67,6 +67,11 @@ def test_upstreams_logs(upstream: Path, name: str, expected: dict[str, int]) -> 
             assert json.loads(lines[finding.line - 1]) == json.loads(lines[first - 1])
 
 
+def test_every_rule_is_tried_in_this_file() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'"{rule}"' in source for rule in RULES)
+
+
 def test_a_sound_log(log: Path) -> None:
     write(log, "# mine", text(channels=64), text(channels=128), text(channels=128, error_no=4, costs=[1e9]))
     validation = validate_log(log)
@@ -98,7 +103,7 @@ def test_every_row_is_looked_at_however_broken_another_is(log: Path, line: str, 
     assert found == [(2, rule, "error"), (4, rule, "error")]
     validation = validate_log(log)
     assert (validation.rows, validation.errors) == (4, 2)
-    assert all(finding.file == str(log) for finding in validation.findings)
+    assert all(finding.file == str(log) and finding.rule in RULES for finding in validation.findings)
     assert all(finding.remedy for finding in validation.findings if finding.severity == "error")
 
 
@@ -147,6 +152,7 @@ def test_mixed_targets_and_devices(log: Path) -> None:
         text(channels=4, tophub={"device": "other"}),
     )
     targets, devices = validate_log(log).findings
+    assert (targets.rule, devices.rule) == ("targets", "devices")
     assert targets.message == "2 targets: llvm -mcpu=znver4 (3), cuda -model=a (1)"
     assert devices.message == "llvm -mcpu=znver4 was measured on 2 devices: one (2), other (1)"
 

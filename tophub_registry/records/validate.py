@@ -28,6 +28,29 @@ if TYPE_CHECKING:
     from tophub_registry.records.log import Line
     from tophub_registry.records.record import Record
 
+RULES = {
+    "length": "the line is too long",
+    "encoding": "the comment is no UTF-8",
+    "json": "the row is no JSON, or nested too deep",
+    "pickle": "the row is pickled",
+    "shape": "a key is missing, or a value has the wrong type",
+    "knob": "a knob's value does not go with its kind",
+    "number": "a number is infinite or none",
+    "cost": "a measurement that succeeded took no time",
+    "target": "the target can't be parsed",
+    "version": "the log version is not known",
+    "torn": "the last row was cut short",
+    "time": "measured in the future, or nobody knows when",
+    "speed": "faster than the device can be",
+    "conversion": "a row of log version 0.1 that can't be converted with certainty",
+    "duplicate": "the same record stands there before",
+    "several": "one of several records for the same target and workload",
+    "targets": "records of several targets",
+    "devices": "records of one target from several devices",
+    "unchanged": "the same records as in the version before",
+}
+"""The rules of the levels row (to `conversion`) and log."""
+
 MAX_FINDINGS = 10_000
 """So many findings of a log are kept; all are counted."""
 
@@ -41,7 +64,7 @@ class Finding:
     Attributes
     ----------
     rule
-        The rule's name; README lists them.
+        The rule's name; `RULES` has those of the levels row and log.
     message
         What is the matter.
     severity
