@@ -23,6 +23,7 @@ check: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/merge.py
 	$(BIN)/python benchmarks/tuning.py
 
 .venv/bin/python:
