@@ -1,18 +1,26 @@
-"""TopHub's names as AutoTVM's own module has them, answered from this project's registry.
+"""TopHub as AutoTVM knows it, answered from a registry: a drop-in for `tvm.autotvm.tophub` of TVM 0.7 to 0.19.
 
-`PACKAGE_VERSION` is read from an index when it is looked at, not written here: the index of the location in
-effect (`TOPHUB_LOCATION`, by default the copy inside the installation). The names are those of
-`tvm.autotvm.tophub` of TVM 0.7 to 0.19.
+Names and signatures are that module's. What differs: versions are those of the registry's index; a package
+is checked when it is fetched; and records are chosen for the target at hand (`records.lookup`), so that one's
+own come first, those of the same device before others', and own ones do not hide the hub's.
+
+`enable()` puts these names into the TVM that is installed, `disable()` takes them back. Only `context` and
+`load_reference_log` need that TVM; without it they raise `EnvironmentFailure`.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tophub_registry.packages.index import Index, Notice
+    from tophub_registry.packages.location import Location
+    from tophub_registry.records.record import Record
 
-    PACKAGE_VERSION: dict[str, str]
     AUTOTVM_TOPHUB_DEFAULT_LOC: str
     AUTOTVM_TOPHUB_ROOT_PATH: Path
 
@@ -22,50 +30,338 @@ AUTOTVM_TOPHUB_LOC_VAR = "TOPHUB_LOCATION"
 AUTOTVM_TOPHUB_NONE_LOC = "NONE"
 """Its value that forbids all fetching."""
 
+REFERENCE_LOG_CACHE: dict[tuple[str, str, str], list[tuple[Any, Any]]] = {}
+"""What `load_reference_log` has answered, by its arguments."""
+
+logger = logging.getLogger("autotvm")
+
+
+class PackageVersions(MutableMapping[str, str]):
+    """Each package's version: the newest in the index of the location in effect that is not yanked.
+
+    It is looked up when it is asked for; a location on the web is asked once in a process. A version that is
+    assigned is a pin, and `del` ends it. Where fetching is switched off, the builtin registry answers.
+    """
+
+    def __init__(self) -> None:
+        self.pins: dict[str, str] = {}
+
+    def _view(self) -> dict[str, str]:
+        from tophub_registry.packages.location import builtin, find_location
+
+        index = _ask(find_location() or builtin())
+        newest = {package: index.newest(package) for package in sorted(index.packages)}
+        return {package: str(version) for package, version in newest.items() if version is not None} | self.pins
+
+    def __getitem__(self, package: str) -> str:
+        return self._view()[package]
+
+    def __setitem__(self, package: str, version: str) -> None:
+        from tophub_registry.packages.version import Version, check_package
+
+        self.pins[check_package(package)] = str(Version.parse(version))
+
+    def __delitem__(self, package: str) -> None:
+        del self.pins[package]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._view())
+
+    def __len__(self) -> int:
+        return len(self._view())
+
+    def __repr__(self) -> str:
+        return repr(self._view())
+
+
+PACKAGE_VERSION = PackageVersions()
+"""The version of each package."""
+
+
+def context(target: Any, extra_files: Sequence[str | Path] | None = None) -> Any:
+    """Return AutoTVM's dispatch context with the best records for a target.
+
+    Parameters
+    ----------
+    target
+        A `tvm.target.Target`, its string, or several of them.
+    extra_files
+        One's own logs, of either log version. For each workload they come before the hub's package, but for
+        records of the same device before those of others.
+
+    Returns
+    -------
+    context
+        An `ApplyHistoryBest`. Where fetching is switched off: of one's own logs, or AutoTVM's empty context if
+        there are none.
+
+    Raises
+    ------
+    InputError
+        One's own log can't be read.
+    EnvironmentFailure
+        There is no AutoTVM.
+    """
+    from tophub_registry.packages.location import find_location
+    from tophub_registry.records.lookup import lookup_all
+
+    autotvm = _autotvm()
+    own = [Path(path) for path in extra_files or ()]
+    location = find_location()
+    if location is None and not own:
+        return autotvm.tophub.EmptyContext()
+    rows = []
+    for one in _targets(target):
+        answers = lookup_all(one, _sources(one, location, own))
+        counts = Counter(f"{answer.match}" for answer in answers.values())
+        logger.info("TopHub's records for %s by how they match: %s", one, dict(counts))
+        rows += list(_decoded(answer.record for answer in answers.values() if answer.record is not None))
+    return autotvm.task.ApplyHistoryBest(rows)
+
+
+def check_backend(tophub_location: str, backend: str) -> bool:
+    """Fetch a backend's package if it is not here; return whether it is now.
+
+    Raises
+    ------
+    UsageError
+        The registry has no such package, or not the version that is pinned.
+    """
+    from tophub_registry.errors import EnvironmentFailure
+
+    try:
+        return _package_file(backend, tophub_location) is not None
+    except EnvironmentFailure as error:
+        logger.warning("TopHub's package for %s can't be had: %s", backend, error)
+        return False
+
+
+def download_package(tophub_location: str, package_name: str) -> None:
+    """Fetch a package by its file's name, `llvm_v0.05.log`.
+
+    Raises
+    ------
+    UsageError
+        The name is none, the registry has no such version, or fetching is switched off.
+    EnvironmentFailure
+        The location does not answer, or sends other bytes than were published.
+    """
+    from tophub_registry.errors import UsageError
+    from tophub_registry.packages.fetch import fetch
+    from tophub_registry.packages.location import find_location
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.version import FileName, Reference
+
+    name = FileName.parse(package_name)
+    if name is None:
+        raise UsageError(f"not a package's file: {package_name[:80]!r}", remedy="one is called like llvm_v0.05.log")
+    location = find_location(tophub_location)
+    if location is None:
+        raise UsageError("fetching is switched off: the location is NONE")
+    _tell(fetch([Reference(*name)], location, Root.at(), index=_ask(location)).notices)
+
+
+def load_reference_log(backend: str, model: str, workload_name: str) -> list[tuple[Any, Any]]:
+    """Return a task's records of a device model, from which AutoTVM's templates take their default configs.
+
+    Parameters
+    ----------
+    backend
+        The package's name.
+    model
+        The device model; where the package has none of it, the one with most records stands in.
+    workload_name
+        The task's name.
+
+    Returns
+    -------
+    records
+        Pairs of AutoTVM's `MeasureInput` and `MeasureResult`; none where there is no such package.
+    """
+    key = (backend, model, workload_name)
+    if key not in REFERENCE_LOG_CACHE:
+        _autotvm()
+        REFERENCE_LOG_CACHE[key] = list(_decoded(_reference_records(*key)))
+    return REFERENCE_LOG_CACHE[key]
+
+
+def enable() -> None:
+    """Let the TVM that is installed use our versions and our fetching; a second time changes nothing.
+
+    Raises
+    ------
+    EnvironmentFailure
+        It has no AutoTVM.
+    """
+    theirs = _autotvm().tophub
+    if not _before:
+        _before.update({name: getattr(theirs, name) for name in _REPLACED if hasattr(theirs, name)})
+        for name in _before:
+            setattr(theirs, name, globals()[name] if name in globals() else __getattr__(name))
+
+
+def disable() -> None:
+    """Give that TVM back what `enable` has replaced; without one before, nothing changes."""
+    if _before:
+        theirs = _autotvm().tophub
+        for name, value in _before.items():
+            setattr(theirs, name, value)
+        _before.clear()
+
+
+_REPLACED = (
+    "PACKAGE_VERSION",
+    "AUTOTVM_TOPHUB_DEFAULT_LOC",
+    "AUTOTVM_TOPHUB_ROOT_PATH",
+    "REFERENCE_LOG_CACHE",
+    "context",
+    "check_backend",
+    "download_package",
+    "load_reference_log",
+)
+
+_before: dict[str, Any] = {}
+
+# What locations on the web have answered in this process.
+_answers: dict[str, Index] = {}
+
 
 def __getattr__(name: str) -> Any:
-    computed = _COMPUTED.get(name)
-    if computed is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return computed()
+    if name == "AUTOTVM_TOPHUB_DEFAULT_LOC":  # an address, to which a client appends /{package}_{version}.log
+        from tophub_registry.packages.location import builtin
+
+        return builtin().path.resolve().as_uri()
+    if name == "AUTOTVM_TOPHUB_ROOT_PATH":
+        from tophub_registry.packages.root import Root
+
+        return Root.at().path
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_COMPUTED})
+    return sorted({*globals(), "AUTOTVM_TOPHUB_DEFAULT_LOC", "AUTOTVM_TOPHUB_ROOT_PATH"})
 
 
-def _package_version() -> dict[str, str]:
-    """Return each package's newest version that is not yanked.
+def _autotvm() -> Any:
+    from tophub_registry.errors import EnvironmentFailure
 
-    A location on the web is asked for its index only where it never was before; where fetching is switched
-    off, the builtin registry answers.
-    """
-    from tophub_registry.packages.fetch import ask_index
-    from tophub_registry.packages.location import Web, builtin, find_location
+    try:
+        from tvm import autotvm
+    except ImportError as error:
+        raise EnvironmentFailure(
+            f"there is no TVM with AutoTVM here: {error}",
+            remedy="TVM 0.7 to 0.19 have AutoTVM; on today's TVM, `tophub gain` and the deploy room use records",
+        ) from error
+    return autotvm
+
+
+def _ask(location: Location) -> Index:
+    """Return a location's index; one on the web is asked once in a process."""
+    from tophub_registry.packages.fetch import ask_index, ask_or_recall
+    from tophub_registry.packages.index import now
+    from tophub_registry.packages.location import Web
     from tophub_registry.packages.root import Root
 
-    location = find_location() or builtin()
-    index = Root.at().remembered(location) if isinstance(location, Web) else None
-    index = index or ask_index(location)
-    newest = {package: index.newest(package) for package in sorted(index.packages)}
-    return {package: str(version) for package, version in newest.items() if version is not None}
+    if not isinstance(location, Web):
+        return ask_index(location)
+    if location.name not in _answers:
+        _answers[location.name], notices = ask_or_recall(location, Root.at(), now())
+        _tell(notices)
+    return _answers[location.name]
 
 
-def _default_location() -> str:
-    """Return the builtin registry as an address, to which a client appends `/{package}_{version}.log`."""
-    from tophub_registry.packages.location import builtin
+def _targets(target: Any) -> Iterator[Any]:
+    """Yield targets as we parse them, from one of TVM's, a string, or a collection of these."""
+    import tvm
 
-    return builtin().path.resolve().as_uri()
+    from tophub_registry.records.target import Target
+
+    if isinstance(target, (str, tvm.target.Target)):
+        target = [target]
+    for one in target.values() if isinstance(target, dict) else target:
+        yield Target.parse(str(one))
 
 
-def _root_path() -> Path:
+def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequence[Any]:
+    """Return the logs to search; without the hub's package, as AutoTVM does, where it can't be had."""
+    from tophub_registry.errors import EnvironmentFailure
     from tophub_registry.packages.root import Root
+    from tophub_registry.packages.sources import find_sources
+    from tophub_registry.packages.version import Version
 
-    return Root.at().path
+    pins = {package: Version.parse(version) for package, version in PACKAGE_VERSION.pins.items()}
+    try:
+        index = None if location is None else _ask(location)
+        found = find_sources(target, location, Root.at(), own=own, index=index, pins=pins)
+    except EnvironmentFailure as error:
+        logger.warning("TopHub's package for %s can't be had: %s", target, error)
+        found = find_sources(target, None, Root.at(), own=own)
+    _tell(notice for notice in found.notices if notice.rule != "switched-off")
+    return found.logs
 
 
-_COMPUTED = {
-    "PACKAGE_VERSION": _package_version,
-    "AUTOTVM_TOPHUB_DEFAULT_LOC": _default_location,
-    "AUTOTVM_TOPHUB_ROOT_PATH": _root_path,
-}
+def _package_file(backend: str, tophub_location: str | None = None) -> Path | None:
+    """Return a backend's package, fetched if need be; None where it is not here and fetching is switched off."""
+    from tophub_registry.packages.fetch import fetch
+    from tophub_registry.packages.index import resolve
+    from tophub_registry.packages.location import builtin, find_location
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.version import Reference, Version
+    from tophub_registry.records.lookup import backend_of
+    from tophub_registry.records.target import Target
+
+    package = backend_of(Target.parse(backend))
+    pin = PACKAGE_VERSION.pins.get(package)
+    reference = Reference(package, Version.parse(pin) if pin else None)
+    location = find_location(tophub_location)
+    index = _ask(location or builtin())
+    if location is None:
+        path = Root.at().file(resolve(index, reference).published) if package in index.packages else None
+        return path if path is not None and path.is_file() else None
+    done = fetch([reference], location, Root.at(), index=index)
+    _tell(done.notices)
+    return done.packages[0].path
+
+
+def _reference_records(backend: str, model: str, workload_name: str) -> Iterator[Record]:
+    from tophub_registry.errors import EnvironmentFailure, UsageError
+    from tophub_registry.records.log import read_records
+
+    try:
+        path = _package_file(backend)
+    except (EnvironmentFailure, UsageError) as error:
+        logger.warning("TopHub's package for %s can't be had: %s", backend, error)
+        return
+    if path is None:
+        return
+    counts: Counter[str] = Counter()
+    records: dict[str, list[Record]] = defaultdict(list)
+    for record in read_records(path):
+        counts[record.target.model] += 1
+        if record.input.task == workload_name:
+            records[record.target.model].append(record)
+    if model not in counts:
+        model = counts.most_common(1)[0][0]
+    yield from records[model]
+
+
+def _decoded(records: Iterable[Record]) -> Iterator[tuple[Any, Any]]:
+    """Yield records as AutoTVM's pairs of input and result, without those whose target this TVM can't parse."""
+    import tvm
+    from tvm.autotvm.record import decode
+
+    strange: Counter[str] = Counter()
+    for record in records:
+        try:
+            pair = decode(record.to_json())
+        except (ValueError, KeyError, tvm.TVMError):  # noqa: PERF203  # it is the row that decides
+            strange[record.input.target] += 1
+        else:
+            yield pair
+    for target, count in strange.items():
+        logger.warning("This TVM has no target %r: %d records are left out", target, count)
+
+
+def _tell(notices: Iterable[Notice]) -> None:
+    for notice in notices:
+        logger.warning("TopHub: %s", notice)

@@ -84,6 +84,7 @@ def fetch(
     location: Location | None,
     root: Root,
     *,
+    index: Index | None = None,
     progress: Progress | None = None,
     time: datetime | None = None,
 ) -> Fetch:
@@ -98,6 +99,8 @@ def fetch(
         Where from; None, where fetching is switched off, fetches nothing.
     root
         Where to.
+    index
+        The location's index, where it was asked for already.
     progress
         Called as files arrive.
     time
@@ -116,7 +119,7 @@ def fetch(
     if location is None:
         notice = Notice("switched-off", "fetching is switched off: the location is NONE", "unset TOPHUB_LOCATION")
         return Fetch(None, root.path, (), (notice,))
-    index = ask_index(location)
+    index = index or ask_index(location)
     notices = [*follow_index(location, index, root, time or now())]
     if not references:
         references = [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
@@ -155,6 +158,28 @@ def ask_index(location: Location) -> Index:
             remedy="check the location; a folder of logs becomes a registry when `tophub release` puts them into one",
         ) from error
     return Index.parse(data, file=location.address(INDEX_FILE))
+
+
+def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
+    """Read a location's index; where it does not answer, take what it answered last, and say so.
+
+    Raises
+    ------
+    InputError
+        What it answers is no index.
+    EnvironmentFailure
+        It does not answer and never has; or it went back.
+    """
+    try:
+        index = ask_index(location)
+    except NotThere:
+        raise
+    except EnvironmentFailure as error:
+        remembered = root.remembered(location)
+        if remembered is None:
+            raise
+        return remembered, (Notice("offline", f"{error}; this is what it answered last"),)
+    return index, follow_index(location, index, root, time)
 
 
 def follow_index(location: Location, index: Index, root: Root, time: datetime) -> tuple[Notice, ...]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.fetch import ask_index, follow_index
+from tophub_registry.packages.fetch import ask_or_recall
 from tophub_registry.packages.index import Notice, now
-from tophub_registry.packages.location import NotThere
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -93,22 +91,9 @@ def survey(location: Location | None, root: Root, *, time: datetime | None = Non
     if location is None:
         notice = Notice("switched-off", "the location is NONE: only the files of this machine are listed")
         return Overview(None, root.path, (), root.strangers(None), (notice,))
-    index, notices = _index(location, root, time or now())
+    index, notices = ask_or_recall(location, root, time or now())
     packages = tuple(_package(index, package, root) for package in sorted(index.packages))
     return Overview(location.name, root.path, packages, root.strangers(index), notices)
-
-
-def _index(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
-    try:
-        index = ask_index(location)
-    except NotThere:
-        raise
-    except EnvironmentFailure as error:
-        remembered = root.remembered(location)
-        if remembered is None:
-            raise
-        return remembered, (Notice("offline", f"{error}; this is what it answered last"),)
-    return index, follow_index(location, index, root, time)
 
 
 def _package(index: Index, package: str, root: Root) -> PackageState:
