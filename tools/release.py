@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tophub_registry.errors import TophubError
 from tophub_registry.packages.repository_release import Repository, RepositoryRelease, release_in_repository
+from tophub_registry.templates.fit import check_space
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -36,6 +37,7 @@ def main() -> None:
             given.new,
             Repository(given.registry, given.changelog, given.tvm_tree),
             min_gain=given.min_gain,
+            checks=[check_space],
             dry_run=given.dry_run,
         )
     except TophubError as error:

@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.registries import write_rows
-
-TOOL = Path(__file__).parents[2] / "tools" / "release.py"
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_old_clients_own_file_differs_in_the_one_line(old_client, tmp_path):
@@ -19,8 +17,8 @@ def test_the_old_clients_own_file_differs_in_the_one_line(old_client, tmp_path):
     copy.parent.mkdir(parents=True)
     shutil.copy(theirs, copy)
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0\n")
-    log = write_rows(tmp_path / "llvm_v0.05.log", 3)
-    command = [sys.executable, TOOL, "llvm", log, "--registry", tmp_path / "registry"]
+    log = REPOSITORY / "registry_data" / "llvm_v0.05.log"
+    command = [sys.executable, REPOSITORY / "tools" / "release.py", "llvm", log, "--registry", tmp_path / "registry"]
     command += ["--changelog", tmp_path / "CHANGELOG.md", "--tvm-tree", tmp_path / "site-packages"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("llvm v0.05 is released\n")

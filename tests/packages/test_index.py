@@ -122,6 +122,7 @@ def test_an_imported_version_may_have_a_number_that_was_passed():
         (["serial"], -1, "serial"),
         (["expires"], "tomorrow", "expires"),
         (["mirrors"], [], "mirrors"),
+        (["\x1b]0;all is well\x07"], [], r"index: \\x1b\]0;all is well\\x07: Extra"),
     ],
 )
 def test_an_index_that_is_not_one_is_refused_with_the_place(path, value, message):

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.registries import write_rows
+REPOSITORY = Path(__file__).parents[2]
+TOOL = REPOSITORY / "tools" / "release.py"
+ROWS = (REPOSITORY / "registry_data" / "llvm_v0.05.log").read_text().splitlines(keepends=True)
+"""Published rows, whose configs are in their spaces."""
 
-TOOL = Path(__file__).parents[2] / "tools" / "release.py"
+
+def write(path, *rows):
+    path.write_text("".join(rows))
+    return path
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def run(tmp_path):
 
 
 def test_a_dry_run_a_release_and_nothing_to_do(run, tmp_path):
-    log = write_rows(tmp_path / "llvm_v0.05.log", 3)
+    log = write(tmp_path / "llvm_v0.05.log", *ROWS[:3])
     code, shown, errors = run("llvm", log, "--dry-run")
     assert (code, errors) == (0, "")
     assert "+- llvm v0.05: 3 records for `llvm -mcpu=znver4`.\n" in shown
@@ -37,8 +43,18 @@ def test_a_dry_run_a_release_and_nothing_to_do(run, tmp_path):
     assert run("llvm", log) == (0, "nothing to do: llvm v0.05 has all of it\n", "")
 
 
+def test_a_config_that_is_in_no_space_is_refused(run, tmp_path):
+    log = write(
+        tmp_path / "new.log", ROWS[0], ROWS[1].replace('"tile_ic", "sp", [-1, 16]', '"tile_ic", "sp", [-1, 15]')
+    )
+    code, out, err = run("llvm", log)
+    assert (code, out) == (1, "")
+    assert f"{log}:2: " in err
+    assert not (tmp_path / "registry").exists()
+
+
 def test_errors_have_their_exit_codes(run, tmp_path):
-    log = write_rows(tmp_path / "new.log", 1)
+    log = write(tmp_path / "new.log", ROWS[0])
     assert run("LLVM", log)[0] == 2
     assert run("llvm", tmp_path / "missing.log")[0] == 1
     code, out, err = run("llvm", log, "--tvm-tree", tmp_path)

@@ -175,14 +175,14 @@ class Index(BaseModel):
             return Index.model_validate_json(data)
         except ValidationError as error:
             finding = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, finding["loc"]))
+        place = _shown(".".join(map(str, finding["loc"])))
         if place == "schema_version":
             raise InputError(
-                f"an index of schema version {finding['input']!r:.20}, not 1",
+                f"an index of schema version {finding['input']!a:.20}, not 1",
                 file=file,
                 remedy="upgrade tophub-registry",
             )
-        message = finding["msg"].removeprefix("Value error, ")
+        message = _shown(finding["msg"].removeprefix("Value error, "))
         raise InputError(f"not an index: {place}: {message}" if place else f"not an index: {message}", file=file)
 
     def to_bytes(self) -> bytes:
@@ -249,6 +249,11 @@ class Index(BaseModel):
             expires=moment(time + LIFETIME),
             packages={**self.packages, package: versions},
         )
+
+
+def _shown(text: str) -> str:
+    """Return a text out of an index as it can be shown: short, and without control characters."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:300])
 
 
 def _in_order(published: Published) -> dict[str, object]:
