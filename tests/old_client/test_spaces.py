@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.gpu.workloads import WORKLOADS
 from tophub_registry.models import extract_tasks
 from tophub_registry.records.record import Knob
 from tophub_registry.records.task import Task, tensor
@@ -23,18 +24,22 @@ def odd_tasks():
     for data, kernel, *rest in conv:
         args = [tensor(data), tensor(kernel), *rest, "NCHW", "NCHW", "float32"]
         yield Task(task="conv2d_NCHWc.x86", args=args)
+    depthwise = [
+        ([1, 15, 13, 18], [15, 1, 5, 3], [1, 1], [2, 2, 1, 1], [1, 1]),
+        ([2, 12, 11, 140], [12, 1, 3, 3], [2, 2], [0, 1, 2, 1], [1, 1]),
+        ([1, 24, 20, 23], [24, 1, 3, 3], [1, 1], [2, 2, 2, 2], [2, 2]),
+    ]
+    for data, kernel, *rest in depthwise:
+        args = [tensor(data), tensor(kernel), *rest, "NCHW", "NCHW", "float32"]
+        yield Task(task="depthwise_conv2d_NCHWc.x86", args=args)
     for name in ("dense_nopack.x86", "dense_pack.x86"):
         yield Task(task=name, args=[tensor([12, 90]), tensor([210, 90]), None, "float32"])
 
 
-@pytest.mark.parametrize("model", [*MODELS, "odd"])
-def test_spaces_are_autotvms(old_client, model, tmp_path):
-    tasks = list(odd_tasks()) if model == "odd" else extract_tasks(model, "llvm").tasks
+def check(old_client, tasks, target, path):
     covered = [task for task in tasks if task.task in TEMPLATES]
     assert covered
-    path = tmp_path / "tasks.json"
     path.write_text(json.dumps({"tasks": [task.model_dump() for task in covered]}))
-    target = "llvm -mtriple=x86_64-linux-gnu -mcpu=znver4"
     theirs = old_client.run("spaces", path, target, SAMPLES, 1)
     for task, expected in zip(covered, theirs, strict=True):
         space = instantiate(task.task, task.args).space
@@ -44,3 +49,25 @@ def test_spaces_are_autotvms(old_client, model, tmp_path):
         for index, entity in expected["entities"]:
             assert json.loads(json.dumps(space.config(index).entity)) == entity, (task, index)
             assert space.find([Knob(*knob) for knob in entity]) == index
+
+
+@pytest.mark.parametrize("model", [*MODELS, "odd"])
+def test_spaces_are_autotvms(old_client, model, tmp_path):
+    tasks = list(odd_tasks()) if model == "odd" else extract_tasks(model, "llvm").tasks
+    check(old_client, tasks, "llvm -mtriple=x86_64-linux-gnu -mcpu=znver4", tmp_path / "tasks.json")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "resnet18_v1",
+        "mobilenet1.0",
+        "odd",
+        pytest.param("ssd_512_resnet50_v1_voc", marks=pytest.mark.slow),
+        pytest.param("cifar_resnet20_v1", marks=pytest.mark.slow),
+    ],
+)
+def test_spaces_for_cuda_are_autotvms(old_client, model, tmp_path):
+    odd = [Task(task=task, args=args) for task, args in WORKLOADS]
+    tasks = odd if model == "odd" else extract_tasks(model, "cuda").tasks
+    check(old_client, tasks, "cuda", tmp_path / "tasks.json")

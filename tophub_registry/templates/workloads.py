@@ -59,14 +59,18 @@ class Conv2d:
 
     @staticmethod
     def _read(args: list[Any]) -> Conv2d:
-        data, kernel, dtype, rest = _window(args)
-        batch, in_channels, height, width = data
-        out_channels, kernel_channels, kernel_height, kernel_width = kernel
-        if in_channels != kernel_channels:
-            raise InputError(f"the channels of data and kernel do not fit: {args!r}")
-        return Conv2d(
-            batch, in_channels, height, width, out_channels, kernel_height, kernel_width, *rest, dtype
-        )
+        try:
+            (_, (n, ci, h, w), dtype), (_, (co, ci_kernel, kh, kw), _), strides, padding, dilation, *_, out_dtype = args
+            top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
+            stride_h, stride_w = strides
+            dilation_h, dilation_w = dilation
+            groups, rest = divmod(ci, ci_kernel)
+        except (TypeError, ValueError, ZeroDivisionError):
+            raise InputError(f"not the arguments of a convolution: {args!r}") from None
+        if rest or co % groups or dtype != out_dtype:
+            raise InputError(f"the channels or types of data and kernel do not fit: {args!r}")
+        padding, dilation = (top, left, bottom, right), (dilation_h, dilation_w)
+        return Conv2d(n, ci, h, w, co, kh, kw, (stride_h, stride_w), padding, dilation, dtype, groups)
 
     @property
     def out_height(self) -> int:
@@ -90,62 +94,6 @@ class Conv2d:
         """Floating-point operations."""
         outputs = self.batch * self.out_channels * self.out_height * self.out_width
         return 2 * outputs * (self.in_channels // self.groups) * self.kernel_height * self.kernel_width
-
-
-@dataclass(frozen=True)
-class DepthwiseConv2d(Conv2d):
-    """A convolution of each channel by itself with `multiplier` kernels of its own.
-
-    Arguments of the task: those of `Conv2d`, with a kernel of shape `[channels, multiplier, height, width]`.
-    """
-
-    multiplier: int
-
-    @staticmethod
-    def parse(args: list[Any]) -> DepthwiseConv2d:
-        """Read a task's arguments; InputError where they are not of that form."""
-        data, kernel, dtype, rest = _window(args)
-        batch, channels, height, width = data
-        kernel_channels, multiplier, kernel_height, kernel_width = kernel
-        if channels != kernel_channels:
-            raise InputError(f"the channels of data and kernel do not fit: {args!r}")
-        out_channels = channels * multiplier
-        return DepthwiseConv2d(
-            batch, channels, height, width, out_channels, kernel_height, kernel_width, *rest, dtype, multiplier
-        )
-
-    @property
-    def flop(self) -> int:
-        """Floating-point operations."""
-        return super().flop // self.in_channels
-
-
-@dataclass(frozen=True)
-class GroupedConv2d(Conv2d):
-    """A convolution of the channels in groups: kernel `[out channels, in channels / groups, height, width]`.
-
-    Arguments of the task: `[data, kernel, strides, padding, dilation, groups, dtype]`.
-    """
-
-    groups: int
-
-    @staticmethod
-    def parse(args: list[Any]) -> GroupedConv2d:
-        """Read a task's arguments; InputError where they are not of that form."""
-        data, kernel, dtype, rest = _window(args)
-        batch, in_channels, height, width = data
-        out_channels, kernel_channels, kernel_height, kernel_width = kernel
-        groups = args[-2]
-        if not isinstance(groups, int) or groups < 1 or out_channels % groups or in_channels != kernel_channels * groups:
-            raise InputError(f"the groups, or the channels of data and kernel, do not fit: {args!r}")
-        return GroupedConv2d(
-            batch, in_channels, height, width, out_channels, kernel_height, kernel_width, *rest, dtype, groups
-        )
-
-    @property
-    def flop(self) -> int:
-        """Floating-point operations."""
-        return super().flop // self.groups
 
 
 @dataclass(frozen=True)
@@ -173,30 +121,19 @@ class TransposedConv2d:
     def parse(args: list[Any]) -> TransposedConv2d:
         """Read a task's arguments; InputError where they are not of that form."""
         try:
-            tensors, (strides, padding, out_dtype, output_padding, groups) = args[:2], args[2:]
-            data, kernel, dtype, (steps, borders, _) = _window([*tensors, strides, padding, (1, 1), out_dtype])
-            extra_height, extra_width = output_padding
-            fits = data[1] == kernel[0] and groups >= 1 and data[1] % groups == 0
-        except (TypeError, ValueError):
+            (_, (n, ci, h, w), dtype), (_, (ci_kernel, co, kh, kw), _), strides, padding, out_dtype, extra, groups = (
+                args
+            )
+            top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
+            stride_h, stride_w = strides
+            extra_h, extra_w = extra
+            fits = ci == ci_kernel and ci % groups == 0 and dtype == out_dtype
+        except (TypeError, ValueError, ZeroDivisionError):
             raise InputError(f"not the arguments of a transposed convolution: {args!r}") from None
-        if not fits or extra_height >= steps[0] or extra_width >= steps[1]:
-            raise InputError(f"the channels, groups or output padding do not fit: {args!r}")
-        batch, in_channels, height, width = data
-        _, group_channels, kernel_height, kernel_width = kernel
-        return TransposedConv2d(
-            batch,
-            in_channels,
-            height,
-            width,
-            group_channels * groups,
-            kernel_height,
-            kernel_width,
-            steps,
-            borders,
-            (extra_height, extra_width),
-            groups,
-            dtype,
-        )
+        if not fits or extra_h >= stride_h or extra_w >= stride_w:
+            raise InputError(f"the channels, groups, types or output padding do not fit: {args!r}")
+        strides, padding, extra = (stride_h, stride_w), (top, left, bottom, right), (extra_h, extra_w)
+        return TransposedConv2d(n, ci, h, w, co * groups, kh, kw, strides, padding, extra, groups, dtype)
 
     @property
     def out_height(self) -> int:
@@ -244,22 +181,3 @@ class Dense:
     def flop(self) -> int:
         """Floating-point operations."""
         return 2 * self.batch * self.in_units * self.out_units
-
-
-_Shape = tuple[int, int, int, int]
-_Rest = tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]
-
-
-def _window(args: list[Any]) -> tuple[_Shape, _Shape, str, _Rest]:
-    """Read what all convolutions begin with: the shapes of data and kernel, the type, and strides, padding, dilation."""
-    try:
-        (_, (n, c, h, w), dtype), (_, (first, second, kh, kw), _), strides, padding, dilation, *_, out_dtype = args
-        top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
-        stride_h, stride_w = strides
-        dilation_h, dilation_w = dilation
-    except (TypeError, ValueError):
-        raise InputError(f"not the arguments of a convolution: {args!r}") from None
-    if dtype != out_dtype:
-        raise InputError(f"the types of data and output do not fit: {args!r}")
-    rest = (stride_h, stride_w), (top, left, bottom, right), (dilation_h, dilation_w)
-    return (n, c, h, w), (first, second, kh, kw), dtype, rest

@@ -1,0 +1,144 @@
+"""The templates for CUDA, as far as no GPU is needed: what they compute, and that their kernels compile.
+
+What the kernels compute is checked on a device by `tests/gpu/check_numerics.py`.
+"""
+
+import random
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.gpu.workloads import WORKLOADS, reference
+from tophub_registry.models import libraries
+from tophub_registry.records.target import Target
+from tophub_registry.templates.registry import TEMPLATES, instantiate
+
+tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
+
+ARCH = "sm_90"
+CONFIGS = 3
+TASKS = sorted(task for task in TEMPLATES if task.endswith((".cuda", ".gpu")))
+
+
+def names(workload):
+    task, args = workload
+    return f"{task} {args[0][1]} {args[1][1]}"
+
+
+@pytest.fixture(params=WORKLOADS, ids=names)
+def workload(request):
+    return request.param
+
+
+def random_inputs(args):
+    rng = np.random.default_rng(7)
+    return [rng.uniform(-1, 1, argument[1]).astype("float32") for argument in args[:2]]
+
+
+def mxnets(task, args, inputs):
+    mx = libraries.mxnet()
+    data, weight = map(mx.nd.array, inputs)
+    if task.startswith("dense"):
+        return mx.nd.FullyConnected(data, weight, no_bias=True, num_hidden=weight.shape[0], flatten=False).asnumpy()
+    kernel = weight.shape[2:]
+    if task.startswith("conv2d_transpose"):
+        _, _, strides, (top, left, bottom, right), _, extra, groups = args
+        assert (top, left) == (bottom, right)
+        return mx.nd.Deconvolution(
+            data,
+            weight,
+            no_bias=True,
+            kernel=kernel,
+            num_filter=weight.shape[1] * groups,
+            stride=strides,
+            pad=(top, left),
+            adj=extra,
+            num_group=groups,
+        ).asnumpy()
+    _, _, strides, (top, left, bottom, right), dilation, *_ = args
+    groups = data.shape[1] // weight.shape[1]
+    data = mx.nd.pad(data, mode="constant", pad_width=(0, 0, 0, 0, top, bottom, left, right))
+    return mx.nd.Convolution(
+        data,
+        weight,
+        no_bias=True,
+        kernel=kernel,
+        num_filter=weight.shape[0],
+        stride=strides,
+        dilate=dilation,
+        num_group=groups,
+    ).asnumpy()
+
+
+def test_the_computation_and_the_reference_are_mxnets(workload):
+    task, args = workload
+    template = instantiate(task, args)
+    inputs = random_inputs(args)
+    expected = mxnets(task, args, inputs)
+    np.testing.assert_allclose(reference(task, args, inputs), expected, rtol=1e-4, atol=1e-3)
+    config = template.space.config(len(template.space) - 1)
+    function = tvm.te.create_prim_func(template.computation(config)).with_attr("global_symbol", "main")
+    kernel = tvm.compile(tvm.IRModule({"main": function}), target=tvm.target.Target("llvm"))
+    *given, out = template.tensors(config)
+    packed = [np.ascontiguousarray(array) for array in template.pack(config, inputs)]
+    assert [array.shape for array in packed] == [t.shape for t in given]
+    output = tvm.runtime.tensor(np.full(out.shape, np.nan, out.dtype))
+    kernel["main"](*map(tvm.runtime.tensor, packed), output)
+    np.testing.assert_allclose(template.unpack(config, output.numpy()), expected, rtol=1e-3, atol=1e-3)
+
+
+def sample(template):
+    """Return a few configs that a device would take, with as many sums in each thread as compile quickly."""
+    rng = random.Random(template.task)
+    configs = []
+    while len(configs) < CONFIGS:
+        config = template.space.config(rng.randrange(len(template.space)))
+        limits = template.limits(config)
+        if limits.possible and limits.sums <= 64 and config not in configs:
+            configs.append(config)
+    return configs
+
+
+def sources(template, config):
+    """Return the CUDA source of a config's kernels."""
+    target = tvm.target.Target({"kind": "cuda", "arch": ARCH})
+    return tvm.compile(template.schedule(config).mod, target=target).mod.imports[0].inspect_source()
+
+
+def test_limits_are_those_of_the_kernel(workload):
+    template = instantiate(*workload)
+    for config in sample(template):
+        source, limits = sources(template, config), template.limits(config)
+        shared = sum(int(size) for size in re.findall(r"float \w*shared\w*\[(\d+)\]", source))
+        assert 4 * shared == limits.shared_bytes, config
+
+
+def test_what_is_too_large_is_known_beforehand():
+    template = instantiate(*WORKLOADS[0])
+    values = {k.name: k.value for k in template.space.config(0).entity}
+    assert template.limits(template.space.config(0)).possible
+    many_threads = template.space.config_of({**values, "tile_f": [-1, 1, 64, 1], "tile_x": [-1, 1, 28, 1]})
+    assert not template.limits(many_threads).possible
+    much_memory = template.space.config_of(
+        {**values, "tile_rc": [-1, 64], "tile_f": [-1, 64, 1, 1], "tile_rx": [-1, 3]}
+    )
+    assert template.limits(much_memory).shared_bytes == 4 * (64 * 3 + 64 * 64 * 3)
+    assert not template.limits(much_memory).possible
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, the CUDA compiler")
+@pytest.mark.parametrize("task", TASKS)
+def test_random_configs_compile_for_cuda(task):
+    from tvm.support.nvcc import compile_cuda
+
+    template = instantiate(*next(workload for workload in WORKLOADS if workload[0] == task))
+    with tvm.target.Target({"kind": "cuda", "arch": ARCH}):
+        for config in (template.default(Target.parse("cuda")), *sample(template)):
+            assert compile_cuda(sources(template, config), target_format="ptx", arch=ARCH, compiler="nvcc"), config
+
+
+def test_every_template_is_covered():
+    for task in TASKS:
+        assert sum(task == name for name, _ in WORKLOADS) >= 5, task

@@ -1,0 +1,216 @@
+"""What the templates for CUDA share: their knobs, tiling and binding, fetching into shared memory, and limits.
+
+Loops are bound as AutoTVM binds them: each axis of the output in four parts, of which the first is bound to
+blocks, the second to virtual threads and the third to threads, so that a record means the same kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates.space import KnobSpace, divisors, knob
+from tophub_registry.templates.template import Template, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+    from tophub_registry.templates.workloads import Conv2d
+
+MAX_THREADS = 1024
+"""Threads of a block, on every CUDA device since compute capability 2.0."""
+
+MAX_THREADS_Z = 64
+"""Threads of a block along z."""
+
+MAX_SHARED_BYTES = 48 * 1024
+"""Static shared memory of a block, in bytes, on every CUDA device since compute capability 2.0."""
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class CudaLimits:
+    """What a config asks of the device, known without building its kernel.
+
+    Attributes
+    ----------
+    threads
+        Threads of a block along x, y and z.
+    shared_bytes
+        Shared memory of a block, in bytes.
+    vthreads
+        Virtual threads: how many strided tiles a thread computes.
+    sums
+        Outputs that a thread sums up in registers.
+    """
+
+    threads: tuple[int, int, int]
+    shared_bytes: int
+    vthreads: int = 1
+    sums: int = 1
+
+    @property
+    def possible(self) -> bool:
+        """Whether any CUDA device takes such a kernel."""
+        return (
+            math.prod(self.threads) <= MAX_THREADS
+            and self.threads[2] <= MAX_THREADS_Z
+            and self.shared_bytes <= MAX_SHARED_BYTES
+        )
+
+
+class CudaTemplate(Template):
+    """A template whose kernel takes its tensors as the model has them."""
+
+    @abstractmethod
+    def limits(self, config: Config) -> CudaLimits:
+        """Return what a config asks of the device; plain Python, without TVM."""
+
+    @abstractmethod
+    def computation(self, config: Config) -> list[Any]:
+        """Return the kernel's arguments as tensors of `te`, whose last is computed from the others."""
+
+    def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
+        """Return the first option of every knob, to which AutoTVM falls back without a reference log."""
+        return self.space.config(0)
+
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
+        """Return the inputs as they are."""
+        return inputs
+
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
+        """Return the output as it is."""
+        return output
+
+
+def unroll_knobs(*steps: int) -> list[KnobSpace]:
+    """Return the knobs of the pragmas that unroll: up to how many steps, and whether in TVM or by the compiler."""
+    return [knob("auto_unroll_max_step", steps), knob("unroll_explicit", [0, 1])]
+
+
+def convolution_tensors(w: Conv2d, kernel: tuple[int, int]) -> list[Tensor]:
+    """Return data, kernel and output of a convolution in NCHW, given the first two sizes of its kernel."""
+    return [
+        Tensor((w.batch, w.in_channels, w.height, w.width), w.dtype),
+        Tensor((*kernel, w.kernel_height, w.kernel_width), w.dtype),
+        Tensor((w.batch, w.out_channels, w.out_height, w.out_width), w.dtype),
+    ]
+
+
+def window(w: Conv2d, tile: tuple[int, int], taps: tuple[int, int]) -> int:
+    """Return how many elements of one channel of the data a tile of outputs and of kernel elements reads."""
+    return math.prod(
+        (outputs - 1) * stride + (reach - 1) * dilation + 1
+        for outputs, stride, reach, dilation in zip(tile, w.strides, taps, w.dilation, strict=True)
+    )
+
+
+def placeholders(tensors: list[Tensor]) -> list[Any]:
+    """Return the inputs `data` and `kernel` of a kernel with these arguments."""
+    from tvm import te
+
+    names = ("data", "kernel")
+    return [te.placeholder(t.shape, t.dtype, name=name) for t, name in zip(tensors[:-1], names, strict=True)]
+
+
+def pad(data: Any, padding: tuple[int, int, int, int]) -> Any:
+    """Return the `te` computation `data_pad`: NCHW data with zeros at its top, left, bottom and right."""
+    from tvm import te, tirx
+
+    top, left, bottom, right = padding
+    n, c, height, width = (int(size) for size in data.shape)
+
+    def padded(n: Any, c: Any, y: Any, x: Any) -> Any:
+        inside = []
+        if top or bottom:
+            inside += [y >= top, y < top + height]
+        if left or right:
+            inside += [x >= left, x < left + width]
+        value = data[n, c, y - top, x - left]
+        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
+
+    return te.compute((n, c, height + top + bottom, width + left + right), padded, name="data_pad")
+
+
+def begin(tensors: list[Any]) -> Any:
+    """Return the `tvm.s_tir.Schedule` of a computation as the kernel `main`."""
+    from tvm import s_tir, te
+
+    function = te.create_prim_func(tensors).with_attr("global_symbol", "main")
+    return s_tir.Schedule(function, debug_mask="none")
+
+
+def tile(sch: Any, loop: Any, config: Config, name: str) -> list[Any]:
+    """Split a loop as a knob says."""
+    return list(sch.split(loop, [None, *config.value(name)[1:]]))
+
+
+def bind(sch: Any, **threads: Any) -> None:
+    """Bind loops by axis: `blockIdx_x=loop`, `threadIdx_x=loop`."""
+    for axis, loop in threads.items():
+        sch.bind(loop, axis.replace("_", "."))
+
+
+def bind_virtual(sch: Any, loops: Sequence[Any]) -> None:
+    """Bind adjacent loops to virtual threads."""
+    sch.bind(sch.fuse(*loops), "vthread.x")
+
+
+def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, contiguous: bool) -> None:
+    """Let all threads of a block fetch a tile into shared memory together.
+
+    Parameters
+    ----------
+    sch
+        The `tvm.s_tir.Schedule`.
+    block
+        The copy into shared memory.
+    at
+        The loop under which it happens.
+    threads
+        How many threads there are along x, y and z.
+    contiguous
+        Whether each thread takes adjacent elements, or adjacent threads do.
+    """
+    x, y, z = threads
+    depth = len(sch.get_loops(block))
+    sch.compute_at(block, at, preserve_unit_loops=True)
+    fused = sch.fuse(*sch.get_loops(block)[-depth:])
+    if contiguous:
+        tz, ty, tx, _ = sch.split(fused, [z, y, x, None])
+    else:
+        _, tz, ty, tx = sch.split(fused, [None, z, y, x])
+    bind(sch, threadIdx_z=tz, threadIdx_y=ty, threadIdx_x=tx)
+
+
+def unroll(sch: Any, outermost: Any, config: Config) -> None:
+    """Put the pragmas that unroll at the kernel's outermost loop."""
+    sch.annotate(outermost, "pragma_auto_unroll_max_step", config.value("auto_unroll_max_step"))
+    sch.annotate(outermost, "pragma_unroll_explicit", config.value("unroll_explicit"))
+
+
+def fallback_split(extent: int, limits: Sequence[int]) -> list[int]:
+    """Return AutoTVM's split of an axis where each part has an upper limit; -1 is none.
+
+    The parts are filled from the innermost outwards, each with the largest divisor of what is left.
+    """
+    parts = []
+    for limit in reversed(limits):
+        part = max(factor for factor in divisors(extent) if limit == -1 or factor <= limit)
+        parts.append(part)
+        extent //= part
+    return parts[::-1]
+
+
+def threads_of(config: Config, names: Mapping[str, str] | None = None) -> tuple[int, int, int]:
+    """Return the threads along x, y and z, which are the third parts of three knobs."""
+    knobs = names or {"x": "tile_x", "y": "tile_y", "z": "tile_f"}
+    x, y, z = (config.value(knobs[axis])[2] for axis in "xyz")
+    return x, y, z
