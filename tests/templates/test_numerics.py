@@ -21,6 +21,11 @@ def conv2d(data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
     return "conv2d_NCHWc.x86", args
 
 
+def depthwise(data, kernel, *rest, **window):
+    _, args = conv2d(data, [data[1], 1, *kernel], *rest, **window)
+    return "depthwise_conv2d_NCHWc.x86", args
+
+
 def dense(kind, batch, in_units, out_units):
     return f"dense_{kind}.x86", [tensor([batch, in_units]), tensor([out_units, in_units]), None, "float32"]
 
@@ -35,6 +40,13 @@ WORKLOADS = {
     "odd sizes, 1x1": conv2d([2, 6, 13, 17], [10, 6, 1, 1]),
     "uneven padding": conv2d([1, 4, 11, 12], [8, 4, 3, 5], 1, (0, 2, 1, 1)),
     "dilated": conv2d([1, 8, 20, 23], [8, 8, 3, 3], 1, (2, 2, 2, 2), dilation=2),
+    "mobilenet's depthwise": depthwise([1, 32, 112, 112], [3, 3], 1, (1, 1, 1, 1)),
+    "mobilenet's depthwise with stride": depthwise([1, 32, 56, 56], [3, 3], 2, (1, 1, 1, 1)),
+    "mobilenet's last depthwise": depthwise([1, 96, 7, 7], [3, 3], 1, (1, 1, 1, 1)),
+    "depthwise, odd sizes, a batch": depthwise([2, 15, 13, 18], [5, 3], 1, (2, 2, 1, 1)),
+    "depthwise, uneven padding": depthwise([1, 12, 11, 35], [3, 3], 2, (0, 1, 2, 1)),
+    "depthwise, dilated": depthwise([1, 24, 20, 23], [3, 3], 1, (2, 2, 2, 2), dilation=2),
+    "depthwise, unpadded": depthwise([1, 18, 17, 70], [3, 2]),
     "resnet18's dense, unpacked": dense("nopack", 1, 512, 100),
     "resnet18's dense, packed": dense("pack", 1, 512, 100),
     "a batch, unpacked": dense("nopack", 6, 90, 20),
@@ -51,7 +63,14 @@ def reference(task, args, inputs):
     data = mx.nd.pad(data, mode="constant", pad_width=(0, 0, 0, 0, top, bottom, left, right))
     kernel = weight.shape[2:]
     return mx.nd.Convolution(
-        data, weight, no_bias=True, kernel=kernel, num_filter=weight.shape[0], stride=strides, dilate=dilation
+        data,
+        weight,
+        no_bias=True,
+        kernel=kernel,
+        num_filter=weight.shape[0],
+        num_group=data.shape[1] // weight.shape[1],
+        stride=strides,
+        dilate=dilation,
     ).asnumpy()
 
 
@@ -98,5 +117,5 @@ def test_every_config_computes_what_mxnet_computes(name):
         )
 
 
-def test_every_template_is_covered():
+def test_every_template_for_cpus_is_covered():
     assert {task for task, _ in WORKLOADS.values()} == {task for task in TEMPLATES if task.endswith(".x86")}

@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Conv2d
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
+from tophub_registry.templates.x86 import (
+    MAX_REGISTER_TILE,
+    MAX_TILE,
+    channel_blocks,
+    largest_divisor,
+    pad,
+    schedule_pad,
+    simd_lanes,
+    sum_in_registers,
+    tile_rows,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-
-_REGISTERS = 32
-_MAX_TILE = 64
 
 
 class Conv2dNCHWcX86(Template):
@@ -48,7 +55,7 @@ class Conv2dNCHWcX86(Template):
             [
                 split("tile_ic", w.in_channels, parts=2),
                 split("tile_oc", w.out_channels, parts=2),
-                split("tile_ow", out_width, parts=2, policy="verbose", keep=lambda size: size[-1] <= _MAX_TILE),
+                split("tile_ow", out_width, parts=2, policy="verbose", keep=lambda size: size[-1] <= MAX_TILE),
                 last,
             ]
         )
@@ -63,18 +70,18 @@ class Conv2dNCHWcX86(Template):
                 (ow, oh)
                 for ow in reversed(divisors(w.out_width))
                 for oh in reversed(divisors(w.out_height))
-                if ow * oh < _REGISTERS
+                if ow * oh <= MAX_REGISTER_TILE
             )
             values["tile_oh"] = oh
         else:
-            ow = largest_divisor(w.out_width, _REGISTERS - 1)
+            ow = largest_divisor(w.out_width, MAX_REGISTER_TILE)
             values["unroll_kw"] = False
         values["tile_ow"] = [w.out_width // ow, ow]
         return self.space.config_of(values)
 
     def tensors(self, config: Config) -> list[Tensor]:
         w = self.workload
-        ic, oc = _blocks(config)
+        ic, oc = channel_blocks(config)
         return [
             Tensor((w.batch, w.in_channels // ic, w.height, w.width, ic), w.dtype),
             Tensor((w.out_channels // oc, w.in_channels // ic, w.kernel_height, w.kernel_width, ic, oc), w.dtype),
@@ -83,7 +90,7 @@ class Conv2dNCHWcX86(Template):
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         data, kernel = inputs
-        ic, oc = _blocks(config)
+        ic, oc = channel_blocks(config)
         n, c, h, w = data.shape
         o, _, kh, kw = kernel.shape
         return [
@@ -100,11 +107,7 @@ class Conv2dNCHWcX86(Template):
 
         function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
         sch = s_tir.Schedule(function, debug_mask="none")
-        if self.workload.padding != (0, 0, 0, 0):
-            n, c, h, _, block = sch.get_loops(pad := sch.get_sblock("data_pad"))
-            del pad
-            sch.vectorize(block)
-            sch.parallel(sch.fuse(n, c, h))
+        schedule_pad(sch, self.workload.padding)
         if self.workload.pointwise:
             _schedule_pointwise(sch, config)
         else:
@@ -112,23 +115,14 @@ class Conv2dNCHWcX86(Template):
         return sch
 
     def _compute(self, config: Config) -> list[Any]:
-        from tvm import te, tirx
+        from tvm import te
 
         w = self.workload
-        ic_block, _ = _blocks(config)
+        ic_block, _ = channel_blocks(config)
         (data_shape, _), (kernel_shape, _), (out_shape, _) = self.tensors(config)
         data = te.placeholder(data_shape, w.dtype, name="data")
         kernel = te.placeholder(kernel_shape, w.dtype, name="kernel")
-        top, left, bottom, right = w.padding
-        padded = data
-        if (top, left, bottom, right) != (0, 0, 0, 0):
-            n, c, height, width, block = data_shape
-
-            def pad(n: Any, c: Any, y: Any, x: Any, v: Any) -> Any:
-                inside = tirx.all(y >= top, y < top + height, x >= left, x < left + width)
-                return tirx.if_then_else(inside, data[n, c, y - top, x - left, v], tirx.const(0, w.dtype))
-
-            padded = te.compute((n, c, height + top + bottom, width + left + right, block), pad, name="data_pad")
+        padded = pad(data, w.padding)
         ic = te.reduce_axis((0, w.in_channels), name="ic")
         kh = te.reduce_axis((0, w.kernel_height), name="kh")
         kw = te.reduce_axis((0, w.kernel_width), name="kw")
@@ -142,22 +136,10 @@ class Conv2dNCHWcX86(Template):
         return [data, kernel, te.compute(out_shape, convolve, name="conv2d_NCHWc")]
 
 
-def _blocks(config: Config) -> tuple[int, int]:
-    """Return the channels of a block, of the input and of the output."""
-    return config.value("tile_ic")[-1], config.value("tile_oc")[-1]
-
-
 def _schedule_general(sch: Any, config: Config) -> None:
-    ic_block, _ = _blocks(config)
-    ow_tile = config.value("tile_ow")[-1]
+    ic_block, _ = channel_blocks(config)
     conv = sch.get_sblock("conv2d_NCHWc")
-    copy = sch.cache_write(conv, 0, "global")  # `conv` now sums up in the cache and `copy` writes it out
-
-    n, oc, oh, ow, oc_inner = sch.get_loops(copy)
-    ow_outer, _ = sch.split(ow, [None, ow_tile])
-    sch.parallel(sch.fuse(n, oc, oh))
-    sch.vectorize(oc_inner)
-    sch.compute_at(conv, ow_outer, preserve_unit_loops=True)
+    tile_rows(sch, conv, config.value("tile_ow")[-1])
 
     *_, ow, oc_inner, ic, kh, kw = sch.get_loops(conv)
     ic_outer, ic_inner = sch.split(ic, [None, ic_block])
@@ -172,7 +154,7 @@ def _schedule_general(sch: Any, config: Config) -> None:
 
 
 def _schedule_pointwise(sch: Any, config: Config) -> None:
-    ic_block, _ = _blocks(config)
+    ic_block, _ = channel_blocks(config)
     oh_tile, ow_tile = config.value("tile_oh"), config.value("tile_ow")[-1]
     conv = sch.get_sblock("conv2d_NCHWc")
     copy = sch.cache_write(conv, 0, "global")

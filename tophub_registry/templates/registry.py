@@ -12,6 +12,7 @@ TEMPLATES = {
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
     "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
+    "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
     "conv2d_nchw.cuda": "conv2d_nchw_cuda.Conv2dNCHWCuda",
 }
 """Task name -> module and class in this folder."""

@@ -1,4 +1,4 @@
-"""What the templates for x86 share: the vector width that a target has, and sums held in registers."""
+"""What the templates for x86 share: vector widths, padding, and tiles of outputs that are summed in registers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
+
+MAX_TILE = 64
+"""The largest tile of outputs along the width that AutoTVM's spaces of convolutions have."""
+
+MAX_REGISTER_TILE = 31
+"""How many vectors AutoTVM's default configs sum up at once; of 32 registers one is for the kernel."""
 
 # The processors of LLVM's x86 back end with AVX-512, from its table of processor features.
 _AVX512 = re.compile(
@@ -30,6 +37,54 @@ def simd_lanes(target: Target) -> int:
 def largest_divisor(number: int, limit: int) -> int:
     """Return the largest divisor of `number` that is at most `limit`."""
     return next(factor for factor in range(limit, 0, -1) if number % factor == 0)
+
+
+def channel_blocks(config: Config) -> tuple[int, int]:
+    """Return how many channels a block of a convolution's input has, and one of its output."""
+    return config.value("tile_ic")[-1], config.value("tile_oc")[-1]
+
+
+def pad(data: Any, padding: tuple[int, int, int, int]) -> Any:
+    """Return `data` with zeros around its axes 2 and 3, the block `data_pad`; without padding `data` itself.
+
+    Parameters
+    ----------
+    data
+        A `te.Tensor`, `[N, C, H, W]` or `[N, C/c, H, W, c]`.
+    padding
+        Top, left, bottom and right.
+    """
+    from tvm import te, tirx
+
+    if padding == (0, 0, 0, 0):
+        return data
+    top, left, bottom, right = padding
+    n, c, height, width, *block = map(int, data.shape)
+
+    def padded(n: Any, c: Any, y: Any, x: Any, *v: Any) -> Any:
+        inside = tirx.all(y >= top, y < top + height, x >= left, x < left + width)
+        return tirx.if_then_else(inside, data(n, c, y - top, x - left, *v), tirx.const(0, data.dtype))
+
+    return te.compute((n, c, height + top + bottom, width + left + right, *block), padded, name="data_pad")
+
+
+def schedule_pad(sch: Any, padding: tuple[int, int, int, int]) -> None:
+    """Pad data whose channels are in blocks: rows in parallel, one vector for each pixel."""
+    if padding == (0, 0, 0, 0):
+        return
+    n, c, y, _, block = sch.get_loops(sch.get_sblock("data_pad"))
+    sch.vectorize(block)
+    sch.parallel(sch.fuse(n, c, y))
+
+
+def tile_rows(sch: Any, conv: Any, width: int) -> None:
+    """Let `conv`, `[N, C/c, OH, OW, c]`, compute `width` pixels at a time into a cache; rows run in parallel."""
+    copy = sch.cache_write(conv, 0, "global")  # `conv` now sums up in the cache and `copy` writes it out
+    n, c, oh, ow, block = sch.get_loops(copy)
+    tile, _ = sch.split(ow, [None, width])
+    sch.parallel(sch.fuse(n, c, oh))
+    sch.vectorize(block)
+    sch.compute_at(conv, tile, preserve_unit_loops=True)
 
 
 def sum_in_registers(sch: Any, block: Any, reduction: Any, vectorized: Any) -> None:
