@@ -10,7 +10,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.records.target import Target
-from tophub_registry.tuner.device import check_runs_here, resolve
+from tophub_registry.tuner.device import check_runs_here, compiled_for, resolve
 from tophub_registry.tuner.measure import Measurer
 
 
@@ -43,11 +43,11 @@ def test_code_that_this_machine_lacks_the_instructions_for_is_not_run():
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_the_number_of_threads_follows_tvms_variables(threads):
     program = (
-        "from tophub_registry.tuner.device import describe, resolve\n"
+        "from tophub_registry.tuner.device import resolve\n"
         "from tophub_registry.tuner.measure import Measurer\n"
         "if __name__ == '__main__':\n"
         "    with Measurer(resolve('llvm'), workers=1) as measurer:\n"
-        "        said = describe(measurer.runtime_threads())\n"
+        "        said = measurer.describe()\n"
         "        print(said.threads, said.bind_threads)\n"
     )
     env = {**os.environ, "TVM_NUM_THREADS": threads, "TVM_BIND_THREADS": "0"}
@@ -58,5 +58,25 @@ def test_the_number_of_threads_follows_tvms_variables(threads):
 def test_measuring_leaves_this_process_on_all_its_cores():
     cores = os.sched_getaffinity(0)
     with Measurer(resolve("llvm"), workers=1) as measurer:
-        measurer.runtime_threads()
+        measurer.describe()
     assert os.sched_getaffinity(0) == cores
+
+
+def test_cuda_needs_a_gpu_where_the_target_leaves_it_to_the_machine():
+    import tvm
+
+    if tvm.cuda(0).exist:
+        assert resolve("cuda").model != "unknown"
+    else:
+        with pytest.raises(EnvironmentFailure, match="no CUDA device"):
+            resolve("cuda")
+        with pytest.raises(EnvironmentFailure, match="no CUDA device"):
+            check_runs_here(resolve("cuda -model=h100"))
+
+
+def test_a_kernel_is_compiled_for_the_architecture_that_the_target_names():
+    assert compiled_for(Target.parse("cuda -model=h100 -arch=sm_90")) == {
+        "kind": "cuda",
+        "model": "h100",
+        "arch": "sm_90",
+    }

@@ -82,3 +82,20 @@ def test_features_are_the_logarithms_of_a_splits_parts_and_the_options_value():
     space = features.space
     index = space.index([space.knobs[0].position([-1, 16]), 1])
     assert features([index]).tolist() == [[pytest.approx(math.log2(3)), 4.0, 1.0, 512.0]]
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("space", [SMALL, LARGE], ids=["small", "large"])
+def test_what_no_device_can_run_is_never_proposed(name, space):
+    search = SEARCHES[name](space, 1, lambda index: index % 7 == 0)
+    for _ in range(3):
+        batch = search.propose(8)
+        assert len(batch) == 8
+        assert all(index % 7 == 0 for index in batch)
+        for index in batch:
+            search.observe(index, cost(space, index))
+
+
+def test_a_space_that_no_device_can_run_ends_the_search():
+    for space in (SMALL, LARGE):
+        assert SEARCHES["model"](space, 1, lambda _: False).propose(8) == []

@@ -13,6 +13,7 @@ from tophub_registry.cli import tasks_argument
 
 if TYPE_CHECKING:
     from tophub_registry.deploy.gain import ModelGain
+    from tophub_registry.records.record import Provenance
     from tophub_registry.records.target import Target
 
 
@@ -37,20 +38,23 @@ def command(
     for task in others:
         sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
     with Measurer(resolved) as measurer:
-        threads = measurer.runtime_threads()
+        provenance = measurer.describe()
         gain = measure_gain(tasks, resolved, records, measurer, rounds=rounds)
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(gain, resolved, threads), indent=1) + "\n")
+        sys.stdout.write(json.dumps(_as_json(gain, resolved, provenance), indent=1) + "\n")
     else:
-        _print(gain, resolved, threads)
+        _print(gain, resolved, provenance)
 
 
-def _print(gain: ModelGain, target: Target, threads: int) -> None:
+def _print(gain: ModelGain, target: Target, provenance: Provenance) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=f"{target}, {threads} thread{'s' if threads > 1 else ''}")
+    threads = (
+        "" if provenance.threads is None else f", {provenance.threads} thread{'s' if provenance.threads > 1 else ''}"
+    )
+    table = Table(box=box.SIMPLE_HEAD, title=f"{target} ({provenance.device}{threads})")
     table.add_column("task")
     for column in ("layers", "default µs", "tuned µs", "gain", "GFLOPS"):
         table.add_column(column, justify="right")
@@ -72,10 +76,11 @@ def _print(gain: ModelGain, target: Target, threads: int) -> None:
     )
 
 
-def _as_json(gain: ModelGain, target: Target, threads: int) -> dict[str, object]:
+def _as_json(gain: ModelGain, target: Target, provenance: Provenance) -> dict[str, object]:
     return {
         "target": str(target),
-        "threads": threads,
+        "device": provenance.device,
+        "threads": provenance.threads,
         "before": gain.before,
         "after": gain.after,
         "tasks": [

@@ -58,6 +58,10 @@ class Template(ABC):
     @abstractmethod
     def _space(self) -> ConfigSpace: ...
 
+    def feasible(self, config: Config) -> bool:  # noqa: ARG002  # most templates have no such limits
+        """Return whether a device could run a config at all, as far as that shows without building it."""
+        return True
+
     @abstractmethod
     def default(self, target: Target) -> Config:
         """Return the config that AutoTVM falls back to where it has no record."""

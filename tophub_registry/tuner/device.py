@@ -1,70 +1,81 @@
-"""The device at hand: its target spelled out, its name, and the threads that kernels will run on."""
+"""The device at hand: its target spelled out, whether it can run what is asked, and what records say of it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
 
-KINDS = ("llvm",)
+KINDS = ("llvm", "cuda")
 """The kinds of target that can be tuned for."""
+
+# What vendors put around a GPU's model in its name, as in 'NVIDIA H100 80GB HBM3' or 'NVIDIA GeForce RTX 3090'.
+_AROUND_MODEL = re.compile(r"NVIDIA|GeForce|Tesla|\d+GB|HBM\w*|PCIe|SXM\w*|[^A-Za-z0-9]")
 
 
 def resolve(text: str) -> Target:
     """Parse a target given by the user and spell out what it leaves to this machine.
 
-    `llvm` alone means this machine's processor, `llvm -mcpu=znver4` for example.
+    `llvm` alone means this machine's processor (`llvm -mcpu=znver4`), `cuda` alone its GPU (`cuda -model=h100`).
 
     Raises
     ------
     UsageError
         It is no target that can be tuned for.
+    EnvironmentFailure
+        The GPU is left to this machine, which has none.
     """
     target = Target.parse(text)
     if target.kind not in KINDS:
         raise UsageError(f"can't tune for the target {text!r}", remedy=f"known kinds: {', '.join(KINDS)}")
+    return _resolve_cuda(target) if target.kind == "cuda" else _resolve_llvm(target)
+
+
+def _resolve_llvm(target: Target) -> Target:
     import tvm
 
     if "mcpu" not in target.attributes:
-        target = target.with_option("mcpu", str(tvm.target.codegen.llvm_get_system_cpu()))
-    elif target.attributes["mcpu"] not in map(
+        return target.with_option("mcpu", str(tvm.target.codegen.llvm_get_system_cpu()))
+    if target.attributes["mcpu"] not in map(
         str, tvm.target.codegen.llvm_get_cpu_archlist(tvm.target.Target({"kind": "llvm"}))
     ):
         raise UsageError(f"LLVM knows no processor {target.attributes['mcpu']!r}", remedy="see `llc -mcpu=help`")
     return target
 
 
-def describe(threads: int) -> Provenance:
-    """Return what a record says of this machine's processor and of TVM's threads.
+def _resolve_cuda(target: Target) -> Target:
+    if "model" in target.attributes:
+        return target
+    import tvm
 
-    Parameters
-    ----------
-    threads
-        Threads of TVM's runtime in the process that runs the kernels.
+    _check_gpu()
+    return target.with_option("model", _AROUND_MODEL.sub("", str(tvm.cuda(0).device_name)).lower())
+
+
+def compiled_for(target: Target) -> dict[str, object]:
+    """Return the dict from which `tvm.target.Target` is made when a kernel is compiled for a target.
+
+    For CUDA it names the architecture: the target's own, else that of this machine's GPU.
     """
-    cores = len(os.sched_getaffinity(0))
-    return Provenance(
-        device=f"{_processor()}, {cores} core{'s' if cores > 1 else ''}",
-        threads=threads,
-        bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
-    )
+    description = target.as_dict()
+    if target.kind == "cuda" and "arch" not in description:
+        import tvm
 
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+        _check_gpu()
+        description["arch"] = "sm_" + str(tvm.cuda(0).compute_version).replace(".", "")
+    return description
 
 
 def check_runs_here(target: Target) -> None:
     """Raise EnvironmentFailure where this machine can't run code for the target."""
+    if target.kind == "cuda":
+        _check_gpu()
+        return
     import tvm
 
     here = str(tvm.target.codegen.llvm_get_system_cpu())
@@ -77,3 +88,37 @@ def check_runs_here(target: Target) -> None:
             f"this machine ({here}) can't run code for {str(target)!r}: it lacks {', '.join(missing)}",
             remedy="leave -mcpu out to tune for this machine",
         )
+
+
+def _check_gpu() -> None:
+    import tvm
+
+    if not tvm.cuda(0).exist:
+        raise EnvironmentFailure("there is no CUDA device here", remedy="name another --target")
+
+
+def describe(kind: str) -> Provenance:
+    """Return what a record says of the device: a GPU's name, or the processor and TVM's threads.
+
+    Asking for the threads, which follow `TVM_NUM_THREADS` or TVM's own rule, starts them and binds the asking
+    one to a core: never ask in a process that goes on to start others, which inherit that.
+    """
+    import tvm
+
+    if kind == "cuda":
+        return Provenance(device=str(tvm.cuda(0).device_name))
+    cores = len(os.sched_getaffinity(0))
+    return Provenance(
+        device=f"{_processor()}, {cores} core{'s' if cores > 1 else ''}",
+        threads=int(tvm.runtime.num_threads()),
+        bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -51,17 +51,6 @@ def start_worker() -> None:
     import tvm  # noqa: F401
 
 
-def runtime_threads() -> int:
-    """Return how many threads TVM's runtime uses, by `TVM_NUM_THREADS` or its own rule.
-
-    Asking starts the runtime's threads and binds the asking one to a core: never ask in a process that
-    goes on to start others, which inherit that.
-    """
-    import tvm
-
-    return int(tvm.runtime.num_threads())
-
-
 def build(template: Template, config: Config, target: dict[str, object], path: str) -> list[Tensor]:
     """Compile a config's kernel into the shared library `path` and return its arguments.
 
@@ -79,23 +68,35 @@ def build(template: Template, config: Config, target: dict[str, object], path: s
     except Exception as error:
         raise InstantiationError(str(error)) from error
     library = tvm.compile(schedule.mod, target=tvm.target.Target(target))
-    # `export_library` would call the C++ compiler for a file that holds a single object.
-    object_file = Path(path).with_suffix(".o")
-    library.mod.write_to_file(str(object_file), "o")
-    subprocess.run(  # the linker that this machine's compiler uses
-        ["ld", "-shared", "-o", path, str(object_file)], check=True, capture_output=True, text=True
-    )
-    object_file.unlink()
+    if target["kind"] == "llvm":
+        _link(library, path)
+    else:
+        library.export_library(path)
     return template.tensors(config)
 
 
-def run(path: str, tensors: list[Tensor], timing: Timing) -> list[float]:
+def _link(library: Any, path: str) -> None:
+    """Make a shared library of one object; `export_library` would call the C++ compiler for it."""
+    object_file = Path(path).with_suffix(".o")
+    library.mod.write_to_file(str(object_file), "o")
+    subprocess.run(["ld", "-shared", "-o", path, str(object_file)], check=True, capture_output=True, text=True)
+    object_file.unlink()
+
+
+def run(path: str, tensors: list[Tensor], kind: str, timing: Timing) -> list[float]:
     """Time a kernel on random inputs and return the mean time of a run in each repeat, in seconds."""
-    return run_in_turns([(path, tensors)], timing)[0]
+    return run_in_turns([(path, tensors)], kind, timing)[0]
 
 
-def run_in_turns(kernels: list[tuple[str, list[Tensor]]], timing: Timing) -> list[list[float]]:
+def run_in_turns(kernels: list[tuple[str, list[Tensor]]], kind: str, timing: Timing) -> list[list[float]]:
     """Time several kernels in turns, so that a disturbance meets all of them.
+
+    Parameters
+    ----------
+    kernels
+        The shared library and the arguments of each.
+    kind
+        The kind of target, which says on what they run.
 
     Returns
     -------
@@ -104,12 +105,12 @@ def run_in_turns(kernels: list[tuple[str, list[Tensor]]], timing: Timing) -> lis
     """
     import tvm
 
-    device = tvm.cpu()
+    device = tvm.cuda(0) if kind == "cuda" else tvm.cpu()
     measures: list[Callable[[], float]] = []
     repeats: list[int] = []
     for path, tensors in kernels:
         module = tvm.runtime.load_module(path)
-        arrays = [_array(number, tensor) for number, tensor in enumerate(tensors)]
+        arrays = [_array(number, tensor, device) for number, tensor in enumerate(tensors)]
 
         def measure(number: int, module: Any = module, arrays: Sequence[Any] = arrays) -> float:
             return float(module.time_evaluator("main", device, number=number)(*arrays).mean)
@@ -128,10 +129,10 @@ def run_in_turns(kernels: list[tuple[str, list[Tensor]]], timing: Timing) -> lis
 
 
 @functools.lru_cache(maxsize=64)
-def _array(number: int, tensor: Tensor) -> Any:
+def _array(number: int, tensor: Tensor, device: Any) -> Any:
     """Return an argument filled with random numbers; the worker keeps it for the next config."""
     import numpy as np
     import tvm
 
     values = np.random.default_rng(number).uniform(0.1, 1.0, tensor.shape).astype(tensor.dtype)
-    return tvm.runtime.tensor(values)
+    return tvm.runtime.tensor(values, device)

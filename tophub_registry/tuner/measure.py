@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 from pebble import ProcessExpired, ProcessPool
 
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.records.record import Config, Result
+from tophub_registry.records.record import Config, Provenance, Result
 from tophub_registry.records.target import Target
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.tuner import kernels
+from tophub_registry.tuner import device, kernels
 
 FAILED_COST = 1e9
 """The cost, in seconds, that AutoTVM writes for a config that failed."""
@@ -112,6 +112,7 @@ class Measurer:
         timing: kernels.Timing = kernels.Timing(),  # noqa: B008  # immutable
     ) -> None:
         self.target = target
+        self._compiled_for = device.compiled_for(target)
         self.limits = limits
         self.timing = timing
         self._folder = tempfile.TemporaryDirectory(prefix="tophub-")
@@ -129,18 +130,19 @@ class Measurer:
         best
             The best cost so far, in seconds: kernels several times slower are timed once only.
         """
-        # On a CPU the kernels would share the cores with the compilers: nothing runs before all is built.
         built = [self._submit(template, config) for config in configs]
-        for kernel in built:
-            _settle(kernel.build)
+        if self.target.kind == "llvm":
+            # The kernels would share the cores with the compilers: nothing runs before all is built.
+            for kernel in built:
+                _settle(kernel.build)
         timing = self.timing if best is None else self.timing._replace(give_up=4 * best)
         for kernel in built:
             yield self._finish(kernel, timing)
 
-    def runtime_threads(self) -> int:
-        """Return how many threads run a kernel here."""
-        threads: int = self._runner.schedule(kernels.runtime_threads).result()
-        return threads
+    def describe(self) -> Provenance:
+        """Return what a record says of the device that runs the kernels."""
+        provenance: Provenance = self._runner.schedule(device.describe, args=(self.target.kind,)).result()
+        return provenance
 
     def compare(self, template: Template, configs: Sequence[Config], rounds: int) -> list[list[float]]:
         """Time the kernels of several configs in turns and return the costs of each, in seconds.
@@ -155,7 +157,7 @@ class Measurer:
             libraries = [(kernel.path, kernel.build.result()) for kernel in built]
             timing = self.timing._replace(repeats=rounds)
             future = self._runner.schedule(
-                kernels.run_in_turns, args=(libraries, timing), timeout=len(built) * self.limits.run
+                kernels.run_in_turns, args=(libraries, self.target.kind, timing), timeout=len(built) * self.limits.run
             )
             costs: list[list[float]] = future.result()
         except Exception as error:
@@ -170,7 +172,7 @@ class Measurer:
         path = str(Path(self._folder.name) / f"{self._count}.so")
         build = self._builders.schedule(
             kernels.build,
-            args=(template, config, self.target.as_dict(), path),
+            args=(template, config, self._compiled_for, path),
             timeout=self.limits.build,
         )
         return _Kernel(config, path, build, time.monotonic())
@@ -182,7 +184,9 @@ class Measurer:
         try:
             tensors = kernel.build.result()
             stage = _RUN
-            future = self._runner.schedule(kernels.run, args=(kernel.path, tensors, timing), timeout=self.limits.run)
+            future = self._runner.schedule(
+                kernels.run, args=(kernel.path, tensors, self.target.kind, timing), timeout=self.limits.run
+            )
             result = Result(future.result(), int(ErrorNo.NO_ERROR), time.monotonic() - began, time.time())
         except Exception as error:  # noqa: BLE001  # whatever compiler and runtime raise is the config's property
             number, message = stage.blame(error)

@@ -17,7 +17,6 @@ from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.record import Provenance, Record, Result
 from tophub_registry.records.validate import Finding
 from tophub_registry.templates.registry import instantiate
-from tophub_registry.tuner.device import describe
 from tophub_registry.tuner.measure import ErrorNo, Measurer
 
 _NOISE = 0.03
@@ -87,7 +86,7 @@ def replay(records: Iterable[Record], measurer: Measurer, *, rounds: int = 9) ->
     by_workload: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_workload[record.workload].append(record)
-    provenance = describe(measurer.runtime_threads())
+    provenance = measurer.describe()
     for group in by_workload.values():
         try:
             yield from _replay_group(group, measurer, provenance, rounds)

@@ -5,6 +5,7 @@ All of them propose indices of the space that were not measured yet, and are tol
 
 from __future__ import annotations
 
+import itertools
 import random
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import xgboost
 from tophub_registry.tuner.features import KnobFeatures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 _WHOLE_SPACE = 20_000
 """Spaces up to this size are scored as a whole; larger ones are searched by evolution."""
 
-_PARAMETERS = {"max_depth": 6, "eta": 0.2, "min_child_weight": 1, "subsample": 0.9, "nthread": 2, "verbosity": 0}
+_PATIENCE = 1000
+"""How many random configs of a large space are looked at for each that is wanted."""
+
+_PARAMETERS = {"max_depth": 6, "eta": 0.2, "min_child_weight": 1, "subsample": 0.9, "nthread": 1, "verbosity": 0}
 _ROUNDS = 80
 
 
@@ -37,10 +41,13 @@ class Search(ABC):
         The configs to choose from.
     seed
         Makes the choices reproducible.
+    feasible
+        Says of an index whether a device could run that config at all; the others are never proposed.
     """
 
-    def __init__(self, space: ConfigSpace, seed: int = 0) -> None:
+    def __init__(self, space: ConfigSpace, seed: int = 0, feasible: Callable[[int], bool] = lambda _: True) -> None:
         self.space = space
+        self.feasible = feasible
         self.random = random.Random(seed)  # noqa: S311  # no secrets here
         self.costs: dict[int, float] = {}
 
@@ -55,15 +62,17 @@ class Search(ABC):
     def _untried(self, count: int, but: Sequence[int] = ()) -> list[int]:
         """Return random configs that were not measured yet and are not among `but`."""
         excluded = self.costs.keys() | set(but)
-        left = len(self.space) - len(excluded)
-        if left <= 4 * count:
+        if len(self.space) <= _WHOLE_SPACE:
             rest = [index for index in range(len(self.space)) if index not in excluded]
-            return self.random.sample(rest, min(count, len(rest)))
+            self.random.shuffle(rest)
+            return list(itertools.islice(filter(self.feasible, rest), count))
         chosen: dict[int, None] = {}
-        while len(chosen) < count:
+        for _ in range(_PATIENCE * count):  # spaces so large are never exhausted, but may be infeasible throughout
             index = self.random.randrange(len(self.space))
-            if index not in excluded:
+            if index not in excluded and self.feasible(index):
                 chosen[index] = None
+                if len(chosen) == count:
+                    break
         return list(chosen)
 
 
@@ -82,7 +91,7 @@ class GridSearch(Search):
     def propose(self, count: int) -> list[int]:
         chosen: list[int] = []
         while len(chosen) < count and self._next < len(self.space):
-            if self._next not in self.costs:
+            if self._next not in self.costs and self.feasible(self._next):
                 chosen.append(self._next)
             self._next += 1
         return chosen
@@ -102,8 +111,8 @@ class ModelSearch(Search):
     warm_up = 12
     """Measured configs before the model is asked."""
 
-    def __init__(self, space: ConfigSpace, seed: int = 0) -> None:
-        super().__init__(space, seed)
+    def __init__(self, space: ConfigSpace, seed: int = 0, feasible: Callable[[int], bool] = lambda _: True) -> None:
+        super().__init__(space, seed, feasible)
         self._features = KnobFeatures(space)
         self._model: Any = None
 
@@ -139,7 +148,8 @@ class ModelSearch(Search):
         if not len(candidates):
             return []
         scores = self._scores(candidates)
-        return [int(index) for index in candidates[np.argsort(-scores, kind="stable")[:count]]]
+        best_first = (int(index) for index in candidates[np.argsort(-scores, kind="stable")])
+        return list(itertools.islice(filter(self.feasible, best_first), count))
 
     def _evolve(self, size: int = 2048, generations: int = 4, mutation: float = 0.15) -> NDArray[np.int64]:
         """Return a population of untried configs bred for a high score."""

@@ -21,7 +21,6 @@ from tophub_registry.records.record import LOG_VERSION, Config, Input, Provenanc
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import TEMPLATES, instantiate
-from tophub_registry.tuner.device import describe
 from tophub_registry.tuner.measure import Measured, Measurer
 from tophub_registry.tuner.search import SEARCHES, Search
 
@@ -131,9 +130,7 @@ def tune(
         raise UsageError("the log is already there", file=log, remedy="--resume goes on with it")
     if not tasks:
         raise UsageError("there is nothing to tune", remedy="`tophub extract` lists a model's tasks")
-    provenance = describe(measurer.runtime_threads()).model_copy(
-        update={"tuner": f"tophub-registry {__version__} {plan.search}"}
-    )
+    provenance = measurer.describe().model_copy(update={"tuner": f"tophub-registry {__version__} {plan.search}"})
     tvm_version = version("apache-tvm")
     with LogAppender(log) as appender:
         known = _by_workload(log, target)
@@ -167,7 +164,7 @@ class _Session:
         self.task, self.number, self.target, self.plan = task, number, target, plan
         self.template = instantiate(task.task, task.args)
         self.space = self.template.space.where(plan.where)
-        self.search: Search = SEARCHES[plan.search](self.space, plan.seed)
+        self.search: Search = SEARCHES[plan.search](self.space, plan.seed, self._feasible)
         self.planned = min(plan.trials, len(self.space))
         self.default_index = self._find(self.template.default(target))
         self.failed = 0
@@ -177,6 +174,9 @@ class _Session:
         for record in known:
             if (index := self._find(record.config)) is not None:
                 self._learn(index, record.mean_cost if record.valid else None)
+
+    def _feasible(self, index: int) -> bool:
+        return self.template.feasible(self.space.config(index))
 
     def _find(self, config: Config) -> int | None:
         """Return a config's index in the space that is searched; None where it lies outside."""
