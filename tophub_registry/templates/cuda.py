@@ -77,6 +77,10 @@ class CudaTemplate(Template):
     def computation(self, config: Config) -> list[Any]:
         """Return the kernel's arguments as tensors of `te`, whose last is computed from the others."""
 
+    def feasible(self, config: Config) -> bool:
+        """Return whether a block of the kernel fits a device: threads and shared memory."""
+        return self.limits(config).possible
+
     def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
         """Return the first option of every knob, to which AutoTVM falls back without a reference log."""
         return self.space.config(0)
