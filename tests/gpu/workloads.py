@@ -50,7 +50,24 @@ _DIRECT = [
     conv2d("conv2d_nchw", [1, 8, 20, 23], [8, 8, 3, 5], 1, (2, 2, 2, 2), dilation=2),
 ]
 
-WORKLOADS: list[Workload] = [*_DIRECT]
+_DENSE_SMALL = [
+    dense("small", 1, 512, 1000),
+    dense("small", 1, 1024, 100),
+    dense("small", 6, 90, 20),
+    dense("small", 3, 77, 13),
+    dense("small", 1, 50, 7),
+]
+
+_DEPTHWISE = [
+    conv2d("depthwise_conv2d_nchw", [1, 32, 56, 56], [32, 1, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("depthwise_conv2d_nchw", [1, 64, 56, 56], [64, 1, 3, 3], 2, (1, 1, 1, 1)),
+    conv2d("depthwise_conv2d_nchw", [1, 256, 7, 7], [256, 1, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("depthwise_conv2d_nchw", [2, 15, 13, 18], [15, 1, 5, 3], 1, (2, 1, 2, 1)),
+    conv2d("depthwise_conv2d_nchw", [1, 24, 20, 23], [24, 1, 3, 3], 1, (2, 2, 2, 2), dilation=2),
+    conv2d("depthwise_conv2d_nchw", [1, 12, 11, 35], [12, 1, 3, 3], 2, (0, 1, 2, 1)),
+]
+
+WORKLOADS: list[Workload] = [*_DIRECT, *_DENSE_SMALL, *_DEPTHWISE]
 """At least five for each template."""
 
 

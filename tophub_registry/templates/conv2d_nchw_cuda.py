@@ -66,15 +66,7 @@ class Conv2dNCHWCuda(cuda.CudaTemplate):
         data, kernel = (sch.cache_read(conv, place, "shared") for place in range(2))
         sch.compute_inline(sch.get_sblock("data_pad"))
 
-        n, f, y, x = sch.get_loops(copy)
-        bf, vf, tf, fi = cuda.tile(sch, f, config, "tile_f")
-        by, vy, ty, yi = cuda.tile(sch, y, config, "tile_y")
-        bx, vx, tx, xi = cuda.tile(sch, x, config, "tile_x")
-        sch.reorder(n, bf, by, bx, vf, vy, vx, tf, ty, tx, fi, yi, xi)
-        outermost = sch.fuse(n, bf)
-        cuda.bind(sch, blockIdx_z=outermost, blockIdx_y=by, blockIdx_x=bx)
-        cuda.bind_virtual(sch, [vf, vy, vx])
-        cuda.bind(sch, threadIdx_z=tf, threadIdx_y=ty, threadIdx_x=tx)
+        outermost, _, tx = cuda.tile_image(sch, copy, config)
         sch.compute_at(conv, tx, preserve_unit_loops=True)
 
         *_, n, f, y, x, rc, ry, rx = sch.get_loops(conv)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import Conv2d
+    from tophub_registry.templates.workloads import Conv2d, Dense
 
 MAX_THREADS = 1024
 """Threads of a block, on every CUDA device since compute capability 2.0."""
@@ -44,7 +44,7 @@ class CudaLimits:
     threads
         Threads of a block along x, y and z.
     shared_bytes
-        Shared memory of a block, in bytes.
+        Shared memory of a block, in bytes, or an upper limit of it.
     vthreads
         Virtual threads: how many strided tiles a thread computes.
     sums
@@ -108,6 +108,12 @@ def convolution_tensors(w: Conv2d, kernel: tuple[int, int]) -> list[Tensor]:
     ]
 
 
+def dense_tensors(w: Dense) -> list[Tensor]:
+    """Return data, weight and output of a dense layer."""
+    shapes = (w.batch, w.in_units), (w.out_units, w.in_units), (w.batch, w.out_units)
+    return [Tensor(shape, w.dtype) for shape in shapes]
+
+
 def window(w: Conv2d, tile: tuple[int, int], taps: tuple[int, int]) -> int:
     """Return how many elements of one channel of the data a tile of outputs and of kernel elements reads."""
     return math.prod(
@@ -154,6 +160,26 @@ def begin(tensors: list[Any]) -> Any:
 def tile(sch: Any, loop: Any, config: Config, name: str) -> list[Any]:
     """Split a loop as a knob says."""
     return list(sch.split(loop, [None, *config.value(name)[1:]]))
+
+
+def tile_image(sch: Any, copy: Any, config: Config) -> tuple[Any, Any, Any]:
+    """Tile and bind the loops over an output in NCHW by the knobs `tile_f`, `tile_y` and `tile_x`.
+
+    Returns
+    -------
+    tuple
+        The loops over the blocks along z (which are the kernel's outermost) and x, and over the threads along x.
+    """
+    n, f, y, x = sch.get_loops(copy)
+    bf, vf, tf, fi = tile(sch, f, config, "tile_f")
+    by, vy, ty, yi = tile(sch, y, config, "tile_y")
+    bx, vx, tx, xi = tile(sch, x, config, "tile_x")
+    sch.reorder(n, bf, by, bx, vf, vy, vx, tf, ty, tx, fi, yi, xi)
+    outermost = sch.fuse(n, bf)
+    bind(sch, blockIdx_z=outermost, blockIdx_y=by, blockIdx_x=bx)
+    bind_virtual(sch, [vf, vy, vx])
+    bind(sch, threadIdx_z=tf, threadIdx_y=ty, threadIdx_x=tx)
+    return outermost, bx, tx
 
 
 def bind(sch: Any, **threads: Any) -> None:

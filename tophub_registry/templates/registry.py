@@ -14,6 +14,8 @@ TEMPLATES = {
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
     "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
     "conv2d_nchw.cuda": "conv2d_nchw_cuda.Conv2dNCHWCuda",
+    "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
+    "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
 }
 """Task name -> module and class in this folder."""
 
