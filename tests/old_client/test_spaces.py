@@ -32,6 +32,15 @@ def odd_tasks():
     for data, kernel, *rest in depthwise:
         args = [tensor(data), tensor(kernel), *rest, "NCHW", "NCHW", "float32"]
         yield Task(task="depthwise_conv2d_NCHWc.x86", args=args)
+    grouped = [
+        (32, [1, 128, 56, 56], [128, 4, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1]),
+        (32, [1, 512, 28, 28], [512, 16, 3, 3], [2, 2], [1, 1, 1, 1], [1, 1]),
+        (3, [2, 18, 13, 170], [30, 6, 5, 3], [1, 1], [2, 2, 1, 1], [1, 1]),
+        (4, [1, 24, 20, 25], [32, 6, 3, 3], [1, 1], [2, 2, 2, 2], [2, 2]),
+    ]
+    for groups, data, kernel, *rest in grouped:
+        args = [tensor(data), tensor(kernel), *rest, groups, "float32"]
+        yield Task(task="group_conv2d_nchw.x86", args=args)
     for name in ("dense_nopack.x86", "dense_pack.x86"):
         yield Task(task=name, args=[tensor([12, 90]), tensor([210, 90]), None, "float32"])
 

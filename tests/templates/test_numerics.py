@@ -6,7 +6,10 @@ import random
 import numpy as np
 import pytest
 
+from tophub_registry.errors import InputError
 from tophub_registry.models import libraries
+from tophub_registry.models.layers import TransposedConvolution
+from tophub_registry.models.rules import workloads
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import TEMPLATES, instantiate
@@ -24,6 +27,11 @@ def conv2d(data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
 def depthwise(data, kernel, *rest, **window):
     _, args = conv2d(data, [data[1], 1, *kernel], *rest, **window)
     return "depthwise_conv2d_NCHWc.x86", args
+
+
+def grouped(groups, data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
+    window = [[stride] * 2, list(padding), [dilation] * 2]
+    return "group_conv2d_nchw.x86", [tensor(data), tensor(kernel), *window, groups, "float32"]
 
 
 def dense(kind, batch, in_units, out_units):
@@ -47,6 +55,13 @@ WORKLOADS = {
     "depthwise, uneven padding": depthwise([1, 12, 11, 35], [3, 3], 2, (0, 1, 2, 1)),
     "depthwise, dilated": depthwise([1, 24, 20, 23], [3, 3], 1, (2, 2, 2, 2), dilation=2),
     "depthwise, unpadded": depthwise([1, 18, 17, 70], [3, 2]),
+    "se_resnext50's 3x3": grouped(32, [1, 128, 56, 56], [128, 4, 3, 3], 1, (1, 1, 1, 1)),
+    "se_resnext50's 3x3 with stride": grouped(32, [1, 256, 56, 56], [256, 8, 3, 3], 2, (1, 1, 1, 1)),
+    "se_resnext50's last 3x3": grouped(32, [1, 512, 7, 7], [512, 16, 3, 3], 1, (1, 1, 1, 1)),
+    "groups, odd sizes, a batch": grouped(3, [2, 18, 13, 17], [30, 6, 5, 3], 1, (2, 2, 1, 1)),
+    "groups, uneven padding": grouped(2, [1, 12, 11, 36], [36, 6, 3, 3], 2, (0, 1, 2, 1)),
+    "groups, dilated": grouped(4, [1, 24, 20, 25], [32, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
+    "groups, 1x1": grouped(4, [1, 32, 14, 18], [48, 8, 1, 1]),
     "resnet18's dense, unpacked": dense("nopack", 1, 512, 100),
     "resnet18's dense, packed": dense("pack", 1, 512, 100),
     "a batch, unpacked": dense("nopack", 6, 90, 20),
@@ -90,20 +105,15 @@ def cheap(config):
 def sample(template):
     """Return 20 configs, half of them with tails where the space has any, and the default."""
     order = random.Random(template.task).sample(range(len(template.space)), min(1000, len(template.space)))
-    configs = [config for config in map(template.space.config, order) if cheap(config)]
+    configs = [c for c in map(template.space.config, order) if cheap(c) and template.feasible(c)]
     tails = [config for config in configs if leaves_tail(template, config)][: CONFIGS // 2]
     others = [config for config in configs if config not in tails][: CONFIGS - len(tails)]
     assert len(tails + others) == CONFIGS
     return [template.default(Target.parse("llvm -mcpu=x86-64-v3")), *tails, *others]
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
-def test_every_config_computes_what_mxnet_computes(name):
-    task, args = WORKLOADS[name]
-    template = instantiate(task, args)
-    rng = np.random.default_rng(7)
-    inputs = [rng.uniform(-1, 1, argument[1]).astype("float32") for argument in args[:2]]
-    expected = reference(task, args, inputs)
+def check(template, inputs, expected):
+    """Build and run 20 configs of a workload, and the default, and compare what they compute."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": str(tvm.target.codegen.llvm_get_system_cpu())})
     for config in sample(template):
         kernel = tvm.compile(template.schedule(config).mod, target=target)
@@ -115,6 +125,74 @@ def test_every_config_computes_what_mxnet_computes(name):
         np.testing.assert_allclose(
             template.unpack(config, output.numpy()), expected, rtol=1e-4, atol=1e-3, err_msg=str(config)
         )
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_config_computes_what_mxnet_computes(name):
+    task, args = WORKLOADS[name]
+    rng = np.random.default_rng(7)
+    inputs = [rng.uniform(-1, 1, argument[1]).astype("float32") for argument in args[:2]]
+    check(instantiate(task, args), inputs, reference(task, args, inputs))
+
+
+TRANSPOSED = {
+    "simple_pose's": TransposedConvolution(
+        "up", "Deconvolution", (1, 64, 8, 6), (64, 32, 4, 4), (2, 2), (1, 1), (0, 0), 1
+    ),
+    "uneven, with output padding": TransposedConvolution(
+        "up", "Deconvolution", (2, 6, 5, 9), (6, 10, 3, 5), (3, 2), (1, 0), (2, 1), 1
+    ),
+    "fcn's, stride 1": TransposedConvolution(
+        "up", "Deconvolution", (1, 8, 11, 7), (8, 12, 3, 3), (1, 1), (1, 1), (0, 0), 1
+    ),
+}
+
+
+def as_convolution(layer, data, weight):
+    """Bring a transposed convolution's inputs into the form of the convolution as which AutoTVM extracts it."""
+    n, c, *size = data.shape
+    (top, left), (below, right) = (
+        tuple(k - 1 - p + extra for k, p, extra in zip(weight.shape[2:], layer.padding, more, strict=True))
+        for more in ((0, 0), layer.output_padding)
+    )
+    height, width = ((length - 1) * stride + 1 for length, stride in zip(size, layer.strides, strict=True))
+    spread = np.zeros((n, c, top + height + below, left + width + right), data.dtype)
+    spread[:, :, top : top + height : layer.strides[0], left : left + width : layer.strides[1]] = data
+    return [spread, weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]]
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_a_transposed_convolution_computes_what_mxnets_deconvolution_computes(name):
+    layer = TRANSPOSED[name]
+    [(task, args)] = workloads(layer, "llvm")
+    assert (task, args[3]) == ("conv2d_NCHWc.x86", [0, 0])
+    rng = np.random.default_rng(7)
+    data, weight = (rng.uniform(-1, 1, shape).astype("float32") for shape in (layer.data, layer.kernel))
+    mx = libraries.mxnet()
+    expected = mx.nd.Deconvolution(
+        mx.nd.array(data),
+        mx.nd.array(weight),
+        kernel=layer.kernel[2:],
+        num_filter=layer.kernel[1],
+        stride=layer.strides,
+        pad=layer.padding,
+        adj=layer.output_padding,
+        no_bias=True,
+    ).asnumpy()
+    inputs = as_convolution(layer, data, weight)
+    assert [list(array.shape) for array in inputs] == [argument[1] for argument in args[:2]]
+    check(instantiate(task, args), inputs, expected)
+
+
+def test_blocks_that_do_not_divide_a_group_are_refused():
+    template = instantiate(*grouped(4, [1, 24, 8, 8], [32, 6, 3, 3]))
+    for ic, oc in ((4, 8), (12, 8), (6, 16), (24, 32)):
+        values = {"tile_ic": [-1, ic], "tile_oc": [-1, oc], "tile_ow": [-1, 1], "unroll_kw": True}
+        config = template.space.config_of(values)
+        assert config.index >= 0  # AutoTVM's space has it all the same
+        assert not template.feasible(config)
+        with pytest.raises(InputError, match="do not divide a group's"):
+            template.schedule(config)
 
 
 def test_every_template_for_cpus_is_covered():

@@ -1,0 +1,188 @@
+"""`group_conv2d_nchw.x86`: convolution in groups, packed into blocks of channels within each group.
+
+The kernel takes its tensors as the model has them, NCHW and OIHW, and packs them itself: data as
+`[G, N, c/ic, H, ic, W]`, the kernel as `[G, o/oc, c/ic, KH, KW, ic, oc]`, with the `c` and `o` channels of one
+group. A tile of `ow` outputs times `oc` channels is summed up in registers. The space is that of TVM's
+`topi/x86/group_conv2d.py`, the schedule too, but that tiles are written straight into the output.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.errors import InputError
+from tophub_registry.templates.space import ConfigSpace, knob, split
+from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.x86 import (
+    MAX_REGISTER_TILE,
+    MAX_TILE,
+    channel_blocks,
+    largest_divisor,
+    pad,
+    simd_lanes,
+    sum_in_registers,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+
+class GroupConv2dNCHWX86(Template):
+    """A convolution in groups on an x86 processor."""
+
+    task = "group_conv2d_nchw.x86"
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        self.workload = Conv2d.parse_grouped(args)
+
+    @property
+    def flop(self) -> int:
+        return self.workload.flop
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        return ConfigSpace(
+            [
+                # All the channels, as AutoTVM splits them, though blocks lie within a group: see `feasible`.
+                split("tile_ic", w.in_channels, parts=2),
+                split("tile_oc", w.out_channels, parts=2),
+                split("tile_ow", w.out_width, parts=2, keep=lambda size: size[-1] <= MAX_TILE),
+                knob("unroll_kw", [True, False]),
+            ]
+        )
+
+    def feasible(self, config: Config) -> bool:
+        ic, oc = channel_blocks(config)
+        ins, outs = self._group
+        return ins % ic == 0 and outs % oc == 0
+
+    @property
+    def _group(self) -> tuple[int, int]:
+        """The channels of one group, of the input and of the output."""
+        w = self.workload
+        return w.in_channels // w.groups, w.out_channels // w.groups
+
+    def default(self, target: Target) -> Config:
+        w = self.workload
+        ins, outs = self._group
+        oc = largest_divisor(outs, simd_lanes(target))
+        ic = largest_divisor(ins, oc)
+        # AutoTVM computes the output's width without the dilation here.
+        _, left, _, right = w.padding
+        out_width = (w.width + left + right - w.kernel_width) // w.strides[1] + 1
+        ow = largest_divisor(out_width, MAX_REGISTER_TILE)
+        return self.space.config_of(
+            {
+                "tile_ic": [w.in_channels // ic, ic],
+                "tile_oc": [w.out_channels // oc, oc],
+                "tile_ow": [out_width // ow, ow],
+                "unroll_kw": False,
+            }
+        )
+
+    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
+        w = self.workload
+        return [
+            Tensor((w.batch, w.in_channels, w.height, w.width), w.dtype),
+            Tensor((w.out_channels, w.in_channels // w.groups, w.kernel_height, w.kernel_width), w.dtype),
+            Tensor((w.batch, w.out_channels, w.out_height, w.out_width), w.dtype),
+        ]
+
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
+        return inputs
+
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
+        return output
+
+    def schedule(self, config: Config) -> Any:
+        from tvm import s_tir, te
+
+        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
+        sch = s_tir.Schedule(function, debug_mask="none")
+        self._schedule_packing(sch)
+        ic_block, oc_block = channel_blocks(config)
+        chunks = self._group[1] // oc_block
+        conv, output = sch.get_sblock("conv"), sch.get_sblock("group_conv2d_nchw")
+
+        n, c, oh, ow = sch.get_loops(output)
+        group, chunk, block = sch.split(c, [None, chunks, oc_block])
+        ow_outer, ow_inner = sch.split(ow, [None, config.value("tile_ow")[-1]])
+        sch.reorder(n, group, chunk, oh, ow_outer, block, ow_inner)
+        sch.compute_at(conv, ow_outer, preserve_unit_loops=True)
+        sch.parallel(sch.fuse(n, group, chunk, oh))
+        sch.unroll(block)
+        sch.vectorize(ow_inner)
+
+        *_, ow, block, ic, kh, kw = sch.get_loops(conv)
+        ic_outer, ic_inner = sch.split(ic, [None, ic_block])
+        if config.value("unroll_kw"):
+            sch.reorder(ic_outer, kh, ic_inner, kw, ow, block)
+            sch.unroll(kw)
+        else:
+            sch.reorder(ic_outer, kh, kw, ic_inner, ow, block)
+        sch.unroll(ow)
+        sch.vectorize(block)
+        sum_in_registers(sch, conv, ic_outer, block)
+        return sch
+
+    def _schedule_packing(self, sch: Any) -> None:
+        if self.workload.padding != (0, 0, 0, 0):
+            sch.compute_inline(sch.get_sblock("data_pad"))
+        *rows, _, _ = sch.get_loops(sch.get_sblock("data_vec"))
+        sch.parallel(sch.fuse(*rows))
+        group, oc, ic, kh, kw, ic_inner, oc_inner = sch.get_loops(sch.get_sblock("kernel_vec"))
+        sch.reorder(group, oc, kh, ic, kw, ic_inner, oc_inner)
+        sch.vectorize(oc_inner)
+        sch.parallel(sch.fuse(group, oc, kh))
+
+    def _compute(self, config: Config) -> list[Any]:
+        from tvm import te
+
+        if not self.feasible(config):
+            raise InputError(f"the blocks of channels do not divide a group's: {config.entity}")
+        w = self.workload
+        ic_block, oc_block = channel_blocks(config)
+        ins, outs = self._group
+        data_type, kernel_type, out_type = self.tensors(config)
+        data = te.placeholder(data_type.shape, w.dtype, name="data")
+        kernel = te.placeholder(kernel_type.shape, w.dtype, name="kernel")
+        padded = pad(data, w.padding)
+        _, _, height, width = padded.shape
+        data_vec = te.compute(
+            (w.groups, w.batch, ins // ic_block, height, ic_block, width),
+            lambda g, n, chunk, y, c, x: padded[n, g * ins + chunk * ic_block + c, y, x],
+            name="data_vec",
+        )
+        kernel_vec = te.compute(
+            (w.groups, outs // oc_block, ins // ic_block, w.kernel_height, w.kernel_width, ic_block, oc_block),
+            lambda g, o_chunk, i_chunk, y, x, i, o: kernel[
+                g * outs + o_chunk * oc_block + o, i_chunk * ic_block + i, y, x
+            ],
+            name="kernel_vec",
+        )
+        ic = te.reduce_axis((0, ins), name="ic")
+        kh = te.reduce_axis((0, w.kernel_height), name="kh")
+        kw = te.reduce_axis((0, w.kernel_width), name="kw")
+
+        def convolve(g: Any, n: Any, oc: Any, oh: Any, ow: Any, block: Any) -> Any:
+            y = oh * w.strides[0] + kh * w.dilation[0]
+            x = ow * w.strides[1] + kw * w.dilation[1]
+            chunk, i = te.indexdiv(ic, ic_block), te.indexmod(ic, ic_block)
+            return te.sum(
+                data_vec[g, n, chunk, y, i, x] * kernel_vec[g, oc, chunk, kh, kw, i, block], axis=[ic, kh, kw]
+            )
+
+        conv = te.compute(
+            (w.groups, w.batch, outs // oc_block, w.out_height, w.out_width, oc_block), convolve, name="conv"
+        )
+
+        def unpacked(n: Any, c: Any, y: Any, x: Any) -> Any:
+            chunk = te.indexdiv(te.indexmod(c, outs), oc_block)
+            return conv[te.indexdiv(c, outs), n, chunk, y, x, te.indexmod(c, oc_block)]
+
+        return [data, kernel, te.compute(out_type.shape, unpacked, name="group_conv2d_nchw")]
