@@ -32,6 +32,9 @@ MAX_THREADS_Z = 64
 MAX_SHARED_BYTES = 48 * 1024
 """Static shared memory of a block, in bytes, on every CUDA device since compute capability 2.0."""
 
+MAX_REGISTERS = 255
+"""Registers of a thread, on every CUDA device since compute capability 3.5; what does not fit is spilled."""
+
 FLOAT_BYTES = 4
 
 
@@ -78,8 +81,9 @@ class CudaTemplate(Template):
         """Return the kernel's arguments as tensors of `te`, whose last is computed from the others."""
 
     def feasible(self, config: Config) -> bool:
-        """Return whether a block of the kernel fits a device: threads and shared memory."""
-        return self.limits(config).possible
+        """Return whether a block of the kernel fits a device and its sums into a thread's registers."""
+        limits = self.limits(config)
+        return limits.possible and limits.sums <= MAX_REGISTERS
 
     def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
         """Return the first option of every knob, to which AutoTVM falls back without a reference log."""
