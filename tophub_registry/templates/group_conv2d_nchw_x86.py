@@ -112,11 +112,12 @@ class GroupConv2dNCHWX86(Template):
         n, c, oh, ow = sch.get_loops(output)
         group, chunk, block = sch.split(c, [None, chunks, oc_block])
         ow_outer, ow_inner = sch.split(ow, [None, config.value("tile_ow")[-1]])
-        sch.reorder(n, group, chunk, oh, ow_outer, block, ow_inner)
+        sch.reorder(n, group, chunk, oh, ow_outer, ow_inner, block)
         sch.compute_at(conv, ow_outer, preserve_unit_loops=True)
         sch.parallel(sch.fuse(n, group, chunk, oh))
-        sch.unroll(block)
-        sch.vectorize(ow_inner)
+        # Read whole vectors of the tile, scattered into the output: read across, it would not stay in registers.
+        sch.unroll(ow_inner)
+        sch.vectorize(block)
 
         *_, ow, block, ic, kh, kw = sch.get_loops(conv)
         ic_outer, ic_inner = sch.split(ic, [None, ic_block])
