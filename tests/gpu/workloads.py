@@ -67,7 +67,25 @@ _DEPTHWISE = [
     conv2d("depthwise_conv2d_nchw", [1, 12, 11, 35], [12, 1, 3, 3], 2, (0, 1, 2, 1)),
 ]
 
-WORKLOADS: list[Workload] = [*_DIRECT, *_DENSE_SMALL, *_DEPTHWISE]
+_WINOGRAD = [
+    conv2d("conv2d_nchw_winograd", [1, 128, 28, 28], [96, 128, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("conv2d_nchw_winograd", [1, 64, 56, 56], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("conv2d_nchw_winograd", [1, 48, 7, 7], [32, 48, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("conv2d_nchw_winograd", [2, 6, 13, 17], [10, 6, 3, 3], 1, (1, 0, 2, 1)),
+    conv2d("conv2d_nchw_winograd", [1, 8, 16, 11], [6, 8, 3, 3]),
+    conv2d("conv2d_nchw_winograd", [1, 12, 17, 17], [8, 12, 5, 5], 1, (2, 2, 2, 2)),
+]
+
+_TRANSPOSED = [
+    transposed([1, 64, 14, 14], [64, 32, 4, 4]),
+    transposed([1, 32, 28, 28], [32, 16, 2, 2], 2, (0, 0, 0, 0)),
+    transposed([2, 6, 7, 9], [6, 10, 3, 3], extra=1),
+    transposed([1, 12, 11, 13], [12, 8, 3, 5], 1, (1, 2, 1, 2)),
+    transposed([1, 8, 9, 9], [8, 3, 4, 4], groups=4),
+    transposed([1, 5, 6, 10], [5, 7, 5, 5], 3, (2, 2, 2, 2), extra=2),
+]
+
+WORKLOADS: list[Workload] = [
 """At least five for each template."""
 
 

@@ -248,3 +248,17 @@ def threads_of(config: Config, names: Mapping[str, str] | None = None) -> tuple[
     knobs = names or {"x": "tile_x", "y": "tile_y", "z": "tile_f"}
     x, y, z = (config.value(knobs[axis])[2] for axis in "xyz")
     return x, y, z
+
+
+def threads_of_four(config: Config) -> tuple[int, int, int]:
+    """Return the threads along x, y and z where four axes are tiled; see `bind_four`."""
+    n, f, y, x = (config.value(name)[2] for name in ("tile_n", "tile_f", "tile_y", "tile_x"))
+    return (y * x, f, n) if config.value("fuse_yx") else (x, y, n * f)
+
+
+def bind_four(sch: Any, config: Config, loops: Sequence[Any]) -> Any:
+    """Bind the loops over threads of four axes, of which the knob `fuse_yx` fuses two, and return the innermost."""
+    n, f, y, x = loops
+    z, y, x = (n, f, sch.fuse(y, x)) if config.value("fuse_yx") else (sch.fuse(n, f), y, x)
+    bind(sch, threadIdx_z=z, threadIdx_y=y, threadIdx_x=x)
+    return x
