@@ -85,7 +85,7 @@ _TRANSPOSED = [
     transposed([1, 5, 6, 10], [5, 7, 5, 5], 3, (2, 2, 2, 2), extra=2),
 ]
 
-WORKLOADS: list[Workload] = [
+WORKLOADS: list[Workload] = [*_TRANSPOSED, *_DIRECT, *_WINOGRAD, *_DENSE_SMALL, *_DEPTHWISE]
 """At least five for each template."""
 
 

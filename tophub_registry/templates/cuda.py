@@ -47,7 +47,7 @@ class CudaLimits:
     threads
         Threads of a block along x, y and z.
     shared_bytes
-        Shared memory of a block, in bytes, or an upper limit of it.
+        Shared memory that the tiles of a block take, in bytes, or an upper limit of it.
     vthreads
         Virtual threads: how many strided tiles a thread computes.
     sums

@@ -18,6 +18,7 @@ TEMPLATES = {
     "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
     "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",
+    "conv2d_transpose_nchw.cuda": "conv2d_transpose_nchw_cuda.Conv2dTransposeNCHWCuda",
 }
 """Task name -> module and class in this folder."""
 

@@ -1,0 +1,153 @@
+"""`conv2d_transpose_nchw.cuda`: transposed convolution, as one over data with zeros between and around it.
+
+Space and schedule are those of TVM's `topi/cuda/conv2d_transpose.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates import cuda
+from tophub_registry.templates.space import ConfigSpace, knob, split
+from tophub_registry.templates.template import Tensor
+from tophub_registry.templates.workloads import TransposedConv2d
+
+if TYPE_CHECKING:
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+
+class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
+    """A transposed convolution on a CUDA device."""
+
+    task = "conv2d_transpose_nchw.cuda"
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        self.workload = TransposedConv2d.parse(args)
+
+    @property
+    def flop(self) -> int:
+        return self.workload.flop
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        return ConfigSpace(
+            [
+                split("tile_n", w.batch, parts=4),
+                split("tile_f", w.out_channels, parts=4),
+                split("tile_y", w.out_height, parts=4),
+                split("tile_x", w.out_width, parts=4),
+                split("tile_rc", w.in_channels // w.groups, parts=3),
+                *cuda.unroll_knobs(64, 512, 1500),
+                knob("fuse_yx", [0, 1]),
+            ]
+        )
+
+    def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
+        w = self.workload
+        return self.space.config_of(
+            {
+                "tile_n": [-1, 1, 1, 4] if w.batch > 1 else [1, 1, 1, 1],
+                "tile_f": [-1, 1, 4, 1] if w.out_channels > 1 else [-1, 1, 1, 1],
+                "tile_y": [-1, 1, 1, _default_part(w.out_height)],
+                "tile_x": [-1, _default_part(w.out_width), 1, 1],
+                "tile_rc": [-1, 1, 16],
+                "auto_unroll_max_step": 1500,
+                # AutoTVM says true here, which JSON and its own space tell from the option 1.
+                "unroll_explicit": 1,
+                "fuse_yx": 0,
+            }
+        )
+
+    def limits(self, config: Config) -> cuda.CudaLimits:
+        w = self.workload
+        n, f, y, x = (config.value(name)[1:] for name in ("tile_n", "tile_f", "tile_y", "tile_x"))
+        channels, filters = w.in_channels // w.groups, w.out_channels // w.groups
+        inner = min(config.value("tile_rc")[2], channels)
+        covered = min(math.prod(f), w.out_channels)
+        if w.groups > 1:  # at most: a tile may reach over groups, and fetches all the channels between them
+            inner += channels * min(w.groups - 1, -(-covered // filters))
+            covered = filters
+        data = min(math.prod(n), w.batch) * inner * math.prod(y) * math.prod(x)
+        return cuda.CudaLimits(
+            threads=cuda.threads_of_four(config),
+            shared_bytes=cuda.FLOAT_BYTES * (data + inner * covered),
+            vthreads=n[0] * f[0] * y[0] * x[0],
+            sums=n[0] * f[0] * y[0] * x[0] * n[2] * f[2] * y[2] * x[2],
+        )
+
+    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
+        w = self.workload
+        return [
+            Tensor((w.batch, w.in_channels, w.height, w.width), w.dtype),
+            Tensor((w.in_channels, w.out_channels // w.groups, w.kernel_height, w.kernel_width), w.dtype),
+            Tensor((w.batch, w.out_channels, w.out_height, w.out_width), w.dtype),
+        ]
+
+    def schedule(self, config: Config) -> Any:
+        sch = cuda.begin(self.computation(config))
+        conv = sch.get_sblock("conv2d_transpose_nchw")
+        copy = sch.cache_write(conv, 0, "local")  # `conv` now sums up in registers and `copy` writes it out
+        data, kernel = (sch.cache_read(conv, place, "shared") for place in range(2))
+        sch.compute_inline(sch.get_sblock("data_spread"))
+
+        n, f, y, x = sch.get_loops(copy)
+        bn, vn, tn, ni = cuda.tile(sch, n, config, "tile_n")
+        bf, vf, tf, fi = cuda.tile(sch, f, config, "tile_f")
+        by, vy, ty, yi = cuda.tile(sch, y, config, "tile_y")
+        bx, vx, tx, xi = cuda.tile(sch, x, config, "tile_x")
+        sch.reorder(bn, bf, by, bx, vn, vf, vy, vx, tn, tf, ty, tx, ni, fi, yi, xi)
+        cuda.bind(sch, blockIdx_z=bn, blockIdx_y=bf, blockIdx_x=sch.fuse(by, bx))
+        cuda.bind_virtual(sch, [vn, vf, vy, vx])
+        innermost = cuda.bind_four(sch, config, [tn, tf, ty, tx])
+        sch.compute_at(conv, innermost, preserve_unit_loops=True)
+
+        *_, n, f, y, x, rc, ry, rx = sch.get_loops(conv)
+        rc_outer, rc_middle, rc_inner = cuda.tile(sch, rc, config, "tile_rc")
+        sch.reorder(rc_outer, rc_middle, ry, rx, rc_inner, n, f, y, x)
+        for load in (data, kernel):
+            cuda.fetch(sch, load, rx, cuda.threads_of_four(config), contiguous=True)
+        cuda.unroll(sch, bn, config)
+        sch.decompose_reduction(conv, rc_outer)
+        return sch
+
+    def computation(self, config: Config) -> list[Any]:
+        from tvm import te, tirx
+
+        w = self.workload
+        data, kernel = cuda.placeholders(self.tensors(config))
+        (stride_y, stride_x), (pad_top, pad_left, _, _) = w.strides, w.padding
+        top, left = w.kernel_height - 1 - pad_top, w.kernel_width - 1 - pad_left
+        channels, filters = w.in_channels // w.groups, w.out_channels // w.groups
+
+        def spread(n: Any, c: Any, y: Any, x: Any) -> Any:
+            inside = tirx.all(
+                y >= top,
+                y < top + (w.height - 1) * stride_y + 1,
+                te.indexmod(y - top, stride_y) == 0,
+                x >= left,
+                x < left + (w.width - 1) * stride_x + 1,
+                te.indexmod(x - left, stride_x) == 0,
+            )
+            value = data[n, c, te.indexdiv(y - top, stride_y), te.indexdiv(x - left, stride_x)]
+            return tirx.if_then_else(inside, value, tirx.const(0, w.dtype))
+
+        size = w.out_height + w.kernel_height - 1, w.out_width + w.kernel_width - 1
+        spread_data = te.compute((w.batch, w.in_channels, *size), spread, name="data_spread")
+        rc = te.reduce_axis((0, channels), name="rc")
+        ry = te.reduce_axis((0, w.kernel_height), name="ry")
+        rx = te.reduce_axis((0, w.kernel_width), name="rx")
+
+        def convolve(n: Any, f: Any, y: Any, x: Any) -> Any:
+            channel = (te.indexdiv(f, filters) * channels if w.groups > 1 else 0) + rc
+            tap = kernel[channel, te.indexmod(f, filters), w.kernel_height - 1 - ry, w.kernel_width - 1 - rx]
+            return te.sum(spread_data[n, channel, y + ry, x + rx] * tap, axis=[rc, ry, rx])
+
+        shape = (w.batch, w.out_channels, w.out_height, w.out_width)
+        return [data, kernel, te.compute(shape, convolve, name="conv2d_transpose_nchw")]
+
+
+def _default_part(extent: int) -> int:
+    return next((part for part in range(5, 17) if extent % part == 0), 1)
