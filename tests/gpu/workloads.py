@@ -85,7 +85,15 @@ _TRANSPOSED = [
     transposed([1, 5, 6, 10], [5, 7, 5, 5], 3, (2, 2, 2, 2), extra=2),
 ]
 
-WORKLOADS: list[Workload] = [*_TRANSPOSED, *_DIRECT, *_WINOGRAD, *_DENSE_SMALL, *_DEPTHWISE]
+_GROUPED = [
+    conv2d("group_conv2d_nchw", [1, 128, 28, 28], [128, 4, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("group_conv2d_nchw", [1, 64, 28, 28], [96, 16, 3, 3], 2, (1, 1, 1, 1)),
+    conv2d("group_conv2d_nchw", [1, 32, 14, 14], [32, 16, 1, 1]),
+    conv2d("group_conv2d_nchw", [2, 6, 13, 17], [9, 2, 3, 5], 1, (1, 0, 2, 1)),
+    conv2d("group_conv2d_nchw", [1, 12, 20, 23], [8, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
+]
+
+WORKLOADS: list[Workload] = [*_TRANSPOSED, *_GROUPED, *_DIRECT, *_WINOGRAD, *_DENSE_SMALL, *_DEPTHWISE]
 """At least five for each template."""
 
 
