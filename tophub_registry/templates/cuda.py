@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tophub_registry.templates.space import KnobSpace, divisors, knob
+from tophub_registry.templates.space import KnobSpace, knob
 from tophub_registry.templates.template import Template, Tensor
 
 if TYPE_CHECKING:
@@ -230,19 +230,6 @@ def unroll(sch: Any, outermost: Any, config: Config) -> None:
     """Put the pragmas that unroll at the kernel's outermost loop."""
     sch.annotate(outermost, "pragma_auto_unroll_max_step", config.value("auto_unroll_max_step"))
     sch.annotate(outermost, "pragma_unroll_explicit", config.value("unroll_explicit"))
-
-
-def fallback_split(extent: int, limits: Sequence[int]) -> list[int]:
-    """Return AutoTVM's split of an axis where each part has an upper limit; -1 is none.
-
-    The parts are filled from the innermost outwards, each with the largest divisor of what is left.
-    """
-    parts = []
-    for limit in reversed(limits):
-        part = max(factor for factor in divisors(extent) if limit == -1 or factor <= limit)
-        parts.append(part)
-        extent //= part
-    return parts[::-1]
 
 
 def threads_of(config: Config, names: Mapping[str, str] | None = None) -> tuple[int, int, int]:
