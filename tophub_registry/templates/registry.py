@@ -10,16 +10,16 @@ from tophub_registry.templates.template import Template
 
 TEMPLATES = {
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
-    "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
-    "dense_pack.x86": "dense_pack_x86.DensePackX86",
-    "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
-    "group_conv2d_nchw.x86": "group_conv2d_nchw_x86.GroupConv2dNCHWX86",
     "conv2d_nchw.cuda": "conv2d_nchw_cuda.Conv2dNCHWCuda",
-    "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
-    "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",
     "conv2d_transpose_nchw.cuda": "conv2d_transpose_nchw_cuda.Conv2dTransposeNCHWCuda",
+    "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
+    "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
+    "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
     "group_conv2d_nchw.cuda": "group_conv2d_nchw_cuda.GroupConv2dNCHWCuda",
+    "group_conv2d_nchw.x86": "group_conv2d_nchw_x86.GroupConv2dNCHWX86",
+    "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
+    "dense_pack.x86": "dense_pack_x86.DensePackX86",
 }
 """Task name -> module and class in this folder."""
 
