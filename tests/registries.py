@@ -26,7 +26,7 @@ OLD_ROW = (
 def row(number: int, *, cost: float = 1e-4, error: int = 0, target: str = TARGET) -> str:
     """Return a row of log version 0.2; another number is another workload."""
     tensors = [["TENSOR", [1, 16 + number], "float32"], ["TENSOR", [10, 16 + number], "float32"]]
-    entity = [["tile_y", "sp", [-1, 1]], ["tile_x", "sp", [-1, 5]], ["tile_k", "sp", [-1, 16]]]
+    entity = [["tile_y", "sp", [-1, 1]], ["tile_x", "sp", [-1, 5]], ["tile_k", "sp", [-1, 1]]]
     return json.dumps(
         {
             "input": [target, "dense_nopack.x86", [*tensors, None, "float32"], {}],

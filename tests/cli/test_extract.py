@@ -25,8 +25,8 @@ def test_the_tasks_are_listed(capsys):
     code, out, err = run(capsys, "cifar_resnet20_v1")
     lines = [line.strip() for line in out.splitlines()]
     assert (code, err) == (0, "")
-    assert lines[0].split() == ["layers", "task"]
-    assert "6  conv2d_NCHWc.x86 1x16x32x32 16x16x3x3" in lines
+    assert lines[0].split() == ["no.", "layers", "task"]
+    assert "2       6  conv2d_NCHWc.x86 1x16x32x32 16x16x3x3" in lines
     assert lines[-1] == "cifar_resnet20_v1 with data=1,3,32,32: 10 tasks for llvm"
 
 

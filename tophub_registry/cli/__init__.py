@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,8 @@ Commands:
 {commands}
 
 `tophub COMMAND --help` says more. `--version` prints the version.
-Exit codes: 0 fine, 1 the input is at fault, 2 the command was misused, 3 the environment failed.
+Exit codes: 0 fine, 1 the input is at fault, 2 the command was misused, 3 the environment failed,
+130 interrupted.
 """
 
 
@@ -61,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     if name not in COMMANDS:
         _unknown(name)
-    module = importlib.import_module(f"tophub_registry.cli.{name}")
-
-    import typer
+    try:
+        module = importlib.import_module(f"tophub_registry.cli.{name}")
+        import typer
+    except KeyboardInterrupt:
+        _interrupted()
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(name)(_guarded(module.command, as_json="--json" in arguments))
@@ -88,8 +91,7 @@ def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., No
                 sys.stderr.write(f"tophub: error: {error}\n")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            sys.stderr.write("tophub: interrupted\n")
-            sys.exit(130)
+            _interrupted()
         except BrokenPipeError:  # the reader of our output has seen enough
             sys.stderr.close()
             sys.exit(0)
@@ -97,7 +99,12 @@ def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., No
     return guarded
 
 
-def _unknown(name: str) -> None:
+def _interrupted() -> NoReturn:
+    sys.stderr.write("tophub: interrupted\n")
+    sys.exit(130)
+
+
+def _unknown(name: str) -> NoReturn:
     import difflib
 
     close = difflib.get_close_matches(name, COMMANDS, 1)

@@ -75,10 +75,11 @@ def _print(tasks: TaskFile) -> None:
     # Lines that nobody looks at are read by programs, which do not want them folded.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("no.", justify="right")
     table.add_column("layers", justify="right")
     table.add_column("task")
-    for task in tasks.tasks:
-        table.add_row(str(task.count), str(task))
+    for number, task in enumerate(tasks.tasks, 1):
+        table.add_row(str(number), str(task.count), str(task))
     console.print(table)
     inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in tasks.shapes.items())
     console.print(f"{tasks.model} with {inputs}: {len(tasks.tasks)} tasks for {tasks.kind}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import tasks_argument
+from tophub_registry.errors import InputError
 
 if TYPE_CHECKING:
     from tophub_registry.deploy.gain import ModelGain
@@ -34,6 +35,8 @@ def command(
     resolved = resolve(target)
     check_runs_here(resolved)
     records = [record for path in log for record in read_records(path)]
+    if not any(record.valid and record.target == resolved for record in records):
+        raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")
     tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind).tasks)
     for task in others:
         sys.stderr.write(f"tophub: no template yet, left out: {task}\n")

@@ -44,6 +44,8 @@ def command(
         output = next_file(old)
         if output is None:
             raise UsageError(f"{old.name} is no PACKAGE_vN.NN.log, so there is no next version", remedy="give -o FILE")
+        if output.exists():
+            raise UsageError("the next version is already there", file=output, remedy="merge that one, or give -o FILE")
     paths = [old, *(new or [])]
     with _progress(paths) as progress:
         report = merge_logs(old, paths[1:], output, keep=_number(keep), min_gain=min_gain, progress=progress)

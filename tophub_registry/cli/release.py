@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from tophub_registry.cli.registry_option import Registry, find_registry
+from tophub_registry.errors import InputError
 from tophub_registry.packages.release import Release, release
+from tophub_registry.records.validate import validate_log
+from tophub_registry.templates.fit import check_space
 
 
 def command(
@@ -22,8 +25,16 @@ def command(
     A log called PACKAGE_vN.NN.log gets that number, any other the next one. Every row is checked; a published
     file is never written again. The registry is made if it is missing.
     """
+    _refuse_unfit(log)
     done = release(package, log, find_registry(registry))
     sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+
+
+def _refuse_unfit(log: Path) -> None:
+    """Refuse a log with a config that its template does not have; the rows themselves are checked by `release`."""
+    for finding in validate_log(log, together=False, checks=[check_space]).findings:
+        if finding.rule == "space":
+            raise InputError(finding.message, file=log, line=finding.line, remedy=finding.remedy)
 
 
 def _fields(done: Release) -> dict[str, object]:

@@ -24,7 +24,9 @@ def command(  # each is an option of the command line
     output: Annotated[Path, typer.Option("-o", "--output", help="The log to write, one row for each measured config.")],
     target: Annotated[str, typer.Option(help="What to tune for; `llvm` is this machine's processor.")] = "llvm",
     trials: Annotated[int, typer.Option(min=1, help="Configs to measure for each task.")] = 64,
-    only: Annotated[list[int] | None, typer.Option(help="Tune only the task with this number (repeatable).")] = None,
+    only: Annotated[
+        list[int] | None, typer.Option(help="Tune only this task (repeatable); `tophub extract` numbers them.")
+    ] = None,
     search: Annotated[str, typer.Option(help="model, random or grid.")] = "model",
     batch: Annotated[int, typer.Option(min=1, help="Configs between two looks at the cost model.")] = 16,
     early_stopping: Annotated[
@@ -49,6 +51,7 @@ def command(  # each is an option of the command line
     be changed between layers.
     """
     from tophub_registry.records.target import Target
+    from tophub_registry.templates.registry import instantiate
     from tophub_registry.tuner.device import check_runs_here, resolve
     from tophub_registry.tuner.kernels import Timing
     from tophub_registry.tuner.measure import Limits, Measurer
@@ -61,14 +64,18 @@ def command(  # each is an option of the command line
         raise UsageError("the log is already there", file=output, remedy="--resume goes on with it")
     resolved = resolve(target)
     check_runs_here(resolved)
-    tasks, others = supported(tasks_argument.tasks_of(model, Target.parse(target).kind).tasks)
+    wanted = tasks_argument.tasks_of(model, Target.parse(target).kind).tasks
     if only:
-        if out_of_range := [number for number in only if not 0 <= number < len(tasks)]:
-            raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 0 to {len(tasks) - 1}")
-        tasks = [tasks[number] for number in only]
+        if out_of_range := [number for number in only if not 1 <= number <= len(wanted)]:
+            raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(wanted)}")
+        wanted = [wanted[number - 1] for number in only]
+    tasks, others = supported(wanted)
     for task in others:
         sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
     fixed = dict(map(_knob, where or []))
+    knobs = sorted({knob.name for task in tasks for knob in instantiate(task.task, task.args).space.knobs})
+    if unknown := sorted(fixed.keys() - set(knobs)):
+        raise UsageError(f"no task has a knob {unknown[0]!r}", remedy=f"there are {', '.join(knobs)}")
     plan = Plan(trials=trials, batch=batch, search=search, early_stopping=early_stopping, seed=seed, where=fixed)
     limits, timing = Limits(timeout, timeout), Timing(repeats=repeats)
     try:

@@ -96,12 +96,15 @@ class Conv2d:
         return 2 * outputs * (self.in_channels // self.groups) * self.kernel_height * self.kernel_width
 
 
+_WITHOUT_OUTPUT_PADDING = 5
+
+
 @dataclass(frozen=True)
 class TransposedConv2d:
     """A transposed convolution, NCHW times IOHW: kernel `[in channels, out channels / groups, height, width]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dtype, output padding, groups]`, the padding as
-    for `Conv2d`. `out_channels` counts those of all the groups.
+    for `Conv2d`. `out_channels` counts those of all the groups. TVM 0.7 had neither of the last two.
     """
 
     batch: int
@@ -120,6 +123,8 @@ class TransposedConv2d:
     @staticmethod
     def parse(args: list[Any]) -> TransposedConv2d:
         """Read a task's arguments; InputError where they are not of that form."""
+        if len(args) == _WITHOUT_OUTPUT_PADDING:
+            args = [*args, [0, 0], 1]
         try:
             (_, (n, ci, h, w), dtype), (_, (ci_kernel, co, kh, kw), _), strides, padding, out_dtype, extra, groups = (
                 args
