@@ -59,8 +59,7 @@ class Conv2dNCHWCuda(cuda.CudaTemplate):
     def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
         return cuda.convolution_tensors(self.workload, (self.workload.out_channels, self.workload.in_channels))
 
-    def schedule(self, config: Config) -> Any:
-        sch = cuda.begin(self.computation(config))
+    def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("conv2d_nchw")
         copy = sch.cache_write(conv, 0, "local")  # `conv` now sums up in registers and `copy` writes it out
         data, kernel = (sch.cache_read(conv, place, "shared") for place in range(2))
@@ -78,7 +77,6 @@ class Conv2dNCHWCuda(cuda.CudaTemplate):
             cuda.fetch(sch, load, rx_outer, cuda.threads_of(config), contiguous=True)
         cuda.unroll(sch, outermost, config)
         sch.decompose_reduction(conv, rc_outer)
-        return sch
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te

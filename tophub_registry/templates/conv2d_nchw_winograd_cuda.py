@@ -86,14 +86,12 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
     def _matrices(self) -> Any:
         return transforms(self.outputs, self.workload.kernel_width)
 
-    def schedule(self, config: Config) -> Any:
-        sch = cuda.begin(self.computation(config))
+    def apply(self, sch: Any, config: Config) -> None:
         for matrix in ("A", "B"):
             sch.compute_inline(sch.get_sblock(matrix))
         self._schedule_transform(sch)
         self._schedule_product(sch, config)
         self._schedule_output(sch)
-        return sch
 
     def _schedule_transform(self, sch: Any) -> None:
         transform, tile = sch.get_sblock("data_pack"), sch.get_sblock("input_tile")

@@ -102,19 +102,14 @@ class Conv2dNCHWcX86(Template):
         n, o, h, w, oc = output.shape
         return output.transpose(0, 1, 4, 2, 3).reshape(n, o * oc, h, w)
 
-    def schedule(self, config: Config) -> Any:
-        from tvm import s_tir, te
-
-        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
-        sch = s_tir.Schedule(function, debug_mask="none")
+    def apply(self, sch: Any, config: Config) -> None:
         schedule_pad(sch, self.workload.padding)
         if self.workload.pointwise:
             _schedule_pointwise(sch, config)
         else:
             _schedule_general(sch, config)
-        return sch
 
-    def _compute(self, config: Config) -> list[Any]:
+    def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
         w = self.workload

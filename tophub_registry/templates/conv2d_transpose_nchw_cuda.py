@@ -86,8 +86,7 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
             Tensor((w.batch, w.out_channels, w.out_height, w.out_width), w.dtype),
         ]
 
-    def schedule(self, config: Config) -> Any:
-        sch = cuda.begin(self.computation(config))
+    def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("conv2d_transpose_nchw")
         copy = sch.cache_write(conv, 0, "local")  # `conv` now sums up in registers and `copy` writes it out
         data, kernel = (sch.cache_read(conv, place, "shared") for place in range(2))
@@ -111,7 +110,6 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
             cuda.fetch(sch, load, rx, cuda.threads_of_four(config), contiguous=True)
         cuda.unroll(sch, bn, config)
         sch.decompose_reduction(conv, rc_outer)
-        return sch
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te, tirx

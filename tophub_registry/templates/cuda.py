@@ -153,14 +153,6 @@ def pad(data: Any, padding: tuple[int, int, int, int]) -> Any:
     return te.compute((n, c, height + top + bottom, width + left + right), padded, name="data_pad")
 
 
-def begin(tensors: list[Any]) -> Any:
-    """Return the `tvm.s_tir.Schedule` of a computation as the kernel `main`."""
-    from tvm import s_tir, te
-
-    function = te.create_prim_func(tensors).with_attr("global_symbol", "main")
-    return s_tir.Schedule(function, debug_mask="none")
-
-
 def tile(sch: Any, loop: Any, config: Config, name: str) -> list[Any]:
     """Split a loop as a knob says."""
     return list(sch.split(loop, [None, *config.value(name)[1:]]))

@@ -60,11 +60,7 @@ class DenseNopackX86(Template):
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         return output
 
-    def schedule(self, config: Config) -> Any:
-        from tvm import s_tir, te
-
-        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
-        sch = s_tir.Schedule(function, debug_mask="none")
+    def apply(self, sch: Any, config: Config) -> None:
         partial, total = sch.get_sblock("partial"), sch.get_sblock("dense")
 
         y, x, k = sch.get_loops(total)
@@ -83,9 +79,8 @@ class DenseNopackX86(Template):
         sch.vectorize(lane)
         sum_in_registers(sch, partial, k, lane)
         sch.decompose_reduction(total, sch.get_loops(total)[-1])
-        return sch
 
-    def _compute(self, config: Config) -> list[Any]:
+    def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
         w = self.workload

@@ -75,11 +75,7 @@ class DensePackX86(Template):
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         return output
 
-    def schedule(self, config: Config) -> Any:
-        from tvm import s_tir, te
-
-        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
-        sch = s_tir.Schedule(function, debug_mask="none")
+    def apply(self, sch: Any, config: Config) -> None:
         dense = sch.get_sblock("dense")
         copy = sch.cache_write(dense, 0, "global")  # `dense` now sums up in the cache and `copy` writes it out
 
@@ -107,9 +103,8 @@ class DensePackX86(Template):
             sch.unroll(loop)
         sch.vectorize(x)
         sum_in_registers(sch, dense, k_outer, x)
-        return sch
 
-    def _compute(self, config: Config) -> list[Any]:
+    def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
         w = self.workload

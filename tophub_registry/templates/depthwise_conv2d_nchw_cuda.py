@@ -56,8 +56,7 @@ class DepthwiseConv2dNCHWCuda(cuda.CudaTemplate):
     def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
         return cuda.convolution_tensors(self.workload, (self.workload.in_channels, 1))
 
-    def schedule(self, config: Config) -> Any:
-        sch = cuda.begin(self.computation(config))
+    def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("depthwise_conv2d_nchw")
         copy = sch.cache_write(conv, 0, "local")  # `conv` now sums up in registers and `copy` writes it out
         shared = [sch.cache_read(conv, place, "shared") for place in range(2)]
@@ -73,7 +72,6 @@ class DepthwiseConv2dNCHWCuda(cuda.CudaTemplate):
         cuda.unroll(sch, outermost, config)
         *_, ry, _ = sch.get_loops(conv)
         sch.decompose_reduction(conv, ry)
-        return sch
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te

@@ -91,11 +91,7 @@ class DepthwiseConv2dNCHWcX86(Template):
         n, c, h, w, block = output.shape
         return output.transpose(0, 1, 4, 2, 3).reshape(n, c * block, h, w)
 
-    def schedule(self, config: Config) -> Any:
-        from tvm import s_tir, te
-
-        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
-        sch = s_tir.Schedule(function, debug_mask="none")
+    def apply(self, sch: Any, config: Config) -> None:
         schedule_pad(sch, self.workload.padding)
         conv = sch.get_sblock("depthwise_conv2d_NCHWc")
         tile_rows(sch, conv, config.value("tile_ow")[-1])
@@ -106,9 +102,8 @@ class DepthwiseConv2dNCHWcX86(Template):
         sch.unroll(ow)
         sch.vectorize(block)
         sum_in_registers(sch, conv, kh, block)
-        return sch
 
-    def _compute(self, config: Config) -> list[Any]:
+    def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
         w = self.workload

@@ -74,8 +74,7 @@ class GroupConv2dNCHWCuda(cuda.CudaTemplate):
     def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
         return cuda.convolution_tensors(self.workload, (self.workload.out_channels, self.channels))
 
-    def schedule(self, config: Config) -> Any:
-        sch = cuda.begin(self.computation(config))
+    def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("group_conv2d_nchw")
         copy = sch.cache_write(conv, 0, "local")  # `conv` now sums up in registers and `copy` writes it out
         data, kernel = (sch.cache_read(conv, place, "shared") for place in range(2))
@@ -104,7 +103,6 @@ class GroupConv2dNCHWCuda(cuda.CudaTemplate):
             cuda.fetch(sch, load, outer[-1], cuda.threads_of_four(config), contiguous=False)
         cuda.unroll(sch, bn, config)
         sch.decompose_reduction(conv, outer[0])
-        return sch
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te

@@ -100,11 +100,7 @@ class GroupConv2dNCHWX86(Template):
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         return output
 
-    def schedule(self, config: Config) -> Any:
-        from tvm import s_tir, te
-
-        function = te.create_prim_func(self._compute(config)).with_attr("global_symbol", "main")
-        sch = s_tir.Schedule(function, debug_mask="none")
+    def apply(self, sch: Any, config: Config) -> None:
         self._schedule_packing(sch)
         ic_block, oc_block = channel_blocks(config)
         chunks = self._group[1] // oc_block
@@ -130,7 +126,6 @@ class GroupConv2dNCHWX86(Template):
         sch.unroll(ow)
         sch.vectorize(block)
         sum_in_registers(sch, conv, ic_outer, block)
-        return sch
 
     def _schedule_packing(self, sch: Any) -> None:
         if self.workload.padding != (0, 0, 0, 0):
@@ -142,7 +137,7 @@ class GroupConv2dNCHWX86(Template):
         sch.vectorize(oc_inner)
         sch.parallel(sch.fuse(group, oc, kh))
 
-    def _compute(self, config: Config) -> list[Any]:
+    def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
         if not self.feasible(config):

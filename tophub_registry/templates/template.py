@@ -79,5 +79,22 @@ class Template(ABC):
         """Bring the output from the kernel's layout into the model's."""
 
     @abstractmethod
+    def computation(self, config: Config) -> list[Any]:
+        """Return the kernel's tensors as `te` expressions: the inputs, then the output."""
+
+    @abstractmethod
+    def apply(self, sch: Any, config: Config) -> None:
+        """Schedule the computation's blocks in a `tvm.s_tir.Schedule` as the config says.
+
+        The function may hold more: what follows the computation, element by element, can be inlined into its
+        last block afterwards.
+        """
+
     def schedule(self, config: Config) -> Any:
         """Return the `tvm.s_tir.Schedule` of the kernel `main`, scheduled as the config says."""
+        from tvm import s_tir, te
+
+        function = te.create_prim_func(self.computation(config)).with_attr("global_symbol", "main")
+        sch = s_tir.Schedule(function, debug_mask="none")
+        self.apply(sch, config)
+        return sch
