@@ -58,6 +58,15 @@ _DENSE_SMALL = [
     dense("small", 1, 50, 7),
 ]
 
+_DENSE_LARGE = [
+    dense("large", 32, 512, 1000),
+    dense("large", 64, 1024, 128),
+    dense("large", 128, 256, 256),
+    dense("large", 36, 90, 21),
+    dense("large", 33, 77, 130),
+    dense("large", 40, 64, 26),
+]
+
 _DEPTHWISE = [
     conv2d("depthwise_conv2d_nchw", [1, 32, 56, 56], [32, 1, 3, 3], 1, (1, 1, 1, 1)),
     conv2d("depthwise_conv2d_nchw", [1, 64, 56, 56], [64, 1, 3, 3], 2, (1, 1, 1, 1)),
@@ -93,7 +102,7 @@ _GROUPED = [
     conv2d("group_conv2d_nchw", [1, 12, 20, 23], [8, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
 ]
 
-WORKLOADS: list[Workload] = [*_TRANSPOSED, *_GROUPED, *_DIRECT, *_WINOGRAD, *_DENSE_SMALL, *_DEPTHWISE]
+WORKLOADS: list[Workload] = [*_TRANSPOSED, *_GROUPED, *_DIRECT, *_WINOGRAD, *_DENSE_LARGE, *_DENSE_SMALL, *_DEPTHWISE]
 """At least five for each template."""
 
 

@@ -98,7 +98,8 @@ def sample(template):
     for index in rng.choices(range(len(part)), k=1000):
         config = part.config(index)
         limits = template.limits(config)
-        if limits.possible and limits.sums <= 64 and config not in configs:
+        unrolled = config.value("tile_k")[1] if template.task == "dense_large_batch.gpu" else 1
+        if limits.possible and limits.sums * unrolled <= 64 and config not in configs:
             configs.append(config)
     return configs[:CONFIGS]
 

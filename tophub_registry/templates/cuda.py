@@ -188,7 +188,7 @@ def bind_virtual(sch: Any, loops: Sequence[Any]) -> None:
     """Bind adjacent loops to virtual threads, the last two each by itself."""
     # TVM sees less well what fused loops read, and fetches more than they need.
     *rest, y, x = loops
-    bind(sch, vthread_z=sch.fuse(*rest), vthread_y=y, vthread_x=x)
+    bind(sch, vthread_y=y, vthread_x=x, **({"vthread_z": sch.fuse(*rest)} if rest else {}))
 
 
 def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, contiguous: bool) -> None:

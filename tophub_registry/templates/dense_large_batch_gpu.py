@@ -1,0 +1,133 @@
+"""`dense_large_batch.gpu`: a dense layer as a product of matrices, tile by tile by way of shared memory and registers.
+
+Space and schedule are those of TVM's `topi/gpu/dense.py`. AutoTVM means to keep only some of the splits, by a
+condition that none of them fulfils, and then keeps them all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates import cuda
+from tophub_registry.templates.space import ConfigSpace, split
+from tophub_registry.templates.workloads import Dense
+
+if TYPE_CHECKING:
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+    from tophub_registry.templates.template import Tensor
+
+_FETCHED = 4  # adjacent elements that a thread fetches
+_SHORT_SUM = 8
+
+
+class DenseLargeBatchGPU(cuda.CudaTemplate):
+    """A dense layer with a tile of outputs for each block of threads."""
+
+    task = "dense_large_batch.gpu"
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        self.workload = Dense.parse(args)
+
+    @property
+    def flop(self) -> int:
+        return self.workload.flop
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        return ConfigSpace(
+            [
+                split("tile_x", w.batch, parts=4),
+                split("tile_y", w.out_units, parts=4),
+                split("tile_k", w.in_units, parts=3),
+            ]
+        )
+
+    def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
+        w = self.workload
+        return self.space.config_of(
+            {
+                "tile_x": [-1, 2, 16, 2] if w.batch > 1 else [1, 1, 1, 1],
+                "tile_y": [-1, 2, 16, 2] if w.out_units > 1 else [1, 1, 1, 1],
+                "tile_k": [-1, 8, 1] if w.in_units > _SHORT_SUM else [-1, 1, 1],
+            }
+        )
+
+    def limits(self, config: Config) -> cuda.CudaLimits:
+        w = self.workload
+        x, y, k = (config.value(name)[1:] for name in ("tile_x", "tile_y", "tile_k"))
+        rows = min(math.prod(x), w.batch) + min(math.prod(y), w.out_units)
+        buffers = 2 if self._steps(config) > 1 else 1
+        return cuda.CudaLimits(
+            threads=(x[1], y[1], 1),
+            shared_bytes=cuda.FLOAT_BYTES * buffers * min(math.prod(k), w.in_units) * rows,
+            vthreads=x[0] * y[0],
+            sums=x[0] * y[0] * x[2] * y[2],
+        )
+
+    def feasible(self, config: Config) -> bool:
+        """Return whether AutoTVM builds it too.
+
+        It fetches by as many threads along either axis, and into two buffers in turns, which takes a loop.
+        """
+        x, y, _ = self.limits(config).threads
+        return x == y and self._steps(config) > 1 and super().feasible(config)
+
+    def _steps(self, config: Config) -> int:
+        """Return how many tiles the sum is made of."""
+        tile: int = math.prod(config.value("tile_k")[1:])
+        return -(-self.workload.in_units // tile)
+
+    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
+        return cuda.dense_tensors(self.workload)
+
+    def apply(self, sch: Any, config: Config) -> None:
+        dense = sch.get_sblock("dense")
+        copy = sch.cache_write(dense, 0, "local")  # `dense` now sums up in registers and `copy` writes it out
+        shared = [sch.cache_read(dense, place, "shared") for place in range(2)]
+        local = [sch.cache_read(dense, place, "local") for place in range(2)]
+
+        x, y = sch.get_loops(copy)  # AutoTVM's names: the batch is x
+        bx, vx, tx, xi = cuda.tile(sch, x, config, "tile_x")
+        by, vy, ty, yi = cuda.tile(sch, y, config, "tile_y")
+        sch.reorder(by, bx, vy, vx, ty, tx, yi, xi)
+        cuda.bind(sch, blockIdx_y=by, blockIdx_x=bx)
+        cuda.bind_virtual(sch, [vy, vx])
+        cuda.bind(sch, threadIdx_y=ty, threadIdx_x=tx)
+        sch.compute_at(dense, tx, preserve_unit_loops=True)
+
+        *_, x, y, k = sch.get_loops(dense)
+        outer, middle, inner = cuda.tile(sch, k, config, "tile_k")
+        sch.reorder(outer, middle, inner, y, x)
+        for load in local:
+            sch.compute_at(load, middle, preserve_unit_loops=True)
+        for load in shared:
+            self._fetch(sch, load, outer, config)
+        sch.unroll(middle)
+        sch.decompose_reduction(dense, outer)
+        if self._steps(config) > 1:  # the next tiles are fetched into a second buffer meanwhile
+            sch.annotate(outer, "software_pipeline_stage", [0, 0, 1])
+            sch.annotate(outer, "software_pipeline_order", [0, 1, 2])
+
+    def _fetch(self, sch: Any, load: Any, at: Any, config: Config) -> None:
+        """Let the threads of a block fetch a tile, each some rows along y and a few columns along x."""
+        x, y, _ = self.limits(config).threads
+        sch.compute_at(load, at, preserve_unit_loops=True)
+        *_, row, column = sch.get_loops(load)
+        ty, _ = sch.split(row, [y, None])
+        _, tx, _ = sch.split(column, [None, x, _FETCHED])
+        cuda.bind(sch, threadIdx_y=ty, threadIdx_x=tx)
+
+    def computation(self, config: Config) -> list[Any]:
+        from tvm import te
+
+        w = self.workload
+        data, weight = cuda.placeholders(self.tensors(config))
+        k = te.reduce_axis((0, w.in_units), name="k")
+
+        def dense(x: Any, y: Any) -> Any:
+            return te.sum(data[x, k] * weight[y, k], axis=k)
+
+        return [data, weight, te.compute((w.batch, w.out_units), dense, name="dense")]
