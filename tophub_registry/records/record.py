@@ -164,6 +164,8 @@ class Provenance(BaseModel):
     """Threads of TVM's runtime, for a CPU."""
     bind_threads: bool | None = None
     """Whether each thread was bound to a core."""
+    peak_gflops: float | None = None
+    """What the device can do, measured: billions of float32 operations a second in multiply-adds alone."""
     tuner: str | None = None
     """The tool and its search, with the tool's version."""
     trials: int | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
+from tophub_registry.tuner.peak import measure_peak
 
 KINDS = ("llvm", "cuda")
 """The kinds of target that can be tuned for."""
@@ -98,7 +99,7 @@ def _check_gpu() -> None:
 
 
 def describe(kind: str) -> Provenance:
-    """Return what a record says of the device: a GPU's name, or the processor and TVM's threads.
+    """Return what a record says of the device: a GPU's name, or the processor and TVM's threads; and its peak.
 
     Asking for the threads, which follow `TVM_NUM_THREADS` or TVM's own rule, starts them and binds the asking
     one to a core: never ask in a process that goes on to start others, which inherit that.
@@ -106,13 +107,16 @@ def describe(kind: str) -> Provenance:
     import tvm
 
     if kind == "cuda":
-        return Provenance(device=str(tvm.cuda(0).device_name))
-    cores = len(os.sched_getaffinity(0))
-    return Provenance(
-        device=f"{_processor()}, {cores} core{'s' if cores > 1 else ''}",
-        threads=int(tvm.runtime.num_threads()),
-        bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
-    )
+        said = Provenance(device=str(tvm.cuda(0).device_name))
+    else:
+        cores = len(os.sched_getaffinity(0))
+        said = Provenance(
+            device=f"{_processor()}, {cores} core{'s' if cores > 1 else ''}",
+            threads=int(tvm.runtime.num_threads()),
+            bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
+        )
+    peak = measure_peak(kind)
+    return said if peak is None else said.model_copy(update={"peak_gflops": round(peak, 1)})
 
 
 def _processor() -> str:

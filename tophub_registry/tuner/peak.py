@@ -1,0 +1,175 @@
+"""The device's peak, measured: what its vector units can do in multiplications and additions alone.
+
+Every thread keeps several sums in registers, and each is multiplied by a number and added to another, over and
+over: nothing waits for memory, and no multiplication for the one before it. No kernel in float32 without matrix
+units does more, but for one that needs fewer multiplications (winograd).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+_FLOAT_BITS = 32
+_FLOPS_OF_A_MULTIPLY_ADD = 2
+
+_REPEATS = 10
+_SECONDS = 0.01
+"""How long a repeat lasts, about; the best of them counts, since whatever disturbs only takes away."""
+
+# A processor multiplies and adds two vectors in a cycle and waits four or five cycles for each: ten sums keep it
+# busy, and with the two factors they fit into the sixteen registers of AVX2.
+_SUMS_OF_A_CORE = 12
+_STEPS_OF_A_CORE = 1 << 18
+
+# A thread of a GPU waits four cycles or so, and the other threads of its multiprocessor fill them.
+_SUMS_OF_A_THREAD = 8
+_STEPS_OF_A_THREAD = 1 << 12
+_THREADS_OF_A_BLOCK = 256
+# A multiprocessor holds 1024, 1536 or 2048 threads: all of them are busy until the last block.
+_BLOCKS_OF_A_MULTIPROCESSOR = 24
+# So many multiply-adds of each sum stand between two jumps of the loop.
+_UNROLLED = 16
+
+
+class Work(NamedTuple):
+    """How much a kernel of multiply-adds does.
+
+    Attributes
+    ----------
+    groups
+        Processor threads, or blocks of a GPU.
+    lanes
+        Numbers in a vector, or threads of a block.
+    sums
+        Independent sums of each lane.
+    steps
+        Multiply-adds of each sum.
+    """
+
+    groups: int
+    lanes: int
+    sums: int
+    steps: int
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations."""
+        return _FLOPS_OF_A_MULTIPLY_ADD * self.groups * self.lanes * self.sums * self.steps
+
+
+def measure_peak(kind: str) -> float | None:
+    """Return the float32 peak of this process's device in billions of operations a second; None where it can't be had.
+
+    A processor works on as many threads as TVM gives its kernels. It starts them, so never ask in a process that
+    goes on to start others (see `tophub_registry.tuner.device.describe`).
+
+    Parameters
+    ----------
+    kind
+        `llvm` or `cuda`.
+    """
+    import tvm
+
+    try:
+        device = tvm.cuda(0) if kind == "cuda" else tvm.cpu()
+        work = gpu_work(int(device.multi_processor_count)) if kind == "cuda" else processor_work()
+        kernel = tvm.compile(multiply_adds(kind, work), target=tvm.target.Target(_target(kind)))
+        return _rate(kernel, device, work)
+    except Exception:  # noqa: BLE001  # the peak is a figure for the reader: no tuning ends for want of it
+        return None
+
+
+def processor_work() -> Work:
+    """Return the work for this machine's processor and the threads of TVM's runtime."""
+    import tvm
+
+    bits = int(tvm.target.codegen.llvm_get_vector_width(tvm.target.Target(_target("llvm"))))
+    lanes = max(bits, 4 * _FLOAT_BITS) // _FLOAT_BITS
+    return Work(int(tvm.runtime.num_threads()), lanes, _SUMS_OF_A_CORE, _STEPS_OF_A_CORE)
+
+
+def gpu_work(multiprocessors: int) -> Work:
+    """Return the work for a GPU with so many multiprocessors."""
+    blocks = multiprocessors * _BLOCKS_OF_A_MULTIPROCESSOR
+    return Work(blocks, _THREADS_OF_A_BLOCK, _SUMS_OF_A_THREAD, _STEPS_OF_A_THREAD)
+
+
+def multiply_adds(kind: str, work: Work) -> Any:
+    """Return the kernel `main(factors, out)` as a TVM function.
+
+    `factors` are two numbers, which the compiler can't know; `out` takes a number for each group and lane.
+    """
+    return _on_gpu(work) if kind == "cuda" else _on_processor(work)
+
+
+def _on_processor(work: Work) -> Any:  # noqa: C901  # the loops of a kernel
+    from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+    groups, lanes, sums, steps = work
+
+    @T.prim_func  # type: ignore[untyped-decorator]
+    def main(factors: T.Buffer((2,), "float32"), out: T.Buffer((groups, lanes), "float32")):  # type: ignore[valid-type,no-untyped-def]  # noqa: ANN202
+        T.func_attr({"global_symbol": "main", "tirx.noalias": True})
+        for group in T.parallel(groups):
+            total = T.alloc_local((sums, lanes), "float32")
+            for s in T.unroll(sums):
+                for lane in T.vectorized(lanes):
+                    # Sums that differ, lest the compiler finds them to be one.
+                    total[s, lane] = T.Cast("float32", s)
+            for _ in T.serial(steps):
+                for s in T.unroll(sums):
+                    for lane in T.vectorized(lanes):
+                        total[s, lane] = total[s, lane] * factors[0] + factors[1]
+            for lane in T.vectorized(lanes):
+                out[group, lane] = T.float32(0)
+            for s in T.unroll(sums):
+                for lane in T.vectorized(lanes):
+                    out[group, lane] = out[group, lane] + total[s, lane]
+
+    return main
+
+
+def _on_gpu(work: Work) -> Any:
+    from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+    groups, lanes, sums, steps = work
+
+    @T.prim_func  # type: ignore[untyped-decorator]
+    def main(factors: T.Buffer((2,), "float32"), out: T.Buffer((groups, lanes), "float32")):  # type: ignore[valid-type,no-untyped-def]  # noqa: ANN202
+        T.func_attr({"global_symbol": "main", "tirx.noalias": True})
+        for group in T.thread_binding(groups, thread="blockIdx.x"):
+            for lane in T.thread_binding(lanes, thread="threadIdx.x"):
+                total = T.alloc_local((sums,), "float32")
+                for s in T.unroll(sums):
+                    total[s] = T.Cast("float32", s)
+                for _ in T.serial(steps // _UNROLLED):
+                    for _ in T.unroll(_UNROLLED):
+                        for s in T.unroll(sums):
+                            total[s] = total[s] * factors[0] + factors[1]
+                out[group, lane] = T.float32(0)
+                for s in T.unroll(sums):
+                    out[group, lane] = out[group, lane] + total[s]
+
+    return main
+
+
+def _target(kind: str) -> dict[str, object]:
+    import tvm
+
+    if kind == "cuda":
+        return {"kind": "cuda", "arch": "sm_" + str(tvm.cuda(0).compute_version).replace(".", "")}
+    return {"kind": "llvm", "mcpu": str(tvm.target.codegen.llvm_get_system_cpu())}
+
+
+def _rate(kernel: Any, device: Any, work: Work) -> float:
+    import numpy as np
+    import tvm
+
+    factors = tvm.runtime.tensor(np.array([0.5, 1.0], "float32"), device)
+    out = tvm.runtime.tensor(np.zeros((work.groups, work.lanes), "float32"), device)
+    timer = kernel.mod.time_evaluator("main", device, number=1)
+    once = timer(factors, out).mean
+    number = max(1, math.ceil(_SECONDS / once))
+    costs = kernel.mod.time_evaluator("main", device, number=number, repeat=_REPEATS)(factors, out).results
+    return float(work.flop / min(costs) / 1e9)
