@@ -1,0 +1,90 @@
+"""Convolutions and dense layers, each followed by the addition of its bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from tvm import relax
+
+from tophub_registry.deploy.importer.site import Expression, Site, constant
+from tophub_registry.deploy.importer.translator import Translator
+from tophub_registry.models.layers import Shape
+
+_AXES = 2
+_BIAS = 2  # the place of the bias among the inputs
+
+
+def convolution(site: Site) -> Expression:
+    """Translate a convolution over two axes."""
+    if len(site.shape) != _AXES + 2:
+        site.refuse(f"over {len(site.shape) - 2} axes")
+    _check_layout(site)
+    call = relax.op.nn.conv2d(
+        site.tensor(0),
+        constant(site.array(1)),
+        strides=site.attributes.numbers("stride", (1, 1)),
+        padding=_padding(site),
+        dilation=site.attributes.numbers("dilate", (1, 1)),
+        groups=site.attributes.number("num_group", 1),
+        data_layout="NCHW",
+        kernel_layout="OIHW",
+    )
+    return _with_bias(site, call, (1, -1, 1, 1))
+
+
+def transposed_convolution(site: Site) -> Expression:
+    """Translate a transposed convolution over two axes."""
+    if len(site.shape) != _AXES + 2:
+        site.refuse(f"over {len(site.shape) - 2} axes")
+    _check_layout(site)
+    if set(site.attributes.numbers("target_shape", (0,))) != {0}:
+        site.refuse("with target_shape")
+    call = relax.op.nn.conv2d_transpose(
+        site.tensor(0),
+        constant(site.array(1)),
+        strides=site.attributes.numbers("stride", (1, 1)),
+        padding=_padding(site),
+        output_padding=site.attributes.numbers("adj", (0, 0)),
+        dilation=site.attributes.numbers("dilate", (1, 1)),
+        groups=site.attributes.number("num_group", 1),
+        data_layout="NCHW",
+        kernel_layout="IOHW",
+    )
+    return _with_bias(site, call, (1, -1, 1, 1))
+
+
+def dense(site: Site) -> Expression:
+    """Translate a dense layer, whose weight is `[out, in]` in MXNet and `[in, out]` in the matrix product."""
+    weight = site.array(1)
+    data, shape = site.tensor(0), site.shape_of(0)
+    if site.attributes.flag("flatten", default=True) and shape != (shape[0], weight.shape[1]):
+        data = site.emit(relax.op.reshape(data, (shape[0], weight.shape[1])), "flat")
+    call = relax.op.matmul(data, constant(np.ascontiguousarray(weight.T)))
+    return _with_bias(site, call, (-1,))
+
+
+def _with_bias(site: Site, call: Expression, shape: Shape) -> Expression:
+    if len(site) <= _BIAS:
+        return call
+    bias = site.array(_BIAS).reshape(shape)
+    return relax.op.add(site.emit(call), constant(bias))
+
+
+def _padding(site: Site) -> Shape:
+    """Return the padding at the top, the left, the bottom and the right."""
+    padding = site.attributes.numbers("pad", (0, 0))
+    return (*padding, *padding)
+
+
+def _check_layout(site: Site) -> None:
+    layout = site.attributes.word("layout", "NCHW")
+    if layout != "NCHW":
+        site.refuse(f"in the layout {layout}")
+
+
+TRANSLATORS: Mapping[str, Translator] = {
+    "Convolution": convolution,
+    "Deconvolution": transposed_convolution,
+    "FullyConnected": dense,
+}

@@ -1,0 +1,97 @@
+"""A model in Relax, beside the MXNet symbol that it was translated from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.errors import MissingExtra, UsageError
+from tophub_registry.models import libraries
+from tophub_registry.models.layers import Shape
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tophub_registry.deploy.importer.source import Source
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model in Relax.
+
+    Attributes
+    ----------
+    module
+        A `tvm.IRModule` with the function `main`. It takes the inputs in their order, and gives a tensor, or a tuple
+        of tensors where there are several outputs.
+    inputs
+        Shape and dtype, by name.
+    outputs
+        Names, in their order.
+    symbol
+        The MXNet symbol.
+    weights
+        The weights before anything was folded, by name, in float32.
+    """
+
+    module: Any = field(repr=False)
+    inputs: Mapping[str, tuple[Shape, str]]
+    outputs: list[str]
+    symbol: Any = field(repr=False)
+    weights: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
+
+    def reference(self, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        """Run the original with MXNet on the CPU.
+
+        Parameters
+        ----------
+        arrays
+            The inputs, in their order, in float32.
+
+        Raises
+        ------
+        UsageError
+            An array is missing or has another shape.
+        """
+        given = [tuple(array.shape) for array in arrays]
+        wanted = [shape for shape, _ in self.inputs.values()]
+        if given != wanted:
+            raise UsageError(f"the inputs have the shapes {given}, and the model takes {wanted}")
+        mx = libraries.mxnet()
+        named = {name: mx.nd.array(array) for name, array in zip(self.inputs, arrays, strict=True)}
+        return [output.asnumpy() for output in self._executor.forward(is_train=False, **named)]
+
+    @cached_property
+    def _executor(self) -> Any:
+        mx = libraries.mxnet()
+        shapes = {name: shape for name, (shape, _) in self.inputs.items()}
+        executor = self.symbol.simple_bind(mx.cpu(), grad_req="null", **shapes)
+        for bound in (executor.arg_dict, executor.aux_dict):
+            for name in bound.keys() & self.weights.keys():
+                bound[name][:] = self.weights[name]
+        return executor
+
+
+def translate_source(source: Source) -> ImportedModel:
+    """Translate a model that was read; see `import_model`."""
+    try:
+        from tophub_registry.deploy.importer.translation import translate
+    except ImportError as error:
+        raise MissingExtra("tune", error) from error
+    from tophub_registry.deploy.importer.batch_norm import fold_batch_norms
+    from tophub_registry.deploy.importer.constants import fold_constants
+    from tophub_registry.deploy.importer.graph import read_graph
+    from tophub_registry.deploy.importer.weights import weights_of
+
+    graph = read_graph(source.symbol, source.inputs, file=source.file)
+    values = weights_of(source, graph.variables)
+    folded = fold_batch_norms(fold_constants(replace(graph, values=values)))
+    return ImportedModel(
+        module=translate(folded, source.inputs, file=source.file),
+        inputs={name: (shape, "float32") for name, shape in source.inputs.items()},
+        outputs=list(source.symbol.list_outputs()),
+        symbol=source.symbol,
+        weights={variable.name: values[variable.entry] for variable in graph.variables},
+    )
