@@ -24,7 +24,7 @@ class Conv2dNCHWCuda(cuda.CudaTemplate):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Conv2d.parse(args)
+        self.workload: Conv2d = Conv2d.parse(args)
 
     @property
     def flop(self) -> int:

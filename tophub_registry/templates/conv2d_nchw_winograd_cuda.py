@@ -33,7 +33,8 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        w = self.workload = Conv2d.parse(args)
+        self.workload: Conv2d = Conv2d.parse(args)
+        w = self.workload
         if w.kernel_height != w.kernel_width or w.kernel_width not in _TAPS or w.strides + w.dilation != (1, 1, 1, 1):
             raise InputError(
                 f"Winograd's convolution takes square kernels of 3 to 7, no strides, no dilation: {args!r}"

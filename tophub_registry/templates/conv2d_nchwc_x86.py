@@ -38,7 +38,7 @@ class Conv2dNCHWcX86(Template):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Conv2d.parse(args)
+        self.workload: Conv2d = Conv2d.parse(args)
 
     @property
     def flop(self) -> int:

@@ -25,7 +25,7 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = TransposedConv2d.parse(args)
+        self.workload: TransposedConv2d = TransposedConv2d.parse(args)
 
     @property
     def flop(self) -> int:

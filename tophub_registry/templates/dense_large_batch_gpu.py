@@ -29,7 +29,7 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Dense.parse(args)
+        self.workload: Dense = Dense.parse(args)
 
     @property
     def flop(self) -> int:

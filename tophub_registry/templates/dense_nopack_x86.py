@@ -26,7 +26,7 @@ class DenseNopackX86(Template):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Dense.parse(args)
+        self.workload: Dense = Dense.parse(args)
 
     @property
     def flop(self) -> int:

@@ -26,7 +26,7 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Dense.parse(args)
+        self.workload: Dense = Dense.parse(args)
 
     @property
     def flop(self) -> int:

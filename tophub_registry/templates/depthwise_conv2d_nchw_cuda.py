@@ -24,7 +24,7 @@ class DepthwiseConv2dNCHWCuda(cuda.CudaTemplate):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Conv2d.parse_depthwise(args)
+        self.workload: Conv2d = Conv2d.parse_depthwise(args)
 
     @property
     def flop(self) -> int:

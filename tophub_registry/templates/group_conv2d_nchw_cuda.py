@@ -24,7 +24,7 @@ class GroupConv2dNCHWCuda(cuda.CudaTemplate):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Conv2d.parse_grouped(args)
+        self.workload: Conv2d = Conv2d.parse_grouped(args)
         self.channels = self.workload.in_channels // self.workload.groups
         self.filters = self.workload.out_channels // self.workload.groups
 

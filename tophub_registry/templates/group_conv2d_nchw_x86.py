@@ -38,7 +38,7 @@ class GroupConv2dNCHWX86(Template):
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload = Conv2d.parse_grouped(args)
+        self.workload: Conv2d = Conv2d.parse_grouped(args)
 
     @property
     def flop(self) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
+    from tophub_registry.templates.workloads import Workload
 
 
 class Tensor(NamedTuple):
@@ -36,6 +37,8 @@ class Template(ABC):
 
     task: ClassVar[str]
     """The task's name: `conv2d_NCHWc.x86`."""
+    workload: Workload
+    """What the task's arguments say; each template names the type of its own."""
 
     @abstractmethod
     def __init__(self, args: list[Any]) -> None:
@@ -72,7 +75,10 @@ class Template(ABC):
 
     @abstractmethod
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Bring the inputs from the model's layout into the kernel's."""
+        """Bring the inputs from the model's layout into the kernel's.
+
+        Configs whose `tensors` are the same have the same layout.
+        """
 
     @abstractmethod
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:

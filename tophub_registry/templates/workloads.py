@@ -1,14 +1,37 @@
 """The workloads behind tasks: a task's arguments, read into named numbers.
 
-Sizes count elements; `flop` counts a multiplication and an addition as two, as AutoTVM does.
+Sizes count elements; `flop` counts a multiplication and an addition as two, as AutoTVM does. Each workload says
+what its inputs are in the model's layout, and computes in NumPy what its kernels must compute.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tophub_registry.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Workload(Protocol):
+    """What all workloads have."""
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations."""
+
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The shapes of the inputs, in the model's layout."""
+
+    @property
+    def dtype(self) -> str:
+        """The type of the inputs and of the output."""
+
+    def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the output for inputs in the model's layout, computed by NumPy in the inputs' type."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,30 @@ class Conv2d:
         outputs = self.batch * self.out_channels * self.out_height * self.out_width
         return 2 * outputs * (self.in_channels // self.groups) * self.kernel_height * self.kernel_width
 
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The shapes of data and kernel."""
+        kernel = (self.out_channels, self.in_channels // self.groups, self.kernel_height, self.kernel_width)
+        return [(self.batch, self.in_channels, self.height, self.width), kernel]
+
+    def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the output of data and kernel: for each tap of the kernel one product of matrices."""
+        import numpy as np
+
+        data, kernel = inputs
+        top, left, bottom, right = self.padding
+        padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        groups, height, width = self.groups, self.out_height, self.out_width
+        weights = kernel.reshape(groups, self.out_channels // groups, self.in_channels // groups, -1)
+        out = np.zeros((self.batch, groups, self.out_channels // groups, height * width), data.dtype)
+        for tap in range(self.kernel_height * self.kernel_width):
+            y, x = divmod(tap, self.kernel_width)
+            rows = _steps(y * self.dilation[0], height, self.strides[0])
+            columns = _steps(x * self.dilation[1], width, self.strides[1])
+            seen = padded[:, :, rows, columns].reshape(self.batch, groups, -1, height * width)
+            out += _product(np.ascontiguousarray(weights[..., tap]), seen)
+        return out.reshape(self.batch, self.out_channels, height, width)
+
 
 _WITHOUT_OUTPUT_PADDING = 5
 
@@ -158,6 +205,31 @@ class TransposedConv2d:
         outputs = self.batch * self.out_channels * self.out_height * self.out_width
         return 2 * outputs * (self.in_channels // self.groups) * self.kernel_height * self.kernel_width
 
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The shapes of data and kernel."""
+        kernel = (self.in_channels, self.out_channels // self.groups, self.kernel_height, self.kernel_width)
+        return [(self.batch, self.in_channels, self.height, self.width), kernel]
+
+    def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the output of data and kernel: what each tap spreads over the output, before it is cropped."""
+        import numpy as np
+
+        data, kernel = inputs
+        groups, ins, outs = self.groups, self.in_channels // self.groups, self.out_channels // self.groups
+        seen = data.reshape(self.batch, groups, ins, -1)
+        weights = kernel.reshape(groups, ins, outs, -1).swapaxes(1, 2)
+        top, left, bottom, right = self.padding
+        whole = (self.out_height + top + bottom, self.out_width + left + right)
+        full = np.zeros((self.batch, groups, outs, *whole), data.dtype)
+        for tap in range(self.kernel_height * self.kernel_width):
+            y, x = divmod(tap, self.kernel_width)
+            spread = _product(np.ascontiguousarray(weights[..., tap]), seen)
+            rows, columns = _steps(y, self.height, self.strides[0]), _steps(x, self.width, self.strides[1])
+            full[..., rows, columns] += spread.reshape(*spread.shape[:3], self.height, self.width)
+        cropped = full[..., top : whole[0] - bottom, left : whole[1] - right]
+        return cropped.reshape(self.batch, self.out_channels, self.out_height, self.out_width)
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -186,3 +258,24 @@ class Dense:
     def flop(self) -> int:
         """Floating-point operations."""
         return 2 * self.batch * self.in_units * self.out_units
+
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The shapes of data and weight."""
+        return [(self.batch, self.in_units), (self.out_units, self.in_units)]
+
+    def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the output of data and weight."""
+        data, weight = inputs
+        return data @ weight.T
+
+
+def _steps(first: int, count: int, stride: int) -> slice:
+    return slice(first, first + (count - 1) * stride + 1, stride)
+
+
+def _product(weights: NDArray[Any], seen: NDArray[Any]) -> NDArray[Any]:
+    """Multiply `[groups, outputs, inputs]` by `[batch, groups, inputs, places]`."""
+    # NumPy would call the library of linear algebra once for each group: with one channel in each, all at once.
+    product: NDArray[Any] = weights * seen if weights.shape[-1] == 1 else weights @ seen
+    return product
