@@ -112,7 +112,8 @@ def reference(task: str, args: list[Any], inputs: list[NDArray[Any]]) -> NDArray
     if task.startswith("dense"):
         return np.asarray(data @ kernel.T, dtype=np.float32)
     if task.startswith("conv2d_transpose"):
-        return _transposed(data, kernel, args[2], args[3], args[5], args[6]).astype(np.float32)
+        extra, groups = args[5:] or ([0, 0], 1)  # TVM 0.7 had neither
+        return _transposed(data, kernel, args[2], args[3], extra, groups).astype(np.float32)
     groups = data.shape[1] // kernel.shape[1]
     return _convolved(data, kernel, args[2], args[3], args[4], groups).astype(np.float32)
 
@@ -125,15 +126,14 @@ def _convolved(
     taps_y, taps_x = kernel.shape[2:]
     height = (padded.shape[2] - (taps_y - 1) * dilation[0] - 1) // strides[0] + 1
     width = (padded.shape[3] - (taps_x - 1) * dilation[1] - 1) // strides[1] + 1
-    out = np.zeros((data.shape[0], groups, kernel.shape[0] // groups, height, width))
+    out = np.zeros((data.shape[0], groups, kernel.shape[0] // groups, height * width))
     for y in range(taps_y):
         for x in range(taps_x):
             first, second = y * dilation[0], x * dilation[1]
             rows = slice(first, first + (height - 1) * strides[0] + 1, strides[0])
             columns = slice(second, second + (width - 1) * strides[1] + 1, strides[1])
-            seen = padded[:, :, rows, columns].reshape(data.shape[0], groups, -1, height, width)
-            weights = kernel[:, :, y, x].reshape(groups, kernel.shape[0] // groups, -1)
-            out += np.einsum("ngchw,gfc->ngfhw", seen, weights, optimize=True)
+            seen = padded[:, :, rows, columns].reshape(data.shape[0], groups, -1, height * width)
+            out += kernel[:, :, y, x].reshape(groups, kernel.shape[0] // groups, -1) @ seen
     return out.reshape(data.shape[0], kernel.shape[0], height, width)
 
 
