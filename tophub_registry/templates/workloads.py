@@ -267,7 +267,8 @@ class Dense:
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the output of data and weight."""
         data, weight = inputs
-        return data @ weight.T
+        product: NDArray[Any] = data @ weight.T
+        return product
 
 
 def _steps(first: int, count: int, stride: int) -> slice:
