@@ -1,4 +1,4 @@
-"""Imported models compute what MXNet does."""
+"""Models of the zoo compute in Relax what they do in MXNet."""
 
 from __future__ import annotations
 
@@ -11,40 +11,10 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 
 import numpy as np
 
-from tophub_registry.deploy.importer import ImportedModel, import_model
-from tophub_registry.models import libraries
-
-libraries.gluoncv()
-
-import tvm  # noqa: E402  # after MXNet
-from tvm import relax  # noqa: E402
+from tests.deploy.agreement import assert_agrees, noise, operators, run
+from tophub_registry.deploy.importer import import_model
 
 SMALL = {"data": (1, 3, 64, 64)}
-
-
-def run(model: ImportedModel, *arrays: np.ndarray) -> list[np.ndarray]:
-    """Compile the module as it is, untuned, and run it."""
-    machine = relax.VirtualMachine(tvm.compile(model.module, target="llvm"), tvm.cpu())
-    outputs = machine["main"](*map(tvm.runtime.tensor, arrays))
-    return [output.numpy() for output in ([outputs] if len(model.outputs) == 1 else outputs)]
-
-
-def images(model: ImportedModel) -> list[np.ndarray]:
-    generator = np.random.default_rng(0)
-    return [generator.standard_normal(shape, dtype="float32") for shape, _ in model.inputs.values()]
-
-
-def assert_agrees(model: ImportedModel) -> None:
-    inputs = images(model)
-    for ours, theirs in zip(run(model, *inputs), model.reference(*inputs), strict=True):
-        assert theirs.std() > 0
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5 * np.abs(theirs).max())
-
-
-def calls(model: ImportedModel) -> list[str]:
-    """Return the operators of the module, in their order."""
-    (block,) = model.module["main"].body.blocks
-    return [binding.value.op.name for binding in block.bindings if isinstance(binding.value, relax.Call)]
 
 
 @pytest.mark.parametrize(
@@ -53,14 +23,34 @@ def calls(model: ImportedModel) -> list[str]:
         ("cifar_resnet20_v1", {"data": (2, 3, 32, 32)}),
         ("resnet18_v1", SMALL),
         ("mobilenet1.0", SMALL),
+        ("mobilenetv2_1.0", SMALL),
+        ("squeezenet1.0", SMALL),
+        pytest.param("densenet121", {"data": (1, 3, 224, 224)}, marks=pytest.mark.slow),
+        pytest.param("inceptionv3", {"data": (1, 3, 299, 299)}, marks=pytest.mark.slow),
+        pytest.param("resnet50_v1", SMALL, marks=pytest.mark.slow),
+        pytest.param("se_resnext50_32x4d", SMALL, marks=pytest.mark.slow),
+        pytest.param("vgg16", {"data": (1, 3, 32, 32)}, marks=pytest.mark.slow),
     ],
 )
-def test_a_model_of_the_zoo_agrees_with_mxnet(name, shapes):
+def test_a_classifier_agrees_with_mxnet(name, shapes):
     assert_agrees(import_model(name, shapes=shapes))
 
 
+@pytest.mark.slow
+def test_a_detector_finds_the_same_boxes():
+    model = import_model("ssd_512_resnet50_v1_voc", shapes={"data": (1, 3, 128, 128)})
+
+    image = noise(model)
+    (ids, scores, boxes), (their_ids, their_scores, their_boxes) = run(model, *image), model.reference(*image)
+
+    assert (their_ids >= 0).sum() > 10
+    np.testing.assert_array_equal(ids, their_ids)
+    np.testing.assert_allclose(scores, their_scores, rtol=1e-4)
+    np.testing.assert_allclose(boxes, their_boxes, rtol=1e-3, atol=1e-2)
+
+
 def test_batch_norms_are_in_the_convolutions():
-    found = calls(import_model("resnet18_v1", shapes=SMALL))
+    found = operators(import_model("resnet18_v1", shapes=SMALL))
 
     assert found.count("relax.nn.conv2d") == 20
     assert found.count("relax.add") == 20 + 8 + 1  # biases, residuals, the dense layer's bias
@@ -76,8 +66,8 @@ def test_batch_norms_are_in_the_convolutions():
 
 
 def test_the_module_has_no_weights_among_its_parameters():
-    model = import_model("cifar_resnet20_v1")
+    model = import_model("cifar_resnet20_v1", batch=3)
 
     assert [parameter.name for parameter in model.module["main"].params] == ["data"]
-    assert model.inputs == {"data": ((1, 3, 32, 32), "float32")}
+    assert model.inputs == {"data": ((3, 3, 32, 32), "float32")}
     assert model.outputs == ["cifarresnetv10_dense0_fwd_output"]

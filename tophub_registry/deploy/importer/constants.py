@@ -15,6 +15,7 @@ from tophub_registry.models.layers import Shape
 
 Array = np.ndarray[Any, Any]
 
+_VERSION = 10901  # of MXNet, and so of the symbols that it writes
 # Operators that take a mere shape from an input that is not known.
 _BY_SHAPE: Mapping[str, Callable[[list[Array], Shape], Array]] = {
     "zeros_like": lambda _, shape: np.zeros(shape, "float32"),
@@ -51,7 +52,14 @@ def _evaluate(node: Node, inputs: list[Array]) -> dict[int, Array]:
     }
     heads = [[len(inputs), output, 0] for output in node.shapes]
     symbol = mx.sym.load_json(
-        json.dumps({"nodes": [*variables, operator], "arg_nodes": [*range(len(inputs))], "heads": heads})
+        json.dumps(
+            {
+                "nodes": [*variables, operator],
+                "arg_nodes": [*range(len(inputs))],
+                "heads": heads,
+                "attrs": {"mxnet_version": ["int", _VERSION]},
+            }
+        )
     )
     results = symbol.eval(mx.cpu(), **dict(zip(names, map(mx.nd.array, inputs), strict=True)))
     return {output: result.asnumpy() for output, result in zip(node.shapes, results, strict=True)}

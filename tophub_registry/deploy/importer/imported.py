@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -67,11 +69,27 @@ class ImportedModel:
     def _executor(self) -> Any:
         mx = libraries.mxnet()
         shapes = {name: shape for name, (shape, _) in self.inputs.items()}
-        executor = self.symbol.simple_bind(mx.cpu(), grad_req="null", **shapes)
+        with _without_subgraphs():
+            executor = self.symbol.simple_bind(mx.cpu(), grad_req="null", **shapes)
         for bound in (executor.arg_dict, executor.aux_dict):
             for name in bound.keys() & self.weights.keys():
                 bound[name][:] = self.weights[name]
         return executor
+
+
+@contextmanager
+def _without_subgraphs() -> Iterator[None]:
+    """Keep MXNet from fusing operators, at which it fails where a convolution's output is needed twice."""
+    name = "MXNET_SUBGRAPH_BACKEND"
+    before = os.environ.get(name)
+    os.environ[name] = "NONE"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def translate_source(source: Source) -> ImportedModel:
