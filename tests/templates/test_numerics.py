@@ -1,4 +1,4 @@
-"""The same numbers: every template's kernels against MXNet, over at least 20 configs of each workload."""
+"""The same numbers: every template's kernels against MXNet, over 20 configs of each workload, ten for winograd."""
 
 import math
 import random
@@ -34,6 +34,11 @@ def grouped(groups, data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
     return "group_conv2d_nchw.x86", [tensor(data), tensor(kernel), *window, groups, "float32"]
 
 
+def winograd(channels, size, filters, padding=(1, 1, 1, 1), batch=1):
+    _, args = conv2d([batch, channels, *size], [filters, channels, 3, 3], 1, padding)
+    return "conv2d_NCHWc_winograd.x86", args
+
+
 def dense(kind, batch, in_units, out_units):
     return f"dense_{kind}.x86", [tensor([batch, in_units]), tensor([out_units, in_units]), None, "float32"]
 
@@ -62,6 +67,12 @@ WORKLOADS = {
     "groups, uneven padding": grouped(2, [1, 12, 11, 36], [36, 6, 3, 3], 2, (0, 1, 2, 1)),
     "groups, dilated": grouped(4, [1, 24, 20, 25], [32, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
     "groups, 1x1": grouped(4, [1, 32, 14, 18], [48, 8, 1, 1]),
+    "winograd, resnet18's": winograd(64, (56, 56), 64),
+    "winograd, few pixels": winograd(64, (7, 7), 96),
+    "winograd, odd sizes, a batch": winograd(6, (13, 17), 10, batch=2),
+    "winograd, the first layer": winograd(3, (30, 22), 32),
+    "winograd, uneven padding": winograd(12, (11, 30), 24, (0, 2, 1, 3)),
+    "winograd, unpadded": winograd(16, (18, 9), 8, (0, 0, 0, 0)),
     "resnet18's dense, unpacked": dense("nopack", 1, 512, 100),
     "resnet18's dense, packed": dense("pack", 1, 512, 100),
     "a batch, unpacked": dense("nopack", 6, 90, 20),
@@ -103,17 +114,18 @@ def cheap(config):
 
 
 def sample(template):
-    """Return 20 configs, half of them with tails where the space has any, and the default."""
+    """Return a workload's configs to try, half of them with tails where the space has any, and the default."""
     order = random.Random(template.task).sample(range(len(template.space)), min(1000, len(template.space)))
     configs = [c for c in map(template.space.config, order) if cheap(c) and template.feasible(c)]
-    tails = [config for config in configs if leaves_tail(template, config)][: CONFIGS // 2]
-    others = [config for config in configs if config not in tails][: CONFIGS - len(tails)]
-    assert len(tails + others) == CONFIGS
+    count = CONFIGS // 2 if "winograd" in template.task else CONFIGS
+    tails = [config for config in configs if leaves_tail(template, config)][: count // 2]
+    others = [config for config in configs if config not in tails][: count - len(tails)]
+    assert len(tails + others) == count
     return [template.default(Target.parse("llvm -mcpu=x86-64-v3")), *tails, *others]
 
 
 def check(template, inputs, expected):
-    """Build and run 20 configs of a workload, and the default, and compare what they compute."""
+    """Build and run a sample of a workload's configs, and compare what they compute."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": str(tvm.target.codegen.llvm_get_system_cpu())})
     for config in sample(template):
         kernel = tvm.compile(template.schedule(config).mod, target=target)

@@ -1,0 +1,356 @@
+"""`conv2d_NCHWc_winograd.x86`: Winograd's convolution in blocked layout, one tile of registers after the other.
+
+Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` are laid out as `conv2d_NCHWc.x86` has them, so that
+either can stand in for the other; the kernel comes transformed. A group of rows of tiles is transformed at once,
+multiplied and transformed back while it is in the cache. A task of this project: AutoTVM has none like it.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.errors import InputError
+from tophub_registry.templates.space import ConfigSpace, knob, split
+from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.winograd import Matrix, transforms
+from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.x86 import channel_blocks, largest_divisor, simd_lanes, sum_in_registers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+_TAPS = 3
+_SIZES = (2, 4)
+_MAX_BLOCK = 64
+_REGISTERS, _LANES = 32, 16
+_MAX_WASTE = 1.3
+"""How many times the tiles needed may be computed at most."""
+
+_MANY_OUTPUTS = 100
+_MANY_ROWS = 8
+_TILES_AT_ONCE = 14
+
+
+class Conv2dNCHWcWinogradX86(Template):
+    """A 3x3 convolution without groups, strides and dilation in blocked layout on an x86 processor."""
+
+    task = "conv2d_NCHWc_winograd.x86"
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        self.workload: Conv2d = Conv2d.parse(args)
+        w = self.workload
+        if (w.kernel_height, w.kernel_width, *w.strides, *w.dilation) != (_TAPS, _TAPS, 1, 1, 1, 1):
+            raise InputError(f"this template takes 3x3 kernels, no strides, no dilation: {args!r}")
+
+    @property
+    def flop(self) -> int:
+        return self.workload.flop  # of the direct convolution, as AutoTVM counts
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        rows = {-(-w.out_height // size) for size in _SIZES}
+        at_once = {-(-count // parts) for count in rows for parts in range(1, count + 1)}
+        return ConfigSpace(
+            [
+                split("tile_ic", w.in_channels, parts=2, keep=lambda size: size[-1] <= _MAX_BLOCK),
+                split("tile_oc", w.out_channels, parts=4, keep=lambda size: size[-1] <= _MAX_BLOCK),
+                knob("tile_size", _SIZES),
+                knob("tile_rows", sorted(at_once)),
+                knob("tile_p", range(1, _REGISTERS)),
+                knob("parallel_rows", [True, False]),
+            ]
+        )
+
+    def feasible(self, config: Config) -> bool:
+        """Return whether sums and kernel fit into AVX-512's registers, and few tiles are computed in vain."""
+        plan = _Plan(self.workload, config)
+        vectors = plan.oc_register * -(-plan.oc // _LANES)
+        wasted = plan.padded_tiles * plan.groups / (plan.columns * -(-self.workload.out_height // plan.outputs))
+        return bool(vectors * (plan.tile + 1) < _REGISTERS and wasted <= _MAX_WASTE)
+
+    def default(self, target: Target) -> Config:
+        w = self.workload
+        lanes = simd_lanes(target)
+        oc = largest_divisor(w.out_channels, lanes)
+        ic = largest_divisor(w.in_channels, oc)
+        size = 4 if w.out_height * w.out_width >= _MANY_OUTPUTS else 2
+        rows, columns = -(-w.out_height // size), -(-w.out_width // size)
+        together = 2 if w.out_channels // oc % 2 == 0 else 1
+        # Many rows are shared out among the threads; where there are few, the output's channels are.
+        parallel_rows = w.batch * rows >= _MANY_ROWS
+        at_once = _even_part(rows, max(1, _TILES_AT_ONCE // columns)) if parallel_rows else rows
+        budget = (_REGISTERS if lanes == _LANES else _REGISTERS // 2) - 2
+        return self.space.config_of(
+            {
+                "tile_ic": [w.in_channels // ic, ic],
+                "tile_oc": [w.out_channels // (oc * together), 1, together, oc],
+                "tile_size": size,
+                "tile_rows": at_once,
+                "tile_p": _even_part(at_once * columns, budget // together - 1),
+                "parallel_rows": parallel_rows,
+            }
+        )
+
+    def tensors(self, config: Config) -> list[Tensor]:
+        w, plan = self.workload, _Plan(self.workload, config)
+        return [
+            Tensor((w.batch, w.in_channels // plan.ic, w.height, w.width, plan.ic), w.dtype),
+            Tensor(
+                (plan.oc_outer, plan.size, plan.size, plan.oc_cache, w.in_channels, plan.oc_register, plan.oc), w.dtype
+            ),
+            Tensor((w.batch, w.out_channels // plan.oc, w.out_height, w.out_width, plan.oc), w.dtype),
+        ]
+
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        import numpy as np
+
+        data, kernel = inputs
+        plan = _Plan(self.workload, config)
+        n, c, h, w = data.shape
+        g = np.array(transforms(plan.outputs, _TAPS).kernel, dtype=np.float64)
+        transformed = np.einsum("ay,bx,ocyx->ocab", g, g, kernel.astype(np.float64), optimize=True)
+        blocks = transformed.reshape(plan.oc_outer, plan.oc_cache, plan.oc_register, plan.oc, c, plan.size, plan.size)
+        return [
+            data.reshape(n, c // plan.ic, plan.ic, h, w).transpose(0, 1, 3, 4, 2),
+            blocks.transpose(0, 5, 6, 1, 4, 2, 3).astype(kernel.dtype),
+        ]
+
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
+        n, o, h, w, oc = output.shape
+        return output.transpose(0, 1, 4, 2, 3).reshape(n, o * oc, h, w)
+
+    def computation(self, config: Config) -> list[Any]:
+        from tvm import te, tirx
+
+        w, plan = self.workload, _Plan(self.workload, config)
+        top, left, _, _ = w.padding
+        zero = tirx.const(0, w.dtype)
+        m, size, ic, oc = plan.outputs, plan.size, plan.ic, plan.oc
+        mid, inner = plan.oc_cache, plan.oc_register
+        matrices = transforms(m, _TAPS)
+        (data_shape, _), (kernel_shape, _), (out_shape, _) = self.tensors(config)
+        data = te.placeholder(data_shape, w.dtype, name="data")
+        kernel = te.placeholder(kernel_shape, w.dtype, name="kernel")
+        chunks, width = w.in_channels // ic, plan.columns * m + _TAPS - 1
+
+        def vertical_at(n: Any, g: Any, k: Any, r: Any, a: Any, x: Any, v: Any) -> Any:
+            def row(i: int) -> Any:
+                y = (g * plan.rows + r) * m + i - top
+                clamped = te.max(te.min(y, w.height - 1), 0)
+                return tirx.Select(tirx.all(y >= 0, y < w.height), data[n, k, clamped, x - left, v], zero)
+
+            inside = tirx.all(x >= left, x < left + w.width)
+            return tirx.if_then_else(inside, _row_of(matrices.data, a, row), zero)
+
+        vertical = te.compute(
+            (w.batch, plan.groups, chunks, plan.rows, size, width, ic), vertical_at, name="data_vertical"
+        )
+
+        def horizontal(n: Any, g: Any, a: Any, b: Any, k: Any, p: Any, v: Any) -> Any:
+            tile = p if plan.padded_tiles == plan.tiles else te.min(p, plan.tiles - 1)
+            r, column = te.indexdiv(tile, plan.columns), te.indexmod(tile, plan.columns)
+            return _row_of(matrices.data, b, lambda j: vertical[n, g, k, r, a, column * m + j, v])
+
+        transformed = te.compute(
+            (w.batch, plan.groups, size, size, chunks, plan.padded_tiles, ic), horizontal, name="data_pack"
+        )
+        c = te.reduce_axis((0, w.in_channels), name="c")
+        product = te.compute(
+            (w.batch, plan.groups, plan.oc_outer, size, size, mid, plan.padded_tiles, inner, oc),
+            lambda n, g, oo, a, b, om, p, oi, v: te.sum(
+                transformed[n, g, a, b, te.indexdiv(c, ic), p, te.indexmod(c, ic)] * kernel[oo, a, b, om, c, oi, v],
+                axis=c,
+            ),
+            name="bgemm",
+        )
+        shape = (w.batch, w.out_channels // oc, plan.groups * plan.rows, plan.columns)
+
+        def columns(n: Any, o: Any, row: Any, column: Any, i: Any, b: Any, v: Any) -> Any:
+            g, p = te.indexdiv(row, plan.rows), te.indexmod(row, plan.rows) * plan.columns + column
+            oo, om, oi = te.indexdiv(o, mid * inner), te.indexmod(te.indexdiv(o, inner), mid), te.indexmod(o, inner)
+            return _row_of(matrices.output, i, lambda a: product[n, g, oo, a, b, om, p, oi, v])
+
+        inverse_vertical = te.compute((*shape, m, size, oc), columns, name="inverse_vertical")
+        inverse = te.compute(
+            (*shape, m, m, oc),
+            lambda n, o, row, column, i, j, v: _row_of(
+                matrices.output, j, lambda b: inverse_vertical[n, o, row, column, i, b, v]
+            ),
+            name="inverse",
+        )
+        output = te.compute(
+            out_shape,
+            lambda n, o, h, x, v: inverse[
+                n, o, te.indexdiv(h, m), te.indexdiv(x, m), te.indexmod(h, m), te.indexmod(x, m), v
+            ],
+            name="conv2d_NCHWc_winograd",
+        )
+        return [data, kernel, output]
+
+    def apply(self, sch: Any, config: Config) -> None:
+        plan = _Plan(self.workload, config)
+        output = sch.get_sblock("conv2d_NCHWc_winograd")
+        n, oc, oh, ow, block = sch.get_loops(output)
+        oc_outer, oc_inner = sch.split(oc, [None, plan.oc_cache * plan.oc_register])
+        group, row, oh = sch.split(oh, [None, plan.rows, plan.outputs])
+        column, ow = sch.split(ow, [None, plan.outputs])
+        sch.reorder(n, group, oc_outer, oc_inner, row, column, oh, ow, block)
+        _unroll(sch, oh, ow)
+        sch.vectorize(block)
+        for name in ("inverse", "inverse_vertical"):
+            sch.compute_at(sch.get_sblock(name), column, preserve_unit_loops=True)
+            *_, y, x, block = sch.get_loops(sch.get_sblock(name))
+            if name == "inverse_vertical":
+                sch.reorder(x, y)
+            _unroll(sch, y, x)
+            sch.vectorize(block)
+        product = sch.get_sblock("bgemm")
+        sch.compute_at(product, oc_outer, preserve_unit_loops=True)
+        chunk = self._schedule_transform(sch, plan, group)
+        if plan.parallel_rows:
+            sch.parallel(sch.fuse(n, group))
+        else:
+            sch.parallel(oc_outer)
+            sch.parallel(chunk)
+        _schedule_product(sch, plan, product)
+
+    def _schedule_transform(self, sch: Any, plan: _Plan, group: Any) -> Any:
+        """Transform the data of a group of rows, one chunk of channels after the other; return the loop over these."""
+        transformed, vertical = sch.get_sblock("data_pack"), sch.get_sblock("data_vertical")
+        sch.compute_at(transformed, group, preserve_unit_loops=True)
+        *_, a, b, chunk, p, block = sch.get_loops(transformed)
+        sch.reorder(chunk, p, a, b, block)
+        sch.unroll(b)
+        sch.vectorize(block)
+        if plan.padded_tiles == plan.tiles:
+            row, _ = sch.split(p, [plan.rows, plan.columns])
+            chunk = sch.fuse(chunk, row)
+        sch.compute_at(vertical, chunk, preserve_unit_loops=True)
+        *_, a, x, block = sch.get_loops(vertical)
+        sch.reorder(x, a, block)
+        sch.unroll(a)
+        sch.vectorize(block)
+        return chunk
+
+
+def _schedule_product(sch: Any, plan: _Plan, product: Any) -> None:
+    *_, p, oc_register, block, ic = sch.get_loops(product)
+    ic_outer, ic_inner = sch.split(ic, [None, plan.ic])
+    p_outer, p_inner = sch.split(p, [None, plan.tile])
+    sch.reorder(p_outer, ic_outer, ic_inner, p_inner, oc_register, block)
+    _unroll(sch, p_inner, oc_register)
+    sch.vectorize(block)
+    sum_in_registers(sch, product, ic_outer, block)
+
+
+def _unroll(sch: Any, *loops: Any) -> None:
+    for loop in loops:
+        sch.unroll(loop)
+
+
+def _even_part(number: int, limit: int) -> int:
+    """Return the length of the longest parts, all of one length of at most `limit`, that cover `number`."""
+    fewest = min(range(max(1, limit // 2), limit + 1), key=lambda part: (-(-number // part) * part, -part))
+    return min(number, fewest)
+
+
+class _Plan:
+    """A config's numbers by name.
+
+    Attributes
+    ----------
+    ic, oc
+        Channels in a block of the input, and of the output.
+    oc_register, oc_cache, oc_outer
+        Blocks of the output that are summed up at once, those whose products are kept before they are
+        transformed back, and the rest.
+    outputs, size
+        Side lengths of a tile of outputs and of the data that it needs.
+    rows, columns, groups
+        Rows of tiles that are handled at once, tiles in a row, and how many such groups there are.
+    tile, tiles, padded_tiles
+        Tiles whose products are summed up in registers, tiles of a group, and those rounded up.
+    """
+
+    def __init__(self, workload: Conv2d, config: Config) -> None:
+        self.ic, self.oc = channel_blocks(config)
+        _, self.oc_cache, self.oc_register, _ = config.value("tile_oc")
+        self.oc_outer = workload.out_channels // (self.oc_cache * self.oc_register * self.oc)
+        self.outputs = config.value("tile_size")
+        self.size = self.outputs + _TAPS - 1
+        self.rows = config.value("tile_rows")
+        self.columns = -(-workload.out_width // self.outputs)
+        self.groups = -(-workload.out_height // (self.outputs * self.rows))
+        self.tile = config.value("tile_p")
+        self.tiles = self.rows * self.columns
+        self.padded_tiles = -(-self.tiles // self.tile) * self.tile
+        # The last tiles reach beyond the data and its padding.
+        top, left, _, _ = workload.padding
+        bottom = self.groups * self.rows * self.outputs + _TAPS - 1 - workload.height - top
+        right = self.columns * self.outputs + _TAPS - 1 - workload.width - left
+        self.padding = (top, left, bottom, right)
+        self.parallel_rows = config.value("parallel_rows")
+
+
+def _row_of(matrix: Matrix, index: Any, value: Callable[[int], Any]) -> Any:
+    """Return the entry `index` of the transposed matrix times a vector, as sums without the zeros.
+
+    Where the loop over `index` is unrolled, one of the sums remains.
+
+    Parameters
+    ----------
+    value
+        Entry of the vector.
+    """
+    from tvm import tirx
+
+    sums = [_sum(column, value) for column in zip(*matrix, strict=True)]
+    result = sums.pop()
+    for i, total in reversed(list(enumerate(sums))):
+        result = tirx.Select(index == i, total, result)
+    return result
+
+
+def _sum(factors: Sequence[Fraction], value: Callable[[int], Any]) -> Any:
+    """Return the sum of factors times values, spelled so that the sums of a matrix have parts in common.
+
+    The points 1 and -1 are roots of most of the data's polynomials, which are sums of differences of every other
+    value then; and the outputs are sums of the sum and the difference of the values at these two points.
+    """
+    quotient = _divided_by_square_less_one(factors)
+    if quotient is not None:
+        return _plain_sum([(factor, value(i + 2) - value(i)) for i, factor in enumerate(quotient)])
+    _, minus, plus, *_ = factors
+    terms = [(factor, value(i)) for i, factor in enumerate(factors)]
+    if abs(minus) == plus:
+        pair = value(2) + value(1) if minus > 0 else value(2) - value(1)
+        terms = [(plus, pair), terms[0], *terms[3:]]
+    return _plain_sum(terms)
+
+
+def _plain_sum(terms: Sequence[tuple[Fraction, Any]]) -> Any:
+    total = None
+    for factor, value in sorted(terms, key=lambda term: (abs(term[0]) != 1, term[0] < 0)):
+        if factor == 0:
+            continue
+        product = value if abs(factor) == 1 else value * float(abs(factor))
+        if total is None:
+            total = product if factor > 0 else -product
+        else:
+            total = total + product if factor > 0 else total - product
+    return total
+
+
+def _divided_by_square_less_one(polynomial: Sequence[Fraction]) -> list[Fraction] | None:
+    """Divide a polynomial, its lowest coefficient first, by `x**2 - 1`; None where a rest remains."""
+    rest = list(polynomial)
+    for power in reversed(range(len(rest) - 2)):
+        rest[power] += rest[power + 2]
+    return None if any(rest[:2]) else rest[2:]
