@@ -24,7 +24,7 @@ SMALL = {"data": (1, 3, 64, 64)}
         ("resnet18_v1", SMALL),
         ("mobilenet1.0", SMALL),
         ("mobilenetv2_1.0", SMALL),
-        ("squeezenet1.0", SMALL),
+        ("squeezenet1.0", {"data": (1, 3, 224, 224)}),
         pytest.param("densenet121", {"data": (1, 3, 224, 224)}, marks=pytest.mark.slow),
         pytest.param("inceptionv3", {"data": (1, 3, 299, 299)}, marks=pytest.mark.slow),
         pytest.param("resnet50_v1", SMALL, marks=pytest.mark.slow),
