@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "extract": "Write the tuning tasks of a gluoncv model or an MXNet symbol file",
     "tune": "Tune a model's tasks on this machine and append the records to a log",
+    "report": "Write a page for the browser that shows how tuning went",
     "gain": "Time a model's tasks with the default configs and with a log's, in pairs",
     "merge": "Merge logs: for each target and workload the best record",
     "validate": "Say what is wrong with logs, line by line",

@@ -1,0 +1,184 @@
+"""`tophub report`: one page that shows how tuning went, whatever stands in the log."""
+
+import json
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("plotly", reason="needs the extra [report]")
+
+from tests.records.rows import MEASURED, row, text
+from tophub_registry.tuner import page
+from tophub_registry.tuner.history import read_history
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+HOSTILE = "</script><script>document.title = 'bad'</script><img src=x onerror=\"document.title = 'bad'\">"
+
+
+class Page(HTMLParser):
+    """The tags of a page, its text outside scripts, and the data that its charts are drawn from."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.text, self.addresses, self.data = [], "", [], ""
+        self._script = False
+        self.feed(text)
+        self.charts = json.loads(self.data)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self._script = tag in ("script", "style")
+        self._data = ("id", "data") in attrs
+
+    def handle_endtag(self, tag):
+        self._script = False
+
+    def handle_data(self, data):
+        if not self._script:
+            self.text += data
+        elif self._data:
+            self.data += data
+
+
+def tophub(*arguments):
+    command = [sys.executable, "-m", "tophub_registry.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def trials(count, channels=64, **changes):
+    rows = []
+    for number in range(count):
+        said = {"device": "AMD EPYC, 2 cores", "threads": 2, "peak_gflops": 500.0}
+        changes = {"tophub": said, **changes}
+        cost = [1e9] if number % 10 == 3 else [1e-3 / (1 + number % 7), 1.1e-3 / (1 + number % 7)]
+        rows.append(
+            text(
+                channels=channels,
+                index=number,
+                tile_ow=(1, 2, 4, 7, 8, 14, 28, 56)[number % 8],
+                costs=cost,
+                error_no=4 if number % 10 == 3 else 0,
+                timestamp=MEASURED + number,
+                **changes,
+            )
+        )
+    return rows
+
+
+def write(path, rows):
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_a_log_becomes_one_page_that_asks_the_network_for_nothing(tmp_path):
+    log = write(tmp_path / "new.log", trials(40) + trials(20, channels=128))
+    run = tophub("report", log, "-o", tmp_path / "report.html")
+    assert run.returncode == 0, run.stderr
+    assert "60 trials of 2 tasks" in run.stdout
+    written = (tmp_path / "report.html").read_text()
+    read = Page(written)
+    assert all(address.startswith("#") for address in read.addresses)
+    assert "default-src 'none'" in written
+    for said in ("conv2d_NCHWc.x86 1x64x56x56 64x64x3x3", "run-time error", "of the peak", "tile_ow", "500 GFLOPS"):
+        assert said in read.text
+    assert [len(chart["points"]) for chart in read.charts] == [40, 20]
+    assert len(written) < 6e6
+
+
+def test_without_a_peak_that_column_and_line_are_left_out(tmp_path):
+    log = write(tmp_path / "new.log", trials(10, tophub={"device": "AMD EPYC"}))
+    read = Page(page.render(read_history([log]), ["new.log"]))
+    assert "peak" not in read.text.replace("winograd may exceed the peak", "")
+    assert read.charts[0]["peak"] is None
+
+
+def test_a_page_is_not_overwritten_unasked(tmp_path):
+    log = write(tmp_path / "new.log", trials(3))
+    (tmp_path / "report.html").write_text("mine")
+    assert tophub("report", log, "-o", tmp_path / "report.html").returncode == 2
+    assert (tmp_path / "report.html").read_text() == "mine"
+    assert tophub("report", log, "-o", tmp_path / "report.html", "--force").returncode == 0
+
+
+def hostile_rows():
+    bad = row(tophub={"device": HOSTILE, "tuner": HOSTILE})
+    bad["input"][0] = f"llvm -mcpu='{HOSTILE.replace(chr(39), '')}'"
+    bad["input"][1] = HOSTILE
+    bad["config"]["entity"] = [[HOSTILE, "ot", HOSTILE], ["tile", "ot", "<a href='javascript:bad()'>x</a>"]]
+    failed = json.loads(json.dumps(bad))
+    failed["result"][:2] = [[1e9], 4]
+    failed["tophub"]["error"] = HOSTILE
+    return [json.dumps(bad), json.dumps(failed)]
+
+
+def test_a_log_can_not_put_anything_into_the_page_but_text(tmp_path):
+    log = write(tmp_path / "new.log", hostile_rows())
+    written = page.render(read_history([log]), [HOSTILE])
+    read = Page(written)
+    assert read.tags.count("script") == 3
+    assert not {"img", "iframe", "object"} & set(read.tags)
+    assert read.text.count("onerror") >= 5
+
+
+def test_of_very_many_trials_some_are_drawn_and_the_best_curve_is_the_same(tmp_path, monkeypatch):
+    log = write(tmp_path / "new.log", trials(300))
+    whole = Page(page.render(read_history([log]), ["new.log"])).charts[0]["points"]
+    monkeypatch.setattr(page, "MAX_POINTS", 100)
+    read = Page(page.render(read_history([log]), ["new.log"]))
+    some = read.charts[0]["points"]
+    assert 100 <= len(some) <= 110
+    assert max(rate for _, _, rate, *_ in some if rate) == max(rate for _, _, rate, *_ in whole if rate)
+    assert some[-1] == whole[-1]
+    assert "one trial in 3 is drawn" in read.text
+
+
+@pytest.mark.slow
+def test_a_hundred_and_twenty_tasks_with_fifteen_thousand_trials_are_a_page_of_a_few_megabytes(tmp_path):
+    rows = [line for channels in range(1, 121) for line in trials(125, channels=channels)]
+    run = tophub("report", write(tmp_path / "new.log", rows), "-o", tmp_path / "report.html")
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "report.html").stat().st_size < 8e6
+
+
+def test_the_missing_extra_is_one_line(tmp_path):
+    log = write(tmp_path / "new.log", trials(3))
+    program = (
+        "import sys\n"
+        "sys.modules['plotly'] = None\n"
+        "from tophub_registry.cli import main\n"
+        f"main(['report', {str(log)!r}, '-o', {str(tmp_path / 'report.html')!r}])\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 3
+    assert 'pip install "tophub-registry[report]"' in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+def in_browser(path: Path, tmp_path: Path) -> str:
+    """Return the page as a browser has it after its scripts ran, and fail where it complains."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,4000", "--virtual-time-budget=8000"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [CHROMIUM, *flags, profile, "--enable-logging=stderr", "--dump-dom", path.as_uri()]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    complaints = [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+    assert not complaints
+    return run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("rows", [trials(40), hostile_rows()], ids=["sound", "hostile"])
+def test_a_browser_draws_the_charts_and_runs_no_script_of_the_log(rows, tmp_path):
+    log = write(tmp_path / "new.log", rows)
+    (tmp_path / "report.html").write_text(page.render(read_history([log]), ["new.log"]))
+    drawn = in_browser(tmp_path / "report.html", tmp_path)
+    assert drawn.count('class="main-svg"') >= 2
+    assert "<title>bad</title>" not in drawn
+    assert '<img src="x"' not in drawn

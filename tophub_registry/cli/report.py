@@ -1,0 +1,36 @@
+"""`tophub report`: how tuning went, as a page for the browser."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.errors import UsageError
+
+
+def command(
+    logs: Annotated[list[Path], typer.Argument(help="The logs that `tophub tune` wrote.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a page that is already there.")] = False,
+) -> None:
+    """Write one page that shows how tuning went: for each task the best config over trials and over time.
+
+    Further: every measured config's GFLOPS against the device's measured peak, what failed, and which options
+    of each knob were tried and how good they were. The page holds all it needs and works without a network.
+    """
+    from tophub_registry.files import atomic_write
+    from tophub_registry.tuner.history import read_history
+    from tophub_registry.tuner.page import render
+
+    if output.exists() and not force:
+        raise UsageError("the page is already there", file=output, remedy="--force replaces it")
+    history = read_history(logs)
+    page = render(history, [path.name for path in logs]).encode()
+    with atomic_write(output, overwrite=force) as stream:
+        stream.write(page)
+    sys.stdout.write(
+        f"{len(history.records)} trials of {len(history.tasks)} tasks in {output} ({len(page) / 1e6:.1f} MB)\n"
+    )
