@@ -46,6 +46,15 @@ def test_the_tasks_are_written_and_never_over_others(tmp_path, capsys):
 
 
 @needs_mxnet
+def test_templates_of_our_own_are_alternatives_for_the_same_layers(capsys):
+    _, out, _ = run(capsys, "cifar_resnet20_v1", "--own-templates", "--json")
+    layers = {(task["task"], str(task["args"])): task["layers"] for task in json.loads(out)["tasks"]}
+    own = {args: names for (task, args), names in layers.items() if task == "conv2d_NCHWc_winograd.x86"}
+    assert len(own) == 4  # one for each width of the network, and the first layer
+    assert all(layers["conv2d_NCHWc.x86", args] == names for args, names in own.items())
+
+
+@needs_mxnet
 def test_what_is_left_out_is_said_beside_the_tasks(capsys):
     code, out, err = run(capsys, "danet_resnet50_citys", "--json")
     assert code == 0

@@ -52,6 +52,7 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
         (["{tasks}", "--target", "llvm -mcpu=diamondrapids"], 3, "it lacks"),
         (["{tasks}", "--search", "luck"], 2, "luck"),
         (["{tasks}", "--only", "7"], 2, "no task 7"),
+        (["{tasks}", "--own-templates"], 2, "tuned as it is"),
         (["{tasks}", "--where", "tile_z=3"], 2, "tile_x, tile_y"),
         (["{tasks}", "--resume", "-o", "{tasks}"], 1, "tasks.json:1"),
     ],

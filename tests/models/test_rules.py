@@ -59,6 +59,23 @@ def test_winograd_is_for_kernels_of_three_to_seven(size):
     assert names(layer, "cuda") == ["conv2d_nchw.cuda", "conv2d_nchw_winograd.cuda"]
 
 
+def test_a_template_of_our_own_is_listed_only_where_it_is_asked_for():
+    layer = convolution((1, 64, 56, 56), (64, 64, 3, 3))
+    (direct, arguments), *own = workloads(layer, "llvm", own=True)
+    assert workloads(layer, "llvm") == [(direct, arguments)]
+    assert own == [("conv2d_NCHWc_winograd.x86", arguments)]
+    assert workloads(layer, "cuda", own=True) == workloads(layer, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [((64, 64, 5, 5), {}), ((64, 64, 3, 3), {"stride": 2}), ((64, 64, 3, 3), {"dilation": 2})],
+)
+def test_winograd_in_blocks_is_for_3x3_kernels_without_stride_and_dilation(kernel, options):
+    layer = convolution((1, 64, 56, 56), kernel, **options)
+    assert workloads(layer, "llvm", own=True) == workloads(layer, "llvm")
+
+
 def test_a_depthwise_convolution():
     layer = convolution((1, 32, 112, 112), (32, 1, 3, 3), groups=32)
     window = [tensor(1, 32, 112, 112), tensor(32, 1, 3, 3), [1, 1], [1, 1, 1, 1], [1, 1]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry.cli import tasks_argument
 from tophub_registry.errors import UsageError
 from tophub_registry.records.target import Target
 
@@ -31,6 +32,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="NAME=N,N,…", help="An input's shape, batch first: data=1,3,224,224 (repeatable)."),
     ] = None,
+    own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the tasks.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tasks as -o writes them.")] = False,
 ) -> None:
@@ -47,7 +49,7 @@ def command(
     kind = Target.parse(target).kind
     rules_for(kind)
     network = read_network(model, batch=batch or 1, shapes=_shapes(shape or []))
-    tasks = network.tasks(kind)
+    tasks = network.tasks(kind, own=own_templates)
     if output is not None:
         tasks.write(output)
     if as_json:

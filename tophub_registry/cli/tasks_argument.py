@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tophub_registry.errors import InputError
+from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.task import TaskFile
 
 HELP = "A gluoncv model's name, an MXNet symbol file (.json), or the tasks.json that `tophub extract` wrote."
 
+OWN_TEMPLATES = "Add the tasks of templates that AutoTVM does not have: Winograd's convolution on x86."
 
-def tasks_of(model: str, kind: str) -> TaskFile:
-    """Return the tasks that MODEL stands for, for a kind of target."""
+
+def tasks_of(model: str, kind: str, *, own: bool = False) -> TaskFile:
+    """Return the tasks that MODEL stands for, for a kind of target.
+
+    Parameters
+    ----------
+    own
+        Whether to add those of templates that AutoTVM does not have; a file of tasks stands for what it lists.
+    """
     path = Path(model)
     if path.suffix == ".json":
         if not path.exists():
             raise InputError("no such file", file=path)
         if _is_task_file(path):
+            if own:
+                raise UsageError(
+                    "a file of tasks is tuned as it is", remedy="`tophub extract --own-templates` adds tasks"
+                )
             tasks = TaskFile.read(path)
             if tasks.kind != kind:
                 raise InputError(
@@ -26,7 +38,7 @@ def tasks_of(model: str, kind: str) -> TaskFile:
             return tasks
     from tophub_registry.models import extract_tasks
 
-    return extract_tasks(path if path.suffix == ".json" else model, kind)
+    return extract_tasks(path if path.suffix == ".json" else model, kind, own=own)
 
 
 def _is_task_file(path: Path) -> bool:

@@ -24,6 +24,7 @@ def command(  # each is an option of the command line
     output: Annotated[Path, typer.Option("-o", "--output", help="The log to write, one row for each measured config.")],
     target: Annotated[str, typer.Option(help="What to tune for; `llvm` is this machine's processor.")] = "llvm",
     trials: Annotated[int, typer.Option(min=1, help="Configs to measure for each task.")] = 64,
+    own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
     only: Annotated[
         list[int] | None, typer.Option(help="Tune only this task (repeatable); `tophub extract` numbers them.")
     ] = None,
@@ -64,7 +65,7 @@ def command(  # each is an option of the command line
         raise UsageError("the log is already there", file=output, remedy="--resume goes on with it")
     resolved = resolve(target)
     check_runs_here(resolved)
-    wanted = tasks_argument.tasks_of(model, Target.parse(target).kind).tasks
+    wanted = tasks_argument.tasks_of(model, Target.parse(target).kind, own=own_templates).tasks
     if only:
         if out_of_range := [number for number in only if not 1 <= number <= len(wanted)]:
             raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(wanted)}")

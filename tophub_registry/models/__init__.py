@@ -9,7 +9,12 @@ from tophub_registry.records.task import TaskFile
 
 
 def extract_tasks(
-    model: str | Path, kind: str, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | None = None
+    model: str | Path,
+    kind: str,
+    *,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    own: bool = False,
 ) -> TaskFile:
     """Return the tuning tasks of a gluoncv model or an MXNet symbol file.
 
@@ -23,6 +28,8 @@ def extract_tasks(
         The batch size of the model's usual input.
     shapes
         The inputs' shapes by name, batch included, instead of the usual input.
+    own
+        Whether to list the tasks of templates that AutoTVM does not have too.
 
     Raises
     ------
@@ -37,4 +44,4 @@ def extract_tasks(
     from tophub_registry.models.rules import rules_for
 
     rules_for(kind)  # a wrong kind is told before MXNet is imported, which takes seconds
-    return read_network(model, batch=batch, shapes=shapes).tasks(kind)
+    return read_network(model, batch=batch, shapes=shapes).tasks(kind, own=own)

@@ -44,8 +44,13 @@ class Network:
     inputs: Mapping[str, Shape]
     layers: tuple[Layer, ...]
 
-    def tasks(self, kind: str) -> TaskFile:
+    def tasks(self, kind: str, *, own: bool = False) -> TaskFile:
         """Return the tuning tasks for a kind of target: each distinct workload once, in the order of its first layer.
+
+        Parameters
+        ----------
+        own
+            Whether to list the tasks of templates that AutoTVM does not have too.
 
         Raises
         ------
@@ -55,7 +60,7 @@ class Network:
         rules_for(kind)
         found: dict[str, tuple[str, list[Any], list[str]]] = {}
         for layer in self.layers:
-            for template, arguments in workloads(layer, kind):
+            for template, arguments in workloads(layer, kind, own=own):
                 key = workload_key(template, arguments, {})
                 found.setdefault(key, (template, arguments, []))[2].append(layer.name)
         tasks = [

@@ -2,7 +2,8 @@
 
 One table for each kind of target, in the order in which AutoTVM lists a layer's tasks. The rules are those of
 `tvm.relay.op.strategy` and the argument lists those of `tvm.topi` in TVM 0.7 to 0.19, for float32 in the layout
-NCHW; the tests compare them with what a real AutoTVM extracts.
+NCHW; the tests compare them with what a real AutoTVM extracts. Templates of our own, which AutoTVM never asks for,
+stand apart.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Arguments = list[Any]
 
 _IMAGE, _VOLUME = 2, 3  # the axes of a convolution
 _WINOGRAD_KERNELS = range(3, 8)
+_BLOCKED_WINOGRAD_KERNEL = 3
 _LARGE_BATCH = 32
 
 
@@ -64,6 +66,10 @@ def _suits_winograd(conv: Convolution) -> bool:
         and set(conv.strides[-2:]) == {1}
         and set(conv.dilation[-2:]) == {1}
     )
+
+
+def _suits_blocked_winograd(conv: Convolution) -> bool:
+    return _plain(conv) and _suits_winograd(conv) and set(conv.kernel[-2:]) == {_BLOCKED_WINOGRAD_KERNEL}
 
 
 def _ungrouped(conv: TransposedConvolution) -> bool:
@@ -150,9 +156,19 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 }
 """The rules by kind of target. A layer has one task for each rule that serves it."""
 
+OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
+    "llvm": (Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),),
+}
+"""The rules of templates that AutoTVM does not have."""
 
-def workloads(layer: Layer, kind: str) -> list[tuple[str, Arguments]]:
+
+def workloads(layer: Layer, kind: str, *, own: bool = False) -> list[tuple[str, Arguments]]:
     """Return a layer's workloads, each as task name and arguments; an empty list where no template serves it.
+
+    Parameters
+    ----------
+    own
+        Whether the templates that AutoTVM does not have serve it too.
 
     Raises
     ------
@@ -161,7 +177,7 @@ def workloads(layer: Layer, kind: str) -> list[tuple[str, Arguments]]:
     """
     return [
         (rule.template, rule.arguments(layer))
-        for rule in rules_for(kind)
+        for rule in (*rules_for(kind), *(OWN_RULES.get(kind, ()) if own else ()))
         if isinstance(layer, rule.layer) and rule.serves(layer)
     ]
 
