@@ -17,7 +17,18 @@ FAULTS = [
     "hangs at run time",
     "crashes at run time",
     "exits at run time",
+    "computes something else",
+    "computes no numbers",
 ]
+
+
+class PlusOne:
+    flop = 16
+    inputs = ((16,),)
+    dtype = "float32"
+
+    def reference(self, inputs):
+        return inputs[0] + 1
 
 
 class Faulty(Template):
@@ -25,10 +36,11 @@ class Faulty(Template):
 
     def __init__(self, args):
         super().__init__(args)
+        self.workload = PlusOne()
 
     @property
     def flop(self):
-        return 16
+        return self.workload.flop
 
     def _space(self):
         return ConfigSpace([knob("fault", FAULTS)])
@@ -46,8 +58,6 @@ class Faulty(Template):
         return output
 
     def schedule(self, config):
-        from tvm import s_tir, te, tirx
-
         fault = config.value("fault")
         if fault == "refused by the template":
             raise ValueError("this config makes no sense")
@@ -57,6 +67,12 @@ class Faulty(Template):
             ctypes.PyDLL(None).sleep(60)
         if fault == "crashes the compiler":
             os.kill(os.getpid(), 11)
+        return super().schedule(config)
+
+    def computation(self, config):
+        from tvm import te, tirx
+
+        fault = config.value("fault")
         calls = {
             "hangs at run time": ("sleep", 60),
             "crashes at run time": ("abort",),
@@ -65,14 +81,18 @@ class Faulty(Template):
         data = te.placeholder((16,), name="data")
 
         def body(i):
-            if fault not in calls:
-                return data[i] + 1
-            name, *arguments = calls[fault]
-            return data[i] + tirx.call_extern("int32", name, *arguments).astype("float32")
+            if fault == "computes something else":
+                return data[i] + tirx.Select(i == 15, 1.01, 1.0)
+            if fault == "computes no numbers":
+                return data[i] * tirx.const(float("nan"), "float32")
+            if fault in calls:
+                name, *arguments = calls[fault]
+                return data[i] + tirx.call_extern("int32", name, *arguments).astype("float32")
+            return data[i] + 1
 
-        function = te.create_prim_func([data, te.compute((16,), body, name="out")])
-        sch = s_tir.Schedule(function.with_attr("global_symbol", "main"), debug_mask="none")
-        if fault == "rejected by the compiler":
-            (loop,) = sch.get_loops(sch.get_sblock("out"))
+        return [data, te.compute((16,), body, name="out")]
+
+    def apply(self, sch, config):
+        (loop,) = sch.get_loops(sch.get_sblock("out"))
+        if config.value("fault") == "rejected by the compiler":
             sch.bind(loop, "threadIdx.x")  # there are no such threads on a CPU
-        return sch

@@ -8,22 +8,157 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import os
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from tophub_registry.tuner import device
+from tophub_registry.tuner.answers import Answer, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tophub_registry.records.record import Config
-    from tophub_registry.templates.template import Template, Tensor
+    from tophub_registry.records.record import Config, Provenance
+    from tophub_registry.records.target import Target
+    from tophub_registry.templates.template import Template
 
 _PR_SET_PDEATHSIG = 1
 
 
 class InstantiationError(Exception):
     """The template refused the config."""
+
+
+class DeviceLost(Exception):  # noqa: N818  # it says what happened
+    """The device went away while a kernel ran on it."""
+
+
+class NoDevice(Exception):  # noqa: N818  # it says what happened
+    """There is no device to run on at the moment.
+
+    Parameters
+    ----------
+    busy
+        Whether there is one that others are using.
+    """
+
+    def __init__(self, message: str, busy: bool = False) -> None:
+        super().__init__(message, busy)
+        self.message, self.busy = message, busy
+
+
+class Session(Protocol):
+    """A device that a worker process holds, here or elsewhere."""
+
+    def device(self, kind: str) -> Any:
+        """Return the `tvm.runtime.Device` of a kind of target."""
+
+    def load(self, path: str) -> Any:
+        """Return the module of a shared library that lies here."""
+
+    def describe(self, kind: str) -> Provenance:
+        """Return what a record says of the device."""
+
+    def alive(self) -> bool:
+        """Whether the device still answers."""
+
+    def fresh(self) -> bool:
+        """Whether there is time for one more kernel."""
+
+    def close(self) -> None:
+        """Give the device back."""
+
+
+class Place(Protocol):
+    """Where kernels run; it travels to the worker processes."""
+
+    def count(self) -> int:
+        """Return how many devices there are now; EnvironmentFailure where that can't be known."""
+
+    def compiled_for(self, target: Target) -> dict[str, object]:
+        """Return the dict from which `tvm.target.Target` is made when a kernel is compiled for these devices."""
+
+    def open(self) -> Session:
+        """Take a device, in the worker process that will use it; NoDevice where none is to be had."""
+
+    @property
+    def shares_cores(self) -> bool:
+        """Whether kernels for a CPU run on the cores that build them."""
+
+    @property
+    def patience(self) -> float:
+        """How long to wait, in seconds, for a device to come back when none is left."""
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do when there is no device."""
+
+    def __str__(self) -> str:
+        """Name the place: 'this machine'."""
+
+
+@dataclass(frozen=True)
+class ThisMachine:
+    """The processor or the GPU at hand."""
+
+    def count(self) -> int:
+        """Return one: the device at hand."""
+        return 1
+
+    def compiled_for(self, target: Target) -> dict[str, object]:
+        """Return the target, with this machine's GPU's architecture where it names none."""
+        return device.compiled_for(target)
+
+    def open(self) -> Session:
+        """Return the device at hand."""
+        return _Here()
+
+    @property
+    def shares_cores(self) -> bool:
+        """They do."""
+        return True
+
+    @property
+    def patience(self) -> float:
+        """The time for a worker that is stuck to come back."""
+        return 60.0
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        return "is the machine out of memory?"
+
+    def __str__(self) -> str:
+        return "this machine"
+
+
+class _Here:
+    """The device at hand, in a worker process."""
+
+    def device(self, kind: str) -> Any:
+        import tvm
+
+        return tvm.cuda(0) if kind == "cuda" else tvm.cpu()
+
+    def load(self, path: str) -> Any:
+        import tvm
+
+        return tvm.runtime.load_module(path)
+
+    def describe(self, kind: str) -> Provenance:
+        return device.describe(kind)
+
+    def alive(self) -> bool:
+        return True
+
+    def fresh(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
 
 
 class Timing(NamedTuple):
@@ -48,11 +183,13 @@ def start_worker() -> None:
     """Prepare a worker: it leaves Ctrl-C to its parent, dies with it, and has TVM loaded."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # NumPy computes what is right between two timings: threads of its own would go on spinning into the second.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import tvm  # noqa: F401
 
 
-def build(template: Template, config: Config, target: dict[str, object], path: str) -> list[Tensor]:
-    """Compile a config's kernel into the shared library `path` and return its arguments.
+def build(template: Template, config: Config, target: dict[str, object], path: str) -> None:
+    """Compile a config's kernel into the shared library `path`.
 
     Raises
     ------
@@ -72,7 +209,6 @@ def build(template: Template, config: Config, target: dict[str, object], path: s
         _link(library, path)
     else:
         library.export_library(path)
-    return template.tensors(config)
 
 
 def _link(library: Any, path: str) -> None:
@@ -83,39 +219,101 @@ def _link(library: Any, path: str) -> None:
     object_file.unlink()
 
 
-def run(path: str, tensors: list[Tensor], kind: str, timing: Timing) -> list[float]:
-    """Time a kernel on random inputs and return the mean time of a run in each repeat, in seconds."""
-    return run_in_turns([(path, tensors)], kind, timing)[0]
+@dataclass
+class _Kept:
+    """What a worker process keeps from one kernel to the next: its device, and a workload's numbers."""
+
+    session: Session | None = None
+    answer: Answer | None = None
+    bench: Bench | None = None
 
 
-def run_in_turns(kernels: list[tuple[str, list[Tensor]]], kind: str, timing: Timing) -> list[list[float]]:
-    """Time several kernels in turns, so that a disturbance meets all of them.
+_kept = _Kept()
+
+
+def prepare(place: Place, template: Template | None, kind: str) -> None:
+    """Hold a device and, given a template, its workload's numbers, so that a kernel can run at once.
+
+    Raises
+    ------
+    NoDevice
+        There is none at the moment.
+    """
+    if template is not None and (_kept.answer is None or not _kept.answer.of(template)):
+        _kept.answer, _kept.bench = Answer(template), None
+    if _kept.session is not None and not _kept.session.fresh():
+        _let_go()
+    if _kept.session is None:
+        _kept.session = place.open()
+    if _kept.bench is None and _kept.answer is not None:
+        _kept.bench = Bench(_kept.answer, _kept.session.device(kind))
+
+
+def _let_go() -> None:
+    session, _kept.session, _kept.bench = _kept.session, None, None
+    if session is not None:
+        session.close()
+
+
+def describe(kind: str) -> Provenance:
+    """Return what a record says of the device that was prepared."""
+    return _session().describe(kind)
+
+
+def _session() -> Session:
+    if _kept.session is None:
+        raise NoDevice("no device is prepared")
+    return _kept.session
+
+
+def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[list[float]]:
+    """Check and time kernels of the prepared workload in turns, so that a disturbance meets all of them.
 
     Parameters
     ----------
     kernels
-        The shared library and the arguments of each.
+        The shared library and the config of each.
     kind
         The kind of target, which says on what they run.
 
     Returns
     -------
     list
-        For each kernel its costs, one for each repeat, in seconds.
-    """
-    import tvm
+        For each kernel its costs, the mean times of a run in each repeat, in seconds.
 
-    device = tvm.cuda(0) if kind == "cuda" else tvm.cpu()
+    Raises
+    ------
+    WrongAnswer
+        One computes something else than NumPy; that takes no part in its time.
+    DeviceLost
+        The device went away meanwhile.
+    """
+    session = _session()
+    try:
+        return _run(session, kernels, kind, timing)
+    except Exception as error:
+        alive = session.alive()
+        _let_go()  # what a kernel did to the device, the next one need not suffer
+        if not alive:
+            raise DeviceLost(str(error)) from error
+        raise
+
+
+def _run(session: Session, kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[list[float]]:
+    bench, on = _kept.bench, session.device(kind)
+    if bench is None:
+        raise NoDevice("no workload is prepared")
     measures: list[Callable[[], float]] = []
     repeats: list[int] = []
-    for path, tensors in kernels:
-        module = tvm.runtime.load_module(path)
-        arrays = [_array(number, tensor, device) for number, tensor in enumerate(tensors)]
+    for path, config in kernels:
+        module = session.load(path)
+        arrays = bench.arguments(config)
 
         def measure(number: int, module: Any = module, arrays: Sequence[Any] = arrays) -> float:
-            return float(module.time_evaluator("main", device, number=number)(*arrays).mean)
+            return float(module.time_evaluator("main", on, number=number)(*arrays).mean)
 
         first = measure(1)
+        bench.answer.check(config, arrays[-1].numpy())
         slow = first > timing.give_up
         number = 1 if slow else max(1, math.ceil(timing.seconds / max(first, 1e-9)))
         measures.append(functools.partial(measure, number))
@@ -126,13 +324,3 @@ def run_in_turns(kernels: list[tuple[str, list[Tensor]]], kind: str, timing: Tim
             if repeat < repeats[kernel]:
                 costs[kernel].append(measure_again())
     return costs
-
-
-@functools.lru_cache(maxsize=64)
-def _array(number: int, tensor: Tensor, device: Any) -> Any:
-    """Return an argument filled with random numbers; the worker keeps it for the next config."""
-    import numpy as np
-    import tvm
-
-    values = np.random.default_rng(number).uniform(0.1, 1.0, tensor.shape).astype(tensor.dtype)
-    return tvm.runtime.tensor(values, device)

@@ -1,6 +1,8 @@
-"""Measuring configs: built in a pool of processes, run in a process of their own, each with a time limit.
+"""Measuring configs: built in a pool of processes, run in a process for each device, each with a time limit.
 
-A crash or a hang costs one config and becomes a result with AutoTVM's error number; the run goes on.
+What a kernel computes is compared with NumPy before it is timed. A crash, a hang or a wrong answer costs one
+config and becomes a result with AutoTVM's error number; the run goes on. A device that is lost costs nothing: what
+it was doing goes to another. Where no device or no room on the disk is left, the run ends with an error.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +26,25 @@ from pebble import ProcessExpired, ProcessPool
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.record import Config, Provenance, Result
 from tophub_registry.records.target import Target
-from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.tuner import device, kernels
+from tophub_registry.templates.template import Template
+from tophub_registry.tuner import kernels
+from tophub_registry.tuner.answers import WrongAnswer
+from tophub_registry.tuner.kernels import Place, ThisMachine, Timing
 
 FAILED_COST = 1e9
 """The cost, in seconds, that AutoTVM writes for a config that failed."""
+
+_PREPARATION = 60.0
+"""How long, in seconds, connecting to a device and computing a reference may take."""
+
+_LOOK_AROUND = 1.0
+"""Seconds between two looks at how many devices there are."""
+
+_LOSSES = 2
+"""As many devices may be lost with a config before it is held to be the cause."""
+
+_ROOM = 1 << 20
+"""The room on the disk, in bytes, without which a kernel that can't be built is not to blame."""
 
 
 class ErrorNo(IntEnum):
@@ -59,11 +76,15 @@ class Limits(NamedTuple):
     run: float = 10.0
 
 
-class _Kernel(NamedTuple):
+@dataclass
+class _Kernel:
+    """A config on its way: being built, then waiting for a device, perhaps for a second one."""
+
     config: Config
     path: str
-    build: Future[list[Tensor]]
+    build: Future[None]
     started: float
+    losses: int = 0
 
 
 class _Stage(NamedTuple):
@@ -73,7 +94,7 @@ class _Stage(NamedTuple):
     too_long: ErrorNo
     broken: ErrorNo
 
-    def blame(self, error: Exception) -> tuple[ErrorNo, str]:
+    def blame(self, error: BaseException) -> tuple[ErrorNo, str]:
         """Return the number and the text for an error of this stage."""
         if isinstance(error, FutureTimeout):
             return self.too_long, f"{self.what} took longer than the limit"
@@ -81,68 +102,150 @@ class _Stage(NamedTuple):
             return self.broken, f"{self.what} crashed: {_exit(error.exitcode)}"
         if isinstance(error, kernels.InstantiationError):
             return ErrorNo.INSTANTIATION_ERROR, _message(error)
+        if isinstance(error, WrongAnswer):
+            return ErrorNo.WRONG_ANSWER, _message(error)
         return self.broken, _message(error)
 
 
 _BUILD = _Stage("building", ErrorNo.BUILD_TIMEOUT, ErrorNo.COMPILE_HOST)
+_PREPARE = _Stage("computing the reference", ErrorNo.UNKNOWN_ERROR, ErrorNo.UNKNOWN_ERROR)
 _RUN = _Stage("running", ErrorNo.RUN_TIMEOUT, ErrorNo.RUNTIME_DEVICE)
 
 
+class _Run(NamedTuple):
+    """A kernel on a device: the workload made ready there, then the costs."""
+
+    kernel: _Kernel
+    ready: Future[None]
+    costs: Future[list[list[float]]]
+    began: float
+
+
+class _Lane:
+    """A process that runs kernels on one device, one after the other."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPool(1, initializer=kernels.start_worker, context=context)
+
+    def run(
+        self, template: Template, built: list[tuple[str, Config]], kind: str, timing: Timing, limit: float
+    ) -> tuple[Future[None], Future[list[list[float]]]]:
+        """Make the workload ready and run kernels; each of the two has a time limit of its own."""
+        ready = self._pool.schedule(kernels.prepare, args=(self._place, template, kind), timeout=_PREPARATION)
+        return ready, self._pool.schedule(kernels.run, args=(built, kind, timing), timeout=limit)
+
+    def describe(self, kind: str) -> Provenance:
+        """Return what a record says of the device."""
+        ready = self._pool.schedule(kernels.prepare, args=(self._place, None, kind), timeout=_PREPARATION)
+        said: Future[Provenance] = self._pool.schedule(kernels.describe, args=(kind,), timeout=_PREPARATION)
+        ready.result()
+        return said.result()
+
+    def close(self) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+
 class Measurer:
-    """Processes that build and run kernels for one target on this machine.
+    """Processes that build kernels for one target on this machine, and run them here or elsewhere.
 
     Parameters
     ----------
     target
         What to compile for.
+    place
+        Where kernels run; on any number of devices at once.
     workers
         How many processes build; all cores by default.
     limits
         Time limits.
     timing
         How long and how often a kernel is timed.
+    tell
+        Called with a sentence when devices come and go.
+
+    Raises
+    ------
+    EnvironmentFailure
+        There is no such device.
     """
 
     def __init__(
         self,
         target: Target,
         *,
+        place: Place = ThisMachine(),  # noqa: B008  # immutable
         workers: int | None = None,
         limits: Limits = Limits(),  # noqa: B008  # immutable
-        timing: kernels.Timing = kernels.Timing(),  # noqa: B008  # immutable
+        timing: Timing = Timing(),  # noqa: B008  # immutable
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.target = target
-        self._compiled_for = device.compiled_for(target)
+        self.place = place
         self.limits = limits
         self.timing = timing
+        self._tell = tell
+        self._compiled_for = place.compiled_for(target)
+        self._devices = place.count()
+        if not self._devices:
+            raise EnvironmentFailure(f"there is no device at {place}", remedy=place.remedy)
+        self._looked = time.monotonic()
+        self._none_since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="tophub-")
         context = multiprocessing.get_context("spawn")
         cores = len(os.sched_getaffinity(0))
         self._builders = ProcessPool(workers or cores, initializer=kernels.start_worker, context=context)
-        self._runner = ProcessPool(1, initializer=kernels.start_worker, context=context)
+        self._lanes = [_Lane(place) for _ in range(self._devices)]
         self._count = 0
 
     def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
-        """Build all configs, then time one after the other and yield each as it is done.
+        """Build all configs, run each on one of the devices, and yield each as it is done.
+
+        On one device they are done in their order, but for those that can't be built.
 
         Parameters
         ----------
         best
             The best cost so far, in seconds: kernels several times slower are timed once only.
+
+        Raises
+        ------
+        EnvironmentFailure
+            The disk is full, or there is no device any more.
         """
-        built = [self._submit(template, config) for config in configs]
-        if self.target.kind == "llvm":
+        waiting = [self._submit(template, config) for config in configs]
+        if self.place.shares_cores and self.target.kind == "llvm":
             # The kernels would share the cores with the compilers: nothing runs before all is built.
-            for kernel in built:
-                _settle(kernel.build)
+            wait([kernel.build for kernel in waiting])
         timing = self.timing if best is None else self.timing._replace(give_up=4 * best)
-        for kernel in built:
-            yield self._finish(kernel, timing)
+        running: dict[_Lane, _Run] = {}
+        while waiting or running:
+            self._look_around()
+            for kernel in [kernel for kernel in waiting if kernel.build.done()]:
+                if error := kernel.build.exception():
+                    waiting.remove(kernel)
+                    yield self._failed(kernel, _BUILD, error)
+                elif lane := self._free_lane(running):
+                    waiting.remove(kernel)
+                    running[lane] = self._start(lane, template, kernel, timing)
+            self._wait(waiting, running)
+            for lane, run in [(lane, run) for lane, run in running.items() if run.costs.done()]:
+                del running[lane]
+                if measured := self._finish(run):
+                    yield measured
+                else:
+                    waiting.insert(0, run.kernel)
 
     def describe(self) -> Provenance:
-        """Return what a record says of the device that runs the kernels."""
-        provenance: Provenance = self._runner.schedule(device.describe, args=(self.target.kind,)).result()
-        return provenance
+        """Return what a record says of the device that runs the kernels; EnvironmentFailure where none does."""
+        try:
+            return self._lanes[0].describe(self.target.kind)
+        except (kernels.NoDevice, FutureTimeout, ProcessExpired) as error:
+            raise EnvironmentFailure(
+                f"no device at {self.place} answers: {_message(error)}", remedy=self.place.remedy
+            ) from error
 
     def compare(self, template: Template, configs: Sequence[Config], rounds: int) -> list[list[float]]:
         """Time the kernels of several configs in turns and return the costs of each, in seconds.
@@ -150,22 +253,24 @@ class Measurer:
         Raises
         ------
         EnvironmentFailure
-            One of them can't be built or run here.
+            One of them can't be built or run here, or computes something else.
         """
         built = [self._submit(template, config) for config in configs]
         try:
-            libraries = [(kernel.path, kernel.build.result()) for kernel in built]
+            for kernel in built:
+                kernel.build.result()
+            libraries = [(kernel.path, kernel.config) for kernel in built]
             timing = self.timing._replace(repeats=rounds)
-            future = self._runner.schedule(
-                kernels.run_in_turns, args=(libraries, self.target.kind, timing), timeout=len(built) * self.limits.run
+            ready, costs = self._lanes[0].run(
+                template, libraries, self.target.kind, timing, len(built) * self.limits.run
             )
-            costs: list[list[float]] = future.result()
+            ready.result()
+            return costs.result()
         except Exception as error:
             raise EnvironmentFailure(f"{template.task} can't be measured: {_message(error)}") from error
         finally:
             for kernel in built:
                 Path(kernel.path).unlink(missing_ok=True)
-        return costs
 
     def _submit(self, template: Template, config: Config) -> _Kernel:
         self._count += 1
@@ -177,30 +282,102 @@ class Measurer:
         )
         return _Kernel(config, path, build, time.monotonic())
 
-    def _finish(self, kernel: _Kernel, timing: kernels.Timing) -> Measured:
-        """Run a kernel that was built, and put what happened to it into a result."""
-        began = time.monotonic()
-        stage = _BUILD
-        try:
-            tensors = kernel.build.result()
-            stage = _RUN
-            future = self._runner.schedule(
-                kernels.run, args=(kernel.path, tensors, self.target.kind, timing), timeout=self.limits.run
-            )
-            result = Result(future.result(), int(ErrorNo.NO_ERROR), time.monotonic() - began, time.time())
-        except Exception as error:  # noqa: BLE001  # whatever compiler and runtime raise is the config's property
-            number, message = stage.blame(error)
-            result = Result([FAILED_COST], int(number), time.monotonic() - kernel.started, time.time())
-            return Measured(kernel.config, result, message)
-        finally:
+    def _free_lane(self, running: dict[_Lane, _Run]) -> _Lane | None:
+        """Return a process that can run a kernel, if there are more devices than kernels running."""
+        if len(running) >= self._devices:
+            return None
+        return next((lane for lane in self._lanes if lane not in running), None)
+
+    def _start(self, lane: _Lane, template: Template, kernel: _Kernel, timing: Timing) -> _Run:
+        built = [(kernel.path, kernel.config)]
+        return _Run(kernel, *lane.run(template, built, self.target.kind, timing, self.limits.run), time.monotonic())
+
+    def _wait(self, waiting: list[_Kernel], running: dict[_Lane, _Run]) -> None:
+        """Wait until something is done, but not so long that devices come and go unseen."""
+        awaited: list[Future[Any]] = [run.costs for run in running.values()]
+        if self._free_lane(running):
+            awaited += [kernel.build for kernel in waiting if not kernel.build.done()]
+        if awaited:
+            wait(awaited, timeout=_LOOK_AROUND, return_when=FIRST_COMPLETED)
+        elif waiting:
+            time.sleep(_LOOK_AROUND)
+
+    def _look_around(self) -> None:
+        """See how many devices there are, take on new ones, and give up when none has come back for long."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_AROUND:
+            return
+        devices, self._looked = self.place.count(), now
+        if devices != self._devices:
+            self._tell(f"{devices or 'no'} device{'' if devices == 1 else 's'} at {self.place} now")
+            if not devices:
+                self._tell(f"waiting {self.place.patience:.0f} s for one to come back: {self.place.remedy}")
+        self._devices = devices
+        self._lanes += [_Lane(self.place) for _ in range(devices - len(self._lanes))]
+        if devices and self._none_since is None:
+            return
+        self._none_since = self._none_since or now
+        if now - self._none_since > self.place.patience:
+            raise EnvironmentFailure(f"there is no device any more at {self.place}", remedy=self.place.remedy)
+
+    def _finish(self, run: _Run) -> Measured | None:
+        """Put what came of a run into a result; None where that was not the config's doing and it runs again."""
+        kernel, stage = run.kernel, _RUN
+        if (error := run.ready.exception()) is not None:
+            if isinstance(error, (kernels.NoDevice, FutureTimeout)):
+                if not (isinstance(error, kernels.NoDevice) and error.busy):
+                    self._none_since = self._none_since or time.monotonic()
+                return None
+            stage = _PREPARE
+        elif (error := run.costs.exception()) is None:
+            self._none_since = None
             Path(kernel.path).unlink(missing_ok=True)
-        return Measured(kernel.config, result, None)
+            seconds = time.monotonic() - run.began
+            return Measured(
+                kernel.config, Result(run.costs.result()[0], int(ErrorNo.NO_ERROR), seconds, time.time()), None
+            )
+        if self._lost(error):
+            kernel.losses += 1
+            if kernel.losses < _LOSSES:
+                self._tell("a device was lost; its config goes to another")
+                return None
+            error = kernels.DeviceLost(f"{_LOSSES} devices were lost running it")
+        return self._failed(kernel, stage, error)
+
+    def _lost(self, error: BaseException) -> bool:
+        """Whether an error means that a device is gone, be it the config's doing or not."""
+        if isinstance(error, kernels.DeviceLost):
+            return True
+        # Elsewhere a kernel runs in a process of the device's: what ends ours is the connection.
+        return isinstance(error, ProcessExpired) and not self.place.shares_cores
+
+    def _failed(self, kernel: _Kernel, stage: _Stage, error: BaseException) -> Measured:
+        """Put a failure into a result, unless it is no config's doing."""
+        Path(kernel.path).unlink(missing_ok=True)
+        number, message = stage.blame(error)
+        if number == ErrorNo.COMPILE_HOST:
+            self._check_room()
+        result = Result([FAILED_COST], int(number), time.monotonic() - kernel.started, time.time())
+        return Measured(kernel.config, result, message)
+
+    def _check_room(self) -> None:
+        """Raise EnvironmentFailure where no more kernels can be written."""
+        try:
+            with tempfile.TemporaryFile(dir=self._folder.name) as file:
+                file.write(bytes(_ROOM))
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"no kernel can be written: {error.strerror}",
+                file=self._folder.name,
+                remedy="make room there or set TMPDIR to another folder, then go on with --resume",
+            ) from error
 
     def close(self) -> None:
         """Stop the processes and remove what they built."""
-        for pool in (self._builders, self._runner):
-            pool.stop()
-            pool.join()
+        self._builders.stop()
+        self._builders.join()
+        for lane in self._lanes:
+            lane.close()
         self._folder.cleanup()
 
     def __enter__(self) -> Measurer:  # noqa: PYI034  # Self is not in Python 3.10
@@ -210,11 +387,6 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _settle(future: Future[Any]) -> None:
-    """Wait until a future is done, whatever came of it."""
-    future.exception()
 
 
 def _message(error: BaseException) -> str:
