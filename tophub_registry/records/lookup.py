@@ -171,6 +171,35 @@ def lookup_all(
     return search.answers()
 
 
+def lookup_each(
+    target: Target | str, sources: Iterable[Source], workloads: Collection[str]
+) -> dict[str, list[Answer]]:
+    """Find all the records for each workload that match its target as nearly as the best of them does.
+
+    Whoever has to weigh several configs of a workload, because their layouts differ, chooses among these.
+
+    Returns
+    -------
+    dict
+        For each workload the answers, in the order in which `lookup` prefers them; empty where there are none.
+
+    Raises
+    ------
+    InputError
+        As for `lookup_all`.
+    """
+    found: dict[str, list[_Candidate]] = {workload: [] for workload in workloads}
+    search = _Search(Target.parse(target) if isinstance(target, str) else target, workloads, found)
+    for order, source in enumerate(sources):
+        search.read(source, order)
+    return {workload: _nearest(candidates) for workload, candidates in found.items()}
+
+
+def _nearest(candidates: list[_Candidate]) -> list[Answer]:
+    ranked = sorted(candidates)
+    return [candidate.answer for candidate in ranked if candidate.rank[0] == ranked[0].rank[0]]
+
+
 class _Candidate(NamedTuple):
     """A row and its rank; the lowest rank wins."""
 
@@ -183,10 +212,16 @@ class _Candidate(NamedTuple):
 
 
 class _Search:
-    """The best row so far of each workload."""
+    """The best row so far of each workload, and in `every`, where it is given, all of them."""
 
-    def __init__(self, target: Target, workloads: Collection[str] | None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        workloads: Collection[str] | None,
+        every: Mapping[str, list[_Candidate]] | None = None,
+    ) -> None:
         self._target = target
+        self._every = every
         self._wanted = None if workloads is None else dict.fromkeys(workloads)
         self._matches: dict[Key, Match] = {}
         self._best: dict[str, _Candidate] = {}
@@ -204,6 +239,8 @@ class _Search:
             if match is Match.NONE or row.failed:
                 continue
             rank = (-match, order, row.cost, line.text)
+            if self._every is not None:
+                self._every[row.key.workload].append(_Candidate(rank, source.name))
             best = self._best.get(row.key.workload)
             if best is None or rank < best.rank:
                 self._best[row.key.workload] = _Candidate(rank, source.name)

@@ -1,0 +1,386 @@
+"""A Relax function with its convolutions and dense layers replaced by the kernels that records choose.
+
+What stands between them, element by element, pooled or joined, takes over the layout of its neighbours; what
+knows no blocks of channels gets its values in the plain layout. Weights are packed here, once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax, s_tir, te
+from tvm.ir import GenericConst as Constant
+
+from tophub_registry.deploy.choice import PLAIN, Kernel, Use, choose_blocks, common_channels, kernels_for
+from tophub_registry.models.layers import Convolution, Dense, Layer
+from tophub_registry.models.rules import workloads
+from tophub_registry.records.lookup import Answer
+from tophub_registry.records.target import Target
+
+KERNEL = "tophub.kernel"
+"""The annotation of a kernel's last block: its number among the kernels."""
+
+_IMAGE = 4
+_OUT_ELEMENTWISE_FUSABLE = 4
+
+_ELEMENTWISE = {
+    f"relax.{name}"
+    for name in (
+        "add subtract multiply divide maximum minimum negative exp log sqrt rsqrt tanh sigmoid clip abs power "
+        "nn.relu nn.leakyrelu nn.silu nn.gelu"
+    ).split()
+}
+_POOLS: dict[str, Callable[..., Any]] = {
+    "relax.nn.max_pool2d": relax.op.nn.max_pool2d,
+    "relax.nn.avg_pool2d": relax.op.nn.avg_pool2d,
+}
+
+
+@dataclass(frozen=True)
+class LayerKernel:
+    """A layer of the model and the kernel that computes it."""
+
+    layer: Layer
+    kernel: Kernel
+
+
+@dataclass
+class Lowered:
+    """The result: a module whose kernels' blocks are annotated with `KERNEL`, and what they stand for.
+
+    Attributes
+    ----------
+    module
+        Relax and the kernels' functions, not yet scheduled.
+    layers
+        The layers that have kernels, in the model's order.
+    kernels
+        By the number of the annotation.
+    """
+
+    module: tvm.IRModule
+    layers: list[LayerKernel] = field(default_factory=list)
+    kernels: list[Kernel] = field(default_factory=list)
+
+
+def lower(module: tvm.IRModule, target: Target, answers: Callable[[str], list[Answer]]) -> Lowered:
+    """Replace the layers of `main` that templates cover.
+
+    Parameters
+    ----------
+    module
+        `main` takes the model's inputs; its weights are constants, its convolutions NCHW.
+    target
+        What is compiled for; its kind decides which templates a layer has.
+    answers
+        The records of a workload, by its key, the best first.
+    """
+    graph = _Graph(module["main"], target, answers)
+    return _Builder(graph).build(module)
+
+
+def _layer(call: relax.Call, name: str) -> Layer | None:
+    """Return the convolution or dense layer that a call is; None for anything else."""
+    if call.op.name == "relax.nn.conv2d":
+        data, weight = call.args
+        attrs = call.attrs
+        top, left, bottom, right = map(int, attrs.padding)
+        plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "OIHW" and (top, left) == (bottom, right)
+        if plain and isinstance(weight, Constant):
+            return Convolution(
+                name=name,
+                operator="Convolution",
+                data=_shape(data),
+                kernel=_shape(weight),
+                strides=tuple(map(int, attrs.strides)),
+                padding=(top, left),
+                dilation=tuple(map(int, attrs.dilation)),
+                groups=int(attrs.groups),
+            )
+    if call.op.name == "relax.matmul" and isinstance(call.args[1], Constant):
+        data, weight = map(_shape, call.args)
+        if len(data) == len(weight) == len(("rows", "columns")):
+            return Dense(name=name, operator="FullyConnected", data=data, weight=weight[::-1])
+    return None
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(map(int, value.ty.shape))
+
+
+def _bytes(value: Any) -> int:
+    return math.prod(_shape(value)) * np.dtype(str(value.ty.dtype)).itemsize
+
+
+class _Graph:
+    """What `main` computes, in order, and which of its values lie alike."""
+
+    def __init__(self, main: relax.Function, target: Target, answers: Callable[[str], list[Answer]]) -> None:
+        self.main = main
+        self.bindings = [binding for block in main.body.blocks for binding in block.bindings]
+        self._parents: dict[Any, Any] = {}
+        self.layers: dict[Any, Layer] = {}
+        kernels: dict[Any, list[Kernel]] = {}
+        for binding in self.bindings:
+            call = binding.value
+            if not isinstance(call, relax.Call):
+                continue
+            layer = _layer(call, binding.var.name)
+            found = (
+                kernels_for(layer, workloads(layer, target.kind), target, answers)
+                if layer and target.kind in ("llvm", "cuda")
+                else []
+            )
+            if layer and found:
+                self.layers[binding.var], kernels[binding.var] = layer, found
+            elif is_agnostic(call):
+                for value in (*images(call), binding.var):
+                    self._join(value, binding.var)
+        self.blocks = self._choose(kernels)
+        self.kernels = {var: use.best(self.blocks)[1] for var, use in self._uses.items()}
+
+    def _root(self, value: Any) -> Any:
+        while (parent := self._parents.get(value, value)) is not value:
+            value = parent
+        return value
+
+    def _join(self, a: Any, b: Any) -> None:
+        a, b = self._root(a), self._root(b)
+        if a is not b:
+            self._parents[a] = b
+
+    def block(self, value: Any) -> int:
+        """Return the block in which a value should lie."""
+        return self.blocks.get(self._root(value), PLAIN)
+
+    def _choose(self, kernels: Mapping[Any, Sequence[Kernel]]) -> dict[Any, int]:
+        self._uses: dict[Any, Use] = {}
+        channels: dict[Any, list[int]] = {}
+        plain: dict[Any, int] = {}
+        for value in (*self.main.params, *(binding.var for binding in self.bindings)):
+            if is_image(value):
+                channels.setdefault(self._root(value), []).append(_shape(value)[1])
+        for param in self.main.params:
+            if is_image(param):
+                plain[self._root(param)] = _bytes(param)
+        for binding in self.bindings:
+            call, var = binding.value, binding.var
+            if var in kernels:
+                data, output = self._root(call.args[0]), self._root(var)
+                self._uses[var] = Use(data, output, _bytes(call.args[0]), _bytes(var), kernels[var])
+            elif not (isinstance(call, relax.Call) and is_agnostic(call)):
+                for value in _values(call):
+                    if is_image(value):
+                        group = self._root(value)
+                        plain[group] = plain.get(group, 0) + _bytes(value)
+                if is_image(var):
+                    plain[self._root(var)] = plain.get(self._root(var), 0) + _bytes(var)
+        groups = {group: common_channels(numbers) for group, numbers in channels.items()}
+        for use in self._uses.values():  # a dense layer's values are no images, and lie plain
+            for group in (use.data, use.output):
+                groups.setdefault(group, 1)
+        return choose_blocks(list(self._uses.values()), groups, plain)
+
+
+def is_image(value: Any) -> bool:
+    """Return whether a value has the axes `[N, C, H, W]`."""
+    return isinstance(value, relax.Var) and isinstance(value.ty, relax.TensorType) and value.ty.ndim == _IMAGE
+
+
+def is_agnostic(call: relax.Call) -> bool:
+    """Return whether an operator does the same to channels in blocks."""
+    name = getattr(call.op, "name", "")
+    if name in _ELEMENTWISE:
+        return bool(images(call)) and all(_fits(argument, call) for argument in call.args)
+    if name in _POOLS:
+        return bool(call.attrs.layout == "NCHW") and is_image(call.args[0])
+    if name == "relax.mean":
+        return is_image(call.args[0]) and list(map(int, call.attrs.axis)) == [2, 3] and bool(call.attrs.keepdims)
+    if name == "relax.concat":
+        return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
+    return False
+
+
+def _fits(argument: Any, call: relax.Call) -> bool:
+    """Return whether an elementwise operator's argument broadcasts over blocks as it does over channels."""
+    if not isinstance(argument, relax.Expr) or not isinstance(argument.ty, relax.TensorType):
+        return True  # a number
+    if is_image(argument):
+        return _shape(argument)[1] == _shape_of_result(call)[1]
+    return isinstance(argument, Constant) and (
+        math.prod(_shape(argument)) == 1
+        or (len(_shape(argument)) == _IMAGE and _shape(argument)[1] == _shape_of_result(call)[1])
+    )
+
+
+def _shape_of_result(call: relax.Call) -> tuple[int, ...]:
+    return tuple(map(int, call.ty.shape))
+
+
+def images(call: relax.Call) -> list[Any]:
+    """Return the images that an operator takes."""
+    return [value for value in _values(call) if is_image(value)]
+
+
+def _values(expression: Any) -> list[Any]:
+    """Return the variables that an expression reads."""
+    return list(relax.analysis.free_vars(expression))
+
+
+class _Builder:
+    """Writes `main` anew."""
+
+    def __init__(self, graph: _Graph) -> None:
+        self.graph = graph
+        self.builder = relax.BlockBuilder()
+        self._functions: dict[tuple[str, str], Any] = {}
+        self._lying: dict[tuple[Any, int], Any] = {}
+        self._new: dict[Any, tuple[Any, int]] = {}
+        self._kernels: list[Kernel] = []
+
+    def build(self, module: tvm.IRModule) -> Lowered:
+        for var, function in module.functions_items():
+            if var.name_hint != "main":
+                self.builder.add_func(function, var.name_hint)
+        params = [relax.Var(param.name, param.ty) for param in self.graph.main.params]
+        layers = []
+        with self.builder.function("main", params):
+            with self.builder.dataflow():
+                for old, new in zip(self.graph.main.params, params, strict=True):
+                    self._new[old] = new, PLAIN
+                for binding in self.graph.bindings:
+                    if binding.var in self.graph.kernels:
+                        kernel = self.graph.kernels[binding.var]
+                        layers.append(LayerKernel(self.graph.layers[binding.var], kernel))
+                        self._new[binding.var] = self._kernel(kernel, binding.value)
+                    else:
+                        self._new[binding.var] = self._other(binding)
+                result = self.builder.emit_output(self._plainly(self.graph.main.body.body))
+            self.builder.emit_func_output(result)
+        return Lowered(self.builder.get(), layers, self._kernels)
+
+    def _kernel(self, kernel: Kernel, call: relax.Call) -> tuple[Any, int]:
+        data, weight = call.args
+        numbers = weight.value.numpy()
+        if call.op.name == "relax.matmul":
+            numbers = np.ascontiguousarray(numbers.T)
+        data_block, output_block = kernel.blocks
+        _, packed = kernel.template.pack(kernel.config, [np.zeros(_shape(data), numbers.dtype), numbers])
+        output = kernel.template.tensors(kernel.config)[-1]
+        arguments = relax.Tuple([self._in(data, data_block), relax.const(np.ascontiguousarray(packed))])
+        result = relax.call_tir(
+            self._function(kernel), arguments, out_ty=relax.TensorType(output.shape, output.dtype)
+        )
+        return self.builder.emit(result), output_block
+
+    def _function(self, kernel: Kernel) -> Any:
+        """Return the function of a kernel, which all layers with the same workload and config share."""
+        key = repr((kernel.template.task, kernel.template.args)), repr(kernel.config.entity)
+        if key not in self._functions:
+            # Relax counts in 64 bits, and functions can only be fused where they agree.
+            function = te.create_prim_func(
+                kernel.template.computation(kernel.config), index_dtype_override="int64"
+            )
+            sch = s_tir.Schedule(function, debug_mask="none")
+            last = sch.get_child_blocks(sch.get_sblock("root"))[-1]
+            sch.annotate(last, KERNEL, len(self._kernels))
+            function = sch.mod["main"].with_attr("op_pattern", _OUT_ELEMENTWISE_FUSABLE)
+            name = kernel.template.task.split(".")[0]
+            self._functions[key] = self.builder.add_func(function.without_attr("global_symbol"), name)
+            self._kernels.append(kernel)
+        return self._functions[key]
+
+    def _other(self, binding: relax.VarBinding) -> tuple[Any, int]:
+        call, block = binding.value, self.graph.block(binding.var)
+        if block == PLAIN or not (isinstance(call, relax.Call) and is_agnostic(call)):
+            return self.builder.emit(self._plainly(call)), PLAIN
+        if call.op.name in _POOLS:
+            a = call.attrs
+            pooled = _POOLS[call.op.name](
+                self._in(call.args[0], block),
+                pool_size=list(a.pool_size),
+                strides=list(a.strides),
+                padding=list(a.padding),
+                dilation=list(a.dilation),
+                ceil_mode=bool(a.ceil_mode),
+                count_include_pad=bool(a.count_include_pad),
+                layout=f"NCHW{block}c",
+            )
+            return self.builder.emit(pooled), block
+        if call.op.name == "relax.concat":
+            parts = [self._in(part, block) for part in call.args[0].fields]
+            return self.builder.emit(relax.op.concat(parts, axis=1)), block
+        if call.op.name == "relax.mean":
+            return self.builder.emit(relax.op.mean(self._in(call.args[0], block), [2, 3], keepdims=True)), block
+        arguments = [self._in_blocks(argument, block) for argument in call.args]
+        return self.builder.emit(relax.Call(call.op, arguments, call.attrs)), block
+
+    def _in_blocks(self, argument: Any, block: int) -> Any:
+        if is_image(argument):
+            return self._in(argument, block)
+        if isinstance(argument, Constant) and len(_shape(argument)) == _IMAGE:
+            numbers = argument.value.numpy()
+            n, c, h, w = numbers.shape
+            size = block if c > 1 else 1
+            return relax.const(
+                np.ascontiguousarray(numbers.reshape(n, c // size, size, h, w).transpose(0, 1, 3, 4, 2))
+            )
+        return argument
+
+    def _plainly(self, expression: Any) -> Any:
+        """Return an expression with its variables replaced by plain ones."""
+        replaced = {var: self._in(var, PLAIN) for var in _values(expression)}
+        return _Substitute(replaced).visit_expr(expression)
+
+    def _in(self, value: Any, block: int) -> Any:
+        """Return the new variable of a value, in the layout that is wanted."""
+        if not isinstance(value, relax.Var):
+            return value
+        new, lies = self._new[value]
+        if lies == block:
+            return new
+        if (value, block) not in self._lying:
+            if lies != PLAIN:
+                new = self._in(value, PLAIN) if block != PLAIN else self.builder.emit_te(_joined, new)
+            if block != PLAIN:
+                new = self.builder.emit_te(_split, new, block)
+            self._lying[value, block] = new
+        return self._lying[value, block]
+
+
+@relax.expr_functor.mutator
+class _Substitute(relax.PyExprMutator):
+    """Puts new variables in the place of old ones."""
+
+    def __init__(self, replaced: Mapping[Any, Any]) -> None:
+        super().__init__()
+        self._replaced = replaced
+
+    def visit_var_(self, op: relax.Var) -> Any:
+        return self._replaced.get(op, op)
+
+    def visit_dataflow_var_(self, op: relax.DataflowVar) -> Any:
+        return self._replaced.get(op, op)
+
+
+def _split(data: Any, block: int) -> Any:
+    n, c, h, w = data.shape
+    return te.compute(
+        (n, c // block, h, w, block),
+        lambda n, chunk, y, x, i: data[n, chunk * block + i, y, x],
+        name="layout_blocked",
+    )
+
+
+def _joined(data: Any) -> Any:
+    n, chunks, h, w, block = data.shape
+    return te.compute(
+        (n, chunks * block, h, w),
+        lambda n, c, y, x: data[n, te.indexdiv(c, block), y, x, te.indexmod(c, block)],
+        name="layout_plain",
+    )
