@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("plotly", reason="needs the extra [report]")
 
 from tests.records.rows import MEASURED, row, text
-from tophub_registry.tuner import page
-from tophub_registry.tuner.history import read_history
+from tophub_registry.report import page
+from tophub_registry.report.history import read_history
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -178,7 +178,10 @@ def in_browser(path: Path, tmp_path: Path) -> str:
 def test_a_browser_draws_the_charts_and_runs_no_script_of_the_log(rows, tmp_path):
     log = write(tmp_path / "new.log", rows)
     (tmp_path / "report.html").write_text(page.render(read_history([log]), ["new.log"]))
-    drawn = in_browser(tmp_path / "report.html", tmp_path)
+    for _ in range(3):  # on a busy machine the browser may come to draw no frame at all
+        drawn = in_browser(tmp_path / "report.html", tmp_path)
+        if 'class="main-svg"' in drawn:
+            break
     assert drawn.count('class="main-svg"') >= 2
     assert "<title>bad</title>" not in drawn
     assert '<img src="x"' not in drawn

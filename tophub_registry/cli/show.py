@@ -1,22 +1,56 @@
 """`tophub show`."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
+import statistics
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tophub_registry.cli import table
-from tophub_registry.records.summary import summarise
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.records.summary import summarise, tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tophub_registry.records.record import Record
+    from tophub_registry.report.history import History, TaskHistory
 
 
 def command(
     logs: Annotated[list[Path], typer.Argument(help="The logs.", show_default=False)],
+    best: Annotated[bool, typer.Option("--best", help="The best record of each task instead.")] = False,
+    task: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of these the tasks whose name has TEXT in it: '64x64x3x3'.")
+    ] = None,
+    only: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Of these task N, as --best numbers them (repeatable).")
+    ] = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="With the kernel: CUDA source, or TVM script for a processor.")
+    ] = False,
+    asm: Annotated[bool, typer.Option("--asm", help="With the kernel's assembly, for a processor.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
-    """Show what logs hold: for each target and task the records, their speed, their age and what made them."""
+    """Show what logs hold: for each target and task the records, their speed, their age and what made them.
+
+    With --best, or any of the options that choose among the best: for each workload the fastest record, its
+    config, its time and its speed, and on request its kernel, which needs TVM but not the device.
+    """
+    if best or task is not None or only or source or asm:
+        if source and asm:
+            raise UsageError("--source and --asm are two views of one kernel", remedy="ask for one of them")
+        _show_best(logs, task, only or [], _printer(source=source, asm=asm), as_json=as_json)
+    else:
+        _show_summary(logs, as_json=as_json)
+
+
+def _show_summary(logs: list[Path], *, as_json: bool) -> None:
     summary = summarise(logs)
     if as_json:
         sys.stdout.write(json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
@@ -39,5 +73,107 @@ def command(
             for group in summary.groups
         ),
     )
-    if summary.unconvertible:
-        sys.stderr.write(f"tophub: note: {summary.unconvertible} rows of log version 0.1 could not be converted\n")
+    _tell_unconvertible(summary.unconvertible)
+
+
+def _show_best(
+    logs: list[Path], text: str | None, only: list[int], print_kernel: Callable[[Record], str] | None, *, as_json: bool
+) -> None:
+    from tophub_registry.report.history import read_history
+
+    history = read_history(logs)
+    chosen = _chosen(history, text, only)
+    kernels: dict[int, str] = {}
+    for number, task in chosen if print_kernel else ():
+        if task.best is None:
+            continue
+        try:
+            kernels[number] = print_kernel(task.best) if print_kernel else ""
+        except InputError as error:
+            if len(chosen) == 1:
+                raise
+            sys.stderr.write(f"tophub: note: no kernel for task {number}: {error}\n")
+    if as_json:
+        values = [_as_json(number, task, kernels.get(number)) for number, task in chosen]
+        sys.stdout.write(json.dumps(values, indent=1) + "\n")
+        return
+    sys.stdout.write("\n".join(_as_text(number, task, kernels.get(number)) for number, task in chosen))
+    _tell_unconvertible(history.unconvertible)
+
+
+def _chosen(history: History, text: str | None, only: list[int]) -> list[tuple[int, TaskHistory]]:
+    tasks = list(enumerate(history.tasks, 1))
+    if out_of_range := [number for number in only if not 1 <= number <= len(tasks)]:
+        raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(tasks)}")
+    chosen = [
+        (number, task)
+        for number, task in tasks
+        if (not only or number in only) and (text is None or text.lower() in str(task).lower())
+    ]
+    if not chosen:
+        raise UsageError(f"no task has {text!r} in its name", remedy="`tophub show LOG --best` names them")
+    return chosen
+
+
+def _printer(*, source: bool, asm: bool) -> Callable[[Record], str] | None:
+    if not source and not asm:
+        return None
+    from tophub_registry.tuner.source import assembly, kernel_source
+
+    return assembly if asm else kernel_source
+
+
+def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
+    from tophub_registry.report.history import device
+
+    trials = f"{len(task.trials)} trial{'' if len(task.trials) == 1 else 's'}"
+    if task.failed:
+        trials += f", {task.failed} failed"
+    lines = [f"{number}. {task}", f"   target   {task.target}"]
+    if task.best is None:
+        lines.append(f"   best     none: {trials}")
+        return "".join(f"{_printable(line)}\n" for line in lines)
+    costs = task.best.result.costs
+    spread = f" ({table.seconds(min(costs))} to {table.seconds(max(costs))}, {len(costs)} repeats)"
+    lines.append(f"   time     {table.seconds(statistics.median(costs))}" + (spread if len(costs) > 1 else ""))
+    if task.gflops is not None:
+        share = "" if task.share is None else f", {table.percent(task.share)} of the device's peak"
+        lines.append(f"   speed    {table.number(task.gflops)} GFLOPS{share}")
+    if task.gain is not None:
+        lines.append(f"   gain     {task.gain:.2f} times as fast as the default config")
+    if device(task.best):
+        lines.append(f"   device   {device(task.best)}")
+    lines.append(f"   measured {table.day(task.best.result.timestamp)} by {tool(task.best)}; best of {trials}")
+    lines.append(f"   config   {task.best.config.index}")
+    width = max((len(knob.name) for knob in task.best.config.entity), default=0)
+    lines += [f"     {knob.name:<{width}} {json.dumps(knob.value)}" for knob in task.best.config.entity]
+    text = "".join(f"{_printable(line)}\n" for line in lines)
+    return text if kernel is None else f"{text}\n{kernel}"
+
+
+def _as_json(number: int, task: TaskHistory, kernel: str | None) -> dict[str, object]:
+    best = task.best
+    value: dict[str, object] = {
+        "number": number,
+        "target": str(task.target),
+        "task": task.task,
+        "args": task.args,
+        "trials": len(task.trials),
+        "failures": task.failures,
+        "default": task.default,
+        "best": None if best is None else statistics.median(best.result.costs),
+        "gflops": task.gflops,
+        "peak_gflops": task.peak_gflops,
+        "record": None if best is None else best.model_dump(exclude_unset=True),
+    }
+    return value if kernel is None else {**value, "kernel": kernel}
+
+
+def _printable(line: str) -> str:
+    """Return a line that can't steer the terminal: a log is anybody's text."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
+
+
+def _tell_unconvertible(rows: int) -> None:
+    if rows:
+        sys.stderr.write(f"tophub: note: {rows} rows of log version 0.1 could not be converted\n")

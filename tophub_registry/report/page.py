@@ -21,7 +21,7 @@ from typing import NamedTuple
 from tophub_registry import __version__
 from tophub_registry.errors import MissingExtra
 from tophub_registry.records.record import Record, Value
-from tophub_registry.tuner.history import History, KnobHistory, TaskHistory, device, error, message, option_key
+from tophub_registry.report.history import History, KnobHistory, TaskHistory, device, error, message, option_key
 
 MAX_POINTS = 30_000
 """How many points a page has at most, about; of more, every n-th is drawn, and each that was the best so far."""
@@ -108,7 +108,7 @@ def _plotly() -> str:
 
 
 def _resource(name: str) -> str:
-    return resources.files("tophub_registry.tuner").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("tophub_registry.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:

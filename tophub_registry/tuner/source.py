@@ -1,0 +1,66 @@
+"""The kernel that a config stands for, as text: what the compiler makes of it, or what it is made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tophub_registry.errors import UsageError
+from tophub_registry.records.record import Record
+from tophub_registry.templates.registry import instantiate
+
+_ANY_GPU = "sm_70"
+"""The architecture that is compiled for where neither the target nor a GPU of this machine names one."""
+
+# Before the kernels of a CUDA source TVM writes the same types and macros each time.
+_FIRST_KERNEL = 'extern "C"'
+
+
+def kernel_source(record: Record) -> str:
+    """Return a record's kernel: for CUDA its CUDA source, for a processor the scheduled program in TVM script.
+
+    Neither needs the device.
+
+    Raises
+    ------
+    InputError
+        No template knows the task, or the config is none of its.
+    """
+    scheduled = _scheduled(record)
+    if record.target.kind != "cuda":
+        return str(scheduled.script()).strip() + "\n"
+    source = str(_compiled(record, scheduled).mod.imports[0].inspect_source())
+    _, kernel, rest = source.partition(_FIRST_KERNEL)
+    return (kernel + rest if kernel else source).strip() + "\n"
+
+
+def assembly(record: Record) -> str:
+    """Return the assembly of a record's kernel for a processor.
+
+    Raises
+    ------
+    InputError
+        No template knows the task, or the config is none of its.
+    UsageError
+        The record is for no processor.
+    """
+    if record.target.kind != "llvm":
+        raise UsageError(
+            f"no assembly for {record.target}: that is for processors", remedy="--source prints the kernel"
+        )
+    return str(_compiled(record, _scheduled(record)).mod.inspect_source("asm")).strip() + "\n"
+
+
+def _scheduled(record: Record) -> Any:
+    template = instantiate(record.input.task, record.input.args)
+    template.space.find(record.config.entity)
+    return template.schedule(record.config).mod
+
+
+def _compiled(record: Record, scheduled: Any) -> Any:
+    import tvm
+
+    description = record.target.as_dict()
+    if record.target.kind == "cuda" and "arch" not in description:
+        gpu = tvm.cuda(0)
+        description["arch"] = "sm_" + str(gpu.compute_version).replace(".", "") if gpu.exist else _ANY_GPU
+    return tvm.compile(scheduled, target=tvm.target.Target(description))
