@@ -5,13 +5,32 @@ import json
 import pytest
 
 from tests.gpu.workloads import WORKLOADS
-from tophub_registry.models import extract_tasks
+from tophub_registry.models.network import read_network
 from tophub_registry.records.record import Knob
 from tophub_registry.records.task import Task, tensor
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 
-MODELS = ["resnet18_v1", "cifar_resnet20_v1", "mobilenet1.0"]
+MODELS = [
+    "resnet18_v1",
+    "resnet50_v1",
+    "mobilenet1.0",
+    "mobilenetv2_1.0",
+    "vgg16",
+    "densenet121",
+    "squeezenet1.0",
+    "inceptionv3",
+    "ssd_512_resnet50_v1_voc",
+    "se_resnext50_32x4d",
+    "cifar_resnet20_v1",
+    "simple_pose_resnet18_v1b",
+]
+TARGETS = {"llvm": "llvm -mtriple=x86_64-linux-gnu -mcpu=znver4", "cuda": "cuda"}
 SAMPLES = 200
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return [read_network(model, batch=1) for model in MODELS]
 
 
 def odd_tasks():
@@ -60,23 +79,15 @@ def check(old_client, tasks, target, path):
             assert space.find([Knob(*knob) for knob in entity]) == index
 
 
-@pytest.mark.parametrize("model", [*MODELS, "odd"])
-def test_spaces_are_autotvms(old_client, model, tmp_path):
-    tasks = list(odd_tasks()) if model == "odd" else extract_tasks(model, "llvm").tasks
-    check(old_client, tasks, "llvm -mtriple=x86_64-linux-gnu -mcpu=znver4", tmp_path / "tasks.json")
+@pytest.mark.parametrize("kind", TARGETS)
+def test_spaces_of_odd_workloads_are_autotvms(old_client, kind, tmp_path):
+    for_cuda = [Task(task=task, args=args) for task, args in WORKLOADS]
+    check(old_client, for_cuda if kind == "cuda" else list(odd_tasks()), TARGETS[kind], tmp_path / "tasks.json")
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        "resnet18_v1",
-        "mobilenet1.0",
-        "odd",
-        pytest.param("ssd_512_resnet50_v1_voc", marks=pytest.mark.slow),
-        pytest.param("cifar_resnet20_v1", marks=pytest.mark.slow),
-    ],
-)
-def test_spaces_for_cuda_are_autotvms(old_client, model, tmp_path):
-    odd = [Task(task=task, args=args) for task, args in WORKLOADS]
-    tasks = odd if model == "odd" else extract_tasks(model, "cuda").tasks
-    check(old_client, tasks, "cuda", tmp_path / "tasks.json")
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_spaces_of_every_task_of_many_models_are_autotvms(old_client, networks, kind, tmp_path):
+    tasks = {task.workload: task for network in networks for task in network.tasks(kind).tasks}
+    assert {task.task for task in tasks.values()} <= set(TEMPLATES)
+    check(old_client, list(tasks.values()), TARGETS[kind], tmp_path / "tasks.json")
