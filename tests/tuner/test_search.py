@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("xgboost", reason="needs the extra [tune]")
 
 from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.tuner.features import KnobFeatures
+from tophub_registry.tuner.features import ConfigFeatures
 from tophub_registry.tuner.search import SEARCHES
 
 SMALL = ConfigSpace([split("x", 48, parts=2), split("y", 56, parts=2, policy="verbose"), knob("u", [True, False])])
@@ -77,11 +77,12 @@ def test_a_space_where_everything_fails_is_searched_to_its_end():
     assert len(search.costs) == 40
 
 
-def test_features_are_the_logarithms_of_a_splits_parts_and_the_options_value():
-    features = KnobFeatures(ConfigSpace([split("x", 48, parts=2), knob("u", [0, 512])]))
+def test_features_are_logarithms_of_a_splits_parts_the_options_value_and_the_workload():
+    features = ConfigFeatures(ConfigSpace([split("x", 48, parts=2), knob("u", [0, 512])]))
     space = features.space
     index = space.index([space.knobs[0].position([-1, 16]), 1])
-    assert features([index]).tolist() == [[pytest.approx(math.log2(3)), 4.0, 1.0, 512.0]]
+    parts, covered, aligned, option, axis = [math.log2(3), 4.0], 0.0, 4.0, 512.0, math.log2(49)
+    assert features([index]).tolist() == [pytest.approx([*parts, covered, aligned, option, axis])]
 
 
 @pytest.mark.parametrize("name", SEARCHES)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tophub_registry.errors import InputError, UsageError
-from tophub_registry.records.task import TaskFile
+from tophub_registry.records.task import Task, TaskFile
 
 HELP = "A gluoncv model's name, an MXNet symbol file (.json), or the tasks.json that `tophub extract` wrote."
 
@@ -39,6 +40,20 @@ def tasks_of(model: str, kind: str, *, own: bool = False) -> TaskFile:
     from tophub_registry.models import extract_tasks
 
     return extract_tasks(path if path.suffix == ".json" else model, kind, own=own)
+
+
+def tasks_of_all(models: Sequence[str], kind: str, *, own: bool = False) -> list[Task]:
+    """Return the tasks of several models, each workload once with the layers of all."""
+    tasks: dict[str, Task] = {}
+    for model in models:
+        for task in tasks_of(model, kind, own=own).tasks:
+            layers = [f"{model}: {layer}" for layer in task.layers] if len(models) > 1 else task.layers
+            here = task.model_copy(update={"layers": layers})
+            if (before := tasks.get(task.workload)) is not None:
+                update = {"count": before.count + task.count, "layers": [*before.layers, *layers]}
+                here = before.model_copy(update=update)
+            tasks[task.workload] = here
+    return list(tasks.values())
 
 
 def _is_task_file(path: Path) -> bool:

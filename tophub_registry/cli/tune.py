@@ -20,16 +20,24 @@ if TYPE_CHECKING:
 
 
 def command(  # each is an option of the command line
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=tasks_argument.HELP)],
+    model: Annotated[list[str], typer.Argument(metavar="MODEL...", help=tasks_argument.HELP)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The log to write, one row for each measured config.")],
     target: Annotated[str, typer.Option(help="What to tune for; `llvm` is this machine's processor.")] = "llvm",
-    trials: Annotated[int, typer.Option(min=1, help="Configs to measure for each task.")] = 64,
+    trials: Annotated[int, typer.Option(min=1, help="Configs to measure for each task, at most.")] = 64,
+    total_trials: Annotated[
+        int | None, typer.Option(min=1, help="Configs to measure for all tasks, spent where they pay most.")
+    ] = None,
     own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
     only: Annotated[
         list[int] | None, typer.Option(help="Tune only this task (repeatable); `tophub extract` numbers them.")
     ] = None,
     search: Annotated[str, typer.Option(help="model, random or grid.")] = "model",
     batch: Annotated[int, typer.Option(min=1, help="Configs between two looks at the cost model.")] = 16,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="LOG", help="Begin with what this log says of the same and like workloads (repeatable)."),
+    ] = None,
+    no_warm_start: Annotated[bool, typer.Option("--no-warm-start", help="Begin with nothing known.")] = False,
     early_stopping: Annotated[
         int | None, typer.Option(min=1, help="End a task after so many configs without a better one.")
     ] = None,
@@ -43,14 +51,17 @@ def command(  # each is an option of the command line
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a log that is already there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Tune a model's tasks on this machine and append every measured config to a log.
+    """Tune the tasks of one or more models on this machine and append every measured config to a log.
 
     Ctrl-C loses nothing: each row is on disk before the next config is tried, and --resume goes on.
+    Without --warm-start, what this machine has of the target's packages is what the search begins with; the
+    network is not asked. What was measured for one task helps the others.
     TVM_NUM_THREADS and TVM_BIND_THREADS say how the kernels run, as they do in TVM.
 
     On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that none has to
     be changed between layers.
     """
+    from tophub_registry.cli.packages_here import packages_here
     from tophub_registry.records.target import Target
     from tophub_registry.templates.registry import instantiate
     from tophub_registry.tuner.device import check_runs_here, resolve
@@ -58,6 +69,7 @@ def command(  # each is an option of the command line
     from tophub_registry.tuner.measure import Limits, Measurer
     from tophub_registry.tuner.search import SEARCHES
     from tophub_registry.tuner.tune import Plan, supported, tune
+    from tophub_registry.tuner.warm_start import Experience
 
     if search not in SEARCHES:
         raise UsageError(f"no such search: {search!r}", remedy=f"there are {', '.join(SEARCHES)}")
@@ -65,7 +77,7 @@ def command(  # each is an option of the command line
         raise UsageError("the log is already there", file=output, remedy="--resume goes on with it")
     resolved = resolve(target)
     check_runs_here(resolved)
-    wanted = tasks_argument.tasks_of(model, Target.parse(target).kind, own=own_templates).tasks
+    wanted = tasks_argument.tasks_of_all(model, Target.parse(target).kind, own=own_templates)
     if only:
         if out_of_range := [number for number in only if not 1 <= number <= len(wanted)]:
             raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(wanted)}")
@@ -77,11 +89,20 @@ def command(  # each is an option of the command line
     knobs = sorted({knob.name for task in tasks for knob in instantiate(task.task, task.args).space.knobs})
     if unknown := sorted(fixed.keys() - set(knobs)):
         raise UsageError(f"no task has a knob {unknown[0]!r}", remedy=f"there are {', '.join(knobs)}")
-    plan = Plan(trials=trials, batch=batch, search=search, early_stopping=early_stopping, seed=seed, where=fixed)
+    if warm_start and no_warm_start:
+        raise UsageError("--warm-start and --no-warm-start contradict each other")
+    logs = [] if no_warm_start else warm_start or packages_here(resolved)
+    experience = Experience.read(logs, tasks)
+    plan = Plan(trials, total_trials, batch, search, early_stopping, seed, fixed)
     limits, timing = Limits(timeout, timeout), Timing(repeats=repeats)
     try:
-        with Measurer(resolved, limits=limits, timing=timing) as measurer, _Progress(tasks, trials) as progress:
-            outcomes = tune(tasks, resolved, output, measurer, plan, resume=resume, progress=progress)
+        with (
+            Measurer(resolved, limits=limits, timing=timing) as measurer,
+            _Progress(tasks, trials, total_trials) as progress,
+        ):
+            outcomes = tune(
+                tasks, resolved, output, measurer, plan, resume=resume, experience=experience, progress=progress
+            )
     except KeyboardInterrupt:
         sys.stderr.write(f"tophub: interrupted; what was measured is in {output}, go on with --resume\n")
         sys.exit(130)
@@ -107,7 +128,7 @@ def _knob(text: str) -> tuple[str, object]:
 class _Progress:
     """Two bars on a terminal, for the model and for the task at hand, and a line for each task that is done."""
 
-    def __init__(self, tasks: list[Task], trials: int) -> None:
+    def __init__(self, tasks: list[Task], trials: int, total: int | None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -124,7 +145,8 @@ class _Progress:
         self._tasks = len(tasks)
         self._planned = [trials] * len(tasks)
         self._done = [0] * len(tasks)
-        self._model = self._bars.add_task("model", total=trials * len(tasks), best="")
+        self._total = total or trials * len(tasks)
+        self._model = self._bars.add_task("model", total=min(self._total, trials * len(tasks)), best="")
         self._task = self._bars.add_task("task", total=trials, best="")
 
     def __enter__(self) -> Callable[[TaskOutcome], None]:
@@ -141,7 +163,7 @@ class _Progress:
         self._planned[outcome.number], self._done[outcome.number] = outcome.planned, outcome.trials
         best = f"{outcome.gflops:.1f} GFLOPS" if outcome.best else ""
         self._bars.update(self._task, total=outcome.planned, completed=outcome.trials, best=best)
-        self._bars.update(self._model, total=sum(self._planned), completed=sum(self._done))
+        self._bars.update(self._model, total=min(self._total, sum(self._planned)), completed=sum(self._done))
         if outcome.done:
             self._console.print(f"{name:>11}  {best:>14}  {outcome.trials} trials  {outcome.task}")
 

@@ -1,7 +1,12 @@
-"""Configs as vectors for the cost model: what each knob says, in numbers, without building anything."""
+"""Configs as vectors for the cost model: what each knob says, in numbers, without building anything.
+
+The columns mean the same for every workload of a task whose spaces have the same knobs, so that what was
+learned of one workload says something about another.
+"""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +19,33 @@ if TYPE_CHECKING:
     from tophub_registry.templates.space import ConfigSpace, KnobSpace
 
 
-class KnobFeatures:
-    """The features of one workload's configs: for a split the logarithm of each part, else the option's value.
+class ConfigFeatures:
+    """The features of one workload's configs.
+
+    For a split: the logarithm of each part, of what it covers beyond the axis, and of the largest power of two
+    in the innermost part. For other knobs the option's value. Then what only several knobs together say, as sums
+    of logarithms: the tiles of any two axes and of all, and for axes in more than two parts the threads, virtual
+    threads and outputs of a thread. Last, the workload: all numbers of its arguments, and the axes' lengths.
 
     Parameters
     ----------
     space
         The workload's configs.
+    args
+        The task's arguments.
     """
 
-    def __init__(self, space: ConfigSpace) -> None:
+    def __init__(self, space: ConfigSpace, args: Sequence[Any] = ()) -> None:
         self.space = space
         self._tables = [_table(knob) for knob in space.knobs]
+        self._splits = [number for number, knob in enumerate(space.knobs) if knob.kind == "sp"]
+        self._parts = [len(space.knobs[split].options[0]) for split in self._splits]
+        shape = [max(0.0, number) for number in _numbers(args)]
+        shape += [float(space.knobs[split].extent) for split in self._splits]
+        self.shape = np.log2(1 + np.array(shape, dtype=np.float32))
+        knobs = tuple((k.name, len(k.options[0]) if k.kind == "sp" else 0) for k in space.knobs)
+        self.family = (knobs, len(self.shape))
+        """Equal for workloads of a task whose features have the same columns."""
 
     def __call__(self, indices: Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Return the features of the configs with these indices, `[len(indices), features]`, float32."""
@@ -34,19 +54,53 @@ class KnobFeatures:
         for dimension, table in zip(self.space.dimensions, self._tables, strict=True):
             rest, position = np.divmod(rest, dimension)
             columns.append(table[position])
-        return np.concatenate(columns, axis=1)
+        together = self._together([columns[split] for split in self._splits])
+        workload = np.broadcast_to(self.shape, (len(rest), len(self.shape)))
+        stacked: NDArray[Any] = np.concatenate([*columns, *(sums[:, None] for sums in together), workload], axis=1)
+        return stacked
+
+    def distances(self, index: int) -> NDArray[Any]:
+        """Return how far each config of the space is from one: how often parts of splits are doubled or halved."""
+        rest = np.arange(len(self.space))
+        total = np.zeros(len(self.space))
+        for knob, table, here in zip(self.space.knobs, self._tables, self.space.positions(index), strict=True):
+            rest, position = np.divmod(rest, len(knob.options))
+            inner = table[:, 1 : len(knob.options[0])] if knob.kind == "sp" else 0.5 * (table != table[here])
+            total += np.abs(inner - inner[here]).sum(axis=1)[position]
+        return total
+
+    def _together(self, splits: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return what several splits say together."""
+        tiles = [split[:, 1:parts].sum(axis=1) for split, parts in zip(splits, self._parts, strict=True)]
+        sums = [one + other for one, other in itertools.combinations(tiles, 2)]
+        if len(tiles) > 2:  # noqa: PLR2004  # two are a pair
+            sums.append(np.sum(tiles, axis=0))
+        for parts in sorted({parts for parts in self._parts if parts > 2}):  # noqa: PLR2004
+            alike = [split for split, its in zip(splits, self._parts, strict=True) if its == parts]
+            sums += [np.sum([split[:, part] for split in alike], axis=0) for part in range(parts)]
+        return sums
 
 
 def _table(knob: KnobSpace) -> NDArray[Any]:
     """Return a row of numbers for each option of a knob."""
-    if knob.kind == "sp":
-        parts = np.array(knob.options, dtype=np.float64)
-        parts[:, 0] = np.ceil(knob.extent / np.prod(parts[:, 1:], axis=1))
-        tail = parts.prod(axis=1, keepdims=True) / knob.extent
-        numbers: NDArray[Any] = np.concatenate([np.log2(parts), tail], axis=1).astype(np.float32)
-        return numbers
-    return np.array([[_number(option, position)] for position, option in enumerate(knob.options)], dtype=np.float32)
+    if knob.kind != "sp":
+        numbers = [[_number(option, position)] for position, option in enumerate(knob.options)]
+        return np.array(numbers, dtype=np.float32)
+    parts = np.array(knob.options, dtype=np.float64)
+    parts[:, 0] = np.ceil(knob.extent / np.prod(parts[:, 1:], axis=1))
+    covered = parts.prod(axis=1, keepdims=True) / knob.extent
+    innermost = parts[:, -1:].astype(np.int64)
+    aligned = innermost & -innermost
+    table: NDArray[Any] = np.log2(np.concatenate([parts, covered, aligned], axis=1)).astype(np.float32)
+    return table
 
 
 def _number(option: Any, position: int) -> float:
     return float(option) if isinstance(option, (bool, int, float)) else float(position)
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return the numbers that an argument holds, however nested."""
+    if isinstance(value, (list, tuple)):
+        return [number for item in value for number in _numbers(item)]
+    return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []

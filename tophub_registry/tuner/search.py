@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xgboost
 
-from tophub_registry.tuner.features import KnobFeatures
+from tophub_registry.tuner.features import ConfigFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.templates.space import ConfigSpace
+    from tophub_registry.tuner.warm_start import Lessons
 
 _WHOLE_SPACE = 20_000
 """Spaces up to this size are scored as a whole; larger ones are searched by evolution."""
@@ -30,6 +31,10 @@ _PATIENCE = 1000
 
 _PARAMETERS = {"max_depth": 6, "eta": 0.2, "min_child_weight": 1, "subsample": 0.9, "nthread": 1, "verbosity": 0}
 _ROUNDS = 80
+_TAUGHT_ROUNDS = 150
+
+_FAILED = 1 / 16
+"""The share of the best throughput that a config counts for that failed, and the least that any counts for."""
 
 
 class Search(ABC):
@@ -50,10 +55,17 @@ class Search(ABC):
         self.feasible = feasible
         self.random = random.Random(seed)  # noqa: S311  # no secrets here
         self.costs: dict[int, float] = {}
+        self._known_to_fit: dict[int, bool] = {}
 
     def observe(self, index: int, cost: float | None) -> None:
         """Take in a measured config: its cost in seconds, None where it failed."""
         self.costs[index] = float("inf") if cost is None else cost
+
+    def _fits(self, index: int) -> bool:
+        """Whether a config is feasible, asked once for each."""
+        if index not in self._known_to_fit:
+            self._known_to_fit[index] = self.feasible(index)
+        return self._known_to_fit[index]
 
     @abstractmethod
     def propose(self, count: int) -> list[int]:
@@ -65,11 +77,11 @@ class Search(ABC):
         if len(self.space) <= _WHOLE_SPACE:
             rest = [index for index in range(len(self.space)) if index not in excluded]
             self.random.shuffle(rest)
-            return list(itertools.islice(filter(self.feasible, rest), count))
+            return list(itertools.islice(filter(self._fits, rest), count))
         chosen: dict[int, None] = {}
         for _ in range(_PATIENCE * count):  # spaces so large are never exhausted, but may be infeasible throughout
             index = self.random.randrange(len(self.space))
-            if index not in excluded and self.feasible(index):
+            if index not in excluded and self._fits(index):
                 chosen[index] = None
                 if len(chosen) == count:
                     break
@@ -91,7 +103,7 @@ class GridSearch(Search):
     def propose(self, count: int) -> list[int]:
         chosen: list[int] = []
         while len(chosen) < count and self._next < len(self.space):
-            if self._next not in self.costs and self.feasible(self._next):
+            if self._next not in self.costs and self._fits(self._next):
                 chosen.append(self._next)
             self._next += 1
         return chosen
@@ -103,38 +115,100 @@ class ModelSearch(Search):
     Small spaces are scored as a whole. In large ones a population evolves: the best survive, and children
     take each knob from one of two parents or at random. A part of each batch stays random, so that the
     model also learns where it is wrong.
+
+    Parameters
+    ----------
+    space, seed, feasible
+        As in every search.
+    args
+        The task's arguments, by which the model tells workloads apart.
+    start
+        A config that is likely to be good, such as AutoTVM's default on a processor: the first configs are taken
+        around it. None where there is no such config.
+    lessons
+        Asked before each batch for what other workloads teach: with lessons nothing is chosen blindly, since
+        the model starts from what it learned of the others, and learns in what this workload differs.
     """
 
     explored = 0.1
     """The share of a batch that is chosen at random."""
 
-    warm_up = 12
-    """Measured configs before the model is asked."""
+    warm_up = 7
+    """Measured configs before the model is asked, where other workloads teach nothing."""
 
-    def __init__(self, space: ConfigSpace, seed: int = 0, feasible: Callable[[int], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        space: ConfigSpace,
+        seed: int = 0,
+        feasible: Callable[[int], bool] = lambda _: True,
+        args: Sequence[Any] = (),
+        start: int | None = None,
+        lessons: Callable[[ConfigFeatures], Lessons | None] = lambda _: None,
+    ) -> None:
         super().__init__(space, seed, feasible)
-        self._features = KnobFeatures(space)
+        self.features = ConfigFeatures(space, args)
+        self._start = start
+        self._lessons = lessons
+        self._taught: Any = None
+        self._taught_by = 0
         self._model: Any = None
 
     def propose(self, count: int) -> list[int]:
-        if sum(np.isfinite(cost) for cost in self.costs.values()) < min(self.warm_up, len(self.space)):
-            return self._untried(count)
+        self._study()
+        measured = sum(np.isfinite(cost) for cost in self.costs.values())
+        if self._taught is None and measured < min(self.warm_up, len(self.space)):
+            around = self._around_start(count)
+            return around + self._untried(count - len(around), but=around)
         self._fit()
-        ranked = self._ranked(count)
-        at_random = max(1, round(self.explored * count))
-        chosen = ranked[: max(0, count - at_random)]
-        return chosen + self._untried(count - len(chosen), but=chosen)
+        at_random = int(self.explored * count + self.random.random())
+        ranked = self._ranked(count - at_random)
+        return ranked + self._untried(count - len(ranked), but=ranked)
+
+    def _around_start(self, count: int) -> list[int]:
+        """Return untried configs near the one that is likely to be good, chosen at random, the nearer the likelier."""
+        if self._start is None or len(self.space) > _WHOLE_SPACE:
+            return []
+        rng = np.random.default_rng(self.random.getrandbits(32))
+        # The largest of distances with Gumbel noise: a draw without replacement, by exp(-distance).
+        order = np.argsort(self.features.distances(self._start) - rng.gumbel(size=len(self.space)), kind="stable")
+        near = (int(index) for index in order if index not in self.costs)
+        return list(itertools.islice(filter(self._fits, near), count))
+
+    def _study(self) -> None:
+        """Fit a model to what other workloads teach, again whenever that has grown by a quarter."""
+        lessons = self._lessons(self.features)
+        if lessons is not None and len(lessons.shares) > 1.25 * self._taught_by:
+            data = xgboost.DMatrix(lessons.features, np.log2(lessons.shares))
+            self._taught = xgboost.train(_PARAMETERS | {"seed": 0}, data, num_boost_round=_TAUGHT_ROUNDS)
+            self._taught_by = len(lessons.shares)
 
     def _fit(self) -> None:
-        """Fit the model to the share of the best throughput that each measured config reaches."""
+        """Fit the model to what was measured here, as far as other workloads have not told it."""
+        self._model = None
+        if not any(np.isfinite(cost) for cost in self.costs.values()):
+            return  # without lessons `propose` does not come here
         indices = list(self.costs)
         costs = np.array([self.costs[index] for index in indices])
-        data = xgboost.DMatrix(self._features(indices), costs.min() / costs)
-        self._model = xgboost.train(_PARAMETERS, data, num_boost_round=_ROUNDS)
+        shares = np.log2(np.maximum(costs.min() / costs, _FAILED))
+        rows = self.features(indices)
+        told = self._told(rows)
+        offset = float(np.median((shares - told)[np.isfinite(costs)]))  # the best may be far from the workload's best
+        data = xgboost.DMatrix(rows, shares, base_margin=told + offset)
+        self._model = xgboost.train(_PARAMETERS | {"seed": 0}, data, num_boost_round=_ROUNDS)
+
+    def _told(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the logarithm of the share of the best throughput as other workloads tell it, or zeros."""
+        if self._taught is None:
+            return np.zeros(len(rows), dtype=np.float32)
+        told: NDArray[Any] = self._taught.inplace_predict(rows)
+        return told
 
     def _scores(self, indices: NDArray[Any]) -> NDArray[Any]:
-        """Return the predicted share of the best throughput for each config."""
-        scores: NDArray[Any] = self._model.inplace_predict(self._features(indices))
+        """Return a number for each config that is the higher the more it promises."""
+        rows = self.features(indices)
+        scores = self._told(rows)
+        if self._model is not None:
+            scores = self._model.inplace_predict(rows, base_margin=scores)
         return scores
 
     def _ranked(self, count: int) -> list[int]:
@@ -149,18 +223,22 @@ class ModelSearch(Search):
             return []
         scores = self._scores(candidates)
         best_first = (int(index) for index in candidates[np.argsort(-scores, kind="stable")])
-        return list(itertools.islice(filter(self.feasible, best_first), count))
+        return list(itertools.islice(filter(self._fits, best_first), count))
 
-    def _evolve(self, size: int = 2048, generations: int = 4, mutation: float = 0.15) -> NDArray[np.int64]:
-        """Return a population of untried configs bred for a high score."""
+    def _evolve(self, size: int = 1024, generations: int = 5, mutation: float = 0.15) -> NDArray[np.int64]:
+        """Return a population of untried configs bred for a high score; parents are feasible."""
         rng = np.random.default_rng(self.random.getrandbits(32))
         dimensions = np.array(self.space.dimensions)
         best = sorted(self.costs, key=self.costs.__getitem__)[:64]
-        population = rng.integers(0, dimensions, size=(size, len(dimensions)))
-        population[: len(best)] = [self.space.positions(index) for index in best]
+        strangers = rng.integers(0, dimensions, size=(size - len(best), len(dimensions)))
+        population = np.array([*(self.space.positions(index) for index in best), *strangers])
         for _ in range(generations):
-            scores = self._scores(self._indices(population))
-            parents = population[np.argsort(-scores, kind="stable")[: size // 4]]
+            indices, first = np.unique(self._indices(population), return_index=True)
+            order = np.argsort(-self._scores(indices), kind="stable")
+            fit = (first[place] for place in order if self._fits(int(indices[place])))
+            parents = population[list(itertools.islice(fit, size // 4))]
+            if not len(parents):
+                break
             mothers, fathers = rng.integers(0, len(parents), size=(2, size - len(parents)))
             children = np.where(
                 rng.integers(0, 2, size=(len(mothers), len(dimensions)), dtype=bool),

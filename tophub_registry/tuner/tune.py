@@ -1,15 +1,17 @@
 """The tuning loop: propose, build, measure, write down, learn; and the same again after an interruption.
 
 Every row is on disk before the next batch begins. A log that already holds rows of a task is where that
-task goes on: what it holds is learned, counted, and not measured again.
+task goes on: what it holds is learned, counted, and not measured again. What is measured for one task teaches
+the others.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,13 @@ from tophub_registry.records.record import LOG_VERSION, Config, Input, Provenanc
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import TEMPLATES, instantiate
+from tophub_registry.tuner.budget import Progress, most_rewarding
 from tophub_registry.tuner.measure import Measured, Measurer
-from tophub_registry.tuner.search import SEARCHES, Search
+from tophub_registry.tuner.search import SEARCHES, ModelSearch, Search
+from tophub_registry.tuner.warm_start import Experience
+
+_SEEDED = 3
+"""One of so many trials at most goes to configs that other records speak for."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,10 @@ class Plan:
     Attributes
     ----------
     trials
-        Configs to measure for each task, those that the log already holds included.
+        Configs to measure for each task at most, those that the log already holds included.
+    total
+        Configs to measure for all tasks together, likewise; after a first batch for each task they are spent
+        where they pay most. None: each task gets its `trials`, one task after the other.
     batch
         Configs from one look at the cost model to the next.
     search
@@ -46,6 +56,7 @@ class Plan:
     """
 
     trials: int = 64
+    total: int | None = None
     batch: int = 16
     search: str = "model"
     early_stopping: int | None = None
@@ -106,14 +117,18 @@ def tune(
     plan: Plan = Plan(),  # immutable
     *,
     resume: bool = False,
+    experience: Experience | None = None,
     progress: Callable[[TaskOutcome], None] = lambda _: None,
 ) -> list[TaskOutcome]:
-    """Tune tasks one after the other and append every measured config to a log.
+    """Tune tasks and append every measured config to a log.
 
     Parameters
     ----------
     log
         The log to write; with `resume` it may exist, and tuning goes on where it ends.
+    experience
+        What other logs hold of these tasks: their best configs are tried first, and their costs teach the cost
+        model. What is measured is added to it.
     progress
         Called at the start of each task and after each measured config.
 
@@ -132,41 +147,85 @@ def tune(
         raise UsageError("there is nothing to tune", remedy="`tophub extract` lists a model's tasks")
     provenance = measurer.describe().model_copy(update={"tuner": f"tophub-registry {__version__} {plan.search}"})
     tvm_version = version("apache-tvm")
+    experience = Experience() if experience is None else experience
     with LogAppender(log) as appender:
-        known = _by_workload(log, target)
-        outcomes = []
-        for number, task in enumerate(tasks):
-            session = _Session(task, number, target, plan, known.get(task.workload, []))
+        sessions = _sessions(tasks, target, log, plan, experience)
+        for session in filter(lambda session: session.done, sessions):
             progress(session.outcome)
-            while batch := session.propose():
-                for measured in measurer.measure(session.template, batch, session.best):
-                    session.observe(measured)
-                    appender.append([session.record(measured, provenance, tvm_version)])
-                    progress(session.outcome)
-            outcomes.append(replace(session.outcome, done=True))
-            progress(outcomes[-1])
-    return outcomes
+        begun: set[int] = set()
+        for session, count in _turns(sessions, plan):
+            if session.number not in begun:
+                begun.add(session.number)
+                progress(session.outcome)
+            for measured in measurer.measure(session.template, session.propose(count), session.best):
+                session.observe(measured)
+                record = session.record(measured, provenance, tvm_version)
+                appender.append([record])
+                experience.add(record)
+                progress(session.outcome)
+            if session.done:
+                progress(session.outcome)
+    for session in filter(lambda session: not session.done, sessions):
+        session.ended = True  # the trials are spent
+        progress(session.outcome)
+    return [session.outcome for session in sessions]
 
 
-def _by_workload(log: Path, target: Target) -> dict[str, list[Record]]:
-    """Return what a log holds of a target, by workload."""
+def _sessions(tasks: Sequence[Task], target: Target, log: Path, plan: Plan, experience: Experience) -> list[_Session]:
+    """Return the tasks as far as the log has brought them, and add what it holds to the experience."""
     known: defaultdict[str, list[Record]] = defaultdict(list)
     for record in read_records(log):
         if record.target == target:
             known[record.workload].append(record)
-    return known
+            experience.add(record)
+    return [
+        _Session(task, number, target, plan, known.get(task.workload, []), experience)
+        for number, task in enumerate(tasks)
+    ]
+
+
+def _turns(sessions: Sequence[_Session], plan: Plan) -> Iterator[tuple[_Session, int]]:
+    """Yield the task whose turn it is, and how many configs to measure, until all is done or spent."""
+    while unfinished := [session for session in sessions if not session.done]:
+        count = plan.batch
+        session = unfinished[0]
+        if plan.total is not None:
+            count = min(count, plan.total - sum(session.trials for session in sessions))
+            if count <= 0:
+                return
+            if fresh := [session for session in unfinished if session.trials < plan.batch]:
+                session = max(fresh, key=lambda session: session.template.flop * session.task.count)
+                count = min(count, plan.batch - session.trials)
+            else:
+                curves = [session.curve for session in sessions]
+                session = sessions[most_rewarding(curves, [session.number for session in unfinished], count)]
+        yield session, count
 
 
 class _Session:
     """One task being tuned: its search and what has come out so far."""
 
-    def __init__(self, task: Task, number: int, target: Target, plan: Plan, known: list[Record]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        number: int,
+        target: Target,
+        plan: Plan,
+        known: list[Record],
+        experience: Experience,
+    ) -> None:
         self.task, self.number, self.target, self.plan = task, number, target, plan
         self.template = instantiate(task.task, task.args)
         self.space = self.template.space.where(plan.where)
-        self.search: Search = SEARCHES[plan.search](self.space, plan.seed, self._feasible)
         self.planned = min(plan.trials, len(self.space))
         self.default_index = self._find(self.template.default(target))
+        self.search = self._search(experience)
+        self._first = [] if self.default_index is None else [self.default_index]
+        # What a user has today comes first: all gain is told against it. Then what others found.
+        limit = self.planned // _SEEDED
+        self._first += filter(self._feasible, experience.seeds(task, target, self.space, limit=limit))
+        self.curve = Progress(tuple(task.layers), task.count)
+        self.ended = False
         self.failed = 0
         self.best: float | None = None
         self.default: float | None = None
@@ -174,6 +233,14 @@ class _Session:
         for record in known:
             if (index := self._find(record.config)) is not None:
                 self._learn(index, record.mean_cost if record.valid else None)
+
+    def _search(self, experience: Experience) -> Search:
+        kind = SEARCHES[self.plan.search]
+        if not issubclass(kind, ModelSearch):
+            return kind(self.space, self.plan.seed, self._feasible)
+        lessons = functools.partial(experience.lessons, self.task, self.target)
+        start = self.default_index if self.target.kind == "llvm" else None  # on CUDA the default is no good
+        return kind(self.space, self.plan.seed, self._feasible, self.task.args, start, lessons)
 
     def _feasible(self, index: int) -> bool:
         return self.template.feasible(self.space.config(index))
@@ -190,23 +257,35 @@ class _Session:
         return len(self.search.costs)
 
     @property
+    def done(self) -> bool:
+        """Whether the task has come to its end: enough measured, nothing better for long, or nothing left."""
+        stopping = self.plan.early_stopping
+        return self.ended or self.trials >= self.planned or (stopping is not None and self.since_best >= stopping)
+
+    @property
     def outcome(self) -> TaskOutcome:
         return TaskOutcome(
-            self.task, self.number, self.trials, self.failed, self.planned, self.best, self.default, self.template.flop
+            self.task,
+            self.number,
+            self.trials,
+            self.failed,
+            self.planned,
+            self.best,
+            self.default,
+            self.template.flop,
+            self.done,
         )
 
-    def propose(self) -> list[Config]:
-        """Return the next batch; empty when the task is done."""
-        count = min(self.plan.batch, self.planned - self.trials)
-        if count <= 0 or (self.plan.early_stopping is not None and self.since_best >= self.plan.early_stopping):
-            return []
-        indices: list[int] = []
-        if self.default_index is not None and self.default_index not in self.search.costs:
-            indices.append(self.default_index)  # what a user has today comes first: all gain is told against it
-        proposed = self.search.propose(count)
-        indices += [index for index in proposed if index not in indices]
+    def propose(self, count: int) -> list[Config]:
+        """Return up to `count` configs to measure next; where there are none left, the task has ended."""
+        count = min(count, self.planned - self.trials)
+        indices = [index for index in dict.fromkeys(self._first) if index not in self.search.costs][:count]
+        if len(indices) < count:
+            proposed = self.search.propose(count)
+            indices += [index for index in proposed if index not in indices][: count - len(indices)]
+        self.ended = not indices
         whole = self.template.space
-        return [whole.config(whole.find(self.space.config(index).entity)) for index in indices[:count]]
+        return [whole.config(whole.find(self.space.config(index).entity)) for index in indices]
 
     def observe(self, measured: Measured) -> None:
         costs = measured.result.costs
@@ -216,6 +295,7 @@ class _Session:
 
     def _learn(self, index: int, cost: float | None) -> None:
         self.search.observe(index, cost)
+        self.curve.observe(cost)
         self.since_best += 1
         if cost is None:
             self.failed += 1
