@@ -55,7 +55,12 @@ def _resolve_cuda(target: Target) -> Target:
     import tvm
 
     _check_gpu()
-    return target.with_option("model", _AROUND_MODEL.sub("", str(tvm.cuda(0).device_name)).lower())
+    return target.with_option("model", gpu_model(str(tvm.cuda(0).device_name)))
+
+
+def gpu_model(name: str) -> str:
+    """Return a GPU's model, as targets call it, from its name: 'h100' from 'NVIDIA H100 80GB HBM3'."""
+    return _AROUND_MODEL.sub("", name).lower()
 
 
 def compiled_for(target: Target) -> dict[str, object]:
@@ -79,15 +84,24 @@ def check_runs_here(target: Target) -> None:
         return
     import tvm
 
-    here = str(tvm.target.codegen.llvm_get_system_cpu())
+    processor = str(tvm.target.codegen.llvm_get_system_cpu())
+    check_instructions(target, processor, f"this machine ({processor})")
+
+
+def check_instructions(target: Target, processor: str, machine: str) -> None:
+    """Raise EnvironmentFailure where a machine with a processor, as LLVM calls it, can't run code for a CPU target."""
+    import tvm
+
     wanted = set(map(str, tvm.target.codegen.llvm_get_cpu_features(tvm.target.Target(target.as_dict()))))
-    has = set(map(str, tvm.target.codegen.llvm_get_cpu_features(tvm.target.Target({"kind": "llvm", "mcpu": here}))))
+    has = set(
+        map(str, tvm.target.codegen.llvm_get_cpu_features(tvm.target.Target({"kind": "llvm", "mcpu": processor})))
+    )
     # Features that only tune the code generator differ between any two processors; instruction sets do not.
     vectors = {feature for feature in wanted if feature.startswith(("avx", "sse", "fma", "amx"))}
     if missing := sorted(vectors - has):
         raise EnvironmentFailure(
-            f"this machine ({here}) can't run code for {str(target)!r}: it lacks {', '.join(missing)}",
-            remedy="leave -mcpu out to tune for this machine",
+            f"{machine} can't run code for {str(target)!r}: it lacks {', '.join(missing)}",
+            remedy="leave -mcpu out to tune for the processor that is there",
         )
 
 
