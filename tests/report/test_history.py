@@ -49,6 +49,7 @@ def test_breaks_and_the_time_of_other_tasks_do_not_count(tmp_path):
 def test_without_times_there_are_none(tmp_path):
     log = write(tmp_path / "new.log", text(timestamp=MEASURED), text(timestamp=-1, index=5, tile_ow=4))
     assert only_task(log).seconds is None
+    assert only_task(write(tmp_path / "best.log", text())).seconds is None
 
 
 def test_a_row_that_stands_in_two_logs_counts_once_and_is_told(tmp_path):

@@ -187,8 +187,8 @@ class TaskHistory:
 
     @property
     def seconds(self) -> float | None:
-        """How long tuning spent on the task; None where the log does not tell."""
-        return self.trials[-1].elapsed
+        """How long tuning spent on the task; None where the log does not tell, as one that keeps only the best."""
+        return self.trials[-1].elapsed if len(self.trials) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 // The points of every task, as `page.py` writes them: [trial, seconds or null, rate or null, error or null, options].
 const tasks = JSON.parse(document.getElementById("data").textContent);
-const kept = matchMedia("(prefers-color-scheme: dark)");
+const darkness = matchMedia("(prefers-color-scheme: dark)");
 
 // Plotly takes some HTML in its texts, and a log is anybody's text.
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -89,7 +89,7 @@ const observer = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "400px" });
 document.querySelectorAll(".chart[data-task]").forEach((element) => observer.observe(element));
-kept.addEventListener("change", () => document.querySelectorAll(".chart[data-drawn]").forEach(draw));
+darkness.addEventListener("change", () => document.querySelectorAll(".chart[data-drawn]").forEach(draw));
 
 for (const button of document.querySelectorAll(".summary th button")) {
   button.addEventListener("click", () => {

@@ -213,24 +213,30 @@ def _cost(task: TaskHistory) -> float | None:
 
 
 def _section(number: int, task: TaskHistory, history: History, step: int) -> str:
-    said = [f"{len(task.trials):,} trials" + (f" in a space of {task.configs:,} configs" if task.configs else "")]
-    said += [f"{count:,} {_text(kind)}" for kind, count in task.failures.items()]
+    trials = f"{len(task.trials):,} trial" + ("" if len(task.trials) == 1 else "s")
+    said = [trials + (f" in a space of {task.configs:,} configs" if task.configs else "")]
+    said += [f"{_text(kind)}: {count:,}" for kind, count in task.failures.items()]
     if task.seconds is not None:
         said.append(f"{_duration(task.seconds)} of tuning")
     if step > 1:
         said.append(f"one trial in {step} is drawn, and each that was the best so far")
     target = f'<p class="muted">{_text(str(task.target))}</p>' if len(history.targets) > 1 else ""
-    charts = _chart(number, "trials") + (_chart(number, "time") if task.seconds else "")
-    opened = " open" if len(history.tasks) <= _FEW_TASKS else ""
     return f"""<section class="task" id="task{number}">
 <header><h3>{number}. {_text(str(task))}</h3><a href="#summary" class="muted">top</a></header>
 {target}<p class="muted">{", ".join(said)}</p>
 {_best(task)}
-{_legend(task)}
+{_tried(number, task, unfolded=len(history.tasks) <= _FEW_TASKS) if len(task.trials) > 1 else ""}</section>
+"""
+
+
+def _tried(number: int, task: TaskHistory, *, unfolded: bool) -> str:
+    """Return the charts of the trials, and what was tried of each knob."""
+    charts = _chart(number, "trials") + (_chart(number, "time") if task.seconds else "")
+    knobs = f"{len(task.knobs)} knob{'' if len(task.knobs) == 1 else 's'}"
+    return f"""{_legend(task)}
 <div class="charts">{charts}</div>
-<details{opened}><summary>What was tried of {len(task.knobs)} knob{"" if len(task.knobs) == 1 else "s"}</summary>
+<details{" open" if unfolded else ""}><summary>What was tried of {knobs}</summary>
 <div class="knobs">{"".join(_knob(knob, task) for knob in task.knobs)}</div></details>
-</section>
 """
 
 
