@@ -162,10 +162,23 @@ class Conv2dNCHWcWinogradX86(Template):
             (w.batch, plan.groups, size, size, chunks, plan.padded_tiles, ic), horizontal, name="data_pack"
         )
         c = te.reduce_axis((0, w.in_channels), name="c")
+        # Parts and tiles of a part are axes of their own, so that the last part is computed as a whole.
         product = te.compute(
-            (w.batch, plan.groups, plan.oc_outer, size, size, mid, plan.padded_tiles, inner, oc),
-            lambda n, g, oo, a, b, om, p, oi, v: te.sum(
-                transformed[n, g, a, b, te.indexdiv(c, ic), p, te.indexmod(c, ic)] * kernel[oo, a, b, om, c, oi, v],
+            (
+                w.batch,
+                plan.groups,
+                plan.oc_outer,
+                size,
+                size,
+                mid,
+                plan.padded_tiles // plan.tile,
+                plan.tile,
+                inner,
+                oc,
+            ),
+            lambda n, g, oo, a, b, om, part, p, oi, v: te.sum(
+                transformed[n, g, a, b, te.indexdiv(c, ic), part * plan.tile + p, te.indexmod(c, ic)]
+                * kernel[oo, a, b, om, c, oi, v],
                 axis=c,
             ),
             name="bgemm",
@@ -175,7 +188,8 @@ class Conv2dNCHWcWinogradX86(Template):
         def columns(n: Any, o: Any, row: Any, column: Any, i: Any, b: Any, v: Any) -> Any:
             g, p = te.indexdiv(row, plan.rows), te.indexmod(row, plan.rows) * plan.columns + column
             oo, om, oi = te.indexdiv(o, mid * inner), te.indexmod(te.indexdiv(o, inner), mid), te.indexmod(o, inner)
-            return _row_of(matrices.output, i, lambda a: product[n, g, oo, a, b, om, p, oi, v])
+            part, rest = te.indexdiv(p, plan.tile), te.indexmod(p, plan.tile)
+            return _row_of(matrices.output, i, lambda a: product[n, g, oo, a, b, om, part, rest, oi, v])
 
         inverse_vertical = te.compute((*shape, m, size, oc), columns, name="inverse_vertical")
         inverse = te.compute(
@@ -243,9 +257,8 @@ class Conv2dNCHWcWinogradX86(Template):
 def _schedule_product(sch: Any, plan: _Plan, product: Any) -> None:
     *_, p, oc_register, block, ic = sch.get_loops(product)
     ic_outer, ic_inner = sch.split(ic, [None, plan.ic])
-    p_outer, p_inner = sch.split(p, [None, plan.tile])
-    sch.reorder(p_outer, ic_outer, ic_inner, p_inner, oc_register, block)
-    _unroll(sch, p_inner, oc_register)
+    sch.reorder(ic_outer, ic_inner, p, oc_register, block)
+    _unroll(sch, p, oc_register)
     sch.vectorize(block)
     sum_in_registers(sch, product, ic_outer, block)
 
