@@ -11,7 +11,7 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from tophub_registry.tuner.budget import Progress, most_rewarding
 from tophub_registry.tuner.measure import Measured, Measurer
 from tophub_registry.tuner.search import SEARCHES, ModelSearch, Search
 from tophub_registry.tuner.warm_start import Experience
+
+_BATCH = {"llvm": 8, "cuda": 32}
+"""The number of configs from one look at the cost model to the next, by kind of target."""
 
 _SEEDED = 3
 """One of so many trials at most goes to configs that other records speak for."""
@@ -44,7 +47,8 @@ class Plan:
         Configs to measure for all tasks together, likewise; after a first batch for each task they are spent
         where they pay most. None: each task gets its `trials`, one task after the other.
     batch
-        Configs from one look at the cost model to the next.
+        Configs from one look at the cost model to the next. None: few on a processor, where looking is cheap
+        beside measuring, and more on a GPU, where many are built at once.
     search
         One of `SEARCHES`.
     early_stopping
@@ -57,7 +61,7 @@ class Plan:
 
     trials: int = 64
     total: int | None = None
-    batch: int = 16
+    batch: int | None = None
     search: str = "model"
     early_stopping: int | None = None
     seed: int = 0
@@ -148,10 +152,11 @@ def tune(
     provenance = measurer.describe().model_copy(update={"tuner": f"tophub-registry {__version__} {plan.search}"})
     tvm_version = version("apache-tvm")
     experience = Experience() if experience is None else experience
+    plan = replace(plan, batch=plan.batch or _BATCH[target.kind])
     with LogAppender(log) as appender:
         sessions = _sessions(tasks, target, log, plan, experience)
         for session in filter(lambda session: session.done, sessions):
-            progress(session.outcome)
+            session.end(progress)
         begun: set[int] = set()
         for session, count in _turns(sessions, plan):
             if session.number not in begun:
@@ -164,10 +169,9 @@ def tune(
                 experience.add(record)
                 progress(session.outcome)
             if session.done:
-                progress(session.outcome)
-    for session in filter(lambda session: not session.done, sessions):
-        session.ended = True  # the trials are spent
-        progress(session.outcome)
+                session.end(progress)
+    for session in filter(lambda session: not session.ended, sessions):
+        session.end(progress)  # the trials are spent
     return [session.outcome for session in sessions]
 
 
@@ -187,15 +191,15 @@ def _sessions(tasks: Sequence[Task], target: Target, log: Path, plan: Plan, expe
 def _turns(sessions: Sequence[_Session], plan: Plan) -> Iterator[tuple[_Session, int]]:
     """Yield the task whose turn it is, and how many configs to measure, until all is done or spent."""
     while unfinished := [session for session in sessions if not session.done]:
-        count = plan.batch
-        session = unfinished[0]
+        batch = plan.batch or 1
+        count, session = batch, unfinished[0]
         if plan.total is not None:
             count = min(count, plan.total - sum(session.trials for session in sessions))
             if count <= 0:
                 return
-            if fresh := [session for session in unfinished if session.trials < plan.batch]:
+            if fresh := [session for session in unfinished if session.trials < batch]:
                 session = max(fresh, key=lambda session: session.template.flop * session.task.count)
-                count = min(count, plan.batch - session.trials)
+                count = min(count, batch - session.trials)
             else:
                 curves = [session.curve for session in sessions]
                 session = sessions[most_rewarding(curves, [session.number for session in unfinished], count)]
@@ -220,12 +224,10 @@ class _Session:
         self.planned = min(plan.trials, len(self.space))
         self.default_index = self._find(self.template.default(target))
         self.search = self._search(experience)
-        self._first = [] if self.default_index is None else [self.default_index]
-        # What a user has today comes first: all gain is told against it. Then what others found.
-        limit = self.planned // _SEEDED
-        self._first += filter(self._feasible, experience.seeds(task, target, self.space, limit=limit))
+        self._experience = experience
+        self._first: list[int] | None = None
         self.curve = Progress(tuple(task.layers), task.count)
-        self.ended = False
+        self.ended = self._exhausted = False
         self.failed = 0
         self.best: float | None = None
         self.default: float | None = None
@@ -260,7 +262,12 @@ class _Session:
     def done(self) -> bool:
         """Whether the task has come to its end: enough measured, nothing better for long, or nothing left."""
         stopping = self.plan.early_stopping
-        return self.ended or self.trials >= self.planned or (stopping is not None and self.since_best >= stopping)
+        return (
+            self.ended
+            or self._exhausted
+            or self.trials >= self.planned
+            or (stopping is not None and self.since_best >= stopping)
+        )
 
     @property
     def outcome(self) -> TaskOutcome:
@@ -273,19 +280,32 @@ class _Session:
             self.best,
             self.default,
             self.template.flop,
-            self.done,
+            self.ended,
         )
+
+    def end(self, progress: Callable[[TaskOutcome], None]) -> None:
+        self.ended = True
+        progress(self.outcome)
 
     def propose(self, count: int) -> list[Config]:
         """Return up to `count` configs to measure next; where there are none left, the task has ended."""
         count = min(count, self.planned - self.trials)
-        indices = [index for index in dict.fromkeys(self._first) if index not in self.search.costs][:count]
+        if self._first is None:
+            self._first = self._begin()
+        indices = [index for index in self._first if index not in self.search.costs][:count]
         if len(indices) < count:
             proposed = self.search.propose(count)
             indices += [index for index in proposed if index not in indices][: count - len(indices)]
-        self.ended = not indices
+        self._exhausted = not indices
         whole = self.template.space
         return [whole.config(whole.find(self.space.config(index).entity)) for index in indices]
+
+    def _begin(self) -> list[int]:
+        """Return what is tried first: what a user has today, as all gain is told against it, then what others found."""
+        first = [] if self.default_index is None else [self.default_index]
+        limit = self.planned // _SEEDED
+        seeds = self._experience.seeds(self.task, self.target, self.space, limit=limit)
+        return list(dict.fromkeys([*first, *filter(self._feasible, seeds)]))
 
     def observe(self, measured: Measured) -> None:
         costs = measured.result.costs
