@@ -223,3 +223,26 @@ def test_boxes_are_decoded_and_suppressed_as_by_mxnet(mx, center):
         assert (theirs[..., 0] < 0).any()
         assert (theirs[..., 0] > 0).any()
         np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_boxes_of_each_class_are_suppressed_as_by_mxnet(mx, batch):
+    def detect(F, x):
+        boxes, ids, scores = (
+            F.slice_axis(x, axis=-1, begin=begin, end=end) for begin, end in ((0, 4), (4, 7), (7, 10))
+        )
+        low = F.slice_axis(boxes, axis=-1, begin=0, end=2) * 5
+        boxes = F.concat(low, low + 3 + F.abs(F.slice_axis(boxes, axis=-1, begin=2, end=4)), dim=-1)
+        ids = F.broadcast_add(F.zeros_like(ids), F.reshape(F.arange(3), (1, 1, 3)))
+        ids = F.where(scores > 0.2, ids, F.ones_like(ids) * -1)
+        columns = [[F.slice_axis(y, axis=-1, begin=i, end=i + 1) for y in (ids, scores)] for i in range(3)]
+        found = F.concat(*[F.concat(*column, boxes, dim=-1) for column in columns], dim=1)
+        return F.contrib.box_nms(found, overlap_thresh=0.3, valid_thresh=0.1, topk=25, id_index=0)
+
+    model = import_model(mx.gluon.nn.HybridLambda(detect), shapes={"data": (batch, 30, 10)})
+
+    data = np.random.default_rng(0).standard_normal((batch, 30, 10)).astype("float32")
+    (ours,), (theirs,) = run(model, data), model.reference(data)
+    assert set(theirs[..., 0].flat) == {-1, 0, 1, 2}
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert operators(model).count("relax.concat") == 2  # the boxes, and the best rows; none for each class

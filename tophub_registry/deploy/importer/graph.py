@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,6 +91,16 @@ class Graph:
     def uses(self) -> Counter[Entry]:
         """Return how often each entry is taken, by nodes or as an output."""
         return Counter([*self.outputs, *(entry for node in self.nodes for entry in node.inputs)])
+
+    def pruned(self) -> Graph:
+        """Return the graph without the nodes on which no output depends."""
+        used = {entry.node for entry in self.outputs}
+        kept = []
+        for node in reversed(self.nodes):
+            if node.key in used:
+                used.update(entry.node for entry in node.inputs)
+                kept.append(node)
+        return replace(self, nodes=tuple(reversed(kept)))
 
 
 def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) -> Graph:

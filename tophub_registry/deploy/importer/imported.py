@@ -99,13 +99,14 @@ def translate_source(source: Source) -> ImportedModel:
     except ImportError as error:
         raise MissingExtra("tune", error) from error
     from tophub_registry.deploy.importer.batch_norm import fold_batch_norms
+    from tophub_registry.deploy.importer.class_boxes import gather_class_boxes
     from tophub_registry.deploy.importer.constants import fold_constants
     from tophub_registry.deploy.importer.graph import read_graph
     from tophub_registry.deploy.importer.weights import weights_of
 
     graph = read_graph(source.symbol, source.inputs, file=source.file)
     values = weights_of(source, graph.variables)
-    folded = fold_batch_norms(fold_constants(replace(graph, values=values)))
+    folded = gather_class_boxes(fold_batch_norms(fold_constants(replace(graph, values=values))))
     return ImportedModel(
         module=translate(folded, source.inputs, file=source.file),
         inputs={name: (shape, "float32") for name, shape in source.inputs.items()},

@@ -124,8 +124,11 @@ def _pad(site: Site) -> Expression:
 
 def _take(site: Site) -> Expression:
     """Take rows whose numbers are known."""
+    mode = site.attributes.word("mode", "clip")
+    if mode not in {"clip", "wrap"}:
+        site.refuse(f"in the mode {mode}")
     rows = relax.const(site.array(1).astype(np.int64))
-    return _op.take(site.tensor(0), rows, axis=site.attributes.number("axis", 0))
+    return _op.take(site.tensor(0), rows, axis=site.attributes.number("axis", 0), mode=mode)
 
 
 TRANSLATORS: Mapping[str, Translator] = {
