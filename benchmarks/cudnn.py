@@ -150,7 +150,7 @@ def compare(layer: Layer, record: Record, path: str, turns: int) -> Row:
 
     template = instantiate(record.input.task, layer.args)
     rng = np.random.default_rng(7)
-    inputs = [rng.uniform(-1, 1, argument[1]).astype("float32") for argument in layer.args[:2]]
+    inputs = [rng.uniform(-1, 1, shape).astype(template.workload.dtype) for shape in template.workload.inputs]
     packed = [np.ascontiguousarray(array) for array in template.pack(record.config, inputs)]
     *_, out = template.tensors(record.config)
     device = tvm.cuda(0)

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.gpu.workloads import reference
 from tophub_registry.records.record import Config, workload_key
 from tophub_registry.templates.registry import instantiate
 
@@ -85,9 +84,9 @@ class References:
     def of(self, job: Job) -> tuple[list[Any], Any]:
         key = workload_key(job.task, job.args, {})
         if key not in self._known:
-            numbers = np.random.default_rng(len(self._known))
-            inputs = [numbers.uniform(-1, 1, argument[1]).astype("float32") for argument in job.args[:2]]
-            self._known[key] = inputs, reference(job.task, job.args, inputs)
+            numbers, workload = np.random.default_rng(len(self._known)), instantiate(job.task, job.args).workload
+            inputs = [numbers.uniform(-1, 1, shape).astype(workload.dtype) for shape in workload.inputs]
+            self._known[key] = inputs, workload.reference([array.astype(np.float64) for array in inputs])
         return self._known[key]
 
 

@@ -1,11 +1,8 @@
-"""Workloads of the templates for CUDA, odd ones among them, and what NumPy computes for each."""
+"""Workloads of the templates for CUDA, odd ones among them."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tophub_registry.records.task import tensor
 
@@ -104,60 +101,3 @@ _GROUPED = [
 
 WORKLOADS: list[Workload] = [*_TRANSPOSED, *_GROUPED, *_DIRECT, *_WINOGRAD, *_DENSE_LARGE, *_DENSE_SMALL, *_DEPTHWISE]
 """At least five for each template."""
-
-
-def reference(task: str, args: list[Any], inputs: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return the output for data and kernel in the model's layout, summed in double precision."""
-    data, kernel = (array.astype(np.float64) for array in inputs)
-    if task.startswith("dense"):
-        return np.asarray(data @ kernel.T, dtype=np.float32)
-    if task.startswith("conv2d_transpose"):
-        extra, groups = args[5:] or ([0, 0], 1)  # TVM 0.7 had neither
-        return _transposed(data, kernel, args[2], args[3], extra, groups).astype(np.float32)
-    groups = data.shape[1] // kernel.shape[1]
-    return _convolved(data, kernel, args[2], args[3], args[4], groups).astype(np.float32)
-
-
-def _convolved(
-    data: NDArray[Any], kernel: NDArray[Any], strides: list[int], padding: list[int], dilation: list[int], groups: int
-) -> NDArray[Any]:
-    top, left, bottom, right = padding
-    padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    taps_y, taps_x = kernel.shape[2:]
-    height = (padded.shape[2] - (taps_y - 1) * dilation[0] - 1) // strides[0] + 1
-    width = (padded.shape[3] - (taps_x - 1) * dilation[1] - 1) // strides[1] + 1
-    out = np.zeros((data.shape[0], groups, kernel.shape[0] // groups, height * width))
-    for y in range(taps_y):
-        for x in range(taps_x):
-            first, second = y * dilation[0], x * dilation[1]
-            rows = slice(first, first + (height - 1) * strides[0] + 1, strides[0])
-            columns = slice(second, second + (width - 1) * strides[1] + 1, strides[1])
-            seen = padded[:, :, rows, columns].reshape(data.shape[0], groups, -1, height * width)
-            out += kernel[:, :, y, x].reshape(groups, kernel.shape[0] // groups, -1) @ seen
-    return out.reshape(data.shape[0], kernel.shape[0], height, width)
-
-
-def _transposed(
-    data: NDArray[Any], kernel: NDArray[Any], strides: list[int], padding: list[int], extra: list[int], groups: int
-) -> NDArray[Any]:
-    n, channels, height, width = data.shape
-    _, filters, taps_y, taps_x = kernel.shape
-    full = np.zeros(
-        (
-            n,
-            groups,
-            filters,
-            (height - 1) * strides[0] + taps_y + extra[0],
-            (width - 1) * strides[1] + taps_x + extra[1],
-        )
-    )
-    seen = data.reshape(n, groups, channels // groups, height, width)
-    weights = kernel.reshape(groups, channels // groups, filters, taps_y, taps_x)
-    for y in range(taps_y):
-        for x in range(taps_x):
-            rows = slice(y, y + (height - 1) * strides[0] + 1, strides[0])
-            columns = slice(x, x + (width - 1) * strides[1] + 1, strides[1])
-            full[..., rows, columns] += np.einsum("ngchw,gcf->ngfhw", seen, weights[..., y, x], optimize=True)
-    top, left, bottom, right = padding
-    full = full.reshape(n, groups * filters, *full.shape[3:])
-    return full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]

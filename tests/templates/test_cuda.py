@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.gpu.workloads import WORKLOADS, reference
+from tests.gpu.workloads import WORKLOADS
 from tophub_registry.models import libraries
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import TEMPLATES, instantiate
@@ -78,7 +78,7 @@ def test_the_computation_and_the_reference_are_mxnets(workload):
     template = instantiate(task, args)
     inputs = random_inputs(args)
     expected = mxnets(task, args, inputs)
-    np.testing.assert_allclose(reference(task, args, inputs), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(template.workload.reference(inputs), expected, rtol=1e-4, atol=1e-3)
     config = template.space.config(len(template.space) - 1)
     function = tvm.te.create_prim_func(template.computation(config)).with_attr("global_symbol", "main")
     kernel = tvm.compile(tvm.IRModule({"main": function}), target=tvm.target.Target("llvm"))

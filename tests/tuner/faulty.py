@@ -34,13 +34,9 @@ class PlusOne:
 class Faulty(Template):
     task = "faulty.test"
 
-    def __init__(self, args):
-        super().__init__(args)
-        self.workload = PlusOne()
-
-    @property
-    def flop(self):
-        return self.workload.flop
+    @staticmethod
+    def parse(_args):
+        return PlusOne()
 
     def _space(self):
         return ConfigSpace([knob("fault", FAULTS)])
@@ -50,12 +46,6 @@ class Faulty(Template):
 
     def tensors(self, config):
         return [Tensor((16,), "float32"), Tensor((16,), "float32")]
-
-    def pack(self, config, inputs):
-        return inputs
-
-    def unpack(self, config, output):
-        return output
 
     def schedule(self, config):
         fault = config.value("fault")

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.padding import pad
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.workloads import Conv2d
 
@@ -21,14 +22,8 @@ class Conv2dNCHWCuda(cuda.CudaTemplate):
     """A convolution without groups on a CUDA device."""
 
     task = "conv2d_nchw.cuda"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: Conv2d = Conv2d.parse(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(Conv2d.parse)
+    workload: Conv2d
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -83,7 +78,7 @@ class Conv2dNCHWCuda(cuda.CudaTemplate):
 
         w = self.workload
         data, kernel = cuda.placeholders(self.tensors(config))
-        padded = cuda.pad(data, w.padding)
+        padded = pad(data, w.padding)
         rc = te.reduce_axis((0, w.in_channels), name="rc")
         ry = te.reduce_axis((0, w.kernel_height), name="ry")
         rx = te.reduce_axis((0, w.kernel_width), name="rx")

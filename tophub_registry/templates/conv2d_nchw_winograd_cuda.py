@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates import cuda
+from tophub_registry.templates.padding import pad
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Tensor
 from tophub_registry.templates.winograd import Matrix, transforms
@@ -30,10 +31,11 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
     """A convolution without groups, strides and dilation, whose kernel is square."""
 
     task = "conv2d_nchw_winograd.cuda"
+    parse = staticmethod(Conv2d.parse)
+    workload: Conv2d
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload: Conv2d = Conv2d.parse(args)
         w = self.workload
         if w.kernel_height != w.kernel_width or w.kernel_width not in _TAPS or w.strides + w.dilation != (1, 1, 1, 1):
             raise InputError(
@@ -43,10 +45,6 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
         self.size = self.outputs + w.kernel_width - 1
         self.rows, self.columns = -(-w.out_height // self.outputs), -(-w.out_width // self.outputs)
         self.tiles = w.batch * self.rows * self.columns
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop  # of the direct convolution, as AutoTVM counts
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -153,7 +151,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
         # The last tiles reach beyond the data and its padding.
         bottom = self.rows * m + w.kernel_height - 1 - w.height - top
         right = self.columns * m + w.kernel_width - 1 - w.width - left
-        padded = cuda.pad(data, (top, left, bottom, right))
+        padded = pad(data, (top, left, bottom, right))
         output_matrix = _constant(self._matrices.output, w.dtype, "A")
         data_matrix = _constant(self._matrices.data, w.dtype, "B")
 

@@ -41,17 +41,14 @@ class Conv2dNCHWcWinogradX86(Template):
     """A 3x3 convolution without groups, strides and dilation in blocked layout on an x86 processor."""
 
     task = "conv2d_NCHWc_winograd.x86"
+    parse = staticmethod(Conv2d.parse)
+    workload: Conv2d
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload: Conv2d = Conv2d.parse(args)
         w = self.workload
         if (w.kernel_height, w.kernel_width, *w.strides, *w.dilation) != (_TAPS, _TAPS, 1, 1, 1, 1):
             raise InputError(f"this template takes 3x3 kernels, no strides, no dilation: {args!r}")
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop  # of the direct convolution, as AutoTVM counts
 
     def _space(self) -> ConfigSpace:
         w = self.workload

@@ -22,14 +22,8 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
     """A transposed convolution on a CUDA device."""
 
     task = "conv2d_transpose_nchw.cuda"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: TransposedConv2d = TransposedConv2d.parse(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(TransposedConv2d.parse)
+    workload: TransposedConv2d
 
     def _space(self) -> ConfigSpace:
         w = self.workload

@@ -17,8 +17,6 @@ from tophub_registry.templates.template import Template, Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
     from tophub_registry.templates.workloads import Conv2d, Dense
@@ -70,7 +68,7 @@ class CudaLimits:
 
 
 class CudaTemplate(Template):
-    """A template whose kernel takes its tensors as the model has them."""
+    """A template for a CUDA device."""
 
     @abstractmethod
     def limits(self, config: Config) -> CudaLimits:
@@ -88,14 +86,6 @@ class CudaTemplate(Template):
     def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
         """Return the first option of every knob, to which AutoTVM falls back without a reference log."""
         return self.space.config(0)
-
-    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
-        """Return the inputs as they are."""
-        return inputs
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
-        """Return the output as it is."""
-        return output
 
 
 def unroll_knobs(*steps: int) -> list[KnobSpace]:
@@ -132,25 +122,6 @@ def placeholders(tensors: list[Tensor]) -> list[Any]:
 
     names = ("data", "kernel")
     return [te.placeholder(t.shape, t.dtype, name=name) for t, name in zip(tensors[:-1], names, strict=True)]
-
-
-def pad(data: Any, padding: tuple[int, int, int, int]) -> Any:
-    """Return the `te` computation `data_pad`: NCHW data with zeros at its top, left, bottom and right."""
-    from tvm import te, tirx
-
-    top, left, bottom, right = padding
-    n, c, height, width = (int(size) for size in data.shape)
-
-    def padded(n: Any, c: Any, y: Any, x: Any) -> Any:
-        inside = []
-        if top or bottom:
-            inside += [y >= top, y < top + height]
-        if left or right:
-            inside += [x >= left, x < left + width]
-        value = data[n, c, y - top, x - left]
-        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
-
-    return te.compute((n, c, height + top + bottom, width + left + right), padded, name="data_pad")
 
 
 def tile(sch: Any, loop: Any, config: Config, name: str) -> list[Any]:

@@ -26,14 +26,8 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
     """A dense layer with a tile of outputs for each block of threads."""
 
     task = "dense_large_batch.gpu"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: Dense = Dense.parse(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(Dense.parse)
+    workload: Dense
 
     def _space(self) -> ConfigSpace:
         w = self.workload

@@ -13,8 +13,6 @@ from tophub_registry.templates.workloads import Dense
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
@@ -23,14 +21,8 @@ class DenseNopackX86(Template):
     """A dense layer with the weight in the model's layout."""
 
     task = "dense_nopack.x86"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: Dense = Dense.parse(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(Dense.parse)
+    workload: Dense
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -53,12 +45,6 @@ class DenseNopackX86(Template):
         w = self.workload
         shapes = (w.batch, w.in_units), (w.out_units, w.in_units), (w.batch, w.out_units)
         return [Tensor(shape, w.dtype) for shape in shapes]
-
-    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
-        return inputs
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
-        return output
 
     def apply(self, sch: Any, config: Config) -> None:
         partial, total = sch.get_sblock("partial"), sch.get_sblock("dense")

@@ -26,14 +26,8 @@ class DensePackX86(Template):
     """A dense layer with the weight packed by blocks of outputs."""
 
     task = "dense_pack.x86"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: Dense = Dense.parse(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(Dense.parse)
+    workload: Dense
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -71,9 +65,6 @@ class DensePackX86(Template):
         block = config.value("tile_x")[-1]
         n, k = weight.shape
         return [data, weight.reshape(n // block, block, k).transpose(0, 2, 1)]
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
-        return output
 
     def apply(self, sch: Any, config: Config) -> None:
         dense = sch.get_sblock("dense")

@@ -23,14 +23,8 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
     """A dense layer with a block of threads for each output."""
 
     task = "dense_small_batch.gpu"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: Dense = Dense.parse(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(Dense.parse)
+    workload: Dense
 
     def _space(self) -> ConfigSpace:
         return ConfigSpace([split("tile_k", self.workload.in_units, parts=2)])

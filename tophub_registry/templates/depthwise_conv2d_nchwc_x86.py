@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry.templates.padding import pad
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Conv2d
@@ -17,7 +18,6 @@ from tophub_registry.templates.x86 import (
     MAX_TILE,
     channel_blocks,
     largest_divisor,
-    pad,
     schedule_pad,
     simd_lanes,
     sum_in_registers,
@@ -35,14 +35,8 @@ class DepthwiseConv2dNCHWcX86(Template):
     """A depthwise convolution in blocked layout on an x86 processor."""
 
     task = "depthwise_conv2d_NCHWc.x86"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: Conv2d = Conv2d.parse_depthwise(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(Conv2d.parse_depthwise)
+    workload: Conv2d
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -111,7 +105,7 @@ class DepthwiseConv2dNCHWcX86(Template):
         data_type, kernel_type, out_type = self.tensors(config)
         data = te.placeholder(data_type.shape, w.dtype, name="data")
         kernel = te.placeholder(kernel_type.shape, w.dtype, name="kernel")
-        padded = pad(data, w.padding)
+        padded = pad(data, w.padding) if any(w.padding) else data
         kh = te.reduce_axis((0, w.kernel_height), name="kh")
         kw = te.reduce_axis((0, w.kernel_width), name="kw")
 

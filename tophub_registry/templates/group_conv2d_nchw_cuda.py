@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.padding import pad
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.workloads import Conv2d
 
@@ -21,16 +22,13 @@ class GroupConv2dNCHWCuda(cuda.CudaTemplate):
     """A convolution with groups on a CUDA device."""
 
     task = "group_conv2d_nchw.cuda"
+    parse = staticmethod(Conv2d.parse_grouped)
+    workload: Conv2d
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
-        self.workload: Conv2d = Conv2d.parse_grouped(args)
         self.channels = self.workload.in_channels // self.workload.groups
         self.filters = self.workload.out_channels // self.workload.groups
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -109,7 +107,7 @@ class GroupConv2dNCHWCuda(cuda.CudaTemplate):
 
         w = self.workload
         data, kernel = cuda.placeholders(self.tensors(config))
-        padded = cuda.pad(data, w.padding)
+        padded = pad(data, w.padding)
         rc = te.reduce_axis((0, self.channels), name="rc")
         ry = te.reduce_axis((0, w.kernel_height), name="ry")
         rx = te.reduce_axis((0, w.kernel_width), name="rx")

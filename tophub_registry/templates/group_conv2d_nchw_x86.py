@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
+from tophub_registry.templates.padding import pad
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Conv2d
@@ -19,7 +20,6 @@ from tophub_registry.templates.x86 import (
     MAX_TILE,
     channel_blocks,
     largest_divisor,
-    pad,
     simd_lanes,
     sum_in_registers,
 )
@@ -35,14 +35,8 @@ class GroupConv2dNCHWX86(Template):
     """A convolution in groups on an x86 processor."""
 
     task = "group_conv2d_nchw.x86"
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        self.workload: Conv2d = Conv2d.parse_grouped(args)
-
-    @property
-    def flop(self) -> int:
-        return self.workload.flop
+    parse = staticmethod(Conv2d.parse_grouped)
+    workload: Conv2d
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -148,7 +142,7 @@ class GroupConv2dNCHWX86(Template):
         data_type, kernel_type, out_type = self.tensors(config)
         data = te.placeholder(data_type.shape, w.dtype, name="data")
         kernel = te.placeholder(kernel_type.shape, w.dtype, name="kernel")
-        padded = pad(data, w.padding)
+        padded = pad(data, w.padding) if any(w.padding) else data
         _, _, height, width = padded.shape
         data_vec = te.compute(
             (w.groups, w.batch, ins // ic_block, height, ic_block, width),

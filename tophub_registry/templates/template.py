@@ -37,21 +37,23 @@ class Template(ABC):
 
     task: ClassVar[str]
     """The task's name: `conv2d_NCHWc.x86`."""
+    parse: ClassVar[staticmethod[[list[Any]], Workload]]
+    """Reads the task's arguments; each template names the type of its own workload too."""
     workload: Workload
-    """What the task's arguments say; each template names the type of its own."""
+    """What the task's arguments say."""
 
-    @abstractmethod
     def __init__(self, args: list[Any]) -> None:
         self.args = args
+        self.workload = self.parse(args)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What travels to a worker is the workload, not the enumerated space.
         return (type(self), (self.args,))
 
     @property
-    @abstractmethod
     def flop(self) -> int:
-        """Floating-point operations of the workload."""
+        """Floating-point operations of the workload: those of the direct computation, as AutoTVM counts."""
+        return self.workload.flop
 
     @cached_property
     def space(self) -> ConfigSpace:
@@ -73,16 +75,16 @@ class Template(ABC):
     def tensors(self, config: Config) -> list[Tensor]:
         """Return the kernel's arguments: the inputs, then the output."""
 
-    @abstractmethod
-    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Bring the inputs from the model's layout into the kernel's.
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
+        """Bring the inputs from the model's layout into the kernel's, which are often the same.
 
         Configs whose `tensors` are the same have the same layout.
         """
+        return inputs
 
-    @abstractmethod
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         """Bring the output from the kernel's layout into the model's."""
+        return output
 
     @abstractmethod
     def computation(self, config: Config) -> list[Any]:

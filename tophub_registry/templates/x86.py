@@ -44,30 +44,6 @@ def channel_blocks(config: Config) -> tuple[int, int]:
     return config.value("tile_ic")[-1], config.value("tile_oc")[-1]
 
 
-def pad(data: Any, padding: tuple[int, int, int, int]) -> Any:
-    """Return `data` with zeros around its axes 2 and 3, the block `data_pad`; without padding `data` itself.
-
-    Parameters
-    ----------
-    data
-        A `te.Tensor`, `[N, C, H, W]` or `[N, C/c, H, W, c]`.
-    padding
-        Top, left, bottom and right.
-    """
-    from tvm import te, tirx
-
-    if padding == (0, 0, 0, 0):
-        return data
-    top, left, bottom, right = padding
-    n, c, height, width, *block = map(int, data.shape)
-
-    def padded(n: Any, c: Any, y: Any, x: Any, *v: Any) -> Any:
-        inside = tirx.all(y >= top, y < top + height, x >= left, x < left + width)
-        return tirx.if_then_else(inside, data(n, c, y - top, x - left, *v), tirx.const(0, data.dtype))
-
-    return te.compute((n, c, height + top + bottom, width + left + right, *block), padded, name="data_pad")
-
-
 def schedule_pad(sch: Any, padding: tuple[int, int, int, int]) -> None:
     """Pad data whose channels are in blocks: rows in parallel, one vector for each pixel."""
     if padding == (0, 0, 0, 0):
