@@ -48,6 +48,10 @@ ELEMENTWISE = {
     "comparisons": lambda F, x: (x > 0.5) + (x <= 0.1) * 2 + F.broadcast_lesser(x, -x) * 4 + (x != 0),
     "where": lambda F, x: F.where(x > 0.3, x, F.zeros_like(x)) + F.where(F.relu(x), x, 2 * x),
     "broadcasts": lambda F, x: F.broadcast_mul(x, F.mean(x, axis=(2, 3), keepdims=True)),
+    "products": lambda F, x: F.batch_dot(F.reshape(x, (-3, -2)), F.reshape(F.relu(x), (-3, -2)), transpose_b=True),
+    "products, the other way": lambda F, x: F.batch_dot(
+        F.reshape(x, (-3, -2)), F.reshape(x, (-3, -2)), transpose_a=True
+    ),
     "sum of all": lambda F, x: F.add_n(x, 2 * x, F.relu(x)),
     "nothing": lambda F, x: F.Dropout(F.BlockGrad(F.identity(F.cast(x, "float32")))),
 }
@@ -106,6 +110,8 @@ SHAPE = {
     "broadcasts": lambda F, x: F.broadcast_like(F.slice_axis(x, axis=1, begin=0, end=1), x),
     "reverse": lambda F, x: F.reverse(x, axis=1),
     "pad": lambda F, x: F.pad(x, mode="constant", pad_width=(0, 0, 0, 0, 1, 2, 3, 0), constant_value=2),
+    "pad by reflection": lambda F, x: F.pad(x, mode="reflect", pad_width=(0, 0, 0, 0, 1, 2, 3, 0)),
+    "pad with the edge": lambda F, x: F.pad(x, mode="edge", pad_width=(0, 0, 0, 0, 1, 2, 3, 0)),
     "shuffle of channels": lambda F, x: F.reshape(F.swapaxes(F.reshape(x, (0, -4, 2, -1, -2)), 1, 2), (0, -3, -2)),
     "a constant": lambda F, x: F.broadcast_add(F.reshape(F.arange(0, 7) * 2, (1, 1, 1, -1)), x),
     "rows": lambda F, x: F.take(x, F.reshape(F.arange(5, 0, -2), (3,)), axis=1),

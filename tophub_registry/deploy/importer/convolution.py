@@ -1,4 +1,4 @@
-"""Convolutions and dense layers, each followed by the addition of its bias."""
+"""Convolutions and matrix products; convolutions and dense layers are followed by the addition of their bias."""
 
 from __future__ import annotations
 
@@ -65,6 +65,17 @@ def dense(site: Site) -> Expression:
     return _with_bias(site, call, (-1,))
 
 
+def products(site: Site) -> Expression:
+    """Translate one matrix product for each element of the batch."""
+    factors = [
+        site.emit(relax.op.permute_dims(tensor, [0, 2, 1]), name)
+        if site.attributes.flag(name, default=False)
+        else tensor
+        for tensor, name in zip(site.tensors(), ("transpose_a", "transpose_b"), strict=True)
+    ]
+    return relax.op.matmul(*factors)
+
+
 def _transposed(weight: Array) -> Array:
     """Return a transposed copy, made in strips that the caches hold: half the time for vgg16's first one."""
     result = np.empty(weight.shape[::-1], weight.dtype)
@@ -96,4 +107,5 @@ TRANSLATORS: Mapping[str, Translator] = {
     "Convolution": convolution,
     "Deconvolution": transposed_convolution,
     "FullyConnected": dense,
+    "batch_dot": products,
 }

@@ -116,10 +116,11 @@ def _reverse(site: Site) -> Expression:
 
 def _pad(site: Site) -> Expression:
     mode = site.attributes.word("mode", "constant")
-    if mode != "constant":
+    if mode not in {"constant", "reflect", "edge"}:
         site.refuse(f"in the mode {mode}")
     value = float(site.attributes.text.get("constant_value", "0"))
-    return _op.nn.pad(site.tensor(0), list(site.attributes.numbers("pad_width")), pad_mode="constant", pad_value=value)
+    kind = "replicate" if mode == "edge" else mode
+    return _op.nn.pad(site.tensor(0), list(site.attributes.numbers("pad_width")), pad_mode=kind, pad_value=value)
 
 
 def _take(site: Site) -> Expression:
