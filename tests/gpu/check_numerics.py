@@ -19,23 +19,22 @@ from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
 CONFIGS = 50
-SUMS = 256
 
 
 def sample(template: Any, count: int, rng: random.Random) -> list[Any]:
     """Return the default where the device takes it, and distinct random configs that it takes."""
     default = template.default(Target.parse("cuda"))
-    configs = [default] if template.limits(default).possible else []
+    configs = [default] if template.feasible(default) else []
     known = set()
     for _ in range(100_000):
         if len(known) == min(count, len(template.space)):
             break
         index = rng.randrange(len(template.space))
-        limits = template.limits(template.space.config(index))
-        wide = math.prod(limits.threads) >= 8 or rng.random() < 0.1  # or most would be a few slow threads
-        if index not in known and limits.possible and limits.sums <= SUMS and wide:
+        config = template.space.config(index)
+        wide = math.prod(template.limits(config).threads) >= 8 or rng.random() < 0.1  # or most would be slow
+        if index not in known and template.feasible(config) and wide:
             known.add(index)
-            configs.append(template.space.config(index))
+            configs.append(config)
     return configs
 
 

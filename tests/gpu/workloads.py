@@ -53,6 +53,8 @@ _DENSE_SMALL = [
     dense("small", 6, 90, 20),
     dense("small", 3, 77, 13),
     dense("small", 1, 50, 7),
+    dense("small", 2, 2048, 33),
+    dense("small", 4, 720, 5),
 ]
 
 _DENSE_LARGE = [
@@ -60,8 +62,8 @@ _DENSE_LARGE = [
     dense("large", 64, 1024, 128),
     dense("large", 128, 256, 256),
     dense("large", 36, 90, 21),
-    dense("large", 33, 77, 130),
-    dense("large", 40, 64, 26),
+    dense("large", 33, 77, 121),
+    dense("large", 40, 64, 30),
 ]
 
 _DEPTHWISE = [

@@ -77,6 +77,12 @@ WORKLOADS = {
     "resnet18's dense, packed": dense("pack", 1, 512, 100),
     "a batch, unpacked": dense("nopack", 6, 90, 20),
     "a batch, packed": dense("pack", 12, 60, 36),
+    "odd units, unpacked": dense("nopack", 9, 77, 35),
+    "odd units, packed": dense("pack", 9, 77, 35),
+    "prime units, unpacked": dense("nopack", 4, 74, 62),
+    "prime units, packed": dense("pack", 4, 74, 62),
+    "few outputs, unpacked": dense("nopack", 8, 256, 6),
+    "few outputs, packed": dense("pack", 8, 256, 6),
 }
 
 
@@ -208,4 +214,5 @@ def test_blocks_that_do_not_divide_a_group_are_refused():
 
 
 def test_every_template_for_cpus_is_covered():
-    assert {task for task, _ in WORKLOADS.values()} == {task for task in TEMPLATES if task.endswith(".x86")}
+    for task in (task for task in TEMPLATES if task.endswith(".x86")):
+        assert sum(task == name for name, _ in WORKLOADS.values()) >= 5, task

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 _TAPS = 3
 _SIZES = (2, 4)
-_MAX_BLOCK = 64
-_REGISTERS, _LANES = 32, 16
-_MAX_WASTE = 1.3
-"""How many times the tiles needed may be computed at most."""
+_REGISTERS, _LANES = 32, 16  # AVX-512's, for 32-bit numbers
 
+# What the space leaves out: larger blocks of channels, and more blocks at once.
+_MAX_BLOCK, _MAX_TOGETHER, _MAX_KEPT = 64, 4, 8
+
+_MAX_WASTE = 1.3
+"""How many times the tiles that are needed are computed at most."""
+
+# The default config, from timing resnet18's layers: fewer outputs are mostly margin in tiles of 4x4, whose kernels
+# take more than twice the memory; fewer rows leave threads idle; more tiles at once leave the cache.
 _MANY_OUTPUTS = 100
-_MANY_ROWS = 8
+_MANY_ROWS = 7
 _TILES_AT_ONCE = 14
 
 
@@ -57,7 +62,7 @@ class Conv2dNCHWcWinogradX86(Template):
         return ConfigSpace(
             [
                 split("tile_ic", w.in_channels, parts=2, keep=lambda size: size[-1] <= _MAX_BLOCK),
-                split("tile_oc", w.out_channels, parts=4, keep=lambda size: size[-1] <= _MAX_BLOCK),
+                split("tile_oc", w.out_channels, parts=4, keep=_worth_trying),
                 knob("tile_size", _SIZES),
                 knob("tile_rows", sorted(at_once)),
                 knob("tile_p", range(1, _REGISTERS)),
@@ -73,6 +78,7 @@ class Conv2dNCHWcWinogradX86(Template):
         return bool(vectors * (plan.tile + 1) < _REGISTERS and wasted <= _MAX_WASTE)
 
     def default(self, target: Target) -> Config:
+        """Return a config that is decent everywhere; AutoTVM has none for this task."""
         w = self.workload
         lanes = simd_lanes(target)
         oc = largest_divisor(w.out_channels, lanes)
@@ -137,6 +143,7 @@ class Conv2dNCHWcWinogradX86(Template):
         kernel = te.placeholder(kernel_shape, w.dtype, name="kernel")
         chunks, width = w.in_channels // ic, plan.columns * m + _TAPS - 1
 
+        # Beyond the data's rows a value is read all the same and then not used: a branch would take longer.
         def vertical_at(n: Any, g: Any, k: Any, r: Any, a: Any, x: Any, v: Any) -> Any:
             def row(i: int) -> Any:
                 y = (g * plan.rows + r) * m + i - top
@@ -150,6 +157,7 @@ class Conv2dNCHWcWinogradX86(Template):
             (w.batch, plan.groups, chunks, plan.rows, size, width, ic), vertical_at, name="data_vertical"
         )
 
+        # A group's tiles are filled up with its last one.
         def horizontal(n: Any, g: Any, a: Any, b: Any, k: Any, p: Any, v: Any) -> Any:
             tile = p if plan.padded_tiles == plan.tiles else te.min(p, plan.tiles - 1)
             r, column = te.indexdiv(tile, plan.columns), te.indexmod(tile, plan.columns)
@@ -219,7 +227,7 @@ class Conv2dNCHWcWinogradX86(Template):
             sch.compute_at(sch.get_sblock(name), column, preserve_unit_loops=True)
             *_, y, x, block = sch.get_loops(sch.get_sblock(name))
             if name == "inverse_vertical":
-                sch.reorder(x, y)
+                sch.reorder(x, y)  # each column of products is read once
             _unroll(sch, y, x)
             sch.vectorize(block)
         product = sch.get_sblock("bgemm")
@@ -249,6 +257,11 @@ class Conv2dNCHWcWinogradX86(Template):
         sch.unroll(a)
         sch.vectorize(block)
         return chunk
+
+
+def _worth_trying(tile_oc: Sequence[int]) -> bool:
+    _, kept, together, block = tile_oc
+    return kept <= _MAX_KEPT and together <= _MAX_TOGETHER and block <= _MAX_BLOCK
 
 
 def _schedule_product(sch: Any, plan: _Plan, product: Any) -> None:
@@ -287,6 +300,8 @@ class _Plan:
         Rows of tiles that are handled at once, tiles in a row, and how many such groups there are.
     tile, tiles, padded_tiles
         Tiles whose products are summed up in registers, tiles of a group, and those rounded up.
+    parallel_rows
+        Whether the threads share out the groups, or each group's channels.
     """
 
     def __init__(self, workload: Conv2d, config: Config) -> None:
@@ -301,11 +316,6 @@ class _Plan:
         self.tile = config.value("tile_p")
         self.tiles = self.rows * self.columns
         self.padded_tiles = -(-self.tiles // self.tile) * self.tile
-        # The last tiles reach beyond the data and its padding.
-        top, left, _, _ = workload.padding
-        bottom = self.groups * self.rows * self.outputs + _TAPS - 1 - workload.height - top
-        right = self.columns * self.outputs + _TAPS - 1 - workload.width - left
-        self.padding = (top, left, bottom, right)
         self.parallel_rows = config.value("parallel_rows")
 
 

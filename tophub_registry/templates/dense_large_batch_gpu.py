@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FETCHED = 4  # adjacent elements that a thread fetches
 _SHORT_SUM = 8
+_MAX_UNROLLED = 2048  # multiplications, beyond which the compiler takes minutes
 
 
 class DenseLargeBatchGPU(cuda.CudaTemplate):
@@ -62,12 +63,15 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         )
 
     def feasible(self, config: Config) -> bool:
-        """Return whether AutoTVM builds it too.
+        """Return whether AutoTVM builds it too, and soon.
 
-        It fetches by as many threads along either axis, and into two buffers in turns, which takes a loop.
+        It fetches by as many threads along either axis, and into two buffers in turns, which takes a loop; the
+        middle part of the sum is unrolled.
         """
-        x, y, _ = self.limits(config).threads
-        return x == y and self._steps(config) > 1 and super().feasible(config)
+        limits = self.limits(config)
+        x, y, _ = limits.threads
+        unrolled = limits.sums * config.value("tile_k")[1]
+        return bool(x == y and self._steps(config) > 1 and unrolled <= _MAX_UNROLLED and super().feasible(config))
 
     def _steps(self, config: Config) -> int:
         """Return how many tiles the sum is made of."""
