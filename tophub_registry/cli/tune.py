@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tophub_registry.records.task import Task
+    from tophub_registry.tuner.kernels import Place
     from tophub_registry.tuner.tune import TaskOutcome
 
 
@@ -50,11 +51,15 @@ def command(  # each is an option of the command line
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Costs recorded for each config.")] = 3,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to build a config, and to run it, at most.")] = 10,
+    rpc_tracker: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Measure on the devices of TVM's RPC tracker there.")
+    ] = None,
+    rpc_key: Annotated[str | None, typer.Option(metavar="KEY", help="What the devices are called there.")] = None,
     seed: Annotated[int, typer.Option(help="Makes the search reproducible.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a log that is already there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Tune the tasks of one or more models on this machine and append every measured config to a log.
+    """Tune the tasks of one or more models, on this machine or by RPC, and append every measured config to a log.
 
     Ctrl-C loses nothing: each row is on disk before the next config is tried, and --resume goes on.
     Without --warm-start, what this machine has of the target's packages is what the search begins with; the
@@ -67,7 +72,6 @@ def command(  # each is an option of the command line
     from tophub_registry.cli.packages_here import packages_here
     from tophub_registry.records.target import Target
     from tophub_registry.templates.registry import instantiate
-    from tophub_registry.tuner.device import check_runs_here, resolve
     from tophub_registry.tuner.kernels import Timing
     from tophub_registry.tuner.measure import Limits, Measurer
     from tophub_registry.tuner.search import SEARCHES
@@ -78,8 +82,8 @@ def command(  # each is an option of the command line
         raise UsageError(f"no such search: {search!r}", remedy=f"there are {', '.join(SEARCHES)}")
     if output.exists() and not resume:
         raise UsageError("the log is already there", file=output, remedy="--resume goes on with it")
-    resolved = resolve(target)
-    check_runs_here(resolved)
+    place = _place(rpc_tracker, rpc_key, timeout)
+    resolved = place.resolve(target)
     wanted = tasks_argument.tasks_of_all(model, Target.parse(target).kind, own=own_templates)
     if only:
         if out_of_range := [number for number in only if not 1 <= number <= len(wanted)]:
@@ -100,7 +104,7 @@ def command(  # each is an option of the command line
     limits, timing = Limits(timeout, timeout), Timing(repeats=repeats)
     try:
         with (
-            Measurer(resolved, limits=limits, timing=timing) as measurer,
+            Measurer(resolved, place=place, limits=limits, timing=timing, tell=_tell) as measurer,
             _Progress(tasks, trials, total_trials) as progress,
         ):
             outcomes = tune(
@@ -117,6 +121,22 @@ def command(  # each is an option of the command line
             f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks for {resolved} in {output}"
             + (f", {failed} of them failed\n" if failed else "\n")
         )
+
+
+def _place(tracker: str | None, key: str | None, timeout: float) -> Place:
+    """Return where kernels run: on the devices of a tracker, else here."""
+    from tophub_registry.tuner.kernels import ThisMachine
+    from tophub_registry.tuner.rpc import Tracked
+
+    if tracker is None and key is None:
+        return ThisMachine()
+    if tracker is None or key is None:
+        raise UsageError("--rpc-tracker and --rpc-key go together")
+    return Tracked.parse(tracker, key, timeout)
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(f"tophub: {sentence}\n")
 
 
 def _knob(text: str) -> tuple[str, object]:

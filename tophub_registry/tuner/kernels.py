@@ -78,6 +78,9 @@ class Place(Protocol):
     def count(self) -> int:
         """Return how many devices there are now; EnvironmentFailure where that can't be known."""
 
+    def resolve(self, text: str) -> Target:
+        """Parse a target given by the user and spell out what it leaves to the devices; errors where they lack it."""
+
     def compiled_for(self, target: Target) -> dict[str, object]:
         """Return the dict from which `tvm.target.Target` is made when a kernel is compiled for these devices."""
 
@@ -107,6 +110,12 @@ class ThisMachine:
     def count(self) -> int:
         """Return one: the device at hand."""
         return 1
+
+    def resolve(self, text: str) -> Target:
+        """Parse a target and spell out what it leaves to this machine; EnvironmentFailure where it can't run here."""
+        target = device.resolve(text)
+        device.check_runs_here(target)
+        return target
 
     def compiled_for(self, target: Target) -> dict[str, object]:
         """Return the target, with this machine's GPU's architecture where it names none."""

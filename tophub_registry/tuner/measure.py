@@ -128,6 +128,7 @@ class _Lane:
         self._place = place
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(1, initializer=kernels.start_worker, context=context)
+        self._pool.schedule(os.getpid)  # a pool starts its process with the first thing to do
 
     def run(
         self, template: Template, built: list[tuple[str, Config]], kind: str, timing: Timing, limit: float
@@ -233,9 +234,12 @@ class Measurer:
             self._wait(waiting, running)
             for lane, run in [(lane, run) for lane, run in running.items() if run.costs.done()]:
                 del running[lane]
+                self._lanes.remove(lane)
                 if measured := self._finish(run):
+                    self._lanes.insert(0, lane)  # it holds a device
                     yield measured
                 else:
+                    self._lanes.append(lane)
                     waiting.insert(0, run.kernel)
 
     def describe(self) -> Provenance:

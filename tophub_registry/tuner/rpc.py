@@ -27,7 +27,7 @@ from tophub_registry.tuner import device, kernels
 _ANSWER = 5.0
 """How long, in seconds, the tracker may take to answer."""
 
-_FREE = 10.0
+_FREE = 1.0
 """How long, in seconds, to wait for a device that others are using before asking again."""
 
 _SESSION = 15.0

@@ -1,0 +1,75 @@
+"""TVM's own RPC tracker and servers as processes on loopback, to be killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from tophub_registry.tuner.rpc import Tracked
+
+KEY = "test"
+# Where TVM and NumPy take a while to be imported, on a busy machine.
+START = 60
+
+
+class Servers:
+    """A tracker, and servers with one key."""
+
+    def __init__(self, count):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        self.place = Tracked("127.0.0.1", port, KEY, patience=2, longest=3)
+        self._tracker = self._start("rpc_tracker", "--port", port, "--port-end", port + 1)
+        self._until(lambda: self._listens(port))
+        self._servers = []
+        for _ in range(count):
+            self.start()
+        self.wait(count)
+
+    def start(self):
+        options = ["--port", 19300, "--port-end", 19400, "--tracker", self.address, "--key", KEY]
+        self._servers.append(self._start("rpc_server", *options))
+
+    def kill(self):
+        """Kill the server that was started first, with all its processes, as if its machine lost power."""
+        self._kill(self._servers.pop(0))
+
+    def wait(self, count):
+        self._until(lambda: self.place.count() == count)
+
+    @staticmethod
+    def _start(program, *options):
+        command = [sys.executable, "-m", f"tvm.exec.{program}", "--host", "127.0.0.1", *map(str, options)]
+        nowhere = subprocess.DEVNULL
+        return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+
+    @staticmethod
+    def _kill(process):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    @staticmethod
+    def _listens(port):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    @staticmethod
+    def _until(true):
+        end = time.monotonic() + START
+        while not true():
+            assert time.monotonic() < end, "the tracker or a server did not start"
+            time.sleep(0.1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in [*self._servers, self._tracker]:
+            self._kill(process)
