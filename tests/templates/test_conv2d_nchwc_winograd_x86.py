@@ -81,6 +81,13 @@ def test_sums_that_do_not_fit_into_registers_are_not_tried():
     assert not template.feasible(config(template, tile_p=8, tile_oc=[-1, 1, 4, 16]))
 
 
+def test_few_sums_are_tried_only_where_there_are_no_more():
+    template = instantiate(TASK, ARGUMENTS)
+    assert not template.feasible(config(template, tile_p=2))
+    pixel = instantiate(TASK, arguments([1, 32, 1, 1], [64, 32, 3, 3]))
+    assert pixel.feasible(config(pixel, tile_rows=1, tile_p=1))
+
+
 def test_tiles_that_are_mostly_computed_in_vain_are_not_tried():
     template = instantiate(TASK, ARGUMENTS)
     assert not template.feasible(config(template, tile_rows=3))  # four rows of tiles, twice three at once

@@ -32,6 +32,9 @@ _REGISTERS, _LANES = 32, 16  # AVX-512's, for 32-bit numbers
 # What the space leaves out: larger blocks of channels, and more blocks at once.
 _MAX_BLOCK, _MAX_TOGETHER, _MAX_KEPT = 64, 4, 8
 
+_MIN_SUMS = 6
+"""Sums that are added to in turn: fewer wait for one another."""
+
 _MAX_WASTE = 1.3
 """How many times the tiles that are needed are computed at most."""
 
@@ -71,11 +74,15 @@ class Conv2dNCHWcWinogradX86(Template):
         )
 
     def feasible(self, config: Config) -> bool:
-        """Return whether sums and kernel fit into AVX-512's registers, and few tiles are computed in vain."""
+        """Return whether the sums fill AVX-512's registers and leave room for the kernel, and few tiles are in vain."""
         plan = _Plan(self.workload, config)
         vectors = plan.oc_register * -(-plan.oc // _LANES)
-        wasted = plan.padded_tiles * plan.groups / (plan.columns * -(-self.workload.out_height // plan.outputs))
-        return bool(vectors * (plan.tile + 1) < _REGISTERS and wasted <= _MAX_WASTE)
+        needed = plan.columns * -(-self.workload.out_height // plan.outputs)
+        return bool(
+            vectors * (plan.tile + 1) < _REGISTERS
+            and (vectors * plan.tile >= _MIN_SUMS or plan.tile == plan.tiles)
+            and plan.padded_tiles * plan.groups <= _MAX_WASTE * needed
+        )
 
     def default(self, target: Target) -> Config:
         """Return a config that is decent everywhere; AutoTVM has none for this task."""
