@@ -2,8 +2,8 @@
 
 TASKS is a file with `tasks`, each with `task` and `args`. Tunes each of them with XGBTuner (or, with `--tuner`,
 RandomTuner) on this machine, on one thread: hhb-tvm's runtime knows no more. For each task it says the trials made
-and failed, the seconds that they took, the best mean cost in seconds with its entity, and the curve: after each
-trial, `[seconds since the start, best mean cost so far]`.
+and failed, the seconds that they took, the best mean cost in seconds with its entity, the curve: after each
+trial, `[seconds since the start, best mean cost so far]`, and the steps down: `[trial, mean cost, config]`.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def tune(description: dict[str, Any], target: tvm.target.Target, options: argpar
         else XGBTuner(task, loss_type="rank", feature_type=options.features, plan_size=options.plan_size, num_threads=1)
     )
     curve: list[list[float | None]] = []
+    steps: list[tuple[int, float, Any]] = []
     errors: dict[int, int] = {}
     best: tuple[float, Any] = (float("inf"), None)
     start = time.perf_counter()
@@ -81,7 +82,9 @@ def tune(description: dict[str, Any], target: tvm.target.Target, options: argpar
                 errors[result.error_no] = errors.get(result.error_no, 0) + 1
             else:
                 mean = float(np.mean(result.costs))
-                best = min(best, (mean, measured.config), key=lambda pair: pair[0])
+                if mean < best[0]:
+                    best = mean, measured.config
+                    steps.append((len(curve) + 1, mean, measured.config.to_json_dict()))
             curve.append([time.perf_counter() - start, best[0] if best[1] else None])
 
     tuner.tune(min(options.trials, len(task.config_space)), measure, callbacks=[note])
@@ -95,6 +98,7 @@ def tune(description: dict[str, Any], target: tvm.target.Target, options: argpar
         "gflops": task.flop / best[0] / 1e9 if best[1] else None,
         "config": best[1].to_json_dict() if best[1] else None,
         "curve": curve,
+        "steps": steps,
     }
 
 
