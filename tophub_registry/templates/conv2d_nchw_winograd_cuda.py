@@ -93,18 +93,21 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
         self._schedule_output(sch)
 
     def _schedule_transform(self, sch: Any) -> None:
-        transform, tile = sch.get_sblock("data_pack"), sch.get_sblock("input_tile")
+        tile, rows, transform = map(sch.get_sblock, ("input_tile", "data_rows", "data_pack"))
         sch.compute_inline(sch.get_sblock("data_pad"))
         copy = sch.cache_write(transform, 0, "local")
-        sch.set_scope(tile, 0, "local")
+        for block in (tile, rows):
+            sch.set_scope(block, 0, "local")
         a, b, c, p = sch.get_loops(copy)
         sch.reorder(c, p, a, b)
-        block, thread = sch.split(sch.fuse(c, p), [None, _TRANSFORM_THREADS])
-        cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
-        sch.compute_at(transform, thread, preserve_unit_loops=True)
-        sch.compute_at(tile, thread, preserve_unit_loops=True)
-        *_, a, b, _, _, r_a, r_b = sch.get_loops(transform)
-        _unroll(sch, [a, b, r_a, r_b])
+        blocks, thread = sch.split(sch.fuse(c, p), [None, _TRANSFORM_THREADS])
+        cuda.bind(sch, blockIdx_x=blocks, threadIdx_x=thread)
+        for block in (transform, rows, tile):
+            sch.compute_at(block, thread, preserve_unit_loops=True)
+        *_, a, b, _, _, r_b = sch.get_loops(transform)
+        _unroll(sch, [a, b, r_b])
+        *_, a, s, r_a = sch.get_loops(rows)
+        _unroll(sch, [a, s, r_a])
 
     def _schedule_product(self, sch: Any, config: Config) -> None:
         product = sch.get_sblock("bgemm")
@@ -129,17 +132,18 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
         sch.decompose_reduction(product, outer)
 
     def _schedule_output(self, sch: Any) -> None:
-        inverse, output = sch.get_sblock("inverse"), sch.get_sblock("output")
-        sch.set_scope(inverse, 0, "local")
+        rows, inverse, output = map(sch.get_sblock, ("output_rows", "inverse", "output"))
+        for block in (rows, inverse):
+            sch.set_scope(block, 0, "local")
         n, co, h, w = sch.get_loops(output)
         h_outer, h_inner = sch.split(h, [None, self.outputs])
         w_outer, w_inner = sch.split(w, [None, self.outputs])
         sch.reorder(n, co, h_outer, w_outer, h_inner, w_inner)
-        block, thread = sch.split(sch.fuse(n, co, h_outer, w_outer), [None, _TRANSFORM_THREADS])
-        cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
-        sch.compute_at(inverse, thread, preserve_unit_loops=True)
-        *_, vh, vw, r_a, r_b = sch.get_loops(inverse)
-        _unroll(sch, [vh, vw, r_a, r_b])
+        blocks, thread = sch.split(sch.fuse(n, co, h_outer, w_outer), [None, _TRANSFORM_THREADS])
+        cuda.bind(sch, blockIdx_x=blocks, threadIdx_x=thread)
+        for block in (inverse, rows):
+            sch.compute_at(block, thread, preserve_unit_loops=True)
+            _unroll(sch, sch.get_loops(block)[-3:])
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te
@@ -165,12 +169,16 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
             ],
             name="input_tile",
         )
+        # First the rows, then the columns: a third of the arithmetic of both at once.
         r_a, r_b = (te.reduce_axis((0, size), name=name) for name in ("r_a", "r_b"))
+        rows = te.compute(
+            (w.in_channels, self.tiles, size, size),
+            lambda c, p, a, s: te.sum(tile[c, p, r_a, s] * data_matrix[r_a, a], axis=r_a),
+            name="data_rows",
+        )
         transformed = te.compute(
             (size, size, w.in_channels, self.tiles),
-            lambda a, b, c, p: te.sum(
-                tile[c, p, r_a, r_b] * data_matrix[r_a, a] * data_matrix[r_b, b], axis=[r_a, r_b]
-            ),
+            lambda a, b, c, p: te.sum(rows[c, p, a, r_b] * data_matrix[r_b, b], axis=r_b),
             name="data_pack",
         )
         rc = te.reduce_axis((0, w.in_channels), name="rc")
@@ -180,13 +188,17 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
             name="bgemm",
         )
         r_a, r_b = (te.reduce_axis((0, size), name=name) for name in ("r_a", "r_b"))
+        output_rows = te.compute(
+            (w.batch, w.out_channels, self.rows, self.columns, m, size),
+            lambda n, co, row, column, vh, s: te.sum(
+                product[r_a, s, co, n * per_image + row * per_row + column] * output_matrix[r_a, vh], axis=r_a
+            ),
+            name="output_rows",
+        )
         inverse = te.compute(
             (w.batch, w.out_channels, self.rows, self.columns, m, m),
             lambda n, co, row, column, vh, vw: te.sum(
-                product[r_a, r_b, co, n * per_image + row * per_row + column]
-                * output_matrix[r_a, vh]
-                * output_matrix[r_b, vw],
-                axis=[r_a, r_b],
+                output_rows[n, co, row, column, vh, r_b] * output_matrix[r_b, vw], axis=r_b
             ),
             name="inverse",
         )

@@ -201,10 +201,16 @@ class Measurer:
         self._lanes = [_Lane(place) for _ in range(self._devices)]
         self._count = 0
 
-    def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
-        """Build all configs, run each on one of the devices, and yield each as it is done.
+    @property
+    def overlaps(self) -> bool:
+        """Whether kernels run while others are built; not where they would share the cores with the compilers."""
+        return not (self.place.shares_cores and self.target.kind == "llvm")
 
-        On one device they are done in their order, but for those that can't be built.
+    def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
+        """Begin to build all configs; run each on one of the devices, and yield each as it is done.
+
+        They are built whether or not the outcome is asked for yet. On one device they are done in their order, but
+        for those that can't be built.
 
         Parameters
         ----------
@@ -216,11 +222,12 @@ class Measurer:
         EnvironmentFailure
             The disk is full, or there is no device any more.
         """
-        waiting = [self._submit(template, config) for config in configs]
-        if self.place.shares_cores and self.target.kind == "llvm":
-            # The kernels would share the cores with the compilers: nothing runs before all is built.
-            wait([kernel.build for kernel in waiting])
         timing = self.timing if best is None else self.timing._replace(give_up=4 * best)
+        return self._measured(template, [self._submit(template, config) for config in configs], timing)
+
+    def _measured(self, template: Template, waiting: list[_Kernel], timing: Timing) -> Iterator[Measured]:
+        if not self.overlaps:
+            wait([kernel.build for kernel in waiting])
         running: dict[_Lane, _Run] = {}
         while waiting or running:
             self._look_around()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tophub_registry import __version__
 from tophub_registry.errors import InputError, UsageError
@@ -158,11 +158,11 @@ def tune(
         for session in filter(lambda session: session.done, sessions):
             session.end(progress)
         begun: set[int] = set()
-        for session, count in _turns(sessions, plan):
+        for session, _, results in _turns(sessions, plan, measurer):
             if session.number not in begun:
                 begun.add(session.number)
                 progress(session.outcome)
-            for measured in measurer.measure(session.template, session.propose(count), session.best):
+            for measured in results:
                 session.observe(measured)
                 record = session.record(measured, provenance, tvm_version)
                 appender.append([record])
@@ -188,22 +188,53 @@ def _sessions(tasks: Sequence[Task], target: Target, log: Path, plan: Plan, expe
     ]
 
 
-def _turns(sessions: Sequence[_Session], plan: Plan) -> Iterator[tuple[_Session, int]]:
-    """Yield the task whose turn it is, and how many configs to measure, until all is done or spent."""
-    while unfinished := [session for session in sessions if not session.done]:
+class _Turn(NamedTuple):
+    """Configs of a task that are being built or run."""
+
+    session: _Session
+    size: int
+    results: Iterator[Measured]
+
+
+def _turns(sessions: Sequence[_Session], plan: Plan, measurer: Measurer) -> Iterator[_Turn]:
+    """Yield one turn after the other until all is done or spent.
+
+    Where that disturbs nothing, the next task's kernels are built while this one's run.
+    """
+    ahead: deque[_Turn] = deque()
+    while True:
+        while len(ahead) < (2 if measurer.overlaps else 1) and (turn := _next_turn(sessions, plan, ahead)):
+            session, configs = turn
+            results = measurer.measure(session.template, configs, session.best)
+            ahead.append(_Turn(session, len(configs), results))
+        if not ahead:
+            return
+        yield ahead[0]
+        ahead.popleft()
+
+
+def _next_turn(
+    sessions: Sequence[_Session], plan: Plan, ahead: Collection[_Turn]
+) -> tuple[_Session, list[Config]] | None:
+    """Return the task whose turn it is, and what to measure; None when all is done, spent or under way."""
+    busy = [turn.session for turn in ahead]
+    while unfinished := [session for session in sessions if not session.done and session not in busy]:
         batch = plan.batch or 1
         count, session = batch, unfinished[0]
         if plan.total is not None:
-            count = min(count, plan.total - sum(session.trials for session in sessions))
+            spent = sum(session.trials for session in sessions) + sum(turn.size for turn in ahead)
+            count = min(count, plan.total - spent)
             if count <= 0:
-                return
+                return None
             if fresh := [session for session in unfinished if session.trials < batch]:
                 session = max(fresh, key=lambda session: session.template.flop * session.task.count)
                 count = min(count, batch - session.trials)
             else:
                 curves = [session.curve for session in sessions]
                 session = sessions[most_rewarding(curves, [session.number for session in unfinished], count)]
-        yield session, count
+        if configs := session.propose(count):
+            return session, configs
+    return None
 
 
 class _Session:
