@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from tophub_registry.records.target import Target
 
 
+_MAX_GATHERED = 1024
+"""Outputs of an unrolled tile at most, where the channels of its vectors lie in several blocks of the data."""
+
+_MAX_GATHERED_LANES = 64
+
+
 class DepthwiseConv2dNCHWcX86(Template):
     """A depthwise convolution in blocked layout on an x86 processor."""
 
@@ -48,6 +54,15 @@ class DepthwiseConv2dNCHWcX86(Template):
                 knob("unroll_kw", [True, False]),
             ]
         )
+
+    def feasible(self, config: Config) -> bool:
+        """Return whether vectors are loaded as such, or else few enough numbers one by one to compile in time.
+
+        Kernels beyond these limits took LLVM more than ten seconds; they are far from the best.
+        """
+        ic, oc = channel_blocks(config)
+        width = config.value("tile_ow")[-1]
+        return bool(ic % oc == 0 or (oc <= _MAX_GATHERED_LANES and oc * width <= _MAX_GATHERED))
 
     def default(self, target: Target) -> Config:
         w = self.workload
