@@ -1,4 +1,7 @@
-"""A template with every fault that a config can have, for the tests of measuring; `fault` is the knob."""
+"""A template with every fault that a config can have, for the tests of measuring; `fault` is the knob.
+
+Its arguments are the faults of its configs. "none" and all that begins so is a sound config.
+"""
 
 import ctypes
 import os
@@ -17,6 +20,7 @@ FAULTS = [
     "hangs at run time",
     "crashes at run time",
     "exits at run time",
+    "is killed at run time",
     "computes something else",
     "computes no numbers",
 ]
@@ -39,7 +43,7 @@ class Faulty(Template):
         return PlusOne()
 
     def _space(self):
-        return ConfigSpace([knob("fault", FAULTS)])
+        return ConfigSpace([knob("fault", self.args)])
 
     def default(self, target):
         return self.space.config(0)
@@ -67,6 +71,7 @@ class Faulty(Template):
             "hangs at run time": ("sleep", 60),
             "crashes at run time": ("abort",),
             "exits at run time": ("_exit", 3),
+            "is killed at run time": ("raise", 9),
         }
         data = te.placeholder((16,), name="data")
 

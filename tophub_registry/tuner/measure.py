@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -121,32 +122,57 @@ class _Run(NamedTuple):
     began: float
 
 
+class _Workers:
+    """Processes that have TVM loaded, and come back whatever happens to them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPool:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPool(self._count, initializer=kernels.start_worker, context=context)
+        pool.schedule(os.getpid)  # it starts its processes with the first thing to do
+        return pool
+
+    def schedule(self, function: Callable[..., Any], *args: Any, timeout: float) -> Future[Any]:
+        """Call a function in one of the processes, and kill that when it takes longer than `timeout` seconds."""
+        try:
+            future: Future[Any] = self._pool.schedule(function, args=args, timeout=timeout)
+        except RuntimeError:  # the pool has given up: a process was killed while it had nothing to do
+            self.close()
+            self._pool = self._start()
+            future = self._pool.schedule(function, args=args, timeout=timeout)
+        return future
+
+    def close(self) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+
 class _Lane:
     """A process that runs kernels on one device, one after the other."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(1, initializer=kernels.start_worker, context=context)
-        self._pool.schedule(os.getpid)  # a pool starts its process with the first thing to do
+        self._workers = _Workers(1)
 
     def run(
         self, template: Template, built: list[tuple[str, Config]], kind: str, timing: Timing, limit: float
     ) -> tuple[Future[None], Future[list[list[float]]]]:
         """Make the workload ready and run kernels; each of the two has a time limit of its own."""
-        ready = self._pool.schedule(kernels.prepare, args=(self._place, template, kind), timeout=_PREPARATION)
-        return ready, self._pool.schedule(kernels.run, args=(built, kind, timing), timeout=limit)
+        ready = self._workers.schedule(kernels.prepare, self._place, template, kind, timeout=_PREPARATION)
+        return ready, self._workers.schedule(kernels.run, built, kind, timing, timeout=limit)
 
     def describe(self, kind: str) -> Provenance:
         """Return what a record says of the device."""
-        ready = self._pool.schedule(kernels.prepare, args=(self._place, None, kind), timeout=_PREPARATION)
-        said: Future[Provenance] = self._pool.schedule(kernels.describe, args=(kind,), timeout=_PREPARATION)
+        ready = self._workers.schedule(kernels.prepare, self._place, None, kind, timeout=_PREPARATION)
+        said: Future[Provenance] = self._workers.schedule(kernels.describe, kind, timeout=_PREPARATION)
         ready.result()
         return said.result()
 
     def close(self) -> None:
-        self._pool.stop()
-        self._pool.join()
+        self._workers.close()
 
 
 class Measurer:
@@ -195,11 +221,10 @@ class Measurer:
         self._looked = time.monotonic()
         self._none_since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="tophub-")
-        context = multiprocessing.get_context("spawn")
-        cores = len(os.sched_getaffinity(0))
-        self._builders = ProcessPool(workers or cores, initializer=kernels.start_worker, context=context)
+        self._builders = _Workers(workers or len(os.sched_getaffinity(0)))
         self._lanes = [_Lane(place) for _ in range(self._devices)]
         self._count = 0
+        self._said: Provenance | None = None
 
     @property
     def overlaps(self) -> bool:
@@ -232,7 +257,10 @@ class Measurer:
         while waiting or running:
             self._look_around()
             for kernel in [kernel for kernel in waiting if kernel.build.done()]:
-                if error := kernel.build.exception():
+                error = kernel.build.exception()
+                if isinstance(error, BrokenProcessPool):
+                    kernel.build = self._build(template, kernel.config, kernel.path)
+                elif error:
                     waiting.remove(kernel)
                     yield self._failed(kernel, _BUILD, error)
                 elif lane := self._free_lane(running):
@@ -251,12 +279,15 @@ class Measurer:
 
     def describe(self) -> Provenance:
         """Return what a record says of the device that runs the kernels; EnvironmentFailure where none does."""
+        if self._said is not None:
+            return self._said
         try:
-            return self._lanes[0].describe(self.target.kind)
-        except (kernels.NoDevice, FutureTimeout, ProcessExpired) as error:
+            said = self._said = self._lanes[0].describe(self.target.kind)
+        except (kernels.NoDevice, FutureTimeout, ProcessExpired, BrokenProcessPool) as error:
             raise EnvironmentFailure(
                 f"no device at {self.place} answers: {_message(error)}", remedy=self.place.remedy
             ) from error
+        return said
 
     def compare(self, template: Template, configs: Sequence[Config], rounds: int) -> list[list[float]]:
         """Time the kernels of several configs in turns and return the costs of each, in seconds.
@@ -286,12 +317,12 @@ class Measurer:
     def _submit(self, template: Template, config: Config) -> _Kernel:
         self._count += 1
         path = str(Path(self._folder.name) / f"{self._count}.so")
-        build = self._builders.schedule(
-            kernels.build,
-            args=(template, config, self._compiled_for, path),
-            timeout=self.limits.build,
+        return _Kernel(config, path, self._build(template, config, path), time.monotonic())
+
+    def _build(self, template: Template, config: Config, path: str) -> Future[None]:
+        return self._builders.schedule(
+            kernels.build, template, config, self._compiled_for, path, timeout=self.limits.build
         )
-        return _Kernel(config, path, build, time.monotonic())
 
     def _free_lane(self, running: dict[_Lane, _Run]) -> _Lane | None:
         """Return a process that can run a kernel, if there are more devices than kernels running."""
@@ -338,6 +369,7 @@ class Measurer:
             if isinstance(error, (kernels.NoDevice, FutureTimeout)):
                 if not (isinstance(error, kernels.NoDevice) and error.busy):
                     self._none_since = self._none_since or time.monotonic()
+                    self._tell(f"trying again: {_message(error) or 'no device answers in time'}")
                 return None
             stage = _PREPARE
         elif (error := run.costs.exception()) is None:
@@ -357,7 +389,7 @@ class Measurer:
 
     def _lost(self, error: BaseException) -> bool:
         """Whether an error means that a device is gone, be it the config's doing or not."""
-        if isinstance(error, kernels.DeviceLost):
+        if isinstance(error, (kernels.DeviceLost, BrokenProcessPool)):
             return True
         # Elsewhere a kernel runs in a process of the device's: what ends ours is the connection.
         return isinstance(error, ProcessExpired) and not self.place.shares_cores
@@ -385,8 +417,7 @@ class Measurer:
 
     def close(self) -> None:
         """Stop the processes and remove what they built."""
-        self._builders.stop()
-        self._builders.join()
+        self._builders.close()
         for lane in self._lanes:
             lane.close()
         self._folder.cleanup()
