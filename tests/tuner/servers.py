@@ -22,7 +22,7 @@ class Servers:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"127.0.0.1:{port}"
-        self.place = Tracked("127.0.0.1", port, KEY, patience=2, longest=3)
+        self.place = Tracked("127.0.0.1", port, KEY, patience=3, longest=3, session=3)
         self._tracker = self._start("rpc_tracker", "--port", port, "--port-end", port + 1)
         self._until(lambda: self._listens(port))
         self._servers = []

@@ -85,6 +85,7 @@ def sound(count):
     return [f"none, {number}" for number in range(count)]
 
 
+@pytest.mark.slow
 def test_of_a_config(measurer, target, log):
     # A sound config after each faulty one: the workers must have come back.
     faults = [fault for faulty in FAULTS for fault in (faulty, f"none, after: {faulty}")]
@@ -108,12 +109,13 @@ def test_a_runner_that_is_killed_between_two_configs(measurer, target, log):
     assert {record.result.error_no for record in logged(log).values()} == {0}
 
 
+@pytest.mark.slow
 def test_devices_that_a_config_takes_with_it_and_a_last_one_that_disappears(target, log):
     pytest.importorskip("tornado", reason="TVM's tracker needs it")
     told = []
     faults = [*sound(3), "crashes at run time", "none, then", "hangs at run time", *sound(12)[3:]]
     with Servers(3) as servers:
-        with Measurer(target, place=servers.place, limits=LIMITS, tell=told.append) as measurer:
+        with Measurer(target, place=servers.place, workers=1, limits=LIMITS, tell=told.append) as measurer:
             tune_all(faults, target, log, measurer, trials=8)
             records = logged(log)
             assert records.keys() == set(faults[:8])
@@ -127,10 +129,10 @@ def test_devices_that_a_config_takes_with_it_and_a_last_one_that_disappears(targ
             with pytest.raises(EnvironmentFailure, match=rf"no device any more .*'{KEY}'.*rpc_server") as failure:
                 tune_all(faults, target, log, measurer)
             assert failure.value.exit_code == 3
-            assert any(sentence.startswith("waiting 2 s for one to come back") for sentence in told)
+            assert any(sentence.startswith("waiting 3 s for one to come back") for sentence in told)
         servers.start()
         servers.wait(1)
-        with Measurer(target, place=servers.place, limits=LIMITS) as measurer:
+        with Measurer(target, place=servers.place, workers=1, limits=LIMITS) as measurer:
             tune_all(faults, target, log, measurer)
         records = logged(log)
         assert records.keys() == set(faults)
@@ -163,6 +165,7 @@ def test_a_disk_that_is_full_of_the_log(measurer, target, small_disk):
     assert {fault: after[fault] for fault in before} == before
 
 
+@pytest.mark.slow
 def test_no_room_for_kernels_is_no_configs_fault(target, log, small_disk, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
     (small_disk / "more").write_bytes(bytes(2048))
@@ -177,6 +180,7 @@ def test_no_room_for_kernels_is_no_configs_fault(target, log, small_disk, monkey
     assert {record.result.error_no for record in logged(log).values()} == {0}
 
 
+@pytest.mark.slow
 def test_ctrl_c(measurer, target, tmp_path, log):
     args = [tensor([1, 64]), tensor([36, 64]), None, "float32"]
     task = Task(task="dense_nopack.x86", args=args, layers=["dense0"])

@@ -29,11 +29,12 @@ def servers():
         yield servers
 
 
+@pytest.mark.slow
 def test_one_of_three_devices_is_killed_midway_and_no_config_is_lost_or_measured_twice(servers):
     template = instantiate(*DENSE)
     configs = [template.space.config(index) for index in range(40)]
     told = []
-    with Measurer(servers.place.resolve("llvm"), place=servers.place, tell=told.append) as measurer:
+    with Measurer(servers.place.resolve("llvm"), place=servers.place, workers=1, tell=told.append) as measurer:
         said = measurer.describe()
         compared = measurer.compare(template, configs[:2], rounds=4)
         results = []
@@ -50,6 +51,7 @@ def test_one_of_three_devices_is_killed_midway_and_no_config_is_lost_or_measured
     assert said.threads >= 1
 
 
+@pytest.mark.slow
 def test_tune_as_a_user_types_it(servers, tmp_path):
     tasks, log = tmp_path / "tasks.json", tmp_path / "new.log"
     task = Task(task=DENSE[0], args=DENSE[1], layers=["dense0"])

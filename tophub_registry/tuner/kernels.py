@@ -50,6 +50,10 @@ class NoDevice(Exception):  # noqa: N818  # it says what happened
         self.message, self.busy = message, busy
 
 
+class TookTooLong(Exception):  # noqa: N818  # it says what happened
+    """A kernel ran for longer than its device's server allows."""
+
+
 class Session(Protocol):
     """A device that a worker process holds, here or elsewhere."""
 
@@ -92,6 +96,10 @@ class Place(Protocol):
         """Whether kernels for a CPU run on the cores that build them."""
 
     @property
+    def grace(self) -> float:
+        """How long, in seconds, a kernel that takes too long is left to the device's server, if it has one."""
+
+    @property
     def patience(self) -> float:
         """How long to wait, in seconds, for a device to come back when none is left."""
 
@@ -129,6 +137,11 @@ class ThisMachine:
     def shares_cores(self) -> bool:
         """They do."""
         return True
+
+    @property
+    def grace(self) -> float:
+        """None: the process that runs the kernel is killed."""
+        return 0.0
 
     @property
     def patience(self) -> float:
@@ -251,14 +264,15 @@ def prepare(place: Place, template: Template | None, kind: str) -> None:
     if template is not None and (_kept.answer is None or not _kept.answer.of(template)):
         _kept.answer, _kept.bench = Answer(template), None
     if _kept.session is not None and not _kept.session.fresh():
-        _let_go()
+        let_go()
     if _kept.session is None:
         _kept.session = place.open()
     if _kept.bench is None and _kept.answer is not None:
         _kept.bench = Bench(_kept.answer, _kept.session.device(kind))
 
 
-def _let_go() -> None:
+def let_go() -> None:
+    """Give the device back, if there is one."""
     session, _kept.session, _kept.bench = _kept.session, None, None
     if session is not None:
         session.close()
@@ -294,6 +308,8 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
     ------
     WrongAnswer
         One computes something else than NumPy; that takes no part in its time.
+    TookTooLong
+        The device's server has stopped it.
     DeviceLost
         The device went away meanwhile.
     """
@@ -301,8 +317,11 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
     try:
         return _run(session, kernels, kind, timing)
     except Exception as error:
-        alive = session.alive()
-        _let_go()  # what a kernel did to the device, the next one need not suffer
+        too_long = type(error).__name__ == "RPCSessionTimeoutError"
+        alive = not too_long and session.alive()
+        let_go()  # what a kernel did to the device, the next one need not suffer
+        if too_long:
+            raise TookTooLong(str(error)) from error
         if not alive:
             raise DeviceLost(str(error)) from error
         raise

@@ -38,6 +38,9 @@ FAILED_COST = 1e9
 _PREPARATION = 60.0
 """How long, in seconds, connecting to a device and computing a reference may take."""
 
+_FAREWELL = 5.0
+"""How long, in seconds, a kernel may go on running elsewhere when measuring ends."""
+
 _LOOK_AROUND = 1.0
 """Seconds between two looks at how many devices there are."""
 
@@ -97,7 +100,7 @@ class _Stage(NamedTuple):
 
     def blame(self, error: BaseException) -> tuple[ErrorNo, str]:
         """Return the number and the text for an error of this stage."""
-        if isinstance(error, FutureTimeout):
+        if isinstance(error, (FutureTimeout, kernels.TookTooLong)):
             return self.too_long, f"{self.what} took longer than the limit"
         if isinstance(error, ProcessExpired):
             return self.broken, f"{self.what} crashed: {_exit(error.exitcode)}"
@@ -162,6 +165,7 @@ class _Lane:
     ) -> tuple[Future[None], Future[list[list[float]]]]:
         """Make the workload ready and run kernels; each of the two has a time limit of its own."""
         ready = self._workers.schedule(kernels.prepare, self._place, template, kind, timeout=_PREPARATION)
+        limit += self._place.grace
         return ready, self._workers.schedule(kernels.run, built, kind, timing, timeout=limit)
 
     def describe(self, kind: str) -> Provenance:
@@ -172,6 +176,9 @@ class _Lane:
         return said.result()
 
     def close(self) -> None:
+        """Stop the process, where there are servers after what it is doing."""
+        if self._place.grace:
+            wait([self._workers.schedule(kernels.let_go, timeout=_FAREWELL)], timeout=_FAREWELL)
         self._workers.close()
 
 
@@ -391,8 +398,8 @@ class Measurer:
         """Whether an error means that a device is gone, be it the config's doing or not."""
         if isinstance(error, (kernels.DeviceLost, BrokenProcessPool)):
             return True
-        # Elsewhere a kernel runs in a process of the device's: what ends ours is the connection.
-        return isinstance(error, ProcessExpired) and not self.place.shares_cores
+        # Elsewhere a kernel runs in a process of the server's, which has its own limit: what fails is the connection.
+        return isinstance(error, (ProcessExpired, FutureTimeout)) and not self.place.shares_cores
 
     def _failed(self, kernel: _Kernel, stage: _Stage, error: BaseException) -> Measured:
         """Put a failure into a result, unless it is no config's doing."""

@@ -30,9 +30,6 @@ _ANSWER = 5.0
 _FREE = 1.0
 """How long, in seconds, to wait for a device that others are using before asking again."""
 
-_SESSION = 15.0
-"""For how long, in seconds, kernels are started in one session."""
-
 _ASKING = 60.0
 """How long, in seconds, asking a device what it is may take."""
 
@@ -50,7 +47,9 @@ class Tracked:
     patience
         How long to wait, in seconds, for a device to come back when none is left.
     longest
-        How long, in seconds, a kernel may take: afterwards the server frees its device.
+        How long, in seconds, a kernel may take.
+    session
+        For how long, in seconds, kernels are started in one session; after that and `longest` the server ends it.
     """
 
     host: str
@@ -58,6 +57,7 @@ class Tracked:
     key: str
     patience: float = 30.0
     longest: float = 10.0
+    session: float = 15.0
 
     @staticmethod
     def parse(address: str, key: str, longest: float = longest) -> Tracked:
@@ -74,6 +74,11 @@ class Tracked:
     def shares_cores(self) -> bool:
         """Whether kernels run on the cores that build them: those of the servers do not."""
         return False
+
+    @property
+    def grace(self) -> float:
+        """Until the server ends the session: TVM's does not survive a client that leaves before a kernel ends."""
+        return self.session + _ANSWER
 
     @property
     def remedy(self) -> str:
@@ -135,10 +140,10 @@ class Tracked:
                         raise kernels.NoDevice(f"no device is free at {self}", busy=True)
                     time.sleep(0.02)
                 # Of two that ask for the last free device one waits: the tracker's answer has its time limit.
-                session = tracker.request(self.key, session_timeout=_SESSION + self.longest, max_retry=1)
+                session = tracker.request(self.key, session_timeout=self.session + self.longest, max_retry=1)
         except (OSError, RuntimeError) as error:
             raise kernels.NoDevice(f"no device of {self} can be reached: {error}") from error
-        return _Remote(session, self.key, time.monotonic() + _SESSION)
+        return _Remote(session, self.key, time.monotonic() + self.session)
 
     def resolve(self, text: str) -> Target:
         """Parse a target given by the user and spell out what it leaves to the devices: processor or GPU.
