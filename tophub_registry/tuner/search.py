@@ -16,7 +16,7 @@ import xgboost
 from tophub_registry.tuner.features import ConfigFeatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -113,8 +113,8 @@ class ModelSearch(Search):
     """The configs that a gradient-boosted cost model, fitted to all measured ones, finds most promising.
 
     Small spaces are scored as a whole. In large ones a population evolves: the best survive, and children
-    take each knob from one of two parents or at random. A part of each batch stays random, so that the
-    model also learns where it is wrong.
+    take each knob from one of two parents or at random. The configs of a batch differ from each other in half of
+    the knobs, and a part of it is random, so that the model also learns where it is wrong.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class ModelSearch(Search):
         the model starts from what it learned of the others, and learns in what this workload differs.
     """
 
-    explored = 0.1
+    explored = 0.05
     """The share of a batch that is chosen at random."""
 
     warm_up = 7
@@ -194,7 +194,9 @@ class ModelSearch(Search):
         told = self._told(rows)
         offset = float(np.median((shares - told)[np.isfinite(costs)]))  # the best may be far from the workload's best
         data = xgboost.DMatrix(rows, shares, base_margin=told + offset)
-        self._model = xgboost.train(_PARAMETERS | {"seed": 0}, data, num_boost_round=_ROUNDS)
+        # Another seed each time: where the data leave a choice, one batch should not repeat the last one's errors.
+        parameters = _PARAMETERS | {"seed": self.random.getrandbits(31)}
+        self._model = xgboost.train(parameters, data, num_boost_round=_ROUNDS)
 
     def _told(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the logarithm of the share of the best throughput as other workloads tell it, or zeros."""
@@ -222,10 +224,30 @@ class ModelSearch(Search):
         if not len(candidates):
             return []
         scores = self._scores(candidates)
-        best_first = (int(index) for index in candidates[np.argsort(-scores, kind="stable")])
-        return list(itertools.islice(filter(self._fits, best_first), count))
+        best_first = filter(self._fits, map(int, candidates[np.argsort(-scores, kind="stable")]))
+        return self._diverse(best_first, count)
 
-    def _evolve(self, size: int = 1024, generations: int = 5, mutation: float = 0.15) -> NDArray[np.int64]:
+    def _diverse(self, best_first: Iterable[int], count: int) -> list[int]:
+        """Return the first configs that differ from each other in half of the knobs, then the first of the others.
+
+        Those that the model likes best are all alike, and it is wrong about all of them, or about none.
+        """
+        apart = len(self.space.knobs) // 2
+        chosen: list[int] = []
+        others: list[int] = []
+        taken: list[NDArray[np.int64]] = []
+        for index in best_first:
+            positions = np.array(self.space.positions(index))
+            if all(np.count_nonzero(positions != other) >= apart for other in taken):
+                chosen.append(index)
+                taken.append(positions)
+                if len(chosen) == count:
+                    break
+            else:
+                others.append(index)
+        return chosen + others[: count - len(chosen)]
+
+    def _evolve(self, size: int = 2048, generations: int = 5, mutation: float = 0.15) -> NDArray[np.int64]:
         """Return a population of untried configs bred for a high score; parents are feasible."""
         rng = np.random.default_rng(self.random.getrandbits(32))
         dimensions = np.array(self.space.dimensions)
