@@ -33,7 +33,7 @@ class InstantiationError(Exception):
 
 
 class DeviceLost(Exception):  # noqa: N818  # it says what happened
-    """The device went away while a kernel ran on it."""
+    """The device went away while a kernel ran on it, or serves the process no more."""
 
 
 class NoDevice(Exception):  # noqa: N818  # it says what happened
@@ -160,10 +160,13 @@ class ThisMachine:
 class _Here:
     """The device at hand, in a worker process."""
 
+    _device: Any = None
+
     def device(self, kind: str) -> Any:
         import tvm
 
-        return tvm.cuda(0) if kind == "cuda" else tvm.cpu()
+        self._device = tvm.cuda(0) if kind == "cuda" else tvm.cpu()
+        return self._device
 
     def load(self, path: str) -> Any:
         import tvm
@@ -174,6 +177,10 @@ class _Here:
         return device.describe(kind)
 
     def alive(self) -> bool:
+        try:  # after a kernel that read where nothing is, a GPU serves this process no more
+            self._device.sync()
+        except Exception:  # noqa: BLE001  # whatever CUDA says
+            return False
         return True
 
     def fresh(self) -> bool:
@@ -311,19 +318,17 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
     TookTooLong
         The device's server has stopped it.
     DeviceLost
-        The device went away meanwhile.
+        The device went away meanwhile, or serves this process no more.
     """
     session = _session()
     try:
         return _run(session, kernels, kind, timing)
     except Exception as error:
-        too_long = type(error).__name__ == "RPCSessionTimeoutError"
-        alive = not too_long and session.alive()
-        let_go()  # what a kernel did to the device, the next one need not suffer
-        if too_long:
+        if type(error).__name__ == "RPCSessionTimeoutError":
             raise TookTooLong(str(error)) from error
-        if not alive:
+        if not session.alive():
             raise DeviceLost(str(error)) from error
+        let_go()  # what a kernel did to the numbers on the device, the next one need not suffer
         raise
 
 

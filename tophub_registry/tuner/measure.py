@@ -143,10 +143,14 @@ class _Workers:
         try:
             future: Future[Any] = self._pool.schedule(function, args=args, timeout=timeout)
         except RuntimeError:  # the pool has given up: a process was killed while it had nothing to do
-            self.close()
-            self._pool = self._start()
+            self.restart()
             future = self._pool.schedule(function, args=args, timeout=timeout)
         return future
+
+    def restart(self) -> None:
+        """Start with new processes."""
+        self.close()
+        self._pool = self._start()
 
     def close(self) -> None:
         self._pool.stop()
@@ -174,6 +178,10 @@ class _Lane:
         said: Future[Provenance] = self._workers.schedule(kernels.describe, kind, timeout=_PREPARATION)
         ready.result()
         return said.result()
+
+    def restart(self) -> None:
+        """Go on in a new process."""
+        self._workers.restart()
 
     def close(self) -> None:
         """Stop the process, where there are servers after what it is doing."""
@@ -236,7 +244,7 @@ class Measurer:
     @property
     def overlaps(self) -> bool:
         """Whether kernels run while others are built; not where they would share the cores with the compilers."""
-        return not (self.place.shares_cores and self.target.kind == "llvm")
+        return not (self._here and self.target.kind == "llvm")
 
     def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
         """Begin to build all configs; run each on one of the devices, and yield each as it is done.
@@ -277,6 +285,8 @@ class Measurer:
             for lane, run in [(lane, run) for lane, run in running.items() if run.costs.done()]:
                 del running[lane]
                 self._lanes.remove(lane)
+                if self._here and isinstance(run.costs.exception(), kernels.DeviceLost):
+                    lane.restart()
                 if measured := self._finish(run):
                     self._lanes.insert(0, lane)  # it holds a device
                     yield measured
@@ -316,6 +326,8 @@ class Measurer:
             ready.result()
             return costs.result()
         except Exception as error:
+            if self._here and isinstance(error, kernels.DeviceLost):
+                self._lanes[0].restart()
             raise EnvironmentFailure(f"{template.task} can't be measured: {_message(error)}") from error
         finally:
             for kernel in built:
@@ -396,10 +408,14 @@ class Measurer:
 
     def _lost(self, error: BaseException) -> bool:
         """Whether an error means that a device is gone, be it the config's doing or not."""
-        if isinstance(error, (kernels.DeviceLost, BrokenProcessPool)):
+        if isinstance(error, BrokenProcessPool):
             return True
         # Elsewhere a kernel runs in a process of the server's, which has its own limit: what fails is the connection.
-        return isinstance(error, (ProcessExpired, FutureTimeout)) and not self.place.shares_cores
+        return not self._here and isinstance(error, (kernels.DeviceLost, ProcessExpired, FutureTimeout))
+
+    @property
+    def _here(self) -> bool:
+        return self.place.shares_cores
 
     def _failed(self, kernel: _Kernel, stage: _Stage, error: BaseException) -> Measured:
         """Put a failure into a result, unless it is no config's doing."""
