@@ -10,6 +10,7 @@ from tophub_registry.records.task import Task, tensor
 from tophub_registry.tuner.device import resolve
 from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.tune import Plan, supported, tune
+from tophub_registry.tuner.warm_start import Experience
 
 
 def dense(batch, in_units, out_units):
@@ -139,3 +140,33 @@ def test_knobs_can_be_held_fixed(measurer, target, log):
     tune(TASKS[:1], target, log, measurer, Plan(trials=99), resume=True)
     assert whole < {record.config.index for record in read_records(log)}
     assert len(measured(log)) == len(set(measured(log))) == 36
+
+
+def test_a_total_is_spent_where_it_pays_most(measurer, target, log):
+    light, heavy = dense(1, 32, 12), dense(8, 512, 512)
+    outcomes = tune([light, heavy], target, log, measurer, Plan(trials=40, total=40, batch=4))
+    assert [outcome.trials for outcome in outcomes] == [4, 36]
+    assert len(set(measured(log))) == 40
+    assert all(outcome.done for outcome in outcomes)
+
+
+def test_a_total_counts_what_the_log_holds(measurer, target, log):
+    tasks = [dense(1, 32, 12), dense(2, 64, 48)]
+    tune(tasks, target, log, measurer, Plan(trials=40, total=12, batch=4))
+    before = log.read_text()
+    tune(tasks, target, log, measurer, Plan(trials=40, total=12, batch=4), resume=True)
+    assert log.read_text() == before
+    outcomes = tune(tasks, target, log, measurer, Plan(trials=40, total=20, batch=4), resume=True)
+    assert sum(outcome.trials for outcome in outcomes) == len(set(measured(log))) == 20
+
+
+def test_what_another_device_found_is_tried_after_the_default(measurer, target, log, tmp_path):
+    task = TASKS[0]
+    tune([task], target, tmp_path / "old.log", measurer, Plan(trials=8, search="random", seed=5))
+    old = (tmp_path / "old.log").read_text().replace(str(target), "llvm -mcpu=core-avx2")
+    (tmp_path / "old.log").write_text(old)
+    best = min(read_records(tmp_path / "old.log"), key=lambda record: record.mean_cost).config
+    experience = Experience.read([tmp_path / "old.log"], [task])
+    tune([task], target, log, measurer, Plan(trials=6), experience=experience)
+    first, second, *_ = (record.config for record in read_records(log))
+    assert best.index in (first.index, second.index)
