@@ -8,13 +8,12 @@ layout at a time leads to.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from tophub_registry.errors import InputError
-from tophub_registry.models.layers import Layer
 from tophub_registry.records.lookup import NOTHING, Answer
 from tophub_registry.records.record import Config, workload_key
 from tophub_registry.records.target import Target
@@ -105,16 +104,21 @@ def change(size: int) -> float:
 
 
 def kernels_for(
-    layer: Layer, workloads: Sequence[tuple[str, list[object]]], target: Target, answers: Callable[[str], list[Answer]]
+    workloads: Sequence[tuple[str, list[Any]]], target: Target, answers: Mapping[str, list[Answer]]
 ) -> list[Kernel]:
     """Return the kernels that could compute a layer: those of records, and where there are none the defaults.
 
     Parameters
     ----------
     workloads
-        The layer's workloads: task and arguments.
+        The layer's workloads, each as task and arguments; AutoTVM's before our own.
     answers
-        The records of a workload, by its key.
+        The records of each workload, by its key.
+
+    Returns
+    -------
+    list
+        For each layout the best one; of defaults, whose costs nobody knows, the last.
     """
     tuned: list[Kernel] = []
     defaults: list[Kernel] = []
@@ -122,9 +126,11 @@ def kernels_for(
         if task not in TEMPLATES:
             continue
         template = instantiate(task, args)
-        for answer in answers(workload_key(task, args, {})):
-            if answer.record is not None and _exists(template, answer.record.config):
-                tuned.append(Kernel(template, answer.record.config, answer))
+        tuned += [
+            Kernel(template, answer.record.config, answer)
+            for answer in answers[workload_key(task, args, {})]
+            if answer.record is not None and _exists(template, answer.record.config)
+        ]
         defaults.append(Kernel(template, template.default(target), NOTHING))
     return _best_of_each_layout(tuned or defaults)
 
@@ -140,7 +146,7 @@ def _exists(template: Template, config: Config) -> bool:
 def _best_of_each_layout(kernels: Sequence[Kernel]) -> list[Kernel]:
     best: dict[tuple[int, int], Kernel] = {}
     for kernel in kernels:
-        if kernel.blocks not in best or kernel.cost < best[kernel.blocks].cost:
+        if kernel.blocks not in best or kernel.cost <= best[kernel.blocks].cost:
             best[kernel.blocks] = kernel
     return list(best.values())
 
@@ -164,41 +170,64 @@ def choose_blocks(
     dict
         The block of each group.
     """
+    options = _options(uses, channels)
+    starts = sorted(set().union({PLAIN}, *options.values()))
+    choices = [_Choice(uses, plain, options, start) for start in starts]
+    for choice in choices:
+        choice.improve()
+    return min(choices, key=_Choice.seconds).blocks
+
+
+def _options(uses: Sequence[Use], channels: Mapping[Hashable, int]) -> dict[Hashable, set[int]]:
+    """Return the blocks that some kernel wants for each group, and that divide its channels."""
     options = {group: {PLAIN} for group in channels}
-    touching: dict[Hashable, list[Use]] = {group: [] for group in channels}
     for use in uses:
         for kernel in use.kernels:
             for group, block in zip((use.data, use.output), kernel.blocks, strict=True):
                 if block and channels[group] % block == 0:
                     options[group].add(block)
-        for group in {use.data, use.output}:
-            touching[group].append(use)
+    return options
 
-    def improved(blocks: dict[Hashable, int]) -> tuple[float, dict[Hashable, int]]:
-        def around(group: Hashable, block: int) -> float:
-            tried = {**blocks, group: block}
-            needed = change(plain[group]) if block != PLAIN and plain.get(group) else 0.0
-            return needed + sum(use.best(tried)[0] for use in touching[group])
 
+class _Choice:
+    """A block for each group, at first the largest that is possible up to `start`."""
+
+    def __init__(
+        self,
+        uses: Sequence[Use],
+        plain: Mapping[Hashable, int],
+        options: Mapping[Hashable, set[int]],
+        start: int,
+    ) -> None:
+        self._uses, self._plain, self._options = uses, plain, options
+        self._touching: dict[Hashable, list[Use]] = {group: [] for group in options}
+        for use in uses:
+            for group in {use.data, use.output}:
+                self._touching[group].append(use)
+        self.blocks = {
+            group: max((block for block in possible if block <= start), default=PLAIN)
+            for group, possible in options.items()
+        }
+
+    def improve(self) -> None:
+        """Change one group at a time as long as that makes the whole cheaper."""
         changed = True
         while changed:
             changed = False
-            for group, possible in options.items():
-                best = min(sorted(possible), key=lambda block: around(group, block))
-                if around(group, best) < around(group, blocks[group]):
-                    blocks[group], changed = best, True
-        total = sum(use.best(blocks)[0] for use in uses)
-        total += sum(change(size) for group, size in plain.items() if size and blocks[group] != PLAIN)
-        return total, blocks
+            for group, possible in self._options.items():
+                costs = {block: self._around(group, block) for block in sorted(possible)}
+                best = min(costs, key=costs.__getitem__)
+                if costs[best] < costs[self.blocks[group]]:
+                    self.blocks[group], changed = best, True
 
-    starts = sorted(set().union(*options.values(), {PLAIN}))
-    tried = [
-        improved({group: max((b for b in possible if b <= start), default=PLAIN) for group, possible in options.items()})
-        for start in starts
-    ]
-    return min(tried, key=lambda outcome: outcome[0])[1] if tried else {}
+    def seconds(self) -> float:
+        """Return the seconds of all kernels and changes of layout."""
+        kernels = sum(use.best(self.blocks)[0] for use in self._uses)
+        return kernels + sum(self._made_plain(group, block) for group, block in self.blocks.items())
 
+    def _around(self, group: Hashable, block: int) -> float:
+        tried = {**self.blocks, group: block}
+        return self._made_plain(group, block) + sum(use.best(tried)[0] for use in self._touching[group])
 
-def common_channels(numbers: Sequence[int]) -> int:
-    """Return the greatest common divisor of the channels of values that lie alike."""
-    return math.gcd(*numbers)
+    def _made_plain(self, group: Hashable, block: int) -> float:
+        return change(self._plain[group]) if block != PLAIN and self._plain.get(group) else 0.0

@@ -1,27 +1,222 @@
-"""A whole model compiled with records, and what became of each of its layers."""
+"""A whole model compiled with records: read, its layers' kernels chosen, fused, scheduled, built.
+
+Needs the extras [tune] and, to read models, [models].
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import functools
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import tvm
-from tvm import relax
-
-from tophub_registry.deploy.lowering import LayerKernel, lower
-from tophub_registry.deploy.schedules import schedule_all
-from tophub_registry.records.lookup import Answer
+from tophub_registry.deploy.choice import Kernel
+from tophub_registry.deploy.importer import ImportedModel, import_model
+from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.models.layers import Layer
+from tophub_registry.packages.index import Notice
+from tophub_registry.packages.location import find_location
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.sources import Sources, find_sources
+from tophub_registry.records.lookup import Answer, Match, Source, lookup_each
 from tophub_registry.records.target import Target
-from tophub_registry.tuner.device import compiled_for
+from tophub_registry.tuner.device import check_runs_here, compiled_for, resolve
+from tophub_registry.tuner.measure import Measurer
 
-def compile_module(module: tvm.IRModule, target: Target, answers: Callable[[str], list[Answer]], *, graph=True):
-    lowered = lower(module, target, answers)
-    description = tvm.target.Target(compiled_for(target), host="llvm") if target.kind == "cuda" else tvm.target.Target(compiled_for(target))
-    with description:
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class CompiledLayer:
+    """A layer and how it is computed.
+
+    Attributes
+    ----------
+    layer
+        The layer, as the model names it.
+    kernel
+        Its template and config, and the record that they are from; None where no template covers the layer and
+        TVM's own computation is used.
+    """
+
+    layer: Layer
+    kernel: Kernel | None
+
+    @property
+    def match(self) -> Match:
+        """How well the record's target matches; `NONE` where there is no record."""
+        return Match.NONE if self.kernel is None else self.kernel.answer.match
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """A model that can be run.
+
+    Attributes
+    ----------
+    imported
+        What was compiled.
+    target
+        What it was compiled for, spelled out.
+    layers
+        The convolutions and dense layers, in the model's order.
+    notices
+        What else the reader should know of the records.
+    executable
+        TVM's `relax.VMExecutable`.
+    """
+
+    imported: ImportedModel
+    target: Target
+    layers: list[CompiledLayer]
+    notices: tuple[Notice, ...]
+    executable: Any = field(repr=False)
+
+    def run(self, *arrays: Array) -> list[Array]:
+        """Run the model on this machine.
+
+        Parameters
+        ----------
+        arrays
+            The inputs in their order, with the shapes of `imported.inputs`.
+
+        Raises
+        ------
+        EnvironmentFailure
+            This machine can't run code for the target.
+        """
+        outputs = self._main(*map(self._on_device, arrays))
+        return [output.numpy() for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+    def benchmark(self, *arrays: Array, repeats: int = 30) -> list[float]:
+        """Time whole runs, one by one, and return the seconds of each; the inputs are on the device before.
+
+        Parameters
+        ----------
+        arrays
+            The inputs; by default random ones.
+        """
+        import numpy as np
+
+        if not arrays:
+            rng = np.random.default_rng(0)
+            arrays = tuple(rng.normal(size=shape).astype(dtype) for shape, dtype in self.imported.inputs.values())
+        inputs = [self._on_device(array) for array in arrays]
+        times = []
+        for _ in range(_WARM_UP + repeats):
+            began = time.perf_counter()
+            self._main(*inputs)
+            self._device.sync()
+            times.append(time.perf_counter() - began)
+        return times[_WARM_UP:]
+
+    def export(self, path: str | Path) -> None:
+        """Write a shared library, which `tvm.runtime.load_module` and `relax.VirtualMachine` take."""
+        self.executable.export_library(str(path))
+
+    def _on_device(self, array: Array) -> Any:
+        import tvm
+
+        return tvm.runtime.tensor(array, self._device)
+
+    @functools.cached_property
+    def _device(self) -> Any:
+        import tvm
+
+        check_runs_here(self.target)
+        return tvm.cuda(0) if self.target.kind == "cuda" else tvm.cpu()
+
+    @functools.cached_property
+    def _main(self) -> Any:
+        from tvm import relax
+
+        return relax.VirtualMachine(self.executable, self._device)["main"]
+
+
+def compile_model(
+    model: Any,
+    target: str = "llvm",
+    *,
+    records: Sequence[str | Path] | None = None,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    params: Path | None = None,
+    left_out: Collection[Kernel] = (),
+) -> CompiledModel:
+    """Compile a model with the records of a target's package, or with one's own.
+
+    Parameters
+    ----------
+    model
+        What `import_model` takes, or what it returned.
+    target
+        A target as logs spell it; `llvm` alone is this machine's processor, `cuda` alone its GPU.
+    records
+        Logs to take the records from; None: the target's package, fetched if need be.
+    batch, shapes, params
+        As `import_model` takes them.
+    left_out
+        Kernels whose records are not to be used.
+
+    Raises
+    ------
+    UsageError
+        There is no such model or target, or the model has an operator that can't be translated.
+    InputError
+        A log or a model's file is missing or damaged.
+    EnvironmentFailure
+        The package can't be had, or the target's compiler is missing.
+    """
+    resolved = resolve(target)
+    sources = _sources(resolved, records)
+    imported = (
+        model if isinstance(model, ImportedModel) else import_model(model, batch=batch, shapes=shapes, params=params)
+    )
+    avoided = {(kernel.template.task, repr(kernel.template.args), repr(kernel.config.entity)) for kernel in left_out}
+
+    def find(workloads: Collection[str]) -> dict[str, list[Answer]]:
+        found = lookup_each(resolved, sources.logs, workloads)
+        return {key: [answer for answer in each if _key(answer) not in avoided] for key, each in found.items()}
+
+    layers, executable = _build(imported.module, resolved, find)
+    return CompiledModel(imported, resolved, layers, sources.notices, executable)
+
+
+def _key(answer: Answer) -> tuple[str, str, str] | None:
+    record = answer.record
+    return None if record is None else (record.input.task, repr(record.input.args), repr(record.config.entity))
+
+
+def _sources(target: Target, records: Sequence[str | Path] | None) -> Sources:
+    if records is None:
+        return find_sources(target, find_location(), Root.at())
+    for path in records:
+        if not Path(path).exists():
+            raise InputError("no such file", file=path)
+    return Sources(tuple(Source(str(path), Path(path)) for path in records), ())
+
+
+def _build(
+    module: Any, target: Target, find: Callable[[Collection[str]], dict[str, list[Answer]]]
+) -> tuple[list[CompiledLayer], Any]:
+    """Lower, fuse, schedule and compile a Relax module."""
+    import tvm
+    from tvm import relax
+
+    from tophub_registry.deploy.lowering import lower
+    from tophub_registry.deploy.schedules import schedule_all
+
+    description = compiled_for(target)
+    made_for = tvm.target.Target(description, host="llvm") if target.kind == "cuda" else tvm.target.Target(description)
+    lowered = lower(module, target, find)
+    with made_for:
         fused = tvm.transform.Sequential(
             [
                 relax.transform.LegalizeOps(),
@@ -32,6 +227,43 @@ def compile_module(module: tvm.IRModule, target: Target, answers: Callable[[str]
                 relax.transform.DeadCodeElimination(),
             ]
         )(lowered.module)
-    scheduled = schedule_all(fused, description, lowered.kernels)
-    with tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": target.kind == "cuda"}):
-        return lowered, scheduled, tvm.compile(scheduled, target=description)
+    scheduled = schedule_all(fused, made_for, lowered.kernels)
+    options = {"relax.backend.use_cuda_graph": target.kind == "cuda"}
+    try:
+        with tvm.transform.PassContext(opt_level=3, config=options):
+            executable = tvm.compile(scheduled, target=made_for)
+    except FileNotFoundError as error:
+        raise EnvironmentFailure(
+            f"a compiler is missing: {error}", remedy="CUDA code needs nvcc on the PATH"
+        ) from error
+    return [CompiledLayer(layer, kernel) for layer, kernel in lowered.layers], executable
+
+
+def losing(
+    compiled: CompiledModel, *, rounds: int = 9, progress: Callable[[Kernel], None] = lambda _: None
+) -> list[Kernel]:
+    """Time each record's kernel and AutoTVM's default one in turns, and return the records that lose.
+
+    Raises
+    ------
+    EnvironmentFailure
+        The kernels can't be built or run here.
+    """
+    from statistics import median
+
+    kernels = {
+        (kernel.template.task, repr(kernel.template.args)): kernel
+        for kernel in (layer.kernel for layer in compiled.layers)
+        if kernel is not None and kernel.answer.record is not None
+    }
+    check_runs_here(compiled.target)
+    lost = []
+    with Measurer(compiled.target) as measurer:
+        for kernel in kernels.values():
+            default = kernel.template.default(compiled.target)
+            if default.entity != kernel.config.entity:
+                before, after = measurer.compare(kernel.template, [default, kernel.config], rounds)
+                if median(b / a for b, a in zip(before, after, strict=True)) < 1:
+                    lost.append(kernel)
+            progress(kernel)
+    return lost

@@ -7,8 +7,8 @@ knows no blocks of channels gets its values in the plain layout. Weights are pac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ import tvm
 from tvm import relax, s_tir, te
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.deploy.choice import PLAIN, Kernel, Use, choose_blocks, common_channels, kernels_for
+from tophub_registry.deploy.choice import PLAIN, Kernel, Use, choose_blocks, kernels_for
 from tophub_registry.models.layers import Convolution, Dense, Layer
-from tophub_registry.models.rules import workloads
+from tophub_registry.models.rules import RULES, workloads
 from tophub_registry.records.lookup import Answer
+from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
 
 KERNEL = "tophub.kernel"
@@ -29,11 +30,9 @@ _IMAGE = 4
 _OUT_ELEMENTWISE_FUSABLE = 4
 
 _ELEMENTWISE = {
-    f"relax.{name}"
-    for name in (
-        "add subtract multiply divide maximum minimum negative exp log sqrt rsqrt tanh sigmoid clip abs power "
-        "nn.relu nn.leakyrelu nn.silu nn.gelu"
-    ).split()
+    *("relax.add", "relax.subtract", "relax.multiply", "relax.divide", "relax.maximum", "relax.minimum", "relax.power"),
+    *("relax.negative", "relax.abs", "relax.exp", "relax.log", "relax.sqrt", "relax.rsqrt", "relax.clip"),
+    *("relax.tanh", "relax.sigmoid", "relax.nn.relu", "relax.nn.leakyrelu", "relax.nn.silu", "relax.nn.gelu"),
 }
 _POOLS: dict[str, Callable[..., Any]] = {
     "relax.nn.max_pool2d": relax.op.nn.max_pool2d,
@@ -41,15 +40,11 @@ _POOLS: dict[str, Callable[..., Any]] = {
 }
 
 
+Find = Callable[[Collection[str]], Mapping[str, list[Answer]]]
+"""Gives for workloads, by their keys, the records of each, the best first."""
+
+
 @dataclass(frozen=True)
-class LayerKernel:
-    """A layer of the model and the kernel that computes it."""
-
-    layer: Layer
-    kernel: Kernel
-
-
-@dataclass
 class Lowered:
     """The result: a module whose kernels' blocks are annotated with `KERNEL`, and what they stand for.
 
@@ -58,17 +53,18 @@ class Lowered:
     module
         Relax and the kernels' functions, not yet scheduled.
     layers
-        The layers that have kernels, in the model's order.
+        The convolutions and dense layers in the model's order, and the kernel of each; None where no template
+        covers it.
     kernels
         By the number of the annotation.
     """
 
     module: tvm.IRModule
-    layers: list[LayerKernel] = field(default_factory=list)
-    kernels: list[Kernel] = field(default_factory=list)
+    layers: list[tuple[Layer, Kernel | None]]
+    kernels: list[Kernel]
 
 
-def lower(module: tvm.IRModule, target: Target, answers: Callable[[str], list[Answer]]) -> Lowered:
+def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
     """Replace the layers of `main` that templates cover.
 
     Parameters
@@ -77,10 +73,10 @@ def lower(module: tvm.IRModule, target: Target, answers: Callable[[str], list[An
         `main` takes the model's inputs; its weights are constants, its convolutions NCHW.
     target
         What is compiled for; its kind decides which templates a layer has.
-    answers
-        The records of a workload, by its key, the best first.
+    find
+        Looks records up.
     """
-    graph = _Graph(module["main"], target, answers)
+    graph = _Graph(module["main"], target, find)
     return _Builder(graph).build(module)
 
 
@@ -120,27 +116,19 @@ def _bytes(value: Any) -> int:
 class _Graph:
     """What `main` computes, in order, and which of its values lie alike."""
 
-    def __init__(self, main: relax.Function, target: Target, answers: Callable[[str], list[Answer]]) -> None:
+    def __init__(self, main: relax.Function, target: Target, find: Find) -> None:
         self.main = main
         self.bindings = [binding for block in main.body.blocks for binding in block.bindings]
         self._parents: dict[Any, Any] = {}
-        self.layers: dict[Any, Layer] = {}
-        kernels: dict[Any, list[Kernel]] = {}
-        for binding in self.bindings:
-            call = binding.value
-            if not isinstance(call, relax.Call):
-                continue
-            layer = _layer(call, binding.var.name)
-            found = (
-                kernels_for(layer, workloads(layer, target.kind), target, answers)
-                if layer and target.kind in ("llvm", "cuda")
-                else []
-            )
-            if layer and found:
-                self.layers[binding.var], kernels[binding.var] = layer, found
-            elif is_agnostic(call):
-                for value in (*images(call), binding.var):
-                    self._join(value, binding.var)
+        self._uses: dict[Any, Use] = {}
+        self._calls = {binding.var: binding.value for binding in self.bindings if isinstance(binding.value, relax.Call)}
+        found = ((var, _layer(call, var.name)) for var, call in self._calls.items())
+        self.layers = {var: layer for var, layer in found if layer is not None}
+        kernels = _kernels(self.layers, target, find)
+        for var, call in self._calls.items():
+            if var not in kernels and is_agnostic(call):
+                for value in images(call):
+                    self._join(value, var)
         self.blocks = self._choose(kernels)
         self.kernels = {var: use.best(self.blocks)[1] for var, use in self._uses.items()}
 
@@ -159,32 +147,31 @@ class _Graph:
         return self.blocks.get(self._root(value), PLAIN)
 
     def _choose(self, kernels: Mapping[Any, Sequence[Kernel]]) -> dict[Any, int]:
-        self._uses: dict[Any, Use] = {}
+        self._uses = {}
+        for var, each in kernels.items():
+            (data, _), output = self._calls[var].args, var
+            self._uses[var] = Use(self._root(data), self._root(output), _bytes(data), _bytes(output), each)
         channels: dict[Any, list[int]] = {}
-        plain: dict[Any, int] = {}
-        for value in (*self.main.params, *(binding.var for binding in self.bindings)):
-            if is_image(value):
-                channels.setdefault(self._root(value), []).append(_shape(value)[1])
-        for param in self.main.params:
-            if is_image(param):
-                plain[self._root(param)] = _bytes(param)
-        for binding in self.bindings:
-            call, var = binding.value, binding.var
-            if var in kernels:
-                data, output = self._root(call.args[0]), self._root(var)
-                self._uses[var] = Use(data, output, _bytes(call.args[0]), _bytes(var), kernels[var])
-            elif not (isinstance(call, relax.Call) and is_agnostic(call)):
-                for value in _values(call):
-                    if is_image(value):
-                        group = self._root(value)
-                        plain[group] = plain.get(group, 0) + _bytes(value)
-                if is_image(var):
-                    plain[self._root(var)] = plain.get(self._root(var), 0) + _bytes(var)
-        groups = {group: common_channels(numbers) for group, numbers in channels.items()}
+        for value in filter(is_image, (*self.main.params, *(binding.var for binding in self.bindings))):
+            channels.setdefault(self._root(value), []).append(_shape(value)[1])
+        groups = {group: math.gcd(*numbers) for group, numbers in channels.items()}
         for use in self._uses.values():  # a dense layer's values are no images, and lie plain
             for group in (use.data, use.output):
                 groups.setdefault(group, 1)
-        return choose_blocks(list(self._uses.values()), groups, plain)
+        return choose_blocks(list(self._uses.values()), groups, self._plain(kernels))
+
+    def _plain(self, kernels: Collection[Any]) -> dict[Any, int]:
+        """Return for each group the bytes that operators want in the plain layout, or give in it."""
+        plain: dict[Any, int] = {}
+        wanted = [*self.main.params]
+        for binding in self.bindings:
+            agnostic = isinstance(binding.value, relax.Call) and is_agnostic(binding.value)
+            if binding.var not in kernels and not agnostic:
+                wanted += [*_values(binding.value), binding.var]
+        for value in filter(is_image, wanted):
+            group = self._root(value)
+            plain[group] = plain.get(group, 0) + _bytes(value)
+        return plain
 
 
 def is_image(value: Any) -> bool:
@@ -232,6 +219,16 @@ def _values(expression: Any) -> list[Any]:
     return list(relax.analysis.free_vars(expression))
 
 
+def _kernels(layers: Mapping[Any, Layer], target: Target, find: Find) -> dict[Any, list[Kernel]]:
+    """Return the kernels that could compute each layer; a layer that no template covers is left out."""
+    if target.kind not in RULES:
+        return {}
+    spelled = {var: workloads(layer, target.kind, own=True) for var, layer in layers.items()}
+    answers = find({workload_key(task, args, {}) for each in spelled.values() for task, args in each})
+    kernels = {var: kernels_for(each, target, answers) for var, each in spelled.items()}
+    return {var: each for var, each in kernels.items() if each}
+
+
 class _Builder:
     """Writes `main` anew."""
 
@@ -248,20 +245,18 @@ class _Builder:
             if var.name_hint != "main":
                 self.builder.add_func(function, var.name_hint)
         params = [relax.Var(param.name, param.ty) for param in self.graph.main.params]
-        layers = []
         with self.builder.function("main", params):
             with self.builder.dataflow():
                 for old, new in zip(self.graph.main.params, params, strict=True):
                     self._new[old] = new, PLAIN
                 for binding in self.graph.bindings:
                     if binding.var in self.graph.kernels:
-                        kernel = self.graph.kernels[binding.var]
-                        layers.append(LayerKernel(self.graph.layers[binding.var], kernel))
-                        self._new[binding.var] = self._kernel(kernel, binding.value)
+                        self._new[binding.var] = self._kernel(self.graph.kernels[binding.var], binding.value)
                     else:
                         self._new[binding.var] = self._other(binding)
                 result = self.builder.emit_output(self._plainly(self.graph.main.body.body))
             self.builder.emit_func_output(result)
+        layers = [(layer, self.graph.kernels.get(var)) for var, layer in self.graph.layers.items()]
         return Lowered(self.builder.get(), layers, self._kernels)
 
     def _kernel(self, kernel: Kernel, call: relax.Call) -> tuple[Any, int]:
@@ -273,9 +268,7 @@ class _Builder:
         _, packed = kernel.template.pack(kernel.config, [np.zeros(_shape(data), numbers.dtype), numbers])
         output = kernel.template.tensors(kernel.config)[-1]
         arguments = relax.Tuple([self._in(data, data_block), relax.const(np.ascontiguousarray(packed))])
-        result = relax.call_tir(
-            self._function(kernel), arguments, out_ty=relax.TensorType(output.shape, output.dtype)
-        )
+        result = relax.call_tir(self._function(kernel), arguments, out_ty=relax.TensorType(output.shape, output.dtype))
         return self.builder.emit(result), output_block
 
     def _function(self, kernel: Kernel) -> Any:
@@ -283,9 +276,7 @@ class _Builder:
         key = repr((kernel.template.task, kernel.template.args)), repr(kernel.config.entity)
         if key not in self._functions:
             # Relax counts in 64 bits, and functions can only be fused where they agree.
-            function = te.create_prim_func(
-                kernel.template.computation(kernel.config), index_dtype_override="int64"
-            )
+            function = te.create_prim_func(kernel.template.computation(kernel.config), index_dtype_override="int64")
             sch = s_tir.Schedule(function, debug_mask="none")
             last = sch.get_child_blocks(sch.get_sblock("root"))[-1]
             sch.annotate(last, KERNEL, len(self._kernels))
@@ -327,9 +318,7 @@ class _Builder:
             numbers = argument.value.numpy()
             n, c, h, w = numbers.shape
             size = block if c > 1 else 1
-            return relax.const(
-                np.ascontiguousarray(numbers.reshape(n, c // size, size, h, w).transpose(0, 1, 3, 4, 2))
-            )
+            return relax.const(np.ascontiguousarray(numbers.reshape(n, c // size, size, h, w).transpose(0, 1, 3, 4, 2)))
         return argument
 
     def _plainly(self, expression: Any) -> Any:
@@ -354,7 +343,7 @@ class _Builder:
 
 
 @relax.expr_functor.mutator
-class _Substitute(relax.PyExprMutator):
+class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
     """Puts new variables in the place of old ones."""
 
     def __init__(self, replaced: Mapping[Any, Any]) -> None:

@@ -45,7 +45,7 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         return dlight.ApplyDefaultSchedule(*rules)(module)
 
 
-class _Kernels(dlight.ScheduleRule):
+class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
     """Schedules a function that holds a record's kernel."""
 
     def __init__(self, kernels: Sequence[Kernel], kind: str) -> None:
@@ -104,7 +104,7 @@ def _shape(sch: Any, block: Any) -> list[int]:
 
 
 def _has_loops(func: Any) -> bool:
-    """Return whether a function is made of blocks in loops; some operators are written as a whole, a sort for example."""
+    """Return whether a function is made of blocks in loops; some are written as a whole, a sort for example."""
     return isinstance(func.body, s_tir.SBlockRealize) and func.body.block.name_hint == "root"
 
 
@@ -112,7 +112,7 @@ def _reduces(sch: Any, block: Any) -> bool:
     return any(variable.iter_type == tirx.IterVar.CommReduce for variable in sch.get(block).iter_vars)
 
 
-class _Processor(dlight.ScheduleRule):
+class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
     """Schedules a function for a processor: what can be inlined is, and every other loop nest is tiled alike."""
 
     def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
@@ -128,7 +128,7 @@ class _Processor(dlight.ScheduleRule):
 
 
 def _inline(sch: Any, block: Any) -> None:
-    """Inline what is computed element by element; padding stays apart, for its conditions would be in a window's loop."""
+    """Inline what is computed element by element, but no padding: its conditions would be in a window's loop."""
     if "pad" in sch.get(block).name_hint:
         return
     try:
