@@ -21,6 +21,7 @@ from tophub_registry.templates.x86 import (
     schedule_pad,
     simd_lanes,
     sum_in_registers,
+    sums_fit,
     tile_rows,
 )
 
@@ -53,6 +54,11 @@ class Conv2dNCHWcX86(Template):
                 last,
             ]
         )
+
+    def feasible(self, config: Config) -> bool:
+        """Return whether the tile of sums is not far larger than the registers."""
+        rows = config.value("tile_oh") if self.workload.pointwise else 1
+        return sums_fit(channel_blocks(config)[1], rows * config.value("tile_ow")[-1])
 
     def default(self, target: Target) -> Config:
         w = self.workload

@@ -21,6 +21,7 @@ from tophub_registry.templates.x86 import (
     schedule_pad,
     simd_lanes,
     sum_in_registers,
+    sums_fit,
     tile_rows,
 )
 
@@ -56,13 +57,15 @@ class DepthwiseConv2dNCHWcX86(Template):
         )
 
     def feasible(self, config: Config) -> bool:
-        """Return whether vectors are loaded as such, or else few enough numbers one by one to compile in time.
+        """Return whether the tile of sums is not far larger than the registers, and soon compiled.
 
-        Kernels beyond these limits took LLVM more than ten seconds; they are far from the best.
+        Vectors are to be loaded as such, or else few enough numbers one by one: kernels beyond these limits took
+        LLVM more than ten seconds, and are far from the best.
         """
         ic, oc = channel_blocks(config)
         width = config.value("tile_ow")[-1]
-        return bool(ic % oc == 0 or (oc <= _MAX_GATHERED_LANES and oc * width <= _MAX_GATHERED))
+        loaded = ic % oc == 0 or (oc <= _MAX_GATHERED_LANES and oc * width <= _MAX_GATHERED)
+        return loaded and sums_fit(oc, width)
 
     def default(self, target: Target) -> Config:
         w = self.workload

@@ -15,6 +15,12 @@ MAX_TILE = 64
 MAX_REGISTER_TILE = 31
 """How many vectors AutoTVM's default configs sum up at once; of 32 registers one is for the kernel."""
 
+_MAX_TILE_VECTORS = 64
+"""Vectors of AVX-512, of which there are 32 registers, that a tile of sums may take. Beyond twice the registers
+kernels took the compiler longest and were never less than twice as slow as the best."""
+
+_MOST_LANES = 16
+
 # The processors of LLVM's x86 back end with AVX-512, from its table of processor features.
 _AVX512 = re.compile(
     r"skylake-avx512|skx|cascadelake|cooperlake|cannonlake|icelake-(client|server)|rocketlake|tigerlake"
@@ -37,6 +43,11 @@ def simd_lanes(target: Target) -> int:
 def largest_divisor(number: int, limit: int) -> int:
     """Return the largest divisor of `number` that is at most `limit`."""
     return next(factor for factor in range(limit, 0, -1) if number % factor == 0)
+
+
+def sums_fit(block: int, pixels: int) -> bool:
+    """Return whether a tile of so many pixels, each a block of channels, could be summed up near the registers."""
+    return -(-block // _MOST_LANES) * pixels <= _MAX_TILE_VECTORS
 
 
 def channel_blocks(config: Config) -> tuple[int, int]:
