@@ -177,10 +177,10 @@ class ModelSearch(Search):
     def _study(self) -> None:
         """Fit a model to what other workloads teach, again whenever that has grown by a quarter."""
         lessons = self._lessons(self.features)
-        if lessons is not None and len(lessons.shares) > 1.25 * self._taught_by:
+        if lessons is not None and lessons.known > 1.25 * self._taught_by:
             data = xgboost.DMatrix(lessons.features, np.log2(lessons.shares))
             self._taught = xgboost.train(_PARAMETERS | {"seed": 0}, data, num_boost_round=_TAUGHT_ROUNDS)
-            self._taught_by = len(lessons.shares)
+            self._taught_by = lessons.known
 
     def _fit(self) -> None:
         """Fit the model to what was measured here, as far as other workloads have not told it."""

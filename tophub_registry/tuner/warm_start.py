@@ -39,10 +39,19 @@ _FAILED = 1 / 16
 
 
 class Lessons(NamedTuple):
-    """Measured configs of other workloads: features `[n, features]` and shares of the best throughput `[n]`."""
+    """What other workloads teach.
+
+    Attributes
+    ----------
+    features, shares
+        Of measured configs the features, `[n, features]`, and the share of their workload's best throughput, `[n]`.
+    known
+        Of how many measured configs these were drawn.
+    """
 
     features: NDArray[Any]
     shares: NDArray[Any]
+    known: int
 
 
 class _Workload:
@@ -65,7 +74,7 @@ class _Workload:
         if self._lessons is None or self._lessons[0] != len(self.costs):
             costs = np.array([*self.costs.values()])
             shares = np.maximum(costs.min() / costs, _FAILED)
-            self._lessons = len(costs), Lessons(self.features([*self.costs]), shares)
+            self._lessons = len(costs), Lessons(self.features([*self.costs]), shares, len(costs))
         return self._lessons[1]
 
 
@@ -158,11 +167,12 @@ class Experience:
         ]
         if not taught:
             return None
-        rows, shares = (np.concatenate(columns) for columns in zip(*taught, strict=True))
-        if len(shares) > _MOST_ROWS:
-            some = np.random.default_rng(0).choice(len(shares), _MOST_ROWS, replace=False)
+        rows, shares = (np.concatenate([lessons[column] for lessons in taught]) for column in range(2))
+        known = len(shares)
+        if known > _MOST_ROWS:
+            some = np.random.default_rng(0).choice(known, _MOST_ROWS, replace=False)
             rows, shares = rows[some], shares[some]
-        return Lessons(rows, shares)
+        return Lessons(rows, shares, known)
 
 
 def _space_of(task: str, args: list[Any]) -> tuple[ConfigSpace, ConfigFeatures] | None:
