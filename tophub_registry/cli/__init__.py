@@ -20,6 +20,8 @@ COMMANDS = {
     "tune": "Tune a model's tasks on this machine and append the records to a log",
     "report": "Write a page for the browser that shows how tuning went",
     "gain": "Time a model's tasks with the default configs and with a log's, in pairs",
+    "compile": "Compile a whole model with the best records, as a shared library",
+    "bench": "Time a whole model with records against other frameworks, in turns",
     "merge": "Merge logs: for each target and workload the best record",
     "validate": "Say what is wrong with logs, line by line",
     "show": "Show what logs hold: records, speed, age, by target and task",

@@ -48,7 +48,7 @@ def command(
         raise UsageError("--batch and --shape contradict each other", remedy="give the batch in the shape")
     kind = Target.parse(target).kind
     rules_for(kind)
-    network = read_network(model, batch=batch or 1, shapes=_shapes(shape or []))
+    network = read_network(model, batch=batch or 1, shapes=shapes_of(shape or []))
     tasks = network.tasks(kind, own=own_templates)
     if output is not None:
         tasks.write(output)
@@ -59,8 +59,8 @@ def command(
     _note_untuned(network.untuned(kind))
 
 
-def _shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
-    """Parse `data=1,3,224,224` options."""
+def shapes_of(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """Parse the options `data=1,3,224,224` by which inputs' shapes are given."""
     shapes = {}
     for text in texts:
         match = re.fullmatch(r"([^=]+)=(\d+(?:,\d+)*)", text)

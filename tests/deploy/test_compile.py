@@ -1,0 +1,110 @@
+"""A whole model compiled with records computes what MXNet computes, and says what each layer got."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.deploy.agreement import noise
+from tophub_registry.deploy.compiler import CompiledModel, compile_model, losing
+from tophub_registry.deploy.importer import ImportedModel, import_model
+from tophub_registry.errors import InputError
+from tophub_registry.records.log import read_records
+from tophub_registry.records.lookup import Match
+
+DATA = Path(__file__).parents[2] / "registry_data"
+ZNVER4 = "llvm -mcpu=znver4"
+
+
+@pytest.fixture(scope="module")
+def cifar() -> ImportedModel:
+    return import_model("cifar_resnet20_v1")
+
+
+def assert_agrees(compiled: CompiledModel, imported: ImportedModel) -> None:
+    inputs = noise(imported)
+    for ours, theirs in zip(compiled.run(*inputs), imported.reference(*inputs), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+
+
+def functions(compiled: CompiledModel) -> set[str]:
+    """Return the names of the functions that the model calls."""
+    lines = compiled.executable.as_text().splitlines()
+    return {line.split()[0].removeprefix("@") for line in lines if line.endswith("packed_func;")}
+
+
+def test_a_model_with_its_package_computes_what_mxnet_computes(cifar: ImportedModel) -> None:
+    compiled = compile_model(cifar)
+    assert all(layer.match for layer in compiled.layers)
+    assert_agrees(compiled, cifar)
+
+
+def test_bias_relu_and_residual_are_computed_in_the_kernels(cifar: ImportedModel) -> None:
+    called = {name for name in functions(compile_model(cifar)) if not name.startswith("vm.")}
+    alone = {name for name in called if not name.startswith(("fused_conv2d", "fused_dense"))}
+    assert alone <= {"mean", "layout_blocked", "layout_plain"}, alone
+    assert any(name.count("add") == 2 and "relu" in name for name in called), called
+
+
+def test_each_layer_says_which_record_it_got_and_how_that_matched(cifar: ImportedModel) -> None:
+    compiled = compile_model(cifar, ZNVER4)
+    assert {layer.match for layer in compiled.layers} == {Match.DEVICE}
+    assert {layer.kernel and (layer.kernel.answer.source or "").split()[0] for layer in compiled.layers} == {"llvm"}
+    other = compile_model(cifar, "llvm -mcpu=znver3")
+    assert {layer.match for layer in other.layers} == {Match.BACKEND}
+
+
+def test_without_records_autotvms_defaults_or_ours_and_right_all_the_same(cifar: ImportedModel) -> None:
+    compiled = compile_model(cifar, records=[])
+    assert {layer.match for layer in compiled.layers} == {Match.NONE}
+    assert_agrees(compiled, cifar)
+
+
+def test_a_record_that_is_left_out_is_not_used(cifar: ImportedModel) -> None:
+    compiled = compile_model(cifar, ZNVER4)
+    kernel = compiled.layers[1].kernel
+    assert kernel is not None
+    again = compile_model(cifar, ZNVER4, left_out=[kernel])
+    assert again.layers[1].kernel is not None
+    assert again.layers[1].kernel.config != kernel.config
+
+
+def test_records_that_lose_against_the_default_are_found(cifar: ImportedModel, tmp_path: Path) -> None:
+    """A record whose kernel handles one output at a time stands in for the best one."""
+    best = compile_model(cifar)
+    wanted = best.layers[1].kernel
+    assert wanted is not None
+    slow = wanted.template.space.config_of(
+        {"tile_ic": [1, 16], "tile_oc": [16, 1], "tile_ow": [32, 1], "unroll_kw": False}
+    )
+    record = next(r for r in read_records(DATA / "llvm_v0.05.log") if r.input.args == wanted.template.args)
+    log = tmp_path / "slow.log"
+    update = {"config": slow, "input": record.input._replace(target=str(best.target))}
+    log.write_text(record.model_copy(update=update).to_json() + "\n")
+    compiled = compile_model(cifar, records=[log])
+    assert slow in [kernel.config for kernel in losing(compiled, rounds=5)]
+
+
+def test_a_missing_log_is_named(cifar: ImportedModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        compile_model(cifar, records=[tmp_path / "none.log"])
+
+
+def test_a_model_is_written_as_a_library_that_tvm_runs(cifar: ImportedModel, tmp_path: Path) -> None:
+    import tvm
+    from tvm import relax
+
+    compiled = compile_model(cifar)
+    compiled.export(tmp_path / "cifar.so")
+    machine = relax.VirtualMachine(tvm.runtime.load_module(str(tmp_path / "cifar.so")), tvm.cpu())
+    (array,) = noise(cifar)
+    np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(array)).numpy(), compiled.run(array)[0])
+
+
+@pytest.mark.parametrize("model", ["cifar_resnet20_v1", "mobilenet1.0"])
+def test_for_a_gpu_every_kernel_is_bound_to_it(model: str) -> None:
+    """TVM refuses to compile GPU code that touches the device's memory from the host."""
+    compiled = compile_model(model, "cuda -model=h100 -arch=sm_90")
+    assert {layer.match for layer in compiled.layers} == {Match.DEVICE}

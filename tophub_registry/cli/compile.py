@@ -1,0 +1,112 @@
+"""`tophub compile`: a whole model with the best records, as a shared library."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tophub_registry.cli import table
+from tophub_registry.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tophub_registry.deploy.choice import Kernel
+    from tophub_registry.deploy.compiler import CompiledLayer, CompiledModel
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (NAME-symbol.json).")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The shared library.", show_default="MODEL.so")
+    ] = None,
+    target: Annotated[str, typer.Option(help="What to compile for; `llvm` is this machine's processor.")] = "llvm",
+    params: Annotated[Path | None, typer.Option(help="The weights; beside a symbol file they are found.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=N,C,H,W", help="An input's shape, batch included (repeatable).")
+    ] = None,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option("-l", "--log", help="Take records from this log (repeatable).", show_default="the package"),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Time each record against the default config, and leave out what loses.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where a layer has no record.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the library.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON.")] = False,
+) -> None:
+    """Compile a model with the best records for a target, and say which layer got which.
+
+    Records come from the target's package, which is fetched if it is not here. A gluoncv name without --params
+    gets random weights: enough to time it, not to use it.
+    """
+    from tophub_registry.cli.extract import shapes_of
+    from tophub_registry.deploy.compiler import compile_model, losing
+
+    output = output or Path(f"{Path(model).name.removesuffix('.json').removesuffix('-symbol')}.so")
+    if output.exists() and not force:
+        raise UsageError("the library is already there", file=output, remedy="--force overwrites it")
+    source = Path(model) if model.endswith(".json") else model
+    compiled = compile_model(source, target, records=log, shapes=shapes_of(shape or []) or None, params=params)
+    lost: list[Kernel] = []
+    if verify and (lost := losing(compiled)):
+        compiled = compile_model(compiled.imported, target, records=log, left_out=lost)
+    for notice in compiled.notices:
+        sys.stderr.write(f"tophub: {notice.message}\n")
+    bare = [layer for layer in compiled.layers if not layer.match]
+    if strict and bare:
+        names = ", ".join(layer.layer.name for layer in bare[:5])
+        raise InputError(
+            f"{len(bare)} of {len(compiled.layers)} layers have no record for {compiled.target}: {names}",
+            remedy="tune them with `tophub tune`, or give a --log",
+        )
+    compiled.export(output)
+    if as_json:
+        sys.stdout.write(json.dumps(_as_json(compiled, output, lost), indent=1) + "\n")
+    else:
+        _print(compiled, output, lost)
+
+
+def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> None:
+    table.show(["layer", "template", "blocks", "record", "match", ">cost"], [_row(layer) for layer in compiled.layers])
+    for kernel in lost:
+        sys.stdout.write(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
+    covered = sum(bool(layer.match) for layer in compiled.layers)
+    sys.stdout.write(f"{output}: {covered} of {len(compiled.layers)} layers by records, for {compiled.target}\n")
+
+
+def _row(layer: CompiledLayer) -> list[str]:
+    kernel = layer.kernel
+    if kernel is None:
+        return [layer.layer.name, "none: TVM's own", "", "", "", ""]
+    blocks = f"{kernel.blocks[0]} to {kernel.blocks[1]}" if any(kernel.blocks) else ""
+    if kernel.answer.record is None:
+        return [layer.layer.name, kernel.template.task, blocks, "none: the default config", "none", ""]
+    found = [str(kernel.answer.source), str(kernel.answer.match), table.seconds(kernel.cost)]
+    return [layer.layer.name, kernel.template.task, blocks, *found]
+
+
+def _as_json(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> dict[str, object]:
+    return {
+        "library": str(output),
+        "target": str(compiled.target),
+        "layers": [
+            {
+                "layer": layer.layer.name,
+                "task": layer.kernel and layer.kernel.template.task,
+                "args": layer.kernel and layer.kernel.template.args,
+                "entity": layer.kernel and [list(knob) for knob in layer.kernel.config.entity],
+                "source": layer.kernel and layer.kernel.answer.source,
+                "match": str(layer.match),
+            }
+            for layer in compiled.layers
+        ],
+        "left_out": [{"task": kernel.template.task, "args": kernel.template.args} for kernel in lost],
+    }
