@@ -1,0 +1,141 @@
+"""`tophub bench`: a whole model compiled with records against other frameworks, in one run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tophub_registry.cli import table
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+
+if TYPE_CHECKING:
+    from tophub_registry.deploy.bench.comparison import Comparison, Row
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (NAME-symbol.json).")
+    ],
+    target: Annotated[str, typer.Option(help="What to compile for; `llvm` is this machine's processor.")] = "llvm",
+    against: Annotated[
+        str, typer.Option(help="Frameworks with commas between: gluoncv, pytorch, onnxruntime, tvm (untuned).")
+    ] = "gluoncv,pytorch,onnxruntime",
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of each framework on the CPU.", show_default="what TVM would use"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each framework has its turn.")] = 15,
+    params: Annotated[Path | None, typer.Option(help="The weights; beside a symbol file they are found.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=N,C,H,W", help="An input's shape, batch included (repeatable).")
+    ] = None,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option("-l", "--log", help="Take records from this log (repeatable).", show_default="the package"),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FRAMEWORK=PATH", help="The Python that has a framework, and tophub-registry."),
+    ] = None,
+    output: Annotated[
+        list[Path] | None, typer.Option("-o", "--output", help="Write .json or a chart, .html (repeatable).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are already there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Time a model compiled with records and under other frameworks, in turns, and compare what they compute.
+
+    Every framework runs in a process of its own, computes the same network with the same weights, and is held
+    against MXNet's outputs. Ratios are to ours, from pairs in the same rounds: above 1 a framework is slower.
+    """
+    from tophub_registry.cli.extract import shapes_of
+    from tophub_registry.deploy.bench.comparison import OURS, compare
+
+    outputs = output or []
+    _check_outputs(outputs, force=force)
+    comparison = compare(
+        model,
+        target,
+        [name.strip() for name in against.split(",") if name.strip()],
+        threads=threads,
+        records=log,
+        params=params,
+        shapes=shapes_of(shape or []) or None,
+        rounds=rounds,
+        pythons=_pythons(python or []),
+        progress=_progress,
+    )
+    for path in outputs:
+        _write(comparison, path, force=force)
+    if as_json:
+        sys.stdout.write(json.dumps(comparison.as_json(), indent=1) + "\n")
+    else:
+        _print(comparison)
+    wrong = [row.framework for row in comparison.rows if row.times and not row.agrees]
+    if wrong:
+        raise InputError(f"not what MXNet computes: {', '.join(wrong)}")
+    for row in comparison.rows:
+        if row.framework == OURS and row.failure is not None:
+            raise EnvironmentFailure(f"nothing to compare with: {row.failure}")
+
+
+def _check_outputs(outputs: list[Path], *, force: bool) -> None:
+    for path in outputs:
+        if path.suffix not in {".json", ".html"}:
+            raise UsageError("neither .json nor .html", file=path, remedy="the name says what is written")
+        if path.exists() and not force:
+            raise UsageError("the file is already there", file=path, remedy="--force replaces it")
+
+
+def _pythons(options: list[str]) -> dict[str, str]:
+    found = {}
+    for option in options:
+        framework, equals, path = option.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--python {option} is not FRAMEWORK=PATH")
+        found[framework] = path
+    return found
+
+
+def _progress(what: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\x1b[2K\r{what} …\r")
+        sys.stderr.flush()
+
+
+def _write(comparison: Comparison, path: Path, *, force: bool) -> None:
+    from tophub_registry.deploy.bench.plot import render
+    from tophub_registry.files import atomic_write
+
+    text = render(comparison) if path.suffix == ".html" else json.dumps(comparison.as_json(), indent=1) + "\n"
+    with atomic_write(path, overwrite=force) as stream:
+        stream.write(text.encode())
+
+
+def _print(comparison: Comparison) -> None:
+    table.show(
+        ["framework", "version", ">median", ">spread", ">ratio to ours", "agrees with MXNet", "note"],
+        [_row(comparison, row) for row in comparison.rows],
+    )
+    bound = "1" if comparison.bind_threads else "0"
+    said = f"{comparison.model}, {comparison.target}, {comparison.device}"
+    if comparison.target.startswith("llvm"):
+        said += f"; threads of each: {comparison.threads} (TVM_NUM_THREADS, OMP_NUM_THREADS), TVM_BIND_THREADS={bound}"
+    sys.stdout.write(said + "\n")
+    for row in comparison.rows:
+        if row.failure is not None:
+            sys.stdout.write(f"{row.framework}: {row.failure}\n")
+
+
+def _row(comparison: Comparison, row: Row) -> list[str]:
+    agrees = "-" if row.difference is None else f"{'yes' if row.agrees else 'NO'} ({row.difference:.0e})"
+    if not row.times:
+        return [row.framework, row.version, "failed", "", "", agrees, row.note]
+    ratio = comparison.ratio(row)
+    spelled = "-" if ratio is None else f"{ratio:.2f}"
+    median = f"{row.median * 1e3:.2f} ms"
+    return [row.framework, row.version, median, table.percent(row.spread), spelled, agrees, row.note]

@@ -1,0 +1,145 @@
+"""A network in a folder, as every framework can read it: its operations in order, and its weights.
+
+It is what the importer made of a model, in words of no framework's own, so that each peer computes the very same
+network with the same weights. Reading it needs NumPy and nothing else: a peer's process imports neither TVM nor MXNet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tophub_registry.errors import UsageError
+
+Array = np.ndarray[Any, Any]
+Attribute = int | float | str | bool | list[int]
+
+_GRAPH, _WEIGHTS = "network.json", "network.npz"
+_IMAGE = 4
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation.
+
+    Attributes
+    ----------
+    kind
+        Relax's name of the operator without `relax.`, as `nn.conv2d`, and its arguments' meaning. One is our own:
+        `box_suppression`, which stands for `get_valid_counts` and `non_max_suppression`.
+    inputs
+        Names of the network's inputs, of weights, or of other operations' outputs.
+    output, shape, dtype
+        What it makes.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    attributes: Mapping[str, Attribute]
+
+    def numbers(self, name: str) -> list[int]:
+        """Return an attribute that is a list of integers."""
+        value = self.attributes[name]
+        assert isinstance(value, list)  # noqa: S101  # whoever writes the operation keeps to its kind
+        return value
+
+    def number(self, name: str) -> int:
+        """Return an attribute that is an integer."""
+        return int(self.attributes[name])  # type: ignore[arg-type]  # as above
+
+    def real(self, name: str) -> float:
+        """Return an attribute that is a number."""
+        return float(self.attributes[name])  # type: ignore[arg-type]  # as above
+
+    def word(self, name: str) -> str:
+        """Return an attribute that is a word."""
+        return str(self.attributes[name])
+
+
+@dataclass(frozen=True)
+class Network:
+    """Operations in an order in which they can be computed.
+
+    Attributes
+    ----------
+    inputs
+        Shapes by name; all in float32.
+    weights
+        What is known, by name.
+    outputs
+        Names, in their order.
+    """
+
+    inputs: Mapping[str, tuple[int, ...]]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
+    weights: Mapping[str, Array]
+
+    @property
+    def is_static(self) -> bool:
+        """Whether what is computed depends on no value: true unless boxes are suppressed."""
+        return all(operation.kind != "box_suppression" for operation in self.operations)
+
+    def check_kinds(self, known: Mapping[str, object], framework: str) -> None:
+        """Raise UsageError where an operation is of none of the kinds that a framework's table has."""
+        missing = sorted({operation.kind for operation in self.operations} - set(known))
+        if missing:
+            raise UsageError(f"not translated to {framework} yet: {', '.join(missing)}")
+
+    def with_biases(self) -> Network:
+        """Return the network with each convolution's bias among its inputs, as frameworks compute it at once."""
+        uses = Counter(name for operation in self.operations for name in operation.inputs)
+        uses.update(self.outputs)
+        weights = dict(self.weights)
+        found: dict[str, Operation] = {}
+        for operation in self.operations:
+            layer = found.get(operation.inputs[0]) if operation.inputs else None
+            if operation.kind != "add" or layer is None or len(operation.inputs) != 2 or uses[layer.output] != 1:  # noqa: PLR2004
+                found[operation.output] = operation
+                continue
+            bias = weights.get(operation.inputs[1])
+            takes = layer.kind in {"nn.conv2d", "nn.conv2d_transpose"} and len(layer.inputs) == 2  # noqa: PLR2004
+            if bias is None or not takes or bias.shape != (1, layer.shape[1], 1, 1):
+                found[operation.output] = operation
+                continue
+            name = f"{operation.inputs[1]}_flat"
+            weights[name] = bias.reshape(-1)
+            del found[layer.output]
+            found[operation.output] = replace(layer, inputs=(*layer.inputs, name), output=operation.output)
+        used = {name for operation in found.values() for name in operation.inputs} | set(self.outputs)
+        kept = {name: array for name, array in weights.items() if name in used}
+        return replace(self, operations=tuple(found.values()), weights=kept)
+
+    def write(self, folder: Path) -> None:
+        """Write the network into a folder."""
+        graph = {
+            "inputs": self.inputs,
+            "operations": [asdict(operation) for operation in self.operations],
+            "outputs": self.outputs,
+            "weights": [*self.weights],
+        }
+        (folder / _GRAPH).write_text(json.dumps(graph), encoding="utf-8")
+        # Names of weights are the model's; in the archive they would have to be file names.
+        np.savez(folder / _WEIGHTS, *self.weights.values())
+
+    @classmethod
+    def read(cls, folder: Path) -> Network:
+        """Read what `write` wrote."""
+        graph = json.loads((folder / _GRAPH).read_text(encoding="utf-8"))
+        with np.load(folder / _WEIGHTS) as archive:
+            weights = {name: archive[f"arr_{index}"] for index, name in enumerate(graph["weights"])}
+        operations = tuple(
+            Operation(**{**fields, "inputs": tuple(fields["inputs"]), "shape": tuple(fields["shape"])})
+            for fields in graph["operations"]
+        )
+        inputs = {name: tuple(shape) for name, shape in graph["inputs"].items()}
+        return cls(inputs, operations, tuple(graph["outputs"]), weights)

@@ -1,0 +1,43 @@
+"""A comparison as a page with one chart: each framework's median and the quartiles around it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tophub_registry.deploy.bench.comparison import Comparison
+from tophub_registry.errors import MissingExtra
+
+
+def render(comparison: Comparison) -> str:
+    """Return a page that works without a network.
+
+    Raises
+    ------
+    MissingExtra
+        plotly is not installed.
+    """
+    try:
+        from plotly import graph_objects
+    except ImportError as error:
+        raise MissingExtra("report", error) from error
+    rows = [row for row in comparison.rows if row.times]
+    medians = [row.median * 1e3 for row in rows]
+    quartiles = [np.percentile(row.times, [25, 75]) * 1e3 for row in rows]
+    figure = graph_objects.Figure(
+        graph_objects.Bar(
+            x=[row.framework for row in rows],
+            y=medians,
+            text=[f"{median:.2f} ms" for median in medians],
+            error_y={
+                "array": [high - median for (_, high), median in zip(quartiles, medians, strict=True)],
+                "arrayminus": [median - low for (low, _), median in zip(quartiles, medians, strict=True)],
+            },
+        ),
+        {
+            "title": f"{comparison.model} on {comparison.device}, {comparison.threads} threads",
+            "yaxis": {"title": "ms a run, batch as given", "rangemode": "tozero"},
+            "template": "plotly_white",
+        },
+    )
+    page: str = figure.to_html(include_plotlyjs=True, full_html=True)
+    return page

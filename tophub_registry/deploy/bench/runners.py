@@ -1,0 +1,284 @@
+"""A model in each framework, ready to run: our compiler, apache-tvm untuned, MXNet, PyTorch, ONNX Runtime.
+
+Each is loaded in a process of its own, which imports no other. A run's inputs are where the framework wants them, and
+it is over when its outputs can be read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tophub_registry.deploy.bench.job import Array, Job
+from tophub_registry.errors import EnvironmentFailure, MissingExtra
+
+INPUTS, SYMBOL, PARAMS = "inputs.npz", "model-symbol.json", "model-0000.params"
+"""Files beside the job."""
+
+_WARM_UP_RUNS = 3
+_WARM_UP_SECONDS = 0.5
+
+
+class Runner(ABC):
+    """A model that was loaded.
+
+    Attributes
+    ----------
+    version
+        The framework's.
+    note
+        What a reader of its times should know; often nothing.
+    """
+
+    version: str
+    note: str = ""
+
+    @abstractmethod
+    def outputs(self) -> list[Array]:
+        """Run once and return the outputs."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Run once and wait for the end."""
+
+    def seconds(self, repeats: int) -> list[float]:
+        """Return how long each of so many runs takes, once the threads are awake and the caches full."""
+        times = []
+        awake = time.perf_counter() + _WARM_UP_SECONDS
+        for _ in range(_WARM_UP_RUNS):
+            self.run()
+            if time.perf_counter() > awake:
+                break
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.run()
+            times.append(time.perf_counter() - start)
+        return times
+
+
+class Ours(Runner):
+    """The model compiled with the registry's records."""
+
+    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+        del folder
+        _hide_torch()
+        from tophub_registry import __version__
+        from tophub_registry.deploy.compiler import compile_model
+
+        records = None if job.records is None else [*map(Path, job.records)]
+        self._compiled = compile_model(_imported(job), job.target, records=records)
+        self._inputs = inputs
+        self.version = __version__
+        layers = self._compiled.layers
+        self.note = f"{sum(bool(layer.match) for layer in layers)} of {len(layers)} layers by records"
+
+    def outputs(self) -> list[Array]:
+        return list(self._compiled.run(*self._inputs))
+
+    def run(self) -> None:
+        self._compiled.run(*self._inputs)
+
+    def seconds(self, repeats: int) -> list[float]:
+        return list(self._compiled.benchmark(*self._inputs, repeats=repeats))
+
+
+class Untuned(Runner):
+    """The imported model as apache-tvm compiles it by itself."""
+
+    note = "default pipeline"
+
+    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+        del folder
+        _hide_torch()
+        imported = _imported(job)
+        try:
+            import tvm
+        except ImportError as error:
+            raise MissingExtra("tune", error) from error
+        from tvm import relax
+
+        from tophub_registry.records.target import Target
+        from tophub_registry.tuner.device import compiled_for
+
+        target = tvm.target.Target(compiled_for(Target.parse(job.target)))
+        self._device = tvm.cuda(0) if job.on_gpu else tvm.cpu()
+        with target:
+            executable = tvm.compile(imported.module, target=target)
+        self._main = relax.VirtualMachine(executable, self._device)["main"]
+        self._inputs = [tvm.runtime.tensor(array, self._device) for array in inputs]
+        self.version = str(tvm.__version__)
+
+    def outputs(self) -> list[Array]:
+        found = self._main(*self._inputs)
+        return [output.numpy() for output in ([found] if hasattr(found, "numpy") else found)]
+
+    def run(self) -> None:
+        self._main(*self._inputs)
+        self._device.sync()
+
+
+class Hybridized(Runner):
+    """The original in MXNet, as gluoncv's users run it: hybridized, with static memory."""
+
+    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+        _hide_torch()
+        from tophub_registry.models import libraries
+
+        mx = libraries.mxnet()
+        if job.on_gpu and mx.context.num_gpus() == 0:
+            raise EnvironmentFailure("this MXNet has no GPU", remedy="it needs one that was built for CUDA")
+        context = mx.gpu(0) if job.on_gpu else mx.cpu()
+        names = [*job.shapes]
+        self._block = mx.gluon.SymbolBlock.imports(str(folder / SYMBOL), names, str(folder / PARAMS), ctx=context)
+        self._block.hybridize(static_alloc=True, static_shape=True)
+        self._inputs = [mx.nd.array(array, ctx=context) for array in inputs]
+        self.version = str(mx.__version__)
+
+    def _forward(self) -> list[Any]:
+        found = self._block(*self._inputs)
+        return list(found) if isinstance(found, (list, tuple)) else [found]
+
+    def outputs(self) -> list[Array]:
+        return [output.asnumpy() for output in self._forward()]
+
+    def run(self) -> None:
+        for output in self._forward():
+            output.wait_to_read()
+
+
+class Torch(Runner):
+    """The network in PyTorch: traced and frozen on the CPU, a CUDA graph on a GPU, TF32 off."""
+
+    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtra("bench", error) from error
+        from tophub_registry.deploy.bench.network import Network
+        from tophub_registry.deploy.bench.torch_module import torch_module
+
+        if job.on_gpu and not torch.cuda.is_available():
+            raise EnvironmentFailure("this PyTorch has no GPU", remedy="it needs one that was built for CUDA")
+        torch.set_num_threads(job.threads)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        self._torch = torch
+        self.version = str(torch.__version__)
+        network = Network.read(folder)
+        device = "cuda" if job.on_gpu else "cpu"
+        module = torch_module(network).to(device)
+        tensors = [torch.from_numpy(array).to(device) for array in inputs]
+        with torch.inference_mode():
+            if job.on_gpu:
+                self._forward = self._captured(module, tensors, whole=network.is_static)
+            else:
+                frozen = torch.jit.freeze(torch.jit.trace(module, tensors))
+                frozen = torch.jit.optimize_for_inference(frozen)
+                self.note = "traced and frozen"
+                self._forward = lambda: frozen(*tensors)
+
+    def _captured(self, module: Any, tensors: Sequence[Any], *, whole: bool) -> Callable[[], Any]:
+        """Return what runs the module from a CUDA graph, or in single calls where what it does depends on values."""
+        torch = self._torch
+        if not whole:
+            self.note = "eager"
+            return lambda: module(*tensors)
+        aside = torch.cuda.Stream()
+        with torch.cuda.stream(aside):  # PyTorch wants a few runs before it captures one
+            for _ in range(3):
+                module(*tensors)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            found = module(*tensors)
+        self.note = "CUDA graph, TF32 off"
+
+        def replay() -> Any:
+            graph.replay()
+            return found
+
+        return replay
+
+    def outputs(self) -> list[Array]:
+        with self._torch.inference_mode():
+            return [output.cpu().numpy() for output in self._forward()]
+
+    def run(self) -> None:
+        with self._torch.inference_mode():
+            self._forward()
+        if self._torch.cuda.is_available():
+            self._torch.cuda.synchronize()
+
+
+class OnnxRuntime(Runner):
+    """The network in ONNX Runtime."""
+
+    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+        _hide_torch()
+        try:
+            import onnxruntime
+
+            from tophub_registry.deploy.bench.network import Network
+            from tophub_registry.deploy.bench.onnx_model import onnx_model
+
+            network = Network.read(folder)
+            model = onnx_model(network)
+        except ImportError as error:
+            raise MissingExtra("bench", error) from error
+        provider: Any = "CPUExecutionProvider"
+        if job.on_gpu:
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise EnvironmentFailure("this ONNX Runtime has no GPU", remedy="pip install onnxruntime-gpu")
+            provider = ("CUDAExecutionProvider", {"use_tf32": "0"})
+            self.note = "TF32 off"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        self._binding = self._session.io_binding()
+        device = "cuda" if job.on_gpu else "cpu"
+        for name, array in zip(network.inputs, inputs, strict=True):
+            self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
+        for name in network.outputs:
+            self._binding.bind_output(name, device)
+        self.version = str(onnxruntime.__version__)
+
+    def outputs(self) -> list[Array]:
+        self.run()
+        return list(self._binding.copy_outputs_to_cpu())
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+RUNNERS: Mapping[str, Callable[[Job, Path, Sequence[Array]], Runner]] = {
+    "tophub": Ours,
+    "gluoncv": Hybridized,
+    "pytorch": Torch,
+    "onnxruntime": OnnxRuntime,
+    "tvm": Untuned,
+}
+"""By the name that the command line has for it."""
+
+
+def _imported(job: Job) -> Any:
+    from tophub_registry.deploy.importer import import_model
+
+    params = None if job.params is None else Path(job.params)
+    return import_model(job.model, shapes=job.shapes, params=params)
+
+
+def _hide_torch() -> None:
+    """Keep a framework from importing PyTorch, which brings threads of its own, where it is installed."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    # SciPy, which gluoncv needs, stumbles over the gap unless it is there first.
+    if importlib.util.find_spec("scipy") is not None:
+        importlib.import_module("scipy.stats")
+    sys.modules["torch"] = None  # type: ignore[assignment]  # documented: it makes the import fail

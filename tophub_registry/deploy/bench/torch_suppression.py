@@ -1,0 +1,45 @@
+"""Non-maximum suppression in PyTorch, whose own is in another package.
+
+Compiled as a script, so that tracing a network keeps its loop. Imported where PyTorch is.
+"""
+
+import torch
+
+
+@torch.jit.script  # type: ignore[untyped-decorator,unused-ignore]  # PyTorch is not installed where types are checked
+def suppress(
+    rows: torch.Tensor,
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    groups: torch.Tensor,
+    score_threshold: float,
+    iou_threshold: float,
+) -> torch.Tensor:
+    """Return the rows `[number, width]` that no better one covers, by score, and rows of -1 after them.
+
+    Parameters
+    ----------
+    boxes
+        Corners, `[number, 4]`.
+    groups
+        Only boxes of the same group cover each other; a negative one makes a row invalid.
+    """
+    scores, order = torch.sort(scores, stable=True, descending=True)
+    rows, boxes, groups = rows[order], boxes[order], groups[order]
+    valid = torch.logical_and(scores > score_threshold, groups >= 0)
+    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    common = torch.clamp(high - low, min=0).prod(2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    union = area[:, None] + area[None, :] - common
+    covers = torch.logical_and(common > iou_threshold * union, groups[:, None] == groups[None, :]).triu(1)
+    # Who is kept depends only on better rows, so repeating this settles them from the best on.
+    kept = valid
+    for _ in range(rows.size(0)):
+        covered = torch.logical_and(covers, kept[:, None]).any(0)
+        settled = torch.logical_and(valid, torch.logical_not(covered))
+        if torch.equal(settled, kept):
+            break
+        kept = settled
+    found = rows[kept]
+    return torch.nn.functional.pad(found, [0, 0, 0, rows.size(0) - found.size(0)], value=-1.0)
