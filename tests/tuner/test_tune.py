@@ -145,8 +145,9 @@ def test_knobs_can_be_held_fixed(measurer, target, log):
 def test_a_total_is_spent_where_it_pays_most(measurer, target, log):
     light, heavy = dense(1, 32, 12), dense(8, 512, 512)
     outcomes = tune([light, heavy], target, log, measurer, Plan(trials=40, total=40, batch=4))
-    assert [outcome.trials for outcome in outcomes] == [4, 36]
-    assert len(set(measured(log))) == 40
+    few, many = (outcome.trials for outcome in outcomes)
+    assert 4 <= few < many
+    assert few + many == len(set(measured(log))) == 40
     assert all(outcome.done for outcome in outcomes)
 
 

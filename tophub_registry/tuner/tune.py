@@ -8,7 +8,6 @@ the others.
 from __future__ import annotations
 
 import functools
-import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -265,7 +264,7 @@ class _Session:
         self.since_best = 0
         for record in known:
             if (index := self._find(record.config)) is not None:
-                self._learn(index, record.mean_cost if record.valid else None)
+                self._learn(index, record.result.costs if record.valid else None)
 
     def _search(self, experience: Experience) -> Search:
         kind = SEARCHES[self.plan.search]
@@ -339,13 +338,13 @@ class _Session:
         return list(dict.fromkeys([*first, *filter(self._feasible, seeds)]))
 
     def observe(self, measured: Measured) -> None:
-        costs = measured.result.costs
-        self._learn(
-            self.space.find(measured.config.entity), None if measured.message else math.fsum(costs) / len(costs)
-        )
+        self._learn(self.space.find(measured.config.entity), None if measured.message else measured.result.costs)
 
-    def _learn(self, index: int, cost: float | None) -> None:
-        self.search.observe(index, cost)
+    def _learn(self, index: int, costs: list[float] | None) -> None:
+        # The search learns from the fastest repeat, which says most of the kernel where the machine is not quiet;
+        # what is told and compared is the mean, as AutoTVM's clients do.
+        self.search.observe(index, None if costs is None else min(costs))
+        cost = None if costs is None else sum(costs) / len(costs)
         self.curve.observe(cost)
         self.since_best += 1
         if cost is None:

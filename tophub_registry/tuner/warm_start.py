@@ -55,7 +55,7 @@ class Lessons(NamedTuple):
 
 
 class _Workload:
-    """What is known of one workload on one target: indices of its space, and their costs."""
+    """What is known of one workload on one target: indices of its space, and the costs of their fastest repeats."""
 
     def __init__(self, space: ConfigSpace, features: ConfigFeatures) -> None:
         self.space = space
@@ -104,7 +104,7 @@ class Experience:
                 index = known.space.find(record.config.entity)
             except InputError:
                 return
-            known.costs[index] = record.mean_cost if record.valid else math.inf
+            known.costs[index] = min(record.result.costs) if record.valid else math.inf
 
     def _known(self, record: Record) -> _Workload | None:
         task, workload, target = record.input.task, record.workload, record.target
