@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tophub_registry.records.task import Task
-    from tophub_registry.tuner.kernels import Place
+    from tophub_registry.tuner.places import Place
     from tophub_registry.tuner.tune import TaskOutcome
 
 
@@ -125,7 +125,7 @@ def command(  # each is an option of the command line
 
 def _place(tracker: str | None, key: str | None, timeout: float) -> Place:
     """Return where kernels run: on the devices of a tracker, else here."""
-    from tophub_registry.tuner.kernels import ThisMachine
+    from tophub_registry.tuner.places import ThisMachine
     from tophub_registry.tuner.rpc import Tracked
 
     if tracker is None and key is None:

@@ -30,7 +30,8 @@ from tophub_registry.records.target import Target
 from tophub_registry.templates.template import Template
 from tophub_registry.tuner import kernels
 from tophub_registry.tuner.answers import WrongAnswer
-from tophub_registry.tuner.kernels import Place, ThisMachine, Timing
+from tophub_registry.tuner.kernels import Timing
+from tophub_registry.tuner.places import NoDevice, Place, ThisMachine
 
 FAILED_COST = 1e9
 """The cost, in seconds, that AutoTVM writes for a config that failed."""
@@ -244,7 +245,7 @@ class Measurer:
     @property
     def overlaps(self) -> bool:
         """Whether kernels run while others are built; not where they would share the cores with the compilers."""
-        return not (self._here and self.target.kind == "llvm")
+        return not (self.place.here and self.target.kind == "llvm")
 
     def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
         """Begin to build all configs; run each on one of the devices, and yield each as it is done.
@@ -285,7 +286,7 @@ class Measurer:
             for lane, run in [(lane, run) for lane, run in running.items() if run.costs.done()]:
                 del running[lane]
                 self._lanes.remove(lane)
-                if self._here and isinstance(run.costs.exception(), kernels.DeviceLost):
+                if self.place.here and isinstance(run.costs.exception(), kernels.DeviceLost):
                     lane.restart()
                 if measured := self._finish(run):
                     self._lanes.insert(0, lane)  # it holds a device
@@ -300,7 +301,7 @@ class Measurer:
             return self._said
         try:
             said = self._said = self._lanes[0].describe(self.target.kind)
-        except (kernels.NoDevice, FutureTimeout, ProcessExpired, BrokenProcessPool) as error:
+        except (NoDevice, FutureTimeout, ProcessExpired, BrokenProcessPool) as error:
             raise EnvironmentFailure(
                 f"no device at {self.place} answers: {_message(error)}", remedy=self.place.remedy
             ) from error
@@ -326,7 +327,7 @@ class Measurer:
             ready.result()
             return costs.result()
         except Exception as error:
-            if self._here and isinstance(error, kernels.DeviceLost):
+            if self.place.here and isinstance(error, kernels.DeviceLost):
                 self._lanes[0].restart()
             raise EnvironmentFailure(f"{template.task} can't be measured: {_message(error)}") from error
         finally:
@@ -373,6 +374,8 @@ class Measurer:
             self._tell(f"{devices or 'no'} device{'' if devices == 1 else 's'} at {self.place} now")
             if not devices:
                 self._tell(f"waiting {self.place.patience:.0f} s for one to come back: {self.place.remedy}")
+        if devices > self._devices:
+            self._none_since = None
         self._devices = devices
         self._lanes += [_Lane(self.place) for _ in range(devices - len(self._lanes))]
         if devices and self._none_since is None:
@@ -383,16 +386,14 @@ class Measurer:
 
     def _finish(self, run: _Run) -> Measured | None:
         """Put what came of a run into a result; None where that was not the config's doing and it runs again."""
-        kernel, stage = run.kernel, _RUN
-        if (error := run.ready.exception()) is not None:
-            if isinstance(error, (kernels.NoDevice, FutureTimeout)):
-                if not (isinstance(error, kernels.NoDevice) and error.busy):
-                    self._none_since = self._none_since or time.monotonic()
-                    self._tell(f"trying again: {_message(error) or 'no device answers in time'}")
-                return None
-            stage = _PREPARE
-        elif (error := run.costs.exception()) is None:
+        kernel, stage, error = run.kernel, _PREPARE, run.ready.exception()
+        if isinstance(error, (NoDevice, FutureTimeout)):
+            self._missed(error)
+            return None
+        if error is None:
             self._none_since = None
+            stage, error = _RUN, run.costs.exception()
+        if error is None:
             Path(kernel.path).unlink(missing_ok=True)
             seconds = time.monotonic() - run.began
             return Measured(
@@ -406,16 +407,20 @@ class Measurer:
             error = kernels.DeviceLost(f"{_LOSSES} devices were lost running it")
         return self._failed(kernel, stage, error)
 
+    def _missed(self, error: BaseException) -> None:
+        """Remember since when no device could be taken; one that others are using is there all the same."""
+        if isinstance(error, NoDevice) and error.busy:
+            self._none_since = None
+        else:
+            self._none_since = self._none_since or time.monotonic()
+            self._tell(f"trying again: {_message(error)}")
+
     def _lost(self, error: BaseException) -> bool:
         """Whether an error means that a device is gone, be it the config's doing or not."""
-        if isinstance(error, BrokenProcessPool):
+        if isinstance(error, (BrokenProcessPool, NoDevice)):  # our process went, before the kernel ran
             return True
         # Elsewhere a kernel runs in a process of the server's, which has its own limit: what fails is the connection.
-        return not self._here and isinstance(error, (kernels.DeviceLost, ProcessExpired, FutureTimeout))
-
-    @property
-    def _here(self) -> bool:
-        return self.place.shares_cores
+        return not self.place.here and isinstance(error, (kernels.DeviceLost, ProcessExpired, FutureTimeout))
 
     def _failed(self, kernel: _Kernel, stage: _Stage, error: BaseException) -> Measured:
         """Put a failure into a result, unless it is no config's doing."""

@@ -23,6 +23,7 @@ from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
 from tophub_registry.tuner import device, kernels
+from tophub_registry.tuner.places import NoDevice, Session
 
 _ANSWER = 5.0
 """How long, in seconds, the tracker may take to answer."""
@@ -71,8 +72,8 @@ class Tracked:
         return f"the tracker {self.host}:{self.port} with the key {self.key!r}"
 
     @property
-    def shares_cores(self) -> bool:
-        """Whether kernels run on the cores that build them: those of the servers do not."""
+    def here(self) -> bool:
+        """They are not."""
         return False
 
     @property
@@ -124,7 +125,7 @@ class Tracked:
         finally:
             tracker.close()
 
-    def open(self) -> kernels.Session:
+    def open(self) -> Session:
         """Take a device, waiting for a while where all are in use.
 
         Raises
@@ -137,12 +138,13 @@ class Tracked:
             with self._tracker() as tracker:
                 while not tracker.summary()["queue_info"].get(self.key, {}).get("free"):
                     if time.monotonic() > until:
-                        raise kernels.NoDevice(f"no device is free at {self}", busy=True)
+                        raise NoDevice(f"no device is free at {self}", True)
                     time.sleep(0.02)
                 # Of two that ask for the last free device one waits: the tracker's answer has its time limit.
                 session = tracker.request(self.key, session_timeout=self.session + self.longest, max_retry=1)
         except (OSError, RuntimeError) as error:
-            raise kernels.NoDevice(f"no device of {self} can be reached: {error}") from error
+            busy = "timed out" in str(error)
+            raise NoDevice(f"no device of {self} can be reached: {error}", busy) from error
         return _Remote(session, self.key, time.monotonic() + self.session)
 
     def resolve(self, text: str) -> Target:
