@@ -130,9 +130,8 @@ def test_devices_that_a_config_takes_with_it_and_a_last_one_that_disappears(targ
                 tune_all(faults, target, log, measurer)
             assert failure.value.exit_code == 3
             assert any(sentence.startswith("waiting 3 s for one to come back") for sentence in told)
-        servers.start()
-        servers.wait(1)
-        with Measurer(target, place=servers.place, workers=1, limits=LIMITS) as measurer:
+            servers.start()
+            servers.wait(1)
             tune_all(faults, target, log, measurer)
         records = logged(log)
         assert records.keys() == set(faults)
