@@ -171,9 +171,7 @@ def lookup_all(
     return search.answers()
 
 
-def lookup_each(
-    target: Target | str, sources: Iterable[Source], workloads: Collection[str]
-) -> dict[str, list[Answer]]:
+def lookup_each(target: Target | str, sources: Iterable[Source], workloads: Collection[str]) -> dict[str, list[Answer]]:
     """Find all the records for each workload that match its target as nearly as the best of them does.
 
     Whoever has to weigh several configs of a workload, because their layouts differ, chooses among these.
