@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
@@ -22,6 +23,20 @@ _LANES = 16
 
 _WORTH_THREADS = 4096
 """Elements below which starting threads takes longer than the loop."""
+
+_TASKS = 64
+"""Turns of a parallel loop that are enough for the cores of any processor."""
+
+_SHORTEST_VECTOR = 4
+
+_WORTH_A_LOOP = 8
+"""Turns below which a loop within a task costs more than the place in a fused one."""
+
+_UNROLLED = 16
+"""Steps of a sum that are written out, so that it stays in a register: windows of 2x2 and 3x3."""
+
+_DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
+"""Functions that are not computed once more for a second reader."""
 
 _THREADS = 128
 
@@ -113,58 +128,152 @@ def _reduces(sch: Any, block: Any) -> bool:
 
 
 class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
-    """Schedules a function for a processor: what can be inlined is, and every other loop nest is tiled alike."""
+    """Schedules a function for a processor: what can be inlined is, and every other loop nest is tiled alike.
+
+    Padding is written row by row where a window reads it, so that it stays in the cache.
+    """
 
     def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
         sch = s_tir.Schedule(func, debug_mask="none")
         if not _has_loops(func):
             return sch
         root = sch.get_sblock("root")
-        for block in sch.get_child_blocks(root)[:-1]:
-            _inline(sch, block)
-        for block in sch.get_child_blocks(root):
-            _tile(sch, block)
+        padding = [block for block in sch.get_child_blocks(root)[:-1] if not _inline(sch, block)]
+        padding = [block for block in padding if _is_padding(sch, block) and _windows(sch, block)]
+        apart = [sch.get(block).name_hint for block in padding]
+        rows = {
+            sch.get(block).name_hint: _tile(sch, block)
+            for block in sch.get_child_blocks(root)
+            if sch.get(block).name_hint not in apart
+        }
+        for block in padding:
+            (window,) = sch.get_consumers(block)
+            row = rows.get(sch.get(window).name_hint.removesuffix("_update"))
+            _pad(sch, block, row)
         return sch
 
 
-def _inline(sch: Any, block: Any) -> None:
-    """Inline what is computed element by element, but no padding: its conditions would be in a window's loop."""
-    if "pad" in sch.get(block).name_hint:
-        return
+def _is_padding(sch: Any, block: Any) -> bool:
+    return "pad" in sch.get(block).name_hint
+
+
+def _windows(sch: Any, block: Any) -> bool:
+    """Return whether one block reads this one, and sums up over a window."""
+    consumers = sch.get_consumers(block)
+    return len(consumers) == 1 and _reduces(sch, consumers[0])
+
+
+def _inline(sch: Any, block: Any) -> bool:
+    """Inline what is computed element by element; return whether that was done.
+
+    Padding stays apart, for its conditions would be in a window's loop, and so does what is dear and read twice.
+    """
+    if _is_padding(sch, block) or (len(sch.get_consumers(block)) > 1 and _is_dear(sch, block)):
+        return False
     try:
         sch.compute_inline(block)
     except s_tir.ScheduleError:
-        return
+        return False
+    return True
 
 
-def _tile(sch: Any, block: Any) -> None:
+def _is_dear(sch: Any, block: Any) -> bool:
+    return any(f"T.{name}(" in sch.get(block).script() for name in _DEAR)
+
+
+def _tile(sch: Any, block: Any) -> Any:
+    """Run the outer loops in parallel and the innermost one in vectors; return the loop over tasks, if there is one."""
     loops = sch.get_loops(block)
     variables = sch.get(block).iter_vars
     if not loops or len(loops) != len(variables):
-        return  # what an operator wrote as a whole, a sort for example, stays as it is
+        return None  # what an operator wrote as a whole, a sort for example, stays as it is
     kinds = [variable.iter_type for variable in variables]
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.DataPar]
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
     if len(spatial) + len(reduced) != len(loops) or not spatial:
-        return
-    size = math.prod(int(sch.get(loop).extent) for loop in spatial)
+        return None
+    size = _extent(sch, *loops)
+    outer, vector = _split(sch, block, spatial)
+    sch.reorder(*outer, *reduced, *vector)
+    tasks = None
+    if outer:
+        # The last of several loops stays in its task: to find one's place costs divisions.
+        alone = int(_extent(sch, *outer[:-1]) >= _TASKS and _extent(sch, outer[-1]) >= _WORTH_A_LOOP)
+        tasks = sch.fuse(*outer[: len(outer) - alone])
+        if size >= _WORTH_THREADS:
+            sch.parallel(tasks)
+    for loop in vector:
+        sch.vectorize(loop)
+    if reduced:
+        _sum_in_registers(sch, block, reduced, vector)
+    return tasks
+
+
+def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the outer loops, and the loop over a vector's elements if there is one.
+
+    A line of the cache that holds a block of channels is used up before it goes: the loop over them is the last of
+    the outer ones.
+    """
     *outer, inner = spatial
-    extent = int(sch.get(inner).extent)
-    lanes = next(n for n in range(min(_LANES, extent), 0, -1) if extent % n == 0)
-    if lanes < extent and lanes > 1:
+    blocks = _blocks_read(sch, block)
+    inside = []
+    for place, loop in enumerate(spatial[:-1]):
+        widths = blocks.get(place, set())
+        width = next(iter(widths)) if len(widths) == 1 else 1
+        if 1 < width <= _LANES and _extent(sch, loop) % width == 0:
+            outer[place], channel = sch.split(loop, [None, width])
+            inside.append(channel)
+    extent = _extent(sch, inner)
+    contiguous = math.gcd(extent, *blocks.get(len(outer), ()))
+    run = contiguous if contiguous >= _SHORTEST_VECTOR else extent
+    lanes = next(n for n in range(min(_LANES, run), 0, -1) if run % n == 0)
+    if lanes == 1:
+        return [*outer, inner, *inside], []
+    if lanes < extent:
         rest, inner = sch.split(inner, [None, lanes])
         outer.append(rest)
-    elif lanes == 1:
-        outer.append(inner)
-    vector = [inner] if lanes > 1 else []
-    sch.reorder(*outer, *reduced, *vector)
-    if outer:
-        fused = sch.fuse(*outer)
-        if size * math.prod(int(sch.get(loop).extent) for loop in reduced) >= _WORTH_THREADS:
-            sch.parallel(fused)
+    return [*outer, *inside], [inner]
+
+
+def _sum_in_registers(sch: Any, block: Any, reduced: list[Any], vector: list[Any]) -> None:
+    if _extent(sch, *reduced) <= _UNROLLED:
+        for loop in reduced:
+            sch.unroll(loop)
+    init = sch.decompose_reduction(block, reduced[0])
     if vector:
-        sch.vectorize(vector[0])
-    if reduced:
-        init = sch.decompose_reduction(block, reduced[0])
-        if vector:
-            sch.vectorize(sch.get_loops(init)[-1])
+        sch.vectorize(sch.get_loops(init)[-1])
+
+
+def _blocks_read(sch: Any, block: Any) -> dict[int, set[int]]:
+    """Return by which numbers places are divided where a block reads, by the last spatial axis that they depend on."""
+    described = sch.get(block)
+    variables = [each.var for each in described.iter_vars if each.iter_type == tirx.IterVar.DataPar]
+    found: dict[int, set[int]] = {}
+
+    def note(remainder: Any) -> None:
+        if isinstance(remainder.b, tirx.IntImm):
+            used = tirx.analysis.undefined_vars(remainder.a)
+            places = [i for i, variable in enumerate(variables) if any(variable.same_as(each) for each in used)]
+            if places:
+                found.setdefault(places[-1], set()).add(int(remainder.b))
+
+    for region in described.reads:
+        for axis in region.region:
+            tvm_ffi.structural_walk(axis.min, [(tirx.FloorMod, note)], order="post")
+    return found
+
+
+def _pad(sch: Any, block: Any, tasks: Any) -> None:
+    """Write padding in the task that reads it."""
+    if tasks is None:
+        _tile(sch, block)
+        return
+    sch.compute_at(block, tasks)
+    extent = _extent(sch, sch.get_loops(block)[-1])
+    if extent <= _LANES:
+        sch.vectorize(sch.get_loops(block)[-1])
+
+
+def _extent(sch: Any, *loops: Any) -> int:
+    return math.prod(int(sch.get(loop).extent) for loop in loops)
