@@ -64,7 +64,7 @@ def onnx_model(network: Network) -> bytes:
         "network",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in network.inputs.items()],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in network.outputs],
-        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in model.weights.items()],
+        [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in model.weights.items()],
     )
     whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
     serialized: bytes = whole.SerializeToString()
@@ -251,9 +251,9 @@ def _suppression(model: _Model, operation: Operation) -> object:
     selected = model.add("NonMaxSuppression", [boxes, by_class, *settings])
     places = model.add("Gather", [selected, model.constant(2, "int64")], axis=1)
     found = model.add("Gather", [rows, places], axis=1)
-    missing = model.add("Sub", [model.constant([count], "int64"), model.add("Shape", [places])])
-    widths = model.add("Concat", [model.constant([0] * 4, "int64"), missing, model.constant([0], "int64")], axis=0)
-    return model.add("Pad", [found, widths, model.constant(-1.0, "float32")], operation.output)
+    filled = model.add("Concat", [found, model.constant(np.full(operation.shape, -1), "float32")], axis=1)
+    bounds = [model.constant([number], "int64") for number in (0, count, 1)]
+    return model.add("Slice", [filled, *bounds], operation.output)
 
 
 def _columns(model: _Model, rows: str, begin: int, end: int) -> str:

@@ -96,6 +96,8 @@ class _Reader:
                 others.append(argument)
         attributes = _read(call.attrs, _ATTRIBUTES.get(kind, ()))
         attributes |= dict(zip(_ARGUMENTS.get(kind, ()), map(_plain, others), strict=False))
+        if kind == "strided_slice" and "strides" not in attributes:
+            attributes["strides"] = [1] * len(call.args[1].fields)
         self._add(kind, tensors, variable, attributes)
 
     def _add(self, kind: str, tensors: Sequence[Any], variable: Any, attributes: Mapping[str, Attribute]) -> None:

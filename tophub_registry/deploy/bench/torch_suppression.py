@@ -6,8 +6,7 @@ Compiled as a script, so that tracing a network keeps its loop. Imported where P
 import torch
 
 
-@torch.jit.script  # type: ignore[untyped-decorator,unused-ignore]  # PyTorch is not installed where types are checked
-def suppress(
+def _suppress(
     rows: torch.Tensor,
     boxes: torch.Tensor,
     scores: torch.Tensor,
@@ -43,3 +42,6 @@ def suppress(
         kept = settled
     found = rows[kept]
     return torch.nn.functional.pad(found, [0, 0, 0, rows.size(0) - found.size(0)], value=-1.0)
+
+
+suppress = torch.jit.script(_suppress)

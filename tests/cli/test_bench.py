@@ -1,0 +1,111 @@
+"""`tophub bench` as a user types it: every framework in its own process, the same answers, a table, files."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
+    pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
+
+from tophub_registry.deploy.bench.comparison import PEERS, Comparison, Row, default_threads
+from tophub_registry.deploy.bench.job import Job
+from tophub_registry.deploy.bench.peer import Peer
+from tophub_registry.errors import EnvironmentFailure
+
+
+def tophub(*arguments):
+    command = [sys.executable, "-m", "tophub_registry.cli", "bench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(registry, tmp_path):
+    table, chart = tmp_path / "table.json", tmp_path / "chart.html"
+    run = tophub(
+        "cifar_resnet20_v1", "--against", "gluoncv,onnxruntime,pytorch", "--rounds", 2, "--threads", 1,
+        "--log", registry / "llvm_v0.05.log", "-o", table, "-o", chart,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    said = json.loads(table.read_text())
+    assert (said["model"], said["threads"], said["bind_threads"]) == ("cifar_resnet20_v1", 1, True)
+    rows = {row["framework"]: row for row in said["frameworks"]}
+    assert [*rows] == ["tophub", "gluoncv", "onnxruntime", "pytorch"]
+    assert rows["tophub"]["ratio"] == 1
+    for name in ("tophub", "gluoncv"):
+        assert rows[name]["agrees"]
+        assert len(rows[name]["times"]) == 2
+        assert rows[name]["median"] > 0
+    for name, package in (("onnxruntime", "onnxruntime"), ("pytorch", "torch")):
+        if importlib.util.find_spec(package) is None:
+            assert 'pip install "tophub-registry[bench]"' in rows[name]["failure"]
+            assert f"{name}: {rows[name]['failure']}" in run.stdout
+        else:
+            assert rows[name]["agrees"]
+    assert "threads of each: 1" in run.stdout
+    assert "TVM_BIND_THREADS=1" in run.stdout
+    assert "gluoncv" in chart.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ["resnet18_v1", "--against", "caffe"],
+            2,
+            "no such framework: caffe (known: gluoncv, pytorch, onnxruntime, tvm)",
+        ),
+        (["resnet18_v1", "--python", "pytorch"], 2, "is not FRAMEWORK=PATH"),
+        (["resnet18_v1", "-o", "table.csv"], 2, "table.csv: neither .json nor .html"),
+        (["resnet18_v1", "-o", "{there}"], 2, "already there"),
+        (["resnet18_v1", "--target", "llvm -mcpu=diamondrapids"], 3, "it lacks"),
+    ],
+)
+def test_what_can_not_be_done_is_said_before_anything_is_measured(arguments, code, message, tmp_path):
+    there = tmp_path / "there.json"
+    there.touch()
+    run = tophub(*(argument.format(there=there) for argument in arguments))
+    assert (run.returncode, run.stdout) == (code, "")
+    assert message in run.stderr
+
+
+def test_a_framework_that_ends_says_why(tmp_path):
+    Job("cifar_resnet20_v1", None, {"data": [1, 3, 32, 32]}, "llvm", None, 1).write(tmp_path)
+    peer = Peer("tophub", tmp_path, 1)
+    with pytest.raises(EnvironmentFailure, match=r"FileNotFoundError: .*inputs\.npz"):
+        peer.load(60)
+    peer.close()
+
+
+def test_a_framework_that_is_never_ready_is_ended(tmp_path):
+    sleeper = tmp_path / "python"
+    sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
+    sleeper.chmod(0o755)
+    peer = Peer("pytorch", tmp_path, 1, str(sleeper))
+    with pytest.raises(EnvironmentFailure, match="pytorch ended: no answer in 0 s"):
+        peer.load(0.2)
+    peer.close()
+
+
+def test_an_interpreter_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(EnvironmentFailure, match="nowhere/python: can't be started"):
+        Peer("pytorch", tmp_path, 1, "nowhere/python")
+
+
+def test_ratios_are_of_times_in_the_same_round():
+    ours, theirs = Row("tophub", times=(1.0, 2.0, 4.0)), Row("tvm", times=(2.0, 4.0))
+    comparison = Comparison("m", "llvm", "cpu", 1, bind_threads=True, rows=(ours, theirs, Row("pytorch", failure="no")))
+    assert [comparison.ratio(row) for row in comparison.rows] == [1.0, 2.0, None]
+
+
+def test_threads_are_those_that_tvm_would_use(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
+    assert default_threads() == 3
+    monkeypatch.setenv("TVM_NUM_THREADS", "5")
+    assert default_threads() == 5
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("TVM_NUM_THREADS")
+    assert default_threads() >= 1
+    assert set(PEERS) == {"gluoncv", "pytorch", "onnxruntime", "tvm"}
