@@ -84,6 +84,19 @@ def plain_by_hand(x):
     return np.maximum(x.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width), 0)
 
 
+def narrower(builder, x):
+    """Put channels in blocks of 16 into blocks of 12."""
+    batch, _, height, width, _ = map(int, x.ty.shape)
+    flat = builder.emit(plain(builder, x))
+    blocks = builder.emit(relax.op.reshape(flat, (batch, -1, 12, height, width)))
+    return relax.op.permute_dims(blocks, [0, 1, 3, 4, 2])
+
+
+def narrower_by_hand(x):
+    batch, _, height, width, _ = x.shape
+    return plain_by_hand(x).reshape(batch, -1, 12, height, width).transpose(0, 1, 3, 4, 2)
+
+
 def softmax_by_hand(x):
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -105,6 +118,7 @@ FAMILIES = {
         lambda x: x.transpose(0, 2, 3, 1),
     ),
     "change of layout": (plain, [(1, 4, 14, 14, 16)], plain_by_hand),
+    "change of blocks": (narrower, [(1, 3, 14, 14, 16)], narrower_by_hand),
     "padding": (
         lambda _, x: relax.op.nn.pad(x, [0, 0, 0, 100, 0, 0], pad_value=-1),
         [(1, 400, 6)],

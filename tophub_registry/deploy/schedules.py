@@ -225,14 +225,16 @@ def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[An
             outer[place], channel = sch.split(loop, [None, width])
             inside.append(channel)
     extent = _extent(sch, inner)
-    contiguous = math.gcd(extent, *blocks.get(len(outer), ()))
-    run = contiguous if contiguous >= _SHORTEST_VECTOR else extent
+    widths = blocks.get(len(outer), set())
+    contiguous = math.gcd(extent, *widths)
+    run = contiguous if len(widths) == 1 and contiguous >= _SHORTEST_VECTOR else extent
     lanes = next(n for n in range(min(_LANES, run), 0, -1) if run % n == 0)
     if lanes == 1:
         return [*outer, inner, *inside], []
     if lanes < extent:
         rest, inner = sch.split(inner, [None, lanes])
-        outer.append(rest)
+        # From one width of blocks to another, the place within a block is worked out once for each row.
+        outer.insert(len(outer) - 1 if outer and run < extent else len(outer), rest)
     return [*outer, *inside], [inner]
 
 
