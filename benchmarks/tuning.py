@@ -6,7 +6,7 @@ the same models. Each run is kept in a folder, so that the comparison goes on wh
 
 Two compilers' costs can't be compared, nor can minutes on a machine at work. So every config that was the best
 of a run for a while, and is within a third of that run's best, is compiled by today's TVM and timed in turns with
-the other runs'. *Trials needed* is the first trial after which a run's best config, in that last measurement, is
+the other runs', of which the fastest turn counts. *Trials needed* is the first trial after which a run's best config, in that last measurement, is
 within 5 % of the best of all runs of the workload.
 """
 
@@ -36,6 +36,8 @@ from tophub_registry.tuner.device import resolve
 from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.tune import Plan, tune
 from tophub_registry.tuner.warm_start import Experience
+
+TUNERS = ("autotvm", "ours", "warm")
 
 NEAR = 1.05
 """Within 5 % of the best known."""
@@ -167,12 +169,15 @@ def donors(folder: Path) -> list[Path]:
 
 
 def rebuilt(task: Task, runs: Iterable[Run], rounds: int) -> dict[int, float]:
-    """Return today's costs of the relevant configs of several runs, by index, timed in turns; medians, in seconds."""
+    """Return today's costs of the relevant configs of several runs, by index, in seconds.
+
+    They are timed in turns, and the fastest turn counts: it is what others at work on the machine disturbed least.
+    """
     template = instantiate(task.task, task.args)
     configs = {step.config.index: step.config for run in runs for step in run.relevant}
-    with Measurer(resolve("llvm"), workers=1) as measurer:
+    with Measurer(resolve("llvm")) as measurer:
         costs = measurer.compare(template, list(configs.values()), rounds)
-    return {index: statistics.median(cost) for index, cost in zip(configs, costs, strict=True)}
+    return {index: min(cost) for index, cost in zip(configs, costs, strict=True)}
 
 
 def score(run: Run, costs: dict[int, float], best: float) -> Scores:
@@ -186,8 +191,8 @@ def _needed(runs: Iterable[Scores], trials: int) -> float:
     return statistics.geometric_mean(min(run.needed, 2 * trials) for run in runs)
 
 
-def compare(trials: int, seeds: int, rounds: int, folder: Path) -> None:
-    """Run what has not been run, and print the table."""
+def compare(trials: int, seeds: int, rounds: int, folder: Path, *, only_kept: bool) -> None:
+    """Run what has not been run, unless only what is kept counts, and print the table."""
     client = find_or_build()
     logs = donors(folder)
     everything: dict[str, list[dict[str, Run]]] = {}
@@ -201,10 +206,9 @@ def compare(trials: int, seeds: int, rounds: int, folder: Path) -> None:
                 experience = Experience.read(logs, [task]) if tuner == "warm" else None
                 return ours(task, plan, folder / f"{name}-{tuner}.log", experience)
 
-            runs = {
-                tuner: kept(folder / f"{name}-{tuner}.json", functools.partial(run, tuner))
-                for tuner in ("autotvm", "ours", "warm")
-            }
+            if only_kept and not all((folder / f"{name}-{tuner}.json").exists() for tuner in TUNERS):
+                continue
+            runs = {tuner: kept(folder / f"{name}-{tuner}.json", functools.partial(run, tuner)) for tuner in TUNERS}
             everything.setdefault(str(task), []).append(runs)
             print(name, task, {tuner: f"{done.rate:.1f} trials/s" for tuner, done in runs.items()}, flush=True)
     _report(everything, trials, rounds, folder)
@@ -272,12 +276,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each config is timed in turns at the end")
+    parser.add_argument("--rounds", type=int, default=25, help="how often each config is timed in turns at the end")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where runs are kept; delete it to begin anew")
+    parser.add_argument("--only-kept", action="store_true", help="tune nothing, compare what was run before")
     options = parser.parse_args()
     os.environ["TVM_NUM_THREADS"] = "1"
     options.folder.mkdir(parents=True, exist_ok=True)
-    compare(options.trials, options.seeds, options.rounds, options.folder)
+    compare(options.trials, options.seeds, options.rounds, options.folder, only_kept=options.only_kept)
 
 
 if __name__ == "__main__":
