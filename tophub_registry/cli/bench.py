@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,7 @@ def command(
     from tophub_registry.cli.extract import shapes_of
     from tophub_registry.deploy.bench.comparison import OURS, compare
 
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a detector's anchors make it say one line twenty times
     outputs = output or []
     _check_outputs(outputs, force=force)
     comparison = compare(

@@ -34,8 +34,8 @@ def render(comparison: Comparison) -> str:
             },
         ),
         {
-            "title": f"{comparison.model} on {comparison.device}, {comparison.threads} threads",
-            "yaxis": {"title": "ms a run, batch as given", "rangemode": "tozero"},
+            "title": f"{comparison.model}, {comparison.target}, {comparison.device}, threads: {comparison.threads}",
+            "yaxis": {"title": "ms a run", "rangemode": "tozero"},
             "template": "plotly_white",
         },
     )

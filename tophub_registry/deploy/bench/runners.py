@@ -105,7 +105,8 @@ class Untuned(Runner):
         from tophub_registry.records.target import Target
         from tophub_registry.tuner.device import compiled_for
 
-        target = tvm.target.Target(compiled_for(Target.parse(job.target)))
+        host = {"host": "llvm"} if job.on_gpu else {}
+        target = tvm.target.Target(compiled_for(Target.parse(job.target)), **host)
         self._device = tvm.cuda(0) if job.on_gpu else tvm.cpu()
         with target:
             executable = tvm.compile(imported.module, target=target)
@@ -168,6 +169,7 @@ class Torch(Runner):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self._torch = torch
+        self._on_gpu = job.on_gpu
         self.version = str(torch.__version__)
         network = Network.read(folder)
         device = "cuda" if job.on_gpu else "cpu"
@@ -186,7 +188,7 @@ class Torch(Runner):
         """Return what runs the module from a CUDA graph, or in single calls where what it does depends on values."""
         torch = self._torch
         if not whole:
-            self.note = "eager"
+            self.note = "eager, as suppressing boxes waits for values; TF32 off"
             return lambda: module(*tensors)
         aside = torch.cuda.Stream()
         with torch.cuda.stream(aside):  # PyTorch wants a few runs before it captures one
@@ -211,7 +213,7 @@ class Torch(Runner):
     def run(self) -> None:
         with self._torch.inference_mode():
             self._forward()
-        if self._torch.cuda.is_available():
+        if self._on_gpu:
             self._torch.cuda.synchronize()
 
 
