@@ -93,7 +93,7 @@ class CompiledModel:
             This machine can't run code for the target.
         """
         outputs = self._main(*map(self._on_device, arrays))
-        return [output.numpy() for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+        return [output.numpy() for output in ([outputs] if hasattr(outputs, "numpy") else outputs)]
 
     def benchmark(self, *arrays: Array, repeats: int = 30) -> list[float]:
         """Time whole runs, one by one, and return the seconds of each; the inputs are on the device before.
