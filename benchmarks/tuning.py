@@ -6,8 +6,8 @@ the same models. Each run is kept in a folder, so that the comparison goes on wh
 
 Two compilers' costs can't be compared, nor can minutes on a machine at work. So every config that was the best
 of a run for a while, and is within a third of that run's best, is compiled by today's TVM and timed in turns with
-the other runs', of which the fastest turn counts. *Trials needed* is the first trial after which a run's best config, in that last measurement, is
-within 5 % of the best of all runs of the workload.
+the other runs'; its fastest turn counts. *Trials needed* is the first trial after which a run's best config, in
+that last measurement, is within 5 % of the best of all runs of the workload.
 """
 
 from __future__ import annotations
