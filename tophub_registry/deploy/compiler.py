@@ -210,12 +210,14 @@ def _build(
     import tvm
     from tvm import relax
 
+    from tophub_registry.deploy.detection import detection_on_gpu
     from tophub_registry.deploy.lowering import lower
     from tophub_registry.deploy.schedules import schedule_all
 
     description = compiled_for(target)
     made_for = tvm.target.Target(description, host="llvm") if target.kind == "cuda" else tvm.target.Target(description)
     lowered = lower(module, target, find)
+    ready = detection_on_gpu(lowered.module, made_for) if target.kind == "cuda" else lowered.module
     with made_for:
         fused = tvm.transform.Sequential(
             [
@@ -226,7 +228,7 @@ def _build(
                 relax.transform.FuseTIR(),
                 relax.transform.DeadCodeElimination(),
             ]
-        )(lowered.module)
+        )(ready)
     scheduled = schedule_all(fused, made_for, lowered.kernels)
     options = {"relax.backend.use_cuda_graph": target.kind == "cuda"}
     try:
