@@ -111,7 +111,8 @@ def test_a_runner_that_is_killed_between_two_configs(measurer, target, log):
 
 @pytest.mark.slow
 def test_devices_that_a_config_takes_with_it_and_a_last_one_that_disappears(target, log):
-    pytest.importorskip("tornado", reason="TVM's tracker needs it")
+    for module in ("tornado", "cloudpickle"):
+        pytest.importorskip(module, reason="TVM's tracker needs it")
     told = []
     faults = [*sound(3), "crashes at run time", "none, then", "hangs at run time", *sound(12)[3:]]
     with Servers(3) as servers:
@@ -187,7 +188,13 @@ def test_ctrl_c(measurer, target, tmp_path, log):
     TaskFile(model="tiny", kind="llvm", shapes={"data": [1, 64]}, tasks=[task]).write(tasks)
     options = ["--trials", "50", "--batch", "4", "--search", "grid", "-o", str(log)]
     command = [sys.executable, "-m", "tophub_registry.cli", "tune", str(tasks), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+    with subprocess.Popen(  # where the tests run in the background, SIGINT may be ignored
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as run:
         while run.poll() is None and not (log.exists() and log.read_text().count("\n") > 2):
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it: to the workers too

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 pytest.importorskip("pebble", reason="needs the extra [tune]")
-pytest.importorskip("tornado", reason="TVM's tracker needs it")
+for module in ("tornado", "cloudpickle"):
+    pytest.importorskip(module, reason="TVM's tracker needs it")
 
 from tests.tuner.servers import KEY, Servers
 from tophub_registry.errors import EnvironmentFailure, UsageError
