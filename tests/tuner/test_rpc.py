@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 pytest.importorskip("pebble", reason="needs the extra [tune]")
-for module in ("tornado", "cloudpickle"):
-    pytest.importorskip(module, reason="TVM's tracker needs it")
+pytest.importorskip("tornado", reason="TVM's tracker needs it")
+pytest.importorskip("cloudpickle", reason="TVM's tracker needs it")
 
 from tests.tuner.servers import KEY, Servers
 from tophub_registry.errors import EnvironmentFailure, UsageError
