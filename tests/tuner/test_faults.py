@@ -193,7 +193,7 @@ def test_ctrl_c(measurer, target, tmp_path, log):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
     ) as run:
         while run.poll() is None and not (log.exists() and log.read_text().count("\n") > 2):
             time.sleep(0.05)
