@@ -187,14 +187,9 @@ def test_ctrl_c(measurer, target, tmp_path, log):
     tasks = tmp_path / "tasks.json"
     TaskFile(model="tiny", kind="llvm", shapes={"data": [1, 64]}, tasks=[task]).write(tasks)
     options = ["--trials", "50", "--batch", "4", "--search", "grid", "-o", str(log)]
-    command = [sys.executable, "-m", "tophub_registry.cli", "tune", str(tasks), *options]
-    with subprocess.Popen(  # where the tests run in the background, SIGINT may be ignored
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
-    ) as run:
+    # Where the tests run in the background, a shell may have them ignore SIGINT.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "tophub_registry.cli", "tune", str(tasks), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         while run.poll() is None and not (log.exists() and log.read_text().count("\n") > 2):
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it: to the workers too
