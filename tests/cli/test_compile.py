@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,5 +38,8 @@ def test_strict_fails_where_a_layer_has_no_record_and_writes_nothing(
     assert run(MODEL, "-o", tmp_path / "model.so", "--log", empty, "--strict") == 1
     assert "22 of 22 layers have no record" in capsys.readouterr().err
     assert not (tmp_path / "model.so").exists()
-    assert run(MODEL, "-o", tmp_path / "model.so", "--log", empty) == 0
-    assert "0 of 22 layers by records" in capsys.readouterr().out
+    assert run(MODEL, "-o", tmp_path / "model.so", "--log", empty, "--profile") == 0
+    told = capsys.readouterr().out
+    assert "0 of 22 layers by records" in told
+    assert re.search(r"^kernel +calls +time +share +arguments", told, re.MULTILINE)
+    assert re.search(r"^fused_conv2d_NCHWc\S* +\d+ +\S+ [mµ]s +[0-9.]+% +1x\S+ ", told, re.MULTILINE)

@@ -89,6 +89,15 @@ def test_records_that_lose_against_the_default_are_found(cifar: ImportedModel, t
     assert slow in [kernel.config for kernel in losing(compiled, rounds=5)]
 
 
+def test_a_profile_names_each_kernel_the_slowest_first(cifar: ImportedModel) -> None:
+    compiled = compile_model(cifar)
+    times = compiled.profile(runs=2)
+    assert {each.name for each in times} == {name for name in functions(compiled) if not name.startswith("vm.")}
+    assert sum(each.calls for each in times if "conv2d" in each.name) == 21
+    assert [each.seconds for each in times] == sorted((each.seconds for each in times), reverse=True)
+    assert all(len(each.shapes) >= 2 for each in times)
+
+
 def test_a_missing_log_is_named(cifar: ImportedModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         compile_model(cifar, records=[tmp_path / "none.log"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.deploy.choice import Kernel
     from tophub_registry.deploy.compiler import CompiledLayer, CompiledModel
+    from tophub_registry.deploy.profile import KernelTime
 
 
 def command(
@@ -39,6 +40,9 @@ def command(
         bool, typer.Option("--verify", help="Time each record against the default config, and leave out what loses.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail where a layer has no record.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Run the model here, and show what each kernel takes.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the library.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON.")] = False,
 ) -> None:
@@ -68,10 +72,12 @@ def command(
             remedy="tune them with `tophub tune`, or give a --log",
         )
     compiled.export(output)
+    times = compiled.profile() if profile else []
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(compiled, output, lost), indent=1) + "\n")
+        sys.stdout.write(json.dumps(_as_json(compiled, output, lost, times), indent=1) + "\n")
     else:
         _print(compiled, output, lost)
+        _print_profile(times)
 
 
 def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> None:
@@ -80,6 +86,26 @@ def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> Non
         sys.stdout.write(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
     covered = sum(bool(layer.match) for layer in compiled.layers)
     sys.stdout.write(f"{output}: {covered} of {len(compiled.layers)} layers by records, for {compiled.target}\n")
+
+
+def _print_profile(times: Sequence[KernelTime]) -> None:
+    if not times:
+        return
+    total = sum(kernel.seconds for kernel in times)
+    sys.stdout.write("\n")
+    table.show(
+        ["kernel", ">calls", ">time", ">share", "arguments"],
+        [
+            [
+                kernel.name,
+                str(kernel.calls),
+                table.seconds(kernel.seconds),
+                f"{kernel.seconds / total:.1%}",
+                " ".join("x".join(map(str, shape)) for shape in kernel.shapes),
+            ]
+            for kernel in times
+        ],
+    )
 
 
 def _row(layer: CompiledLayer) -> list[str]:
@@ -93,7 +119,9 @@ def _row(layer: CompiledLayer) -> list[str]:
     return [layer.layer.name, kernel.template.task, blocks, *found]
 
 
-def _as_json(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> dict[str, object]:
+def _as_json(
+    compiled: CompiledModel, output: Path, lost: Sequence[Kernel], times: Sequence[KernelTime]
+) -> dict[str, object]:
     return {
         "library": str(output),
         "target": str(compiled.target),
@@ -109,4 +137,7 @@ def _as_json(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> d
             for layer in compiled.layers
         ],
         "left_out": [{"task": kernel.template.task, "args": kernel.template.args} for kernel in lost],
+        "profile": [
+            {"kernel": each.name, "shapes": each.shapes, "calls": each.calls, "seconds": each.seconds} for each in times
+        ],
     }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.deploy.choice import Kernel
 from tophub_registry.deploy.importer import ImportedModel, import_model
+from tophub_registry.deploy.profile import KernelTime, profile
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.models.layers import Layer
 from tophub_registry.packages.index import Notice
@@ -103,12 +104,7 @@ class CompiledModel:
         arrays
             The inputs; by default random ones.
         """
-        import numpy as np
-
-        if not arrays:
-            rng = np.random.default_rng(0)
-            arrays = tuple(rng.normal(size=shape).astype(dtype) for shape, dtype in self.imported.inputs.values())
-        inputs = [self._on_device(array) for array in arrays]
+        inputs = self._inputs(arrays)
         times = []
         for _ in range(_WARM_UP + repeats):
             began = time.perf_counter()
@@ -117,9 +113,32 @@ class CompiledModel:
             times.append(time.perf_counter() - began)
         return times[_WARM_UP:]
 
+    def profile(self, *arrays: Array, runs: int = 5) -> list[KernelTime]:
+        """Time each kernel, and return them, the slowest first.
+
+        Parameters
+        ----------
+        arrays
+            The inputs; by default random ones.
+        runs
+            How often to run the model; the fastest counts.
+        """
+        from tvm import relax
+
+        machine = relax.VirtualMachine(self.executable, self._device)
+        return profile(machine, self._device, self._inputs(arrays), runs)
+
     def export(self, path: str | Path) -> None:
         """Write a shared library, which `tvm.runtime.load_module` and `relax.VirtualMachine` take."""
         self.executable.export_library(str(path))
+
+    def _inputs(self, arrays: Sequence[Array]) -> list[Any]:
+        import numpy as np
+
+        if not arrays:
+            rng = np.random.default_rng(0)
+            arrays = [rng.normal(size=shape).astype(dtype) for shape, dtype in self.imported.inputs.values()]
+        return [self._on_device(array) for array in arrays]
 
     def _on_device(self, array: Array) -> Any:
         import tvm
