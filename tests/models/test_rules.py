@@ -94,6 +94,7 @@ def test_a_grouped_convolution_is_one_with_other_groups_than_channels(filters):
     layer = convolution((1, 64, 28, 28), (filters, 2, 3, 3), groups=32)
     window = [tensor(1, 64, 28, 28), tensor(filters, 2, 3, 3), [1, 1], [1, 1, 1, 1], [1, 1], 32, "float32"]
     assert workloads(layer, "llvm") == [("group_conv2d_nchw.x86", window)]
+    assert workloads(layer, "llvm", own=True)[1:] == [("group_conv2d_NCHWc.x86", window)]
     assert workloads(layer, "cuda") == [("group_conv2d_nchw.cuda", window)]
 
 

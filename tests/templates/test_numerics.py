@@ -34,6 +34,10 @@ def grouped(groups, data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
     return "group_conv2d_nchw.x86", [tensor(data), tensor(kernel), *window, groups, "float32"]
 
 
+def blocked(args):
+    return "group_conv2d_NCHWc.x86", args[1]
+
+
 def winograd(channels, size, filters, padding=(1, 1, 1, 1), batch=1):
     _, args = conv2d([batch, channels, *size], [filters, channels, 3, 3], 1, padding)
     return "conv2d_NCHWc_winograd.x86", args
@@ -67,6 +71,9 @@ WORKLOADS = {
     "groups, uneven padding": grouped(2, [1, 12, 11, 36], [36, 6, 3, 3], 2, (0, 1, 2, 1)),
     "groups, dilated": grouped(4, [1, 24, 20, 25], [32, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
     "groups, 1x1": grouped(4, [1, 32, 14, 18], [48, 8, 1, 1]),
+    "blocked groups, four channels each": blocked(grouped(16, [1, 64, 14, 14], [64, 4, 3, 3], 1, (1, 1, 1, 1))),
+    "blocked groups, wide": blocked(grouped(4, [1, 128, 14, 14], [128, 32, 3, 3], 2, (1, 1, 1, 1))),
+    "blocked groups, dilated, a batch": blocked(grouped(4, [2, 48, 13, 17], [16, 12, 3, 3], 1, (2, 2, 2, 2), 2)),
     "winograd, resnet18's": winograd(64, (56, 56), 64),
     "winograd, few pixels": winograd(64, (7, 7), 96),
     "winograd, odd sizes, a batch": winograd(6, (13, 17), 10, batch=2),

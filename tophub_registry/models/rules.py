@@ -157,7 +157,10 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 """The rules by kind of target. A layer has one task for each rule that serves it."""
 
 OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
-    "llvm": (Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),),
+    "llvm": (
+        Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
+        Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
+    ),
 }
 """The rules of templates that AutoTVM does not have."""
 

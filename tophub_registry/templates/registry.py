@@ -19,6 +19,7 @@ TEMPLATES = {
     "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
     "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
     "group_conv2d_nchw.cuda": "group_conv2d_nchw_cuda.GroupConv2dNCHWCuda",
+    "group_conv2d_NCHWc.x86": "group_conv2d_nchwc_x86.GroupConv2dNCHWcX86",
     "group_conv2d_nchw.x86": "group_conv2d_nchw_x86.GroupConv2dNCHWX86",
     "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
