@@ -2,6 +2,7 @@
 
 python tools/release.py llvm NEW.log                      validate, merge, next number, index, changelog
 python tools/release.py llvm NEW.log --dry-run            show all of it and change nothing
+python tools/release.py llvm NEW.log --prove              and leave out what loses against what is there without it
 python tools/release.py llvm NEW.log --tvm-tree ~/tvm     and let that TVM's tophub.py ask for the new version
 """
 
@@ -11,10 +12,12 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tophub_registry.errors import TophubError
 from tophub_registry.packages.repository_release import Repository, RepositoryRelease, release_in_repository
+from tophub_registry.records.record import Record
 from tophub_registry.templates.fit import check_space
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -27,6 +30,11 @@ def main() -> None:
     parser.add_argument("new", nargs="+", type=Path, help="the logs with the new records")
     parser.add_argument("--tvm-tree", type=Path, metavar="DIR", help="a TVM whose tophub.py is to ask for the version")
     parser.add_argument("--min-gain", type=float, metavar="PERCENT", help="by how much a new record must be better")
+    parser.add_argument(
+        "--prove",
+        action="store_true",
+        help="time new records against the default config and the current version's; leave out what loses",
+    )
     parser.add_argument("--registry", type=Path, default=REPOSITORY / "registry_data", help=argparse.SUPPRESS)
     parser.add_argument("--changelog", type=Path, default=REPOSITORY / "CHANGELOG.md", help=argparse.SUPPRESS)
     parser.add_argument("--dry-run", action="store_true", help="show all of it and change nothing")
@@ -38,12 +46,22 @@ def main() -> None:
             Repository(given.registry, given.changelog, given.tvm_tree),
             min_gain=given.min_gain,
             checks=[check_space],
+            prove=unproven if given.prove else None,
             dry_run=given.dry_run,
         )
     except TophubError as error:
         sys.stderr.write(f"release: error: {error}\n")
         sys.exit(error.exit_code)
     show(done, dry_run=given.dry_run)
+
+
+def unproven(log: Path, before: Path | None) -> Iterator[Record]:
+    """Time what a log claims beyond the one before, and yield the records that lose."""
+    from tophub_registry.deploy.proof import claims, prove
+
+    for loss in prove(claims(log, before)):
+        print(f"left out: {loss}")
+        yield loss.claim.record
 
 
 def show(done: RepositoryRelease, *, dry_run: bool) -> None:

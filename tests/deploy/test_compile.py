@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.deploy.agreement import noise
-from tophub_registry.deploy.compiler import CompiledModel, compile_model, losing
+from tophub_registry.deploy.compiler import CompiledModel, compile_model
 from tophub_registry.deploy.importer import ImportedModel, import_model
+from tophub_registry.deploy.proof import losing
 from tophub_registry.errors import InputError
 from tophub_registry.records.log import read_records
 from tophub_registry.records.lookup import Match

@@ -132,6 +132,17 @@ def test_a_gain_too_small_is_not_released(repository, tmp_path):
     assert not release_in_repository("llvm", [slightly], _untold(repository)).nothing_to_do
 
 
+def test_what_is_not_proven_stays_as_it_was(repository, new):
+    def prove(log, before):
+        assert (len(list(read_records(log))), before) == (4, repository.registry / "llvm_v0.05.log")
+        yield from (record for record in read_records(log) if record.config.index == 2)
+
+    done = release_in_repository("llvm", [new], repository, prove=prove)
+    assert (done.merged.added, done.merged.improved, done.merged.dropped.unproven) == (1, 0, 1)
+    costs = {record.config.index: record.result.costs[0] for record in read_records(done.release.path)}
+    assert costs == {0: 1e-4, 1: 1e-4, 2: 1e-4, 3: 5e-5}
+
+
 def refused(repository, error, message, *arguments, **options):
     before = contents(repository)
     with pytest.raises(error, match=message) as caught:

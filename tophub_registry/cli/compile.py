@@ -52,7 +52,8 @@ def command(
     gets random weights: enough to time it, not to use it.
     """
     from tophub_registry.cli.extract import shapes_of
-    from tophub_registry.deploy.compiler import compile_model, losing
+    from tophub_registry.deploy.compiler import compile_model
+    from tophub_registry.deploy.proof import losing
 
     output = output or Path(f"{Path(model).name.removesuffix('.json').removesuffix('-symbol')}.so")
     if output.exists() and not force:

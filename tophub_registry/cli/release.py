@@ -9,7 +9,8 @@ import typer
 
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import InputError
-from tophub_registry.packages.release import Release, release
+from tophub_registry.packages.registry import newest_log, read_index
+from tophub_registry.packages.release import Release, plan_release, release
 from tophub_registry.records.validate import validate_log
 from tophub_registry.templates.fit import check_space
 
@@ -18,6 +19,14 @@ def command(
     package: Annotated[str, typer.Argument(help="The package, for example llvm.", show_default=False)],
     log: Annotated[Path, typer.Argument(help="The log to publish.", show_default=False)],
     registry: Registry = None,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove",
+            help="Time each new record on this machine against AutoTVM's default config and the version before's "
+            "record, and refuse a log with one that loses (extra [tune]).",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Publish a log as a package's next version in a registry.
@@ -26,7 +35,11 @@ def command(
     file is never written again. The registry is made if it is missing.
     """
     _refuse_unfit(log)
-    done = release(package, log, find_registry(registry))
+    folder = find_registry(registry)
+    if prove:
+        plan_release(package, log, folder)  # what else it is at fault for is said before anything is timed
+        _refuse_unproven(package, log, folder)
+    done = release(package, log, folder)
     sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 
@@ -35,6 +48,25 @@ def _refuse_unfit(log: Path) -> None:
     for finding in validate_log(log, together=False, checks=[check_space]).findings:
         if finding.rule == "space":
             raise InputError(finding.message, file=log, line=finding.line, remedy=finding.remedy)
+
+
+def _refuse_unproven(package: str, log: Path, folder: Path) -> None:
+    """Refuse a log with a record that loses against what users have without it."""
+    from tophub_registry.deploy.proof import claims, prove
+
+    index = read_index(folder)
+    made = claims(log, None if index is None else newest_log(folder, index, package))
+    lost = []
+    for loss in prove(made):
+        sys.stderr.write(f"{log}:{loss.claim.line}: {loss}\n")
+        lost.append(loss)
+    if lost:
+        raise InputError(
+            f"{len(lost)} of {len(made)} new records {'lose' if len(lost) > 1 else 'loses'}: {lost[0].reason}",
+            file=log,
+            line=lost[0].claim.line,
+            remedy="delete such rows, or tune again",
+        )
 
 
 def _fields(done: Release) -> dict[str, object]:

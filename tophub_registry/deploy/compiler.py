@@ -24,7 +24,6 @@ from tophub_registry.packages.sources import Sources, find_sources
 from tophub_registry.records.lookup import Answer, Match, Source, lookup_each
 from tophub_registry.records.target import Target
 from tophub_registry.tuner.device import check_runs_here, compiled_for, resolve
-from tophub_registry.tuner.measure import Measurer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -258,33 +257,3 @@ def _build(
             f"a compiler is missing: {error}", remedy="CUDA code needs nvcc on the PATH"
         ) from error
     return [CompiledLayer(layer, kernel) for layer, kernel in lowered.layers], executable
-
-
-def losing(
-    compiled: CompiledModel, *, rounds: int = 9, progress: Callable[[Kernel], None] = lambda _: None
-) -> list[Kernel]:
-    """Time each record's kernel and AutoTVM's default one in turns, and return the records that lose.
-
-    Raises
-    ------
-    EnvironmentFailure
-        The kernels can't be built or run here.
-    """
-    from statistics import median
-
-    kernels = {
-        (kernel.template.task, repr(kernel.template.args)): kernel
-        for kernel in (layer.kernel for layer in compiled.layers)
-        if kernel is not None and kernel.answer.record is not None
-    }
-    check_runs_here(compiled.target)
-    lost = []
-    with Measurer(compiled.target) as measurer:
-        for kernel in kernels.values():
-            default = kernel.template.default(compiled.target)
-            if default.entity != kernel.config.entity:
-                before, after = measurer.compare(kernel.template, [default, kernel.config], rounds)
-                if median(b / a for b, a in zip(before, after, strict=True)) < 1:
-                    lost.append(kernel)
-            progress(kernel)
-    return lost

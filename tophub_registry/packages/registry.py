@@ -97,6 +97,24 @@ def changing(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def newest_log(folder: Path, index: Index, package: str) -> Path | None:
+    """Return the file of a package's newest version that is not yanked, None where there is none.
+
+    Raises
+    ------
+    InputError
+        The file is not what was published.
+    """
+    newest = index.newest(package)
+    if newest is None:
+        return None
+    published = index.versions(package)[newest]
+    path = folder / published.file
+    if Digest.of(path) != (published.bytes, published.sha256):
+        raise InputError("not what the index says was published", file=path, remedy="restore the published file")
+    return path
+
+
 def unknown_files(folder: Path, package: str, known: Mapping[Version, object]) -> dict[Version, Digest]:
     """Return the files that are called like versions of a package and that are not among the known ones.
 

@@ -8,15 +8,15 @@ that what was cut short is completed by trying again, and a second time there is
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
 from tophub_registry.packages.changelog import note_version
-from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.index import Index, now
-from tophub_registry.packages.registry import read_index
+from tophub_registry.packages.registry import newest_log, read_index
 from tophub_registry.packages.release import Release, plan_release, release
 from tophub_registry.packages.tvm_tree import find_tophub, raise_version
 from tophub_registry.packages.version import FileName, Version, check_package
@@ -24,11 +24,10 @@ from tophub_registry.records.merge import MergeReport, merge_logs
 from tophub_registry.records.validate import Validation, validate_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from tophub_registry.packages.edit import Edit
-    from tophub_registry.packages.index import Published
     from tophub_registry.records.record import Record
     from tophub_registry.records.validate import Finding
 
@@ -90,6 +89,7 @@ def release_in_repository(
     *,
     min_gain: float | None = None,
     checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
+    prove: Callable[[Path, Path | None], Iterable[Record]] | None = None,
     dry_run: bool = False,
     time: datetime | None = None,
 ) -> RepositoryRelease:
@@ -107,6 +107,9 @@ def release_in_repository(
         By how many per cent a new record must be better than the current one.
     checks
         More checks of each new record than reading a log makes.
+    prove
+        Given the merged log and the current version's, yields the records that must not take the place that they
+        have in the first; of their targets and workloads no new record is released.
     dry_run
         Whether nothing is changed.
     time
@@ -130,12 +133,12 @@ def release_in_repository(
     current = index.newest(package)
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
         log = Path(scratch) / (_first_name(package, new[0]) if current is None else "merged.log")
-        old = [] if current is None else [_current(registry, index.versions(package)[current])]
-        first, *others = [*old, *new]
-        merged = merge_logs(first, others, log, min_gain=min_gain)
+        with _blaming(new[0], log):
+            merged = _merge(newest_log(registry, index, package), new, log, min_gain, prove)
         planned = None
         if current is None or merged.added + merged.improved > 0:
-            planned = _planned(package, log, registry, time, new[0])
+            with _blaming(new[0], log):
+                planned = plan_release(package, log, registry, time=time)
             log = log.rename(log.with_name(planned.path.name))  # which pins the number
             index = index.with_version(package, planned.version, planned.published, time)
         version = _version(current, planned)
@@ -153,12 +156,33 @@ def release_in_repository(
     return done
 
 
-def _planned(package: str, log: Path, registry: Path, time: datetime, new: Path) -> Release:
+def _merge(
+    old: Path | None,
+    new: Sequence[Path],
+    log: Path,
+    min_gain: float | None,
+    prove: Callable[[Path, Path | None], Iterable[Record]] | None,
+) -> MergeReport:
+    """Merge new records with the current version's, but for those of targets and workloads that are not proven."""
+    first = old or log.with_name("nothing.log")
+    if old is None:
+        first.touch()
+    merged = merge_logs(first, new, log, min_gain=min_gain)
+    if prove and (unproven := {(record.target, record.workload) for record in prove(log, old)}):
+        log.unlink()
+        merged = merge_logs(first, new, log, min_gain=min_gain, unproven=unproven)
+    return merged
+
+
+@contextmanager
+def _blaming(new: Path, log: Path) -> Iterator[None]:
+    """Say of a new log what is said of the merged one, which nobody else can look at."""
     try:
-        return plan_release(package, log, registry, time=time)
-    except InputError as error:  # about the merged log, which nobody else can look at
-        file = new if error.file == str(log) else error.file
-        raise InputError(error.message, file=file, remedy=error.remedy) from error
+        yield
+    except InputError as error:
+        if error.file != str(log):
+            raise
+        raise InputError(error.message, file=new, remedy=error.remedy) from error
 
 
 def _version(current: Version | None, planned: Release | None) -> Version:
@@ -181,11 +205,3 @@ def _first_name(package: str, log: Path) -> str:
     """Return a name for the merged log that asks for the number in the new log's name."""
     name = FileName.parse(log.name)
     return log.name if name is not None and name.package == package else "merged.log"
-
-
-def _current(registry: Path, published: Published) -> Path:
-    """Return the current version's file, once it is seen to be what was published."""
-    path = registry / published.file
-    if Digest.of(path) != (published.bytes, published.sha256):
-        raise InputError("not what the index says was published", file=path, remedy="restore the published file")
-    return path

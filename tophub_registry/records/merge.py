@@ -26,7 +26,7 @@ from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tophub_registry.records.log import Line
@@ -52,6 +52,8 @@ class Dropped:
         repeats.
     unconvertible
         A row of log version 0.1 that can't be converted with certainty.
+    unproven
+        A new record of a target and workload that `merge_logs` was told to leave as they were.
     """
 
     worse: int = 0
@@ -59,11 +61,12 @@ class Dropped:
     duplicate: int = 0
     small_gain: int = 0
     unconvertible: int = 0
+    unproven: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.worse + self.failed + self.duplicate + self.small_gain + self.unconvertible
+        return self.worse + self.failed + self.duplicate + self.small_gain + self.unconvertible + self.unproven
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ def merge_logs(
     *,
     keep: int | None = 1,
     min_gain: float | None = None,
+    unproven: Collection[tuple[Target, str]] = (),
     progress: Callable[[Path, int], None] | None = None,
 ) -> MergeReport:
     """Merge logs into a new one, all or nothing.
@@ -145,6 +149,8 @@ def merge_logs(
     min_gain
         By how many per cent a new record must be better than the old log's best to be kept, and with repeats
         on both sides also by more than the standard deviations of both together.
+    unproven
+        Targets and workloads of which no new record is taken.
     progress
         Called now and then with a log and the number of its bytes that were read.
 
@@ -159,7 +165,7 @@ def merge_logs(
     EnvironmentFailure
         `output` can't be written.
     """
-    merger = Merger(keep=keep, min_gain=min_gain)
+    merger = Merger(keep=keep, min_gain=min_gain, unproven=unproven)
     with atomic_write(output) as stream:
         for number, path in enumerate((old, *new)):
 
@@ -234,7 +240,7 @@ class Merger:
 
     Parameters
     ----------
-    keep, min_gain
+    keep, min_gain, unproven
         As for `merge_logs`.
 
     Raises
@@ -243,13 +249,20 @@ class Merger:
         `keep` or `min_gain` makes no sense.
     """
 
-    def __init__(self, *, keep: int | None = 1, min_gain: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keep: int | None = 1,
+        min_gain: float | None = None,
+        unproven: Collection[tuple[Target, str]] = (),
+    ) -> None:
         if keep is not None and keep < 1:
             raise UsageError(f"can't keep {keep} records", remedy="keep 1 or more")
         if min_gain is not None and not 0 <= min_gain < 100:  # noqa: PLR2004  # per cent
             raise UsageError(f"no gain can be {min_gain} per cent", remedy="give 0 or more, and less than 100")
         self._keep = keep
         self._min_gain = min_gain
+        self._refused = frozenset(unproven)
         self._skimmer = Skimmer()
         self._groups: dict[Key, _Group] = {}
         self._comments: set[str] = set()
@@ -258,6 +271,7 @@ class Merger:
         self._worse = 0
         self._failed = 0
         self._small_gain = 0
+        self._unproven = 0
         self._unconvertible = 0
         self._left_out: list[LeftOut] = []
         self._comments_repeated = 0
@@ -300,6 +314,9 @@ class Merger:
             self._implausible_times += 1
         if row.failed:
             self._failed += 1
+            return
+        if self._refused and not old and (row.key.target, row.key.workload) in self._refused:
+            self._unproven += 1
             return
         group = self._groups.get(row.key)
         if group is None:
@@ -379,7 +396,9 @@ class Merger:
             added=added,
             improved=improved,
             kept=kept,
-            dropped=Dropped(self._worse, self._failed, duplicate, self._small_gain, self._unconvertible),
+            dropped=Dropped(
+                self._worse, self._failed, duplicate, self._small_gain, self._unconvertible, self._unproven
+            ),
             comments=len(self._comments),
             comments_repeated=self._comments_repeated,
             implausible_times=self._implausible_times,

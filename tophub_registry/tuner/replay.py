@@ -19,7 +19,7 @@ from tophub_registry.records.validate import Finding
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.tuner.measure import ErrorNo, Measurer
 
-_NOISE = 0.03
+NOISE = 0.03
 """Two medians of the same kernel differ by about so much; no smaller loss is spoken of."""
 
 
@@ -68,7 +68,7 @@ def findings(replayed: Replayed, tolerance: float) -> Iterator[Finding]:
     if not replayed.holds(tolerance):
         message = f"{claimed * 1e6:.4g} µs were claimed and {measured * 1e6:.4g} µs measured"
         yield Finding("replay", message, remedy="-o writes the log with today's costs")
-    if replayed.gain is not None and replayed.gain < 1 - _NOISE:
+    if replayed.gain is not None and replayed.gain < 1 - NOISE:
         message = f"only {replayed.gain:.2f} times as fast as AutoTVM's default config"
         yield Finding("no-gain", message, "warning", "without the row a user is better off")
 
