@@ -193,7 +193,9 @@ def _tile(sch: Any, block: Any) -> Any:
     if len(spatial) + len(reduced) != len(loops) or not spatial:
         return None
     size = _extent(sch, *loops)
-    outer, vector = _split(sch, block, spatial)
+    last = max((place for place, loop in enumerate(spatial) if _extent(sch, loop) > 1), default=0)
+    outer, vector = _split(sch, block, spatial[: last + 1])
+    outer = spatial[last + 1 :] + outer
     sch.reorder(*outer, *reduced, *vector)
     tasks = None
     if outer:
