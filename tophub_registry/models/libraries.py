@@ -1,13 +1,18 @@
-"""Importing MXNet and gluoncv, both no longer maintained, on today's Python, NumPy and beside today's PyTorch."""
+"""MXNet and gluoncv, both no longer maintained, on today's Python, NumPy and beside today's PyTorch.
+
+How they are imported, kept from printing, and what their errors say.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any
 
 from tophub_registry.errors import MissingExtra
@@ -52,6 +57,22 @@ def gluoncv() -> Any:
             return gluoncv
     except ImportError as error:
         raise MissingExtra("models", error) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MXNet and gluoncv from printing: our output may be read by a program."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of MXNet says, without stack traces and places in its source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line.startswith(("MXNetError:", "JSONReader:"))] or [*filter(None, lines), ""]
+    text = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: |^\w+: ", "", said[0])
+    return text[:300] or type(error).__name__
 
 
 def _restore_aliases() -> None:

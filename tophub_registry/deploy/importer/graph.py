@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tophub_registry.models.layers import Shape
-from tophub_registry.models.network import _check_inputs, _infer_shapes
 from tophub_registry.models.operators import Attributes
+from tophub_registry.models.shapes import infer_shapes
 
 _WITH_VALUE = {"zeros_like": 0, "ones_like": 0, "slice_like": 1, "SoftmaxOutput": 1}
 """How many of an operator's first inputs are more to it than a shape, where that is not all of them."""
@@ -113,8 +113,7 @@ def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) ->
     """
     graph = json.loads(symbol.tojson())
     nodes = graph["nodes"]
-    _check_inputs(nodes, inputs, file=file)
-    shape_of = _infer_shapes(graph, inputs, file=file)
+    shape_of = infer_shapes(graph, inputs, file=file)
     outputs = tuple(Entry(*head[:2]) for head in graph["heads"])
     used: dict[int, set[int]] = {}
     first_user: dict[int, str] = {}

@@ -14,7 +14,8 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.models import libraries
 from tophub_registry.models.inputs import default_shape
 from tophub_registry.models.layers import Shape
-from tophub_registry.models.network import _build, _flat, _from_zoo, _load, _quiet, _reason
+from tophub_registry.models.libraries import quiet, reason_of
+from tophub_registry.models.symbol import load_symbol, symbol_of, zoo_block, zoo_symbol
 
 Weights = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -53,27 +54,27 @@ def read_source(model: Any, *, batch: int, shapes: Mapping[str, Sequence[int]] |
     inputs = chosen or {"data": default_shape(str(model).lower(), batch)}
     if isinstance(model, Path) or model.endswith(".json"):
         path = Path(model)
-        symbol = _load(path)
+        symbol = load_symbol(path)
         weights_file = params or _beside(path)
         return Source(str(model), str(model), symbol, inputs, _read_weights(weights_file), str(weights_file))
     if params is None:
-        return Source(model, None, _from_zoo(model), inputs, None)
+        return Source(model, None, zoo_symbol(model), inputs, None)
     return _named_with_weights(model, inputs, params)
 
 
 def _named_with_weights(name: str, inputs: Mapping[str, Shape], params: Path) -> Source:
     """Read a gluoncv model with a file of weights, exported or saved by gluon."""
-    symbol = _from_zoo(name)
+    symbol = zoo_symbol(name)
     weights = _read_weights(params)
     if not any("." in key for key in weights):
         return Source(name, None, symbol, inputs, weights, str(params))
     mx = libraries.mxnet()
-    with mx.name.NameManager(), _quiet():
-        block = _build(libraries.gluoncv(), name)
+    with mx.name.NameManager(), quiet():
+        block = zoo_block(name)
         try:
             block.load_parameters(str(params))
         except Exception as error:  # MXNet raises what it likes: AssertionError, ValueError, its own
-            raise InputError(f"these are not the weights of {name!r}: {_reason(error)}", file=params) from error
+            raise InputError(f"these are not the weights of {name!r}: {reason_of(error)}", file=params) from error
     found = _of_block(block, inputs, None)
     return Source(name, None, found.symbol, inputs, found.weights, str(params))
 
@@ -85,14 +86,14 @@ def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> S
         raise UsageError(f"a {type(block).__name__} is no model", remedy="give a name, a symbol file or a HybridBlock")
     if params is not None:
         raise UsageError("a block has its own weights", remedy="leave out the file with weights")
-    with _quiet():
+    with quiet():
         try:
-            symbol = mx.sym.Group(list(_flat(block(*map(mx.sym.var, inputs)))))
+            symbol = symbol_of(block, inputs)
             if any(parameter._deferred_init for parameter in block.collect_params().values()):  # noqa: SLF001  # MXNet tells it nowhere else
                 block(*(mx.nd.zeros(shape) for shape in inputs.values()))
             weights = {name: parameter.data().asnumpy() for name, parameter in block.collect_params().items()}
         except Exception as error:
-            raise UsageError(f"the block {block.name!r} can't be read: {_reason(error)}") from error
+            raise UsageError(f"the block {block.name!r} can't be read: {reason_of(error)}") from error
     return Source(block.name, None, symbol, inputs, weights)
 
 
@@ -117,9 +118,9 @@ def _read_weights(path: Path) -> Weights:
     try:
         loaded = mx.nd.load(str(path))
     except mx.base.MXNetError as error:
-        raise InputError(f"not a file of MXNet weights: {_reason(error)}", file=path) from error
+        raise InputError(f"not a file of MXNet weights: {reason_of(error)}", file=path) from error
     except OSError as error:
-        raise EnvironmentFailure(f"can't be read: {_reason(error)}", file=path) from error
+        raise EnvironmentFailure(f"can't be read: {reason_of(error)}", file=path) from error
     if not isinstance(loaded, dict):
         raise InputError("the weights in it have no names", file=path)
     return {re.sub(r"^(arg|aux):", "", name): array.asnumpy() for name, array in loaded.items()}
