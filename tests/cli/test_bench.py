@@ -54,7 +54,7 @@ def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(regist
         (
             ["resnet18_v1", "--against", "caffe"],
             2,
-            "no such framework: caffe (known: gluoncv, pytorch, onnxruntime, tvm)",
+            "no such framework: caffe (known: gluoncv, pytorch, onnxruntime, tvm, metaschedule)",
         ),
         (["resnet18_v1", "--python", "pytorch"], 2, "is not FRAMEWORK=PATH"),
         (["resnet18_v1", "-o", "table.csv"], 2, "table.csv: neither .json nor .html"),
@@ -71,11 +71,33 @@ def test_what_can_not_be_done_is_said_before_anything_is_measured(arguments, cod
 
 
 def test_a_framework_that_ends_says_why(tmp_path):
-    Job("cifar_resnet20_v1", None, {"data": [1, 3, 32, 32]}, "llvm", None, 1).write(tmp_path)
+    Job(str(tmp_path), "llvm", None, 1).write(tmp_path)
     peer = Peer("tophub", tmp_path, 1)
-    with pytest.raises(EnvironmentFailure, match=r"FileNotFoundError: .*inputs\.npz"):
+    with pytest.raises(EnvironmentFailure, match="no prepared model"):
         peer.load(60)
     peer.close()
+
+
+def test_a_model_is_written_once_and_measured_where_mxnet_is_not(registry, tmp_path):
+    folder, table = tmp_path / "cifar", tmp_path / "table.json"
+    assert tophub("cifar_resnet20_v1", "--prepare", folder).returncode == 0
+    again = tophub("cifar_resnet20_v1", "--prepare", folder)
+    assert (again.returncode, "already there" in again.stderr) == (2, True)
+    without_mxnet = "import sys; sys.modules['mxnet'] = None; from tophub_registry.cli import main; main()"
+    command = [sys.executable, "-c", without_mxnet, "bench", folder, "--against", "tvm,metaschedule", "--rounds", 1]
+    command += ["--threads", 1, "--log", registry / "llvm_v0.05.log", "-o", table]
+    run = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    rows = {row["framework"]: row for row in json.loads(table.read_text())["frameworks"]}
+    assert rows["tophub"]["agrees"]
+    assert rows["tvm"]["agrees"]
+    assert "name its folder by --database" in rows["metaschedule"]["failure"]
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    run = tophub(tmp_path)
+    assert run.returncode == 1
+    assert f"{tmp_path}: no prepared model" in run.stderr
 
 
 def test_a_framework_that_is_never_ready_is_ended(tmp_path):
@@ -108,4 +130,4 @@ def test_threads_are_those_that_tvm_would_use(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delenv("TVM_NUM_THREADS")
     assert default_threads() >= 1
-    assert set(PEERS) == {"gluoncv", "pytorch", "onnxruntime", "tvm"}
+    assert set(PEERS) == {"gluoncv", "pytorch", "onnxruntime", "tvm", "metaschedule"}

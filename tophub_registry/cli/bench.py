@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (NAME-symbol.json).")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A gluoncv model's name, an MXNet symbol file (NAME-symbol.json), or a folder from --prepare.",
+        ),
     ],
     target: Annotated[str, typer.Option(help="What to compile for; `llvm` is this machine's processor.")] = "llvm",
     against: Annotated[
-        str, typer.Option(help="Frameworks with commas between: gluoncv, pytorch, onnxruntime, tvm (untuned).")
+        str,
+        typer.Option(
+            help="Frameworks with commas between: gluoncv, pytorch, onnxruntime, tvm (untuned), metaschedule."
+        ),
     ] = "gluoncv,pytorch,onnxruntime",
     threads: Annotated[
         int | None,
@@ -42,6 +50,13 @@ def command(
         list[str] | None,
         typer.Option(metavar="FRAMEWORK=PATH", help="The Python that has a framework, and tophub-registry."),
     ] = None,
+    database: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="MetaSchedule's database, for metaschedule.")
+    ] = None,
+    prepare: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Only write the model there, to be measured where MXNet is not."),
+    ] = None,
     output: Annotated[
         list[Path] | None, typer.Option("-o", "--output", help="Write .json or a chart, .html (repeatable).")
     ] = None,
@@ -54,23 +69,40 @@ def command(
     against MXNet's outputs. Ratios are to ours, from pairs in the same rounds: above 1 a framework is slower.
     """
     from tophub_registry.cli.extract import shapes_of
-    from tophub_registry.deploy.bench.comparison import OURS, compare
+    from tophub_registry.deploy.bench.comparison import OURS, check, compare
+    from tophub_registry.deploy.bench.prepared import Prepared
+    from tophub_registry.deploy.bench.prepared import prepare as write_model
 
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a detector's anchors make it say one line twenty times
+    shapes = shapes_of(shape or []) or None
+    if prepare is not None:
+        if prepare.exists() and not force:
+            raise UsageError("the folder is already there", file=prepare, remedy="--force writes into it")
+        write_model(model, prepare, params=params, shapes=shapes)
+        sys.stdout.write(f"{prepare}: {model}, with inputs and MXNet's outputs\n")
+        return
     outputs = output or []
     _check_outputs(outputs, force=force)
-    comparison = compare(
-        model,
-        target,
-        [name.strip() for name in against.split(",") if name.strip()],
-        threads=threads,
-        records=log,
-        params=params,
-        shapes=shapes_of(shape or []) or None,
-        rounds=rounds,
-        pythons=_pythons(python or []),
-        progress=_progress,
-    )
+    peers = [name.strip() for name in against.split(",") if name.strip()]
+    pythons = _pythons(python or [])
+    check(target, [*peers, *pythons])
+    with tempfile.TemporaryDirectory(prefix="tophub-model-") as folder:
+        if Path(model).is_dir():
+            prepared = Prepared.read(Path(model))
+        else:
+            _progress(f"import {model}")
+            prepared = write_model(model, Path(folder), params=params, shapes=shapes)
+        comparison = compare(
+            prepared,
+            target,
+            peers,
+            threads=threads,
+            records=log,
+            rounds=rounds,
+            pythons=pythons,
+            database=database,
+            progress=_progress,
+        )
     for path in outputs:
         _write(comparison, path, force=force)
     if as_json:

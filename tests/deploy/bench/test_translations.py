@@ -20,7 +20,7 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 
 from tests.deploy.agreement import noise
 from tophub_registry.deploy.bench.comparison import difference
-from tophub_registry.deploy.bench.job import read_arrays, write_arrays
+from tophub_registry.deploy.bench.prepared import read_arrays, write_arrays
 from tophub_registry.deploy.bench.network import Network
 from tophub_registry.deploy.bench.relax_network import network_of
 from tophub_registry.deploy.importer import import_model
@@ -29,7 +29,7 @@ from tophub_registry.models import libraries
 TORCH = """
 import sys, torch
 from pathlib import Path
-from tophub_registry.deploy.bench.job import read_arrays, write_arrays
+from tophub_registry.deploy.bench.prepared import read_arrays, write_arrays
 from tophub_registry.deploy.bench.network import Network
 from tophub_registry.deploy.bench.torch_module import torch_module
 for line in sys.stdin:

@@ -6,20 +6,19 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tophub_registry.deploy.bench.job import Array, Job, read_arrays, write_arrays
+from tophub_registry.deploy.bench.job import Job
 from tophub_registry.deploy.bench.peer import Peer
-from tophub_registry.deploy.bench.runners import INPUTS, PARAMS, RUNNERS, SYMBOL
+from tophub_registry.deploy.bench.prepared import Array, Prepared, read_arrays
+from tophub_registry.deploy.bench.runners import RUNNERS
 from tophub_registry.errors import EnvironmentFailure, UsageError
-
-if TYPE_CHECKING:
-    from tophub_registry.deploy.importer import ImportedModel
+from tophub_registry.records.target import Target
 
 OURS = "tophub"
 PEERS = tuple(name for name in RUNNERS if name != OURS)
@@ -130,68 +129,79 @@ class Comparison:
 
 
 def compare(  # noqa: PLR0913  # as many as the command has options
-    model: str,
+    prepared: Prepared,
     target: str,
     against: Sequence[str],
     *,
     threads: int | None = None,
     records: Sequence[Path] | None = None,
-    params: Path | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
     rounds: int = 15,
     pythons: Mapping[str, str] | None = None,
+    database: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Time a model compiled with records and under other frameworks, in turns, each in a process of its own.
 
     Parameters
     ----------
-    model
-        A gluoncv model's name or an MXNet symbol file.
+    prepared
+        The model.
     against
-        Frameworks: `gluoncv`, `pytorch`, `onnxruntime`, `tvm`.
+        Frameworks, of `PEERS`.
     threads
         How many threads each may use on the CPU; what TVM would use otherwise.
     records
         Logs; the packages in the root otherwise.
-    params, shapes
-        As `import_model` takes them.
     rounds
         How often each framework has its turn.
     pythons
         Interpreters of frameworks that are in other environments; tophub-registry must be there too.
+    database
+        MetaSchedule's, for `metaschedule`.
     progress
         Called with what is done next.
 
     Raises
     ------
-    UsageError
-        There is no such framework or model.
+    UsageError, EnvironmentFailure
+        As `check` does.
     """
-    from tophub_registry.deploy.importer import import_model
+    resolved = check(target, [*against, *(pythons or {})])
+    threads = threads or default_threads()
+    job = Job(
+        str(prepared.folder.absolute()),
+        str(resolved),
+        None if records is None else [str(path.absolute()) for path in records],
+        threads,
+        None if database is None else str(database.absolute()),
+    )
+    bound = os.environ.get("TVM_BIND_THREADS", "1") != "0"
+    outcome = Comparison(prepared.model, str(resolved), _device(job), threads, bound)
+    frameworks = dict.fromkeys((OURS, *against))
+    with tempfile.TemporaryDirectory(prefix="tophub-bench-") as name:
+        job.write(Path(name))
+        references = prepared.references()
+        rows = _measure(Path(name), frameworks, threads, references, rounds, pythons or {}, progress)
+    return replace(outcome, rows=rows)
+
+
+def check(target: str, frameworks: Iterable[str]) -> Target:
+    """Return the target spelled out, if this machine can run its code and there are such frameworks.
+
+    Raises
+    ------
+    UsageError
+        There is no such framework or target.
+    EnvironmentFailure
+        This machine can't run code for the target.
+    """
     from tophub_registry.tuner.device import check_runs_here, resolve
 
-    if unknown := sorted({*against, *(pythons or {})} - set(RUNNERS)):
+    if unknown := sorted({*frameworks} - set(RUNNERS)):
         raise UsageError(f"no such framework: {', '.join(unknown)}", remedy=f"known: {', '.join(PEERS)}")
     resolved = resolve(target)
     check_runs_here(resolved)
-    threads = threads or default_threads()
-    progress(f"import {model}")
-    imported = import_model(model, shapes=shapes, params=params)
-    job = Job(
-        model,
-        None if params is None else str(params),
-        {name: list(shape) for name, (shape, _) in imported.inputs.items()},
-        str(resolved),
-        None if records is None else [*map(str, records)],
-        threads,
-    )
-    outcome = Comparison(model, str(resolved), _device(job), threads, os.environ.get("TVM_BIND_THREADS", "1") != "0")
-    frameworks = dict.fromkeys((OURS, *against))
-    with tempfile.TemporaryDirectory(prefix="tophub-bench-") as name:
-        folder = Path(name)
-        references = _write(folder, job, imported)
-        return replace(outcome, rows=_measure(folder, frameworks, threads, references, rounds, pythons or {}, progress))
+    return resolved
 
 
 def default_threads() -> int:
@@ -217,26 +227,6 @@ def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:
         found = np.abs(array.astype("float64") - reference) / np.maximum(sizes, floor)
         largest = max(largest, float(found.max(initial=0.0)) if np.isfinite(found).all() else float("inf"))
     return largest
-
-
-def _write(folder: Path, job: Job, imported: ImportedModel) -> list[Array]:
-    """Write all that the frameworks read; return MXNet's outputs."""
-    from tophub_registry.deploy.bench.relax_network import network_of
-    from tophub_registry.models import libraries
-
-    mx = libraries.mxnet()
-    generator = np.random.default_rng(0)
-    inputs = [generator.standard_normal(shape, dtype="float32") for shape, _ in imported.inputs.values()]
-    job.write(folder)
-    write_arrays(folder / INPUTS, inputs)
-    network_of(imported.module).write(folder)
-    imported.symbol.save(str(folder / SYMBOL))
-    auxiliary = set(imported.symbol.list_auxiliary_states())
-    mx.nd.save(
-        str(folder / PARAMS),
-        {("aux:" if name in auxiliary else "arg:") + name: mx.nd.array(w) for name, w in imported.weights.items()},
-    )
-    return list(imported.reference(*inputs))
 
 
 def _measure(

@@ -1,16 +1,12 @@
-"""What a framework's process is told, in a folder: the model in every form, its inputs, and how to run it."""
+"""What a framework's process is told, in a folder of its own."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-Array = np.ndarray[Any, Any]
+from tophub_registry.deploy.bench.prepared import Prepared
 
 _JOB = "job.json"
 
@@ -21,27 +17,33 @@ class Job:
 
     Attributes
     ----------
-    model, params, shapes
-        The model as the user named it.
+    folder
+        Of the prepared model.
     target
         TVM's target string.
     records
         Logs; None for the packages in the root.
     threads
         How many threads a framework may use on the CPU.
+    database
+        The folder of MetaSchedule's database, for the framework `metaschedule`.
     """
 
-    model: str
-    params: str | None
-    shapes: dict[str, list[int]]
+    folder: str
     target: str
     records: list[str] | None
     threads: int
+    database: str | None = None
 
     @property
     def on_gpu(self) -> bool:
         """Whether the target is a GPU."""
         return self.target.split()[0] == "cuda"
+
+    @property
+    def prepared(self) -> Prepared:
+        """The prepared model."""
+        return Prepared.read(Path(self.folder))
 
     def write(self, folder: Path) -> None:
         """Write the job into its folder."""
@@ -51,14 +53,3 @@ class Job:
     def read(cls, folder: Path) -> Job:
         """Read what `write` wrote."""
         return cls(**json.loads((folder / _JOB).read_text(encoding="utf-8")))
-
-
-def write_arrays(path: Path, arrays: Sequence[Array]) -> None:
-    """Write arrays into a file, in their order."""
-    np.savez(path, *arrays)
-
-
-def read_arrays(path: Path) -> list[Array]:
-    """Read what `write_arrays` wrote."""
-    with np.load(path) as archive:
-        return [archive[f"arr_{index}"] for index in range(len(archive.files))]

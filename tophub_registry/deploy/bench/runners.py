@@ -1,4 +1,4 @@
-"""A model in each framework, ready to run: our compiler, apache-tvm untuned, MXNet, PyTorch, ONNX Runtime.
+"""A model in each framework, ready to run: our compiler, apache-tvm without it, MXNet, PyTorch, ONNX Runtime.
 
 Each is loaded in a process of its own, which imports no other. A run's inputs are where the framework wants them, and
 it is over when its outputs can be read.
@@ -14,11 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tophub_registry.deploy.bench.job import Array, Job
-from tophub_registry.errors import EnvironmentFailure, MissingExtra
-
-INPUTS, SYMBOL, PARAMS = "inputs.npz", "model-symbol.json", "model-0000.params"
-"""Files beside the job."""
+from tophub_registry.deploy.bench.job import Job
+from tophub_registry.deploy.bench.prepared import Array
+from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
 
 _WARM_UP_RUNS = 3
 _WARM_UP_SECONDS = 0.5
@@ -64,14 +62,13 @@ class Runner(ABC):
 class Ours(Runner):
     """The model compiled with the registry's records."""
 
-    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
-        del folder
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         _hide_torch()
         from tophub_registry import __version__
         from tophub_registry.deploy.compiler import compile_model
 
         records = None if job.records is None else [*map(Path, job.records)]
-        self._compiled = compile_model(_imported(job), job.target, records=records)
+        self._compiled = compile_model(job.prepared.imported(), job.target, records=records)
         self._inputs = inputs
         self.version = __version__
         layers = self._compiled.layers
@@ -92,10 +89,8 @@ class Untuned(Runner):
 
     note = "default pipeline"
 
-    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
-        del folder
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         _hide_torch()
-        imported = _imported(job)
         try:
             import tvm
         except ImportError as error:
@@ -108,11 +103,17 @@ class Untuned(Runner):
         host = {"host": "llvm"} if job.on_gpu else {}
         target = tvm.target.Target(compiled_for(Target.parse(job.target)), **host)
         self._device = tvm.cuda(0) if job.on_gpu else tvm.cpu()
+        module = self._ready(job.prepared.imported().module, job, target)
         with target:
-            executable = tvm.compile(imported.module, target=target)
+            executable = tvm.compile(module, target=target)
         self._main = relax.VirtualMachine(executable, self._device)["main"]
         self._inputs = [tvm.runtime.tensor(array, self._device) for array in inputs]
         self.version = str(tvm.__version__)
+
+    def _ready(self, module: Any, job: Job, target: Any) -> Any:
+        """Return the module that apache-tvm's default pipeline takes."""
+        del job, target
+        return module
 
     def outputs(self) -> list[Array]:
         found = self._main(*self._inputs)
@@ -123,10 +124,27 @@ class Untuned(Runner):
         self._device.sync()
 
 
+class MetaScheduled(Untuned):
+    """The imported model with the best schedules of a MetaSchedule database, its weights packed beforehand."""
+
+    def _ready(self, module: Any, job: Job, target: Any) -> Any:
+        from tvm import relax
+
+        if job.database is None:
+            raise UsageError("metaschedule needs a database", remedy="name its folder by --database")
+        measured = Path(job.database) / "database_tuning_record.json"
+        try:
+            self.note = f"{sum(1 for _ in measured.open(encoding='utf-8'))} trials"
+        except OSError as error:
+            raise InputError("no database of MetaSchedule's", file=measured) from error
+        tuned = relax.pipeline.static_shape_tuning_pipeline(0, target, job.database, cpu_weight_prepack=not job.on_gpu)
+        return tuned(module)
+
+
 class Hybridized(Runner):
     """The original in MXNet, as gluoncv's users run it: hybridized, with static memory."""
 
-    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         _hide_torch()
         from tophub_registry.models import libraries
 
@@ -134,8 +152,9 @@ class Hybridized(Runner):
         if job.on_gpu and mx.context.num_gpus() == 0:
             raise EnvironmentFailure("this MXNet has no GPU", remedy="it needs one that was built for CUDA")
         context = mx.gpu(0) if job.on_gpu else mx.cpu()
-        names = [*job.shapes]
-        self._block = mx.gluon.SymbolBlock.imports(str(folder / SYMBOL), names, str(folder / PARAMS), ctx=context)
+        prepared = job.prepared
+        names = [*prepared.shapes]
+        self._block = mx.gluon.SymbolBlock.imports(str(prepared.symbol), names, str(prepared.params), ctx=context)
         self._block.hybridize(static_alloc=True, static_shape=True)
         self._inputs = [mx.nd.array(array, ctx=context) for array in inputs]
         self.version = str(mx.__version__)
@@ -155,12 +174,11 @@ class Hybridized(Runner):
 class Torch(Runner):
     """The network in PyTorch: traced and frozen on the CPU, a CUDA graph on a GPU, TF32 off."""
 
-    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         try:
             import torch
         except ImportError as error:
             raise MissingExtra("bench", error) from error
-        from tophub_registry.deploy.bench.network import Network
         from tophub_registry.deploy.bench.torch_module import torch_module
 
         if job.on_gpu and not torch.cuda.is_available():
@@ -171,7 +189,7 @@ class Torch(Runner):
         self._torch = torch
         self._on_gpu = job.on_gpu
         self.version = str(torch.__version__)
-        network = Network.read(folder)
+        network = job.prepared.network()
         device = "cuda" if job.on_gpu else "cpu"
         module = torch_module(network).to(device)
         tensors = [torch.from_numpy(array).to(device) for array in inputs]
@@ -220,15 +238,14 @@ class Torch(Runner):
 class OnnxRuntime(Runner):
     """The network in ONNX Runtime."""
 
-    def __init__(self, job: Job, folder: Path, inputs: Sequence[Array]) -> None:
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         _hide_torch()
         try:
             import onnxruntime
 
-            from tophub_registry.deploy.bench.network import Network
             from tophub_registry.deploy.bench.onnx_model import onnx_model
 
-            network = Network.read(folder)
+            network = job.prepared.network()
             model = onnx_model(network)
         except ImportError as error:
             raise MissingExtra("bench", error) from error
@@ -259,21 +276,15 @@ class OnnxRuntime(Runner):
         self._session.run_with_iobinding(self._binding)
 
 
-RUNNERS: Mapping[str, Callable[[Job, Path, Sequence[Array]], Runner]] = {
+RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
     "tophub": Ours,
     "gluoncv": Hybridized,
     "pytorch": Torch,
     "onnxruntime": OnnxRuntime,
     "tvm": Untuned,
+    "metaschedule": MetaScheduled,
 }
 """By the name that the command line has for it."""
-
-
-def _imported(job: Job) -> Any:
-    from tophub_registry.deploy.importer import import_model
-
-    params = None if job.params is None else Path(job.params)
-    return import_model(job.model, shapes=job.shapes, params=params)
 
 
 def _hide_torch() -> None:

@@ -10,8 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from tophub_registry.deploy.bench.job import Job, read_arrays, write_arrays
-from tophub_registry.deploy.bench.runners import INPUTS, RUNNERS, Runner
+from tophub_registry.deploy.bench.job import Job
+from tophub_registry.deploy.bench.prepared import write_arrays
+from tophub_registry.deploy.bench.runners import RUNNERS, Runner
 from tophub_registry.errors import TophubError
 
 
@@ -39,7 +40,8 @@ def main(framework: str, folder: Path) -> None:
 
 
 def _load(framework: str, folder: Path) -> Runner:
-    runner = RUNNERS[framework](Job.read(folder), folder, read_arrays(folder / INPUTS))
+    job = Job.read(folder)
+    runner = RUNNERS[framework](job, job.prepared.inputs())
     write_arrays(folder / f"{framework}.npz", runner.outputs())
     return runner
 
