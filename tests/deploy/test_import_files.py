@@ -11,6 +11,7 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 
 import numpy as np
 
+from tests.deploy import insightface
 from tests.deploy.agreement import assert_agrees, operators
 from tophub_registry.deploy.importer import import_model
 from tophub_registry.errors import InputError, UsageError
@@ -19,83 +20,20 @@ from tophub_registry.models import libraries
 SHAPES = {"data": (2, 3, 28, 28)}
 
 
-def residual_network(mx):
-    """A small network of InsightFace's kind: residual units with PReLU and squeeze-excitation, an embedding."""
-
-    def norm(data, name, **attributes):
-        return mx.sym.BatchNorm(data, eps=2e-5, momentum=0.9, name=name, **{"fix_gamma": False, **attributes})
-
-    def convolution(data, channels, kernel, name, stride=1):
-        pad = kernel // 2
-        return mx.sym.Convolution(
-            data,
-            num_filter=channels,
-            kernel=(kernel, kernel),
-            stride=(stride, stride),
-            pad=(pad, pad),
-            no_bias=True,
-            name=name,
-        )
-
-    def prelu(data, name):
-        return mx.sym.LeakyReLU(data, act_type="prelu", name=name)
-
-    def unit(data, channels, stride, name):
-        body = norm(data, f"{name}_bn1")
-        body = prelu(norm(convolution(body, channels, 3, f"{name}_conv1"), f"{name}_bn2"), f"{name}_relu1")
-        body = norm(convolution(body, channels, 3, f"{name}_conv2", stride), f"{name}_bn3")
-        squeezed = mx.sym.Pooling(body, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_pool")
-        squeezed = prelu(convolution(squeezed, channels // 4, 1, f"{name}_se1"), f"{name}_se_relu")
-        squeezed = mx.sym.Activation(convolution(squeezed, channels, 1, f"{name}_se2"), act_type="sigmoid")
-        body = mx.sym.broadcast_mul(body, squeezed)
-        shortcut = data if stride == 1 else norm(convolution(data, channels, 1, f"{name}_sc", 2), f"{name}_sc_bn")
-        return body + shortcut
-
-    data = mx.sym.identity(mx.sym.var("data"), name="id")
-    data = (data - 127.5) * 0.0078125
-    body = prelu(norm(convolution(data, 8, 3, "conv0"), "bn0"), "relu0")
-    body = unit(body, 16, 2, "stage1_unit1")
-    body = unit(body, 16, 1, "stage1_unit2")
-    body = mx.sym.Dropout(norm(body, "bn1"), p=0.4)
-    return norm(mx.sym.FullyConnected(body, num_hidden=12, name="pre_fc1"), "fc1", fix_gamma=True)
-
-
-def weights(mx, symbol):
-    """Return random weights whose batch norms do something; the gammas that are to be fixed are not 1."""
-    generator = np.random.default_rng(3)
-    shapes, _, aux_shapes = symbol.infer_shape(**SHAPES)
-    named = [("arg", *pair) for pair in zip(symbol.list_arguments(), shapes, strict=True)]
-    named += [("aux", *pair) for pair in zip(symbol.list_auxiliary_states(), aux_shapes, strict=True)]
-    found = {}
-    for kind, name, shape in named:
-        if name == "data":
-            continue
-        values = generator.normal(0, 0.3, shape)
-        if name.endswith(("_gamma", "_var")):
-            values = generator.uniform(0.5, 2, shape)
-        found[f"{kind}:{name}"] = mx.nd.array(values)
-    return found
-
-
 @pytest.fixture(scope="module")
 def mx():
     return libraries.mxnet()
 
 
 @pytest.fixture
-def checkpoint(mx, tmp_path):
-    """Save the network as `model-symbol.json` and `model-0000.params`."""
-    symbol = residual_network(mx)
-    symbol.save(str(tmp_path / "model-symbol.json"))
-    mx.nd.save(str(tmp_path / "model-0000.params"), weights(mx, symbol))
-    return tmp_path / "model-symbol.json"
+def checkpoint(tmp_path):
+    return insightface.checkpoint(tmp_path, SHAPES)
 
 
 def test_a_checkpoint_of_insightface_agrees_with_mxnet(checkpoint):
     model = import_model(checkpoint, shapes=SHAPES)
 
-    image = np.random.default_rng(0).uniform(0, 255, SHAPES["data"]).astype("float32")
-    assert_agrees(model, image)
+    assert_agrees(model, *insightface.images(SHAPES))
     assert operators(model).count("relax.multiply") == 1 + 3 + 2  # scaling, pre-activation norms, excitation
     assert model.outputs == ["fc1_output"]
 
