@@ -9,36 +9,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax, s_tir, te
-from tvm.ir import GenericConst as Constant
 
 from tophub_registry.deploy.choice import PLAIN, Kernel, Use, choose_blocks, kernels_for
-from tophub_registry.models.layers import Convolution, Dense, Layer
+from tophub_registry.deploy.layers import layer_of
+from tophub_registry.deploy.layouts import (
+    bytes_of,
+    images,
+    in_blocks,
+    is_agnostic,
+    is_image,
+    shape_of,
+    to_blocks,
+    to_plain,
+    values_of,
+)
+from tophub_registry.deploy.transposed import spread, turned_over
+from tophub_registry.models.layers import Layer, TransposedConvolution
 from tophub_registry.models.rules import RULES, workloads
 from tophub_registry.records.lookup import Answer
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
+from tophub_registry.templates.workloads import Conv2d
 
 KERNEL = "tophub.kernel"
 """The annotation of a kernel's last block: its number among the kernels."""
 
-_IMAGE = 4
 _OUT_ELEMENTWISE_FUSABLE = 4
-
-_ELEMENTWISE = {
-    *("relax.add", "relax.subtract", "relax.multiply", "relax.divide", "relax.maximum", "relax.minimum", "relax.power"),
-    *("relax.negative", "relax.abs", "relax.exp", "relax.log", "relax.sqrt", "relax.rsqrt", "relax.clip"),
-    *("relax.tanh", "relax.sigmoid", "relax.nn.relu", "relax.nn.leakyrelu", "relax.nn.silu", "relax.nn.gelu"),
-}
-_POOLS: dict[str, Callable[..., Any]] = {
-    "relax.nn.max_pool2d": relax.op.nn.max_pool2d,
-    "relax.nn.avg_pool2d": relax.op.nn.avg_pool2d,
-}
-
 
 Find = Callable[[Collection[str]], Mapping[str, list[Answer]]]
 """Gives for workloads, by their keys, the records of each, the best first."""
@@ -80,39 +82,6 @@ def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
     return _Builder(graph).build(module)
 
 
-def _layer(call: relax.Call, name: str) -> Layer | None:
-    """Return the convolution or dense layer that a call is; None for anything else."""
-    if call.op.name == "relax.nn.conv2d":
-        data, weight = call.args
-        attrs = call.attrs
-        top, left, bottom, right = map(int, attrs.padding)
-        plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "OIHW" and (top, left) == (bottom, right)
-        if plain and isinstance(weight, Constant):
-            return Convolution(
-                name=name,
-                operator="Convolution",
-                data=_shape(data),
-                kernel=_shape(weight),
-                strides=tuple(map(int, attrs.strides)),
-                padding=(top, left),
-                dilation=tuple(map(int, attrs.dilation)),
-                groups=int(attrs.groups),
-            )
-    if call.op.name == "relax.matmul" and isinstance(call.args[1], Constant):
-        data, weight = map(_shape, call.args)
-        if len(data) == len(weight) == len(("rows", "columns")):
-            return Dense(name=name, operator="FullyConnected", data=data, weight=weight[::-1])
-    return None
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(map(int, value.ty.shape))
-
-
-def _bytes(value: Any) -> int:
-    return math.prod(_shape(value)) * np.dtype(str(value.ty.dtype)).itemsize
-
-
 class _Graph:
     """What `main` computes, in order, and which of its values lie alike."""
 
@@ -122,7 +91,7 @@ class _Graph:
         self._parents: dict[Any, Any] = {}
         self._uses: dict[Any, Use] = {}
         self._calls = {binding.var: binding.value for binding in self.bindings if isinstance(binding.value, relax.Call)}
-        found = ((var, _layer(call, var.name)) for var, call in self._calls.items())
+        found = ((var, layer_of(call, var.name)) for var, call in self._calls.items())
         self.layers = {var: layer for var, layer in found if layer is not None}
         kernels = _kernels(self.layers, target, find)
         for var, call in self._calls.items():
@@ -150,10 +119,10 @@ class _Graph:
         self._uses = {}
         for var, each in kernels.items():
             (data, _), output = self._calls[var].args, var
-            self._uses[var] = Use(self._root(data), self._root(output), _bytes(data), _bytes(output), each)
+            self._uses[var] = Use(self._root(data), self._root(output), bytes_of(data), bytes_of(output), each)
         channels: dict[Any, list[int]] = {}
         for value in filter(is_image, (*self.main.params, *(binding.var for binding in self.bindings))):
-            channels.setdefault(self._root(value), []).append(_shape(value)[1])
+            channels.setdefault(self._root(value), []).append(shape_of(value)[1])
         groups = {group: math.gcd(*numbers) for group, numbers in channels.items()}
         for use in self._uses.values():  # a dense layer's values are no images, and lie plain
             for group in (use.data, use.output):
@@ -167,56 +136,11 @@ class _Graph:
         for binding in self.bindings:
             agnostic = isinstance(binding.value, relax.Call) and is_agnostic(binding.value)
             if binding.var not in kernels and not agnostic:
-                wanted += [*_values(binding.value), binding.var]
+                wanted += [*values_of(binding.value), binding.var]
         for value in filter(is_image, wanted):
             group = self._root(value)
-            plain[group] = plain.get(group, 0) + _bytes(value)
+            plain[group] = plain.get(group, 0) + bytes_of(value)
         return plain
-
-
-def is_image(value: Any) -> bool:
-    """Return whether a value has the axes `[N, C, H, W]`."""
-    return isinstance(value, relax.Var) and isinstance(value.ty, relax.TensorType) and value.ty.ndim == _IMAGE
-
-
-def is_agnostic(call: relax.Call) -> bool:
-    """Return whether an operator does the same to channels in blocks."""
-    name = getattr(call.op, "name", "")
-    if name in _ELEMENTWISE:
-        return bool(images(call)) and all(_fits(argument, call) for argument in call.args)
-    if name in _POOLS:
-        return bool(call.attrs.layout == "NCHW") and is_image(call.args[0])
-    if name == "relax.mean":
-        return is_image(call.args[0]) and list(map(int, call.attrs.axis)) == [2, 3] and bool(call.attrs.keepdims)
-    if name == "relax.concat":
-        return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
-    return False
-
-
-def _fits(argument: Any, call: relax.Call) -> bool:
-    """Return whether an elementwise operator's argument broadcasts over blocks as it does over channels."""
-    if not isinstance(argument, relax.Expr) or not isinstance(argument.ty, relax.TensorType):
-        return True  # a number
-    if is_image(argument):
-        return _shape(argument)[1] == _shape_of_result(call)[1]
-    return isinstance(argument, Constant) and (
-        math.prod(_shape(argument)) == 1
-        or (len(_shape(argument)) == _IMAGE and _shape(argument)[1] == _shape_of_result(call)[1])
-    )
-
-
-def _shape_of_result(call: relax.Call) -> tuple[int, ...]:
-    return tuple(map(int, call.ty.shape))
-
-
-def images(call: relax.Call) -> list[Any]:
-    """Return the images that an operator takes."""
-    return [value for value in _values(call) if is_image(value)]
-
-
-def _values(expression: Any) -> list[Any]:
-    """Return the variables that an expression reads."""
-    return list(relax.analysis.free_vars(expression))
 
 
 def _kernels(layers: Mapping[Any, Layer], target: Target, find: Find) -> dict[Any, list[Kernel]]:
@@ -251,7 +175,7 @@ class _Builder:
                     self._new[old] = new, PLAIN
                 for binding in self.graph.bindings:
                     if binding.var in self.graph.kernels:
-                        self._new[binding.var] = self._kernel(self.graph.kernels[binding.var], binding.value)
+                        self._new[binding.var] = self._kernel(binding.var, binding.value)
                     else:
                         self._new[binding.var] = self._other(binding)
                 result = self.builder.emit_output(self._plainly(self.graph.main.body.body))
@@ -259,15 +183,21 @@ class _Builder:
         layers = [(layer, self.graph.kernels.get(var)) for var, layer in self.graph.layers.items()]
         return Lowered(self.builder.get(), layers, self._kernels)
 
-    def _kernel(self, kernel: Kernel, call: relax.Call) -> tuple[Any, int]:
+    def _kernel(self, var: Any, call: relax.Call) -> tuple[Any, int]:
+        kernel, layer = self.graph.kernels[var], self.graph.layers[var]
         data, weight = call.args
         numbers = weight.value.numpy()
         if call.op.name == "relax.matmul":
             numbers = np.ascontiguousarray(numbers.T)
         data_block, output_block = kernel.blocks
-        _, packed = kernel.template.pack(kernel.config, [np.zeros(_shape(data), numbers.dtype), numbers])
+        taken = self._in(data, data_block)
+        if isinstance(layer, TransposedConvolution) and isinstance(kernel.template.workload, Conv2d):
+            taken = self.builder.emit_te(partial(spread, layer=layer), taken, primfunc_name_hint="spread")
+            numbers = turned_over(numbers)
+        blank = np.zeros(kernel.template.workload.inputs[0], numbers.dtype)
+        _, packed = kernel.template.pack(kernel.config, [blank, numbers])
         output = kernel.template.tensors(kernel.config)[-1]
-        arguments = relax.Tuple([self._in(data, data_block), relax.const(np.ascontiguousarray(packed))])
+        arguments = relax.Tuple([taken, relax.const(np.ascontiguousarray(packed))])
         result = relax.call_tir(self._function(kernel), arguments, out_ty=relax.TensorType(output.shape, output.dtype))
         return self.builder.emit(result), output_block
 
@@ -290,40 +220,11 @@ class _Builder:
         call, block = binding.value, self.graph.block(binding.var)
         if block == PLAIN or not (isinstance(call, relax.Call) and is_agnostic(call)):
             return self.builder.emit(self._plainly(call)), PLAIN
-        if call.op.name in _POOLS:
-            a = call.attrs
-            pooled = _POOLS[call.op.name](
-                self._in(call.args[0], block),
-                pool_size=list(a.pool_size),
-                strides=list(a.strides),
-                padding=list(a.padding),
-                dilation=list(a.dilation),
-                ceil_mode=bool(a.ceil_mode),
-                count_include_pad=bool(a.count_include_pad),
-                layout=f"NCHW{block}c",
-            )
-            return self.builder.emit(pooled), block
-        if call.op.name == "relax.concat":
-            parts = [self._in(part, block) for part in call.args[0].fields]
-            return self.builder.emit(relax.op.concat(parts, axis=1)), block
-        if call.op.name == "relax.mean":
-            return self.builder.emit(relax.op.mean(self._in(call.args[0], block), [2, 3], keepdims=True)), block
-        arguments = [self._in_blocks(argument, block) for argument in call.args]
-        return self.builder.emit(relax.Call(call.op, arguments, call.attrs)), block
-
-    def _in_blocks(self, argument: Any, block: int) -> Any:
-        if is_image(argument):
-            return self._in(argument, block)
-        if isinstance(argument, Constant) and len(_shape(argument)) == _IMAGE:
-            numbers = argument.value.numpy()
-            n, c, h, w = numbers.shape
-            size = block if c > 1 else 1
-            return relax.const(np.ascontiguousarray(numbers.reshape(n, c // size, size, h, w).transpose(0, 1, 3, 4, 2)))
-        return argument
+        return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
 
     def _plainly(self, expression: Any) -> Any:
         """Return an expression with its variables replaced by plain ones."""
-        replaced = {var: self._in(var, PLAIN) for var in _values(expression)}
+        replaced = {var: self._in(var, PLAIN) for var in values_of(expression)}
         return _Substitute(replaced).visit_expr(expression)
 
     def _in(self, value: Any, block: int) -> Any:
@@ -335,9 +236,9 @@ class _Builder:
             return new
         if (value, block) not in self._lying:
             if lies != PLAIN:
-                new = self._in(value, PLAIN) if block != PLAIN else self.builder.emit_te(_joined, new)
+                new = self._in(value, PLAIN) if block != PLAIN else self.builder.emit_te(to_plain, new)
             if block != PLAIN:
-                new = self.builder.emit_te(_split, new, block)
+                new = self.builder.emit_te(to_blocks, new, block)
             self._lying[value, block] = new
         return self._lying[value, block]
 
@@ -355,21 +256,3 @@ class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
 
     def visit_dataflow_var_(self, op: relax.DataflowVar) -> Any:
         return self._replaced.get(op, op)
-
-
-def _split(data: Any, block: int) -> Any:
-    n, c, h, w = data.shape
-    return te.compute(
-        (n, c // block, h, w, block),
-        lambda n, chunk, y, x, i: data[n, chunk * block + i, y, x],
-        name="layout_blocked",
-    )
-
-
-def _joined(data: Any) -> Any:
-    n, chunks, h, w, block = data.shape
-    return te.compute(
-        (n, chunks * block, h, w),
-        lambda n, c, y, x: data[n, te.indexdiv(c, block), y, x, te.indexmod(c, block)],
-        name="layout_plain",
-    )

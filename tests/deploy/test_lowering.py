@@ -1,0 +1,82 @@
+"""Layers become the kernels of their records, and compute the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+
+if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
+    pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
+
+
+from tests.deploy.agreement import assert_close, noise
+from tophub_registry.deploy.compiler import compile_model
+from tophub_registry.deploy.importer import import_model
+from tophub_registry.models import libraries
+from tophub_registry.models.layers import TransposedConvolution
+from tophub_registry.records.lookup import Match
+from tophub_registry.templates.registry import instantiate
+
+TARGET = "llvm -mcpu=x86-64-v3"
+
+
+def transposed(channels=32, filters=16, **window):
+    """Return a model of a convolution, and a transposed one with bias and activation after it."""
+    nn = libraries.mxnet().gluon.nn
+    network = nn.HybridSequential()
+    network.add(nn.Conv2D(channels, 1, in_channels=8))
+    network.add(nn.Conv2DTranspose(filters, in_channels=channels, activation="relu", **window))
+    network.initialize()
+    return import_model(network, shapes={"data": (1, 8, 7, 9)})
+
+
+WINDOWS = {
+    "simple_pose's": {"kernel_size": 4, "strides": 2, "padding": 1},
+    "with more at the end": {"kernel_size": (3, 5), "strides": (2, 3), "padding": (1, 2), "output_padding": (1, 2)},
+    "without overlap": {"kernel_size": 2, "strides": 2},
+    "more cut off than the kernel reaches": {"kernel_size": (1, 2), "strides": (1, 2), "padding": (0, 2)},
+    "few channels": {"kernel_size": 3, "strides": 2, "filters": 5, "channels": 6},
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_transposed_convolution_is_computed_as_autotvm_s_convolution(window):
+    model = transposed(**WINDOWS[window])
+    compiled = compile_model(model, TARGET, records=[])
+
+    inputs = noise(model)
+    assert_close(compiled.run(*inputs), model.reference(*inputs))
+    (layer,) = (each for each in compiled.layers if isinstance(each.layer, TransposedConvolution))
+    assert layer.kernel.template.task == "conv2d_NCHWc.x86"
+
+
+def test_a_transposed_convolution_gets_the_record_of_that_convolution(tmp_path):
+    model = transposed(**WINDOWS["simple_pose's"])
+    _, layer = compile_model(model, TARGET, records=[]).layers
+    template = instantiate(layer.kernel.template.task, layer.kernel.template.args)
+    config = template.space.config(len(template.space) // 3)
+    assert template.args[3] == [0, 0]  # as AutoTVM spells it
+    log = tmp_path / "log"
+    row = {
+        "input": [TARGET, template.task, template.args, {}],
+        "config": {"index": config.index, "code_hash": None, "entity": [list(knob) for knob in config.entity]},
+        "result": [[1e-9], 0, 0.1, 1e9],
+        "version": 0.2,
+        "tvm_version": "0.19.0",
+    }
+    log.write_text(json.dumps(row) + "\n")
+
+    compiled = compile_model(model, TARGET, records=[log])
+
+    _, layer = compiled.layers
+    assert (layer.match, layer.kernel.config.entity) == (Match.DEVICE, config.entity)
+    inputs = noise(model)
+    assert_close(compiled.run(*inputs), model.reference(*inputs))
+
+
+def test_a_transposed_convolution_has_its_own_template_on_a_gpu():
+    compiled = compile_model(transposed(**WINDOWS["simple_pose's"]), "cuda -model=h100 -arch=sm_90", records=[])
+
+    assert compiled.layers[-1].kernel.template.task == "conv2d_transpose_nchw.cuda"
