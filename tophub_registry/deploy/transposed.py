@@ -46,8 +46,8 @@ def spread(data: te.Tensor, layer: TransposedConvolution) -> te.Tensor:
             te.indexmod(y, stride_y) == 0,
             te.indexmod(x, stride_x) == 0,
         )
-        value = data[(n, c, te.indexdiv(y, stride_y), te.indexdiv(x, stride_x), *lane)]
-        return tirx.if_then_else(inside, value, tirx.const(0, data.dtype))
+        given = (n, c, te.indexdiv(y, stride_y), te.indexdiv(x, stride_x), *lane)
+        return tirx.if_then_else(inside, data[given], tirx.const(0, data.dtype))
 
     return te.compute((batch, channels, *sizes, *block), pixel, name="spread")
 
