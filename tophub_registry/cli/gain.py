@@ -37,7 +37,7 @@ def command(
     records = [record for path in log for record in read_records(path)]
     if not any(record.valid and record.target == resolved for record in records):
         raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")
-    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind).tasks)
+    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind, own=True).tasks)
     for task in others:
         sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
     with Measurer(resolved) as measurer:

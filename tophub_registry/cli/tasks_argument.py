@@ -23,20 +23,13 @@ def tasks_of(model: str, kind: str, *, own: bool = False) -> TaskFile:
         Whether to add those of templates that AutoTVM does not have; a file of tasks stands for what it lists.
     """
     path = Path(model)
-    if path.suffix == ".json":
-        if not path.exists():
-            raise InputError("no such file", file=path)
-        if _is_task_file(path):
-            if own:
-                raise UsageError(
-                    "a file of tasks is tuned as it is", remedy="`tophub extract --own-templates` adds tasks"
-                )
-            tasks = TaskFile.read(path)
-            if tasks.kind != kind:
-                raise InputError(
-                    f"these tasks are for {tasks.kind}, not for {kind}", file=path, remedy=f"--target {tasks.kind}"
-                )
-            return tasks
+    if _is_task_file(path):
+        tasks = TaskFile.read(path)
+        if tasks.kind != kind:
+            raise InputError(
+                f"these tasks are for {tasks.kind}, not for {kind}", file=path, remedy=f"--target {tasks.kind}"
+            )
+        return tasks
     from tophub_registry.models import extract_tasks
 
     return extract_tasks(path if path.suffix == ".json" else model, kind, own=own)
@@ -46,6 +39,8 @@ def tasks_of_all(models: Sequence[str], kind: str, *, own: bool = False) -> list
     """Return the tasks of several models, each workload once with the layers of all."""
     tasks: dict[str, Task] = {}
     for model in models:
+        if own and _is_task_file(Path(model)):
+            raise UsageError("a file of tasks is tuned as it is", remedy="`tophub extract --own-templates` adds tasks")
         for task in tasks_of(model, kind, own=own).tasks:
             layers = [f"{model}: {layer}" for layer in task.layers] if len(models) > 1 else task.layers
             here = task.model_copy(update={"layers": layers})
@@ -57,7 +52,11 @@ def tasks_of_all(models: Sequence[str], kind: str, *, own: bool = False) -> list
 
 
 def _is_task_file(path: Path) -> bool:
-    """Whether a JSON file holds tasks; a symbol file has `nodes` instead."""
+    """Whether MODEL is a file that holds tasks; a symbol file has `nodes` instead."""
+    if path.suffix != ".json":
+        return False
+    if not path.exists():
+        raise InputError("no such file", file=path)
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

@@ -165,6 +165,11 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
 """The rules of templates that AutoTVM does not have."""
 
 
+def is_own(template: str) -> bool:
+    """Whether a template is one that AutoTVM does not have."""
+    return any(template == rule.template for rules in OWN_RULES.values() for rule in rules)
+
+
 def workloads(layer: Layer, kind: str, *, own: bool = False) -> list[tuple[str, Arguments]]:
     """Return a layer's workloads, each as task name and arguments; an empty list where no template serves it.
 
