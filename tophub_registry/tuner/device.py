@@ -123,9 +123,8 @@ def describe(kind: str) -> Provenance:
     if kind == "cuda":
         said = Provenance(device=str(tvm.cuda(0).device_name))
     else:
-        cores = len(os.sched_getaffinity(0))
         said = Provenance(
-            device=f"{_processor()}, {cores} core{'s' if cores > 1 else ''}",
+            device=processor(),
             threads=int(tvm.runtime.num_threads()),
             bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
         )
@@ -133,7 +132,13 @@ def describe(kind: str) -> Provenance:
     return said if peak is None else said.model_copy(update={"peak_gflops": round(peak, 1)})
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return what this machine's processor calls itself and how many cores we may use: 'AMD EPYC 9254, 2 cores'."""
+    cores = len(os.sched_getaffinity(0))
+    return f"{_processor_name()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -284,7 +284,6 @@ def _device(job: Job) -> str:
         import tvm
 
         return str(tvm.cuda(0).device_name)
-    from tophub_registry.tuner.device import _processor
+    from tophub_registry.tuner.device import processor
 
-    cores = len(os.sched_getaffinity(0))
-    return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}"
+    return processor()
