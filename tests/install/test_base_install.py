@@ -78,9 +78,15 @@ def test_the_builtin_registry_is_fetched_into_the_home(tophub):
 
 @pytest.mark.parametrize(
     ("arguments", "extra"),
-    [(["tune", "resnet18_v1", "-o", "new.log"], "tune"), (["extract", "resnet18_v1"], "models")],
+    [
+        (["tune", "resnet18_v1", "-o", "new.log"], "tune"),
+        (["release", "llvm", "{log}", "--registry", "mine", "--prove"], "tune"),
+        (["extract", "resnet18_v1"], "models"),
+        (["report", "{log}", "-o", "report.html"], "report"),
+    ],
 )
-def test_a_missing_extra_is_one_line_that_says_what_to_install(tophub, arguments, extra):
-    done = tophub(*arguments, code=3)
+def test_a_missing_extra_is_one_line_that_says_what_to_install(tophub, tmp_path, arguments, extra):
+    log = write_rows(tmp_path / "old.log", 2)
+    done = tophub(*(argument.format(log=log) for argument in arguments), code=3)
     assert f'pip install "tophub-registry[{extra}]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1
