@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.deploy.agreement import noise
+from tests.deploy.agreement import assert_close, noise
 from tophub_registry.deploy.compiler import CompiledModel, compile_model
 from tophub_registry.deploy.importer import ImportedModel, import_model
 from tophub_registry.deploy.proof import losing
@@ -25,10 +25,20 @@ def cifar() -> ImportedModel:
     return import_model("cifar_resnet20_v1")
 
 
-def assert_agrees(compiled: CompiledModel, imported: ImportedModel) -> None:
-    inputs = noise(imported)
-    for ours, theirs in zip(compiled.run(*inputs), imported.reference(*inputs), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+@pytest.fixture(scope="module")
+def compiled(cifar: ImportedModel) -> CompiledModel:
+    """Compile for this machine, with the package of its backend."""
+    return compile_model(cifar)
+
+
+@pytest.fixture(scope="module")
+def for_znver4(cifar: ImportedModel) -> CompiledModel:
+    return compile_model(cifar, ZNVER4)
+
+
+def assert_agrees(compiled: CompiledModel) -> None:
+    inputs = noise(compiled.imported)
+    assert_close(compiled.run(*inputs), compiled.imported.reference(*inputs))
 
 
 def functions(compiled: CompiledModel) -> set[str]:
@@ -37,23 +47,23 @@ def functions(compiled: CompiledModel) -> set[str]:
     return {line.split()[0].removeprefix("@") for line in lines if line.endswith("packed_func;")}
 
 
-def test_a_model_with_its_package_computes_what_mxnet_computes(cifar: ImportedModel) -> None:
-    compiled = compile_model(cifar)
+def test_a_model_with_its_package_computes_what_mxnet_computes(compiled: CompiledModel) -> None:
     assert all(layer.match for layer in compiled.layers)
-    assert_agrees(compiled, cifar)
+    assert_agrees(compiled)
 
 
-def test_bias_relu_and_residual_are_computed_in_the_kernels(cifar: ImportedModel) -> None:
-    called = {name for name in functions(compile_model(cifar)) if not name.startswith("vm.")}
+def test_bias_relu_and_residual_are_computed_in_the_kernels(compiled: CompiledModel) -> None:
+    called = {name for name in functions(compiled) if not name.startswith("vm.")}
     alone = {name for name in called if not name.startswith(("fused_conv2d", "fused_dense"))}
     assert alone <= {"mean", "layout_blocked", "layout_plain"}, alone
     assert any(name.count("add") == 2 and "relu" in name for name in called), called
 
 
-def test_each_layer_says_which_record_it_got_and_how_that_matched(cifar: ImportedModel) -> None:
-    compiled = compile_model(cifar, ZNVER4)
-    assert {layer.match for layer in compiled.layers} == {Match.DEVICE}
-    assert {layer.kernel and (layer.kernel.answer.source or "").split()[0] for layer in compiled.layers} == {"llvm"}
+def test_each_layer_says_which_record_it_got_and_how_that_matched(
+    cifar: ImportedModel, for_znver4: CompiledModel
+) -> None:
+    assert {layer.match for layer in for_znver4.layers} == {Match.DEVICE}
+    assert {layer.kernel and (layer.kernel.answer.source or "").split()[0] for layer in for_znver4.layers} == {"llvm"}
     other = compile_model(cifar, "llvm -mcpu=znver3")
     assert {layer.match for layer in other.layers} == {Match.BACKEND}
 
@@ -61,37 +71,36 @@ def test_each_layer_says_which_record_it_got_and_how_that_matched(cifar: Importe
 def test_without_records_autotvms_defaults_or_ours_and_right_all_the_same(cifar: ImportedModel) -> None:
     compiled = compile_model(cifar, records=[])
     assert {layer.match for layer in compiled.layers} == {Match.NONE}
-    assert_agrees(compiled, cifar)
+    assert_agrees(compiled)
 
 
-def test_a_record_that_is_left_out_is_not_used(cifar: ImportedModel) -> None:
-    compiled = compile_model(cifar, ZNVER4)
-    kernel = compiled.layers[1].kernel
+def test_a_record_that_is_left_out_is_not_used(cifar: ImportedModel, for_znver4: CompiledModel) -> None:
+    kernel = for_znver4.layers[1].kernel
     assert kernel is not None
     again = compile_model(cifar, ZNVER4, left_out=[kernel])
     assert again.layers[1].kernel is not None
     assert again.layers[1].kernel.config != kernel.config
 
 
-def test_records_that_lose_against_the_default_are_found(cifar: ImportedModel, tmp_path: Path) -> None:
+def test_records_that_lose_against_the_default_are_found(
+    cifar: ImportedModel, compiled: CompiledModel, tmp_path: Path
+) -> None:
     """A record whose kernel handles one output at a time stands in for the best one."""
-    first = compile_model(cifar)
     record = next(
         record
         for record in read_records(DATA / "llvm_v0.05.log")
-        if first.layers[1].kernel and record.input.args == first.layers[1].kernel.template.args
+        if compiled.layers[1].kernel and record.input.args == compiled.layers[1].kernel.template.args
     )
     template = instantiate(record.input.task, record.input.args)
     slow = template.space.config_of({"tile_ic": [1, 16], "tile_oc": [16, 1], "tile_ow": [32, 1], "unroll_kw": False})
     log = tmp_path / "slow.log"
-    update = {"config": slow, "input": record.input._replace(target=str(first.target))}
+    update = {"config": slow, "input": record.input._replace(target=str(compiled.target))}
     log.write_text(record.model_copy(update=update).to_json() + "\n")
-    compiled = compile_model(cifar, records=[log])
-    assert slow in [kernel.config for kernel in losing(compiled, rounds=5)]
+    slowed = compile_model(cifar, records=[log])
+    assert slow in [kernel.config for kernel in losing(slowed, rounds=5)]
 
 
-def test_a_profile_names_each_kernel_the_slowest_first(cifar: ImportedModel) -> None:
-    compiled = compile_model(cifar)
+def test_a_profile_names_each_kernel_the_slowest_first(compiled: CompiledModel) -> None:
     times = compiled.profile(runs=2)
     assert {each.name for each in times} == {name for name in functions(compiled) if not name.startswith("vm.")}
     assert sum(each.calls for each in times if "conv2d" in each.name) == 21
@@ -104,12 +113,11 @@ def test_a_missing_log_is_named(cifar: ImportedModel, tmp_path: Path) -> None:
         compile_model(cifar, records=[tmp_path / "none.log"])
 
 
-def test_a_model_is_written_as_a_library_that_tvm_runs(cifar: ImportedModel, tmp_path: Path) -> None:
+def test_a_model_is_written_as_a_library_that_tvm_runs(compiled: CompiledModel, tmp_path: Path) -> None:
     import tvm
     from tvm import relax
 
-    compiled = compile_model(cifar)
     compiled.export(tmp_path / "cifar.so")
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(tmp_path / "cifar.so")), tvm.cpu())
-    (array,) = noise(cifar)
+    (array,) = noise(compiled.imported)
     np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(array)).numpy(), compiled.run(array)[0])
