@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from tophub_registry.deploy.choice import PLAIN, Use, choose_blocks, kernels_for
 from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.record import Record, workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
+from tophub_registry.templates.cuda import CudaTemplate
 from tophub_registry.templates.registry import instantiate
+from tophub_registry.tuner.neighbours import Neighbourhood
 
 TARGET = Target.parse("llvm -mcpu=znver4")
 CONVOLUTION = (
@@ -77,11 +82,86 @@ def test_of_each_layout_the_best_record_and_no_config_that_does_not_exist() -> N
     )
     wrong = [["tile_ic", "sp", [-1, 5]], *good[1:]]
     found = [answer(good, 3e-5), answer(twin, 2e-5), answer(wrong, 1e-6)]
-    (kernel,) = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): found})
+    (kernel,) = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): found}, Neighbourhood())
     assert (kernel.blocks, kernel.cost) == ((16, 16), 2e-5)
 
 
+def like(size: int, cost: float, oc: int) -> Answer:
+    """Return the record of a convolution that differs in its size."""
+    task, args = CONVOLUTION
+    data = [args[0][0], [1, args[0][1][1], size, size], args[0][2]]
+    template = instantiate(task, [data, *args[1:]])
+    values = {"tile_ic": [-1, 16], "tile_oc": [-1, oc], "tile_ow": [-1, 4], "unroll_kw": True}
+    entity = [[knob.name, knob.kind, knob.value] for knob in template.space.config_of(values).entity]
+    found = answer(entity, cost)
+    assert found.record is not None
+    row = found.record.model_copy(update={"input": found.record.input._replace(args=template.args)})
+    return Answer(row, Match.DEVICE, "a log")
+
+
+def test_without_a_record_the_nearest_neighbours_config_and_that_is_said() -> None:
+    """Its speed is what the layer is taken to reach; the default's layout is offered too, at a little more."""
+    template = instantiate(*CONVOLUTION)
+    near, far = like(2 * template.workload.height, 4e-5, 32), like(16 * template.workload.height, 1e-9, 8)
+    kernels = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): []}, Neighbourhood([far, near]))
+    first = min(reversed(kernels), key=lambda kernel: kernel.cost)
+    assert (first.blocks, first.answer.match, first.answer.record, first.answer.source) == (
+        (16, 32),
+        Match.FALLBACK,
+        None,
+        "a log",
+    )
+    assert first.cost == pytest.approx(1e-5)
+    assert first.neighbour is not None
+    assert near.record is not None
+    assert first.neighbour.args == near.record.input.args
+    assert not first.answer.match.recorded
+    (default,) = [kernel for kernel in kernels if kernel.neighbour is None]
+    assert default.config == template.default(TARGET)
+    assert first.cost < default.cost < 1.1 * first.cost
+
+
+def test_a_record_is_taken_whatever_neighbours_there_are() -> None:
+    template = instantiate(*CONVOLUTION)
+    entity = [[knob.name, knob.kind, knob.value] for knob in template.default(TARGET).entity]
+    neighbourhood = Neighbourhood([like(2 * template.workload.height, 1e-9, 32)])
+    answers = {workload_key(*CONVOLUTION, {}): [answer(entity, 1.0)]}
+    assert [kernel.answer.match for kernel in kernels_for([CONVOLUTION], TARGET, answers, neighbourhood)] == [
+        Match.DEVICE
+    ]
+
+
+def test_a_layer_whose_record_lost_gets_the_default_and_no_neighbours_config() -> None:
+    key = workload_key(*CONVOLUTION, {})
+    neighbourhood = Neighbourhood([like(112, 1e-9, 32)], excluded=[key])
+    (kernel,) = kernels_for([CONVOLUTION], TARGET, {key: []}, neighbourhood)
+    assert kernel.config == instantiate(*CONVOLUTION).default(TARGET)
+
+
+@pytest.mark.parametrize("task", ["group_conv2d_nchw.cuda", "conv2d_nchw.cuda", "conv2d_nchw_winograd.cuda"])
+def test_on_a_gpu_without_records_and_neighbours_a_config_that_keeps_it_busy(task: str) -> None:
+    grouped = task.startswith("group")
+    kernel = [256, 256 // (32 if grouped else 1), 3, 3]
+    args = [
+        tensor([1, 256, 28, 28]),
+        tensor(kernel),
+        [1, 1],
+        [1, 1, 1, 1],
+        [1, 1],
+        *([32] if grouped else []),
+        "float32",
+    ]
+    target = Target.parse("cuda -model=h100")
+    (its,) = kernels_for([(task, args)], target, {workload_key(task, args, {}): []}, Neighbourhood())
+    assert isinstance(its.template, CudaTemplate)
+    limits = its.template.limits(its.config)
+    assert its.template.feasible(its.config)
+    assert 64 <= math.prod(limits.threads) <= 256
+    assert limits.sums <= 16
+    assert its.answer.match is Match.NONE
+
+
 def test_without_a_record_autotvms_default() -> None:
-    (kernel,) = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): []})
+    (kernel,) = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): []}, Neighbourhood())
     assert kernel.config == instantiate(*CONVOLUTION).default(TARGET)
     assert kernel.answer.match is Match.NONE

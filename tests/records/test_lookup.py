@@ -20,6 +20,7 @@ from tophub_registry.records.lookup import (
     backends_of,
     lookup,
     lookup_all,
+    lookup_each,
     match_targets,
 )
 from tophub_registry.records.target import Target
@@ -175,6 +176,24 @@ def test_without_workloads_all_of_the_backend_are_answered(log):
     answers = lookup_all(H100, [hub])
     assert [str(answer.match) for answer in answers.values()] == ["device", "backend"]
     assert list(answers) == [WORKLOAD, record(channels=128).workload]
+
+
+def test_all_of_a_workload_s_records_and_the_best_of_each_that_may_be_like_it(log):
+    """What is alike is only told where a workload has no record."""
+    hub = log(
+        "hub",
+        text(target=H100, channels=32, costs=[2e-6]),
+        text(target=H100, channels=32, costs=[1e-6]),
+        text(target=H100, channels=64, costs=[4e-6]),
+        text(target=H100, channels=64, costs=[3e-6]),
+        text(target="llvm", channels=16, costs=[1e-6]),
+    )
+    known, unknown = (record(channels=channels).workload for channels in (32, 128))
+    answers, alike = lookup_each(H100, [hub], [known, unknown])
+    assert [answer.record.mean_cost for answer in answers[known]] == [1e-6, 2e-6]
+    assert answers[unknown] == []
+    assert [(answer.record.mean_cost, str(answer.match)) for answer in alike] == [(1e-6, "device"), (3e-6, "device")]
+    assert lookup_each(H100, [hub], [known]).alike == []
 
 
 def test_rows_of_log_version_0_1_answer_where_they_can_be_converted(log):

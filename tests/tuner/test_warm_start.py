@@ -12,8 +12,9 @@ from tophub_registry.records.record import Input, Record, Result
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task, tensor
 from tophub_registry.templates.registry import instantiate
+from tophub_registry.tuner.neighbours import carry
 from tophub_registry.tuner.search import ModelSearch
-from tophub_registry.tuner.warm_start import TEACHES, Experience, nearest
+from tophub_registry.tuner.warm_start import TEACHES, Experience
 
 HERE = Target.parse("llvm -mcpu=znver4")
 ELSEWHERE = Target.parse("llvm -mcpu=skylake-avx512")
@@ -66,24 +67,14 @@ def test_what_another_device_found_for_the_same_workload_comes_first():
     assert len(others) == 1
 
 
-def test_a_config_of_another_workload_moves_to_the_nearest_options():
-    small, large = convolution(48, 14), convolution(64, 56)
-    config = space_of(large).config_of(
-        {"tile_ic": [-1, 64], "tile_oc": [-1, 16], "tile_ow": [-1, 28], "unroll_kw": True}
-    )
-    index = nearest(space_of(small), config)
-    moved = space_of(small).config(index)
-    assert [moved.value(name)[-1] for name in ("tile_ic", "tile_oc", "tile_ow")] == [48, 16, 14]
-    assert moved.value("unroll_kw") is True
-
-
 def test_the_nearest_workloads_come_first_and_agreement_counts():
     task = convolution(64, 56)
     space = space_of(task)
     lone, agreed = space.config(7), space.config(500)
     like = [convolution(64, size) for size in (28, 14, 112)]
     known = experience(record(like[0], lone), *(record(its, agreed, ELSEWHERE) for its in like))
-    assert known.seeds(task, HERE, space, limit=9)[0] == nearest(space, agreed)
+    (moved,) = {carry(agreed, space_of(its), space).index for its in like}
+    assert known.seeds(task, HERE, space, limit=9)[0] == moved
 
 
 def test_no_more_seeds_than_wanted_and_none_twice():

@@ -11,6 +11,8 @@ import typer
 
 from tophub_registry.cli import table
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.records.lookup import Match
+from tophub_registry.records.task import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tophub_registry.deploy.choice import Kernel
     from tophub_registry.deploy.compiler import CompiledLayer, CompiledModel
     from tophub_registry.deploy.profile import KernelTime
+    from tophub_registry.tuner.neighbours import Neighbour
 
 
 def command(
@@ -65,7 +68,7 @@ def command(
         compiled = compile_model(compiled.imported, target, records=log, left_out=lost)
     for notice in compiled.notices:
         sys.stderr.write(f"tophub: {notice.message}\n")
-    bare = [layer for layer in compiled.layers if not layer.match]
+    bare = [layer for layer in compiled.layers if not layer.match.recorded]
     if strict and bare:
         names = ", ".join(layer.layer.name for layer in bare[:5])
         raise InputError(
@@ -85,8 +88,11 @@ def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> Non
     table.show(["layer", "template", "blocks", "record", "match", ">cost"], [_row(layer) for layer in compiled.layers])
     for kernel in lost:
         sys.stdout.write(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
-    covered = sum(bool(layer.match) for layer in compiled.layers)
-    sys.stdout.write(f"{output}: {covered} of {len(compiled.layers)} layers by records, for {compiled.target}\n")
+    covered = sum(layer.match.recorded for layer in compiled.layers)
+    alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
+    others = f", {alike} by those of similar layers" if alike else ""
+    said = f"{covered} of {len(compiled.layers)} layers by records{others}, for {compiled.target}"
+    sys.stdout.write(f"{output}: {said}\n")
 
 
 def _print_profile(times: Sequence[KernelTime]) -> None:
@@ -114,10 +120,17 @@ def _row(layer: CompiledLayer) -> list[str]:
     if kernel is None:
         return [layer.layer.name, "none: TVM's own", "", "", "", ""]
     blocks = f"{kernel.blocks[0]} to {kernel.blocks[1]}" if any(kernel.blocks) else ""
+    start = [layer.layer.name, kernel.template.task, blocks]
+    if kernel.neighbour is not None:
+        return [*start, _origin(kernel.neighbour), str(layer.match), f"about {table.seconds(kernel.cost)}"]
     if kernel.answer.record is None:
-        return [layer.layer.name, kernel.template.task, blocks, "none: the default config", "none", ""]
-    found = [str(kernel.answer.source), str(kernel.answer.match), table.seconds(kernel.cost)]
-    return [layer.layer.name, kernel.template.task, blocks, *found]
+        return [*start, "none: the default config", "none", ""]
+    return [*start, str(kernel.answer.source), str(layer.match), table.seconds(kernel.cost)]
+
+
+def _origin(neighbour: Neighbour) -> str:
+    """Name the record of another workload: `cuda v0.11, 1x64x56x56 64x64x3x3`."""
+    return f"{neighbour.answer.source}, {describe(neighbour.task, neighbour.args).partition(' ')[2]}"
 
 
 def _as_json(
@@ -134,6 +147,7 @@ def _as_json(
                 "entity": layer.kernel and [list(knob) for knob in layer.kernel.config.entity],
                 "source": layer.kernel and layer.kernel.answer.source,
                 "match": str(layer.match),
+                "neighbour": layer.kernel and layer.kernel.neighbour and layer.kernel.neighbour.args,
             }
             for layer in compiled.layers
         ],

@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any
 
 from tophub_registry.errors import InputError
-from tophub_registry.records.lookup import NOTHING, Answer
+from tophub_registry.records.lookup import NOTHING, Answer, Match
 from tophub_registry.records.record import Config, workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.template import Template
+from tophub_registry.tuner.neighbours import Neighbour, Neighbourhood
 
 PLAIN = 0
 """The block of a value whose channels are not in blocks: `[N, C, H, W]`."""
@@ -30,6 +31,12 @@ _BANDWIDTH = 8e9
 _START = 2e-6
 _UNTUNED = 2e10
 
+_NEIGHBOURS = 3
+"""How many neighbours' configs a layer without a record is offered, for the sake of their layouts."""
+
+_UNTRIED = 1.05
+"""How much longer the default config is taken to need than a neighbour's: they were equally fast on the whole."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -40,12 +47,19 @@ class Kernel:
     template, config
         What is computed, and how.
     answer
-        The record that the config is from, and how well it matched; `NOTHING` for AutoTVM's default config.
+        The record that the config is from, and how well it matched. Where there is none, `NOTHING`, or a match of
+        `FALLBACK` for the config of another workload.
+    neighbour
+        That other workload's record.
+    guess
+        Seconds that it may take, where there is no record.
     """
 
     template: Template
     config: Config
     answer: Answer
+    neighbour: Neighbour | None = None
+    guess: float | None = None
 
     @cached_property
     def blocks(self) -> tuple[int, int]:
@@ -55,9 +69,11 @@ class Kernel:
 
     @property
     def cost(self) -> float:
-        """Seconds that it takes: the record's, or a guess for a default."""
+        """Seconds that it takes: the record's, or a guess."""
         record = self.answer.record
-        return record.mean_cost if record is not None else self.template.flop / _UNTUNED
+        if record is not None:
+            return record.mean_cost
+        return self.template.flop / _UNTUNED if self.guess is None else self.guess
 
 
 def _block(shape: tuple[int, ...]) -> int:
@@ -104,9 +120,15 @@ def change(size: int) -> float:
 
 
 def kernels_for(
-    workloads: Sequence[tuple[str, list[Any]]], target: Target, answers: Mapping[str, list[Answer]]
+    workloads: Sequence[tuple[str, list[Any]]],
+    target: Target,
+    answers: Mapping[str, list[Answer]],
+    neighbourhood: Neighbourhood,
 ) -> list[Kernel]:
-    """Return the kernels that could compute a layer: those of records, and where there are none the defaults.
+    """Return the kernels that could compute a layer.
+
+    They are those of its records; where there are none, those that its nearest neighbours' records and the default
+    stand for; where it has no neighbours either, the templates' own suggestions.
 
     Parameters
     ----------
@@ -114,25 +136,41 @@ def kernels_for(
         The layer's workloads, each as task and arguments; AutoTVM's before our own.
     answers
         The records of each workload, by its key.
+    neighbourhood
+        The records of other workloads.
 
     Returns
     -------
     list
-        For each layout the best one; of defaults, whose costs nobody knows, the last.
+        For each layout the best one; of those whose costs nobody knows, the last.
     """
-    tuned: list[Kernel] = []
-    defaults: list[Kernel] = []
-    for task, args in workloads:
-        if task not in TEMPLATES:
-            continue
-        template = instantiate(task, args)
-        tuned += [
-            Kernel(template, answer.record.config, answer)
-            for answer in answers[workload_key(task, args, {})]
-            if answer.record is not None and _exists(template, answer.record.config)
-        ]
-        defaults.append(Kernel(template, template.default(target), NOTHING))
-    return _best_of_each_layout(tuned or defaults)
+    templates = [instantiate(task, args) for task, args in workloads if task in TEMPLATES]
+    recorded = [
+        Kernel(template, answer.record.config, answer)
+        for template in templates
+        for answer in answers[workload_key(template.task, template.args, {})]
+        if answer.record is not None and _exists(template, answer.record.config)
+    ]
+    if recorded:
+        return _best_of_each_layout(recorded)
+    alone = any(map(neighbourhood.excludes, templates))
+    near = [] if alone else [(template, neighbourhood.of(template, count=_NEIGHBOURS)) for template in templates]
+    carried = [kernel for template, its in near if its for kernel in _carried(template, target, its)]
+    suggested = [Kernel(template, template.suggestion(target), NOTHING) for template in templates if not carried]
+    return _best_of_each_layout(carried or suggested)
+
+
+def _carried(template: Template, target: Target, neighbours: Sequence[Neighbour]) -> list[Kernel]:
+    """Return the kernels that a workload's neighbours stand for, the nearest last; and its default one with them."""
+    seconds = neighbours[0].seconds  # which the others, that are less like it, are not to undercut
+    kernels = [
+        Kernel(template, its.config, Answer(None, Match.FALLBACK, its.answer.source), its, seconds)
+        for its in reversed(neighbours)
+    ]
+    default = template.default(target)
+    if template.feasible(default):
+        kernels.insert(0, Kernel(template, default, NOTHING, guess=_UNTRIED * seconds))
+    return kernels
 
 
 def _exists(template: Template, config: Config) -> bool:

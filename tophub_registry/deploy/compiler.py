@@ -22,8 +22,10 @@ from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import Sources, find_sources
 from tophub_registry.records.lookup import Answer, Match, Source, lookup_each
+from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.tuner.device import check_runs_here, compiled_for, resolve
+from tophub_registry.tuner.neighbours import Neighbourhood
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +53,7 @@ class CompiledLayer:
 
     @property
     def match(self) -> Match:
-        """How well the record's target matches; `NONE` where there is no record."""
+        """How well the record's target matches; `FALLBACK` for another workload's config, `NONE` for a default one."""
         return Match.NONE if self.kernel is None else self.kernel.answer.match
 
 
@@ -198,10 +200,13 @@ def compile_model(
         model if isinstance(model, ImportedModel) else import_model(model, batch=batch, shapes=shapes, params=params)
     )
     avoided = {(kernel.template.task, repr(kernel.template.args), repr(kernel.config.entity)) for kernel in left_out}
+    # Nor does a workload whose record loses against the default get a neighbour's config, of which less is known.
+    lost = {workload_key(kernel.template.task, kernel.template.args, {}) for kernel in left_out}
 
-    def find(workloads: Collection[str]) -> dict[str, list[Answer]]:
+    def find(workloads: Collection[str]) -> tuple[dict[str, list[Answer]], Neighbourhood]:
         found = lookup_each(resolved, sources.logs, workloads)
-        return {key: [answer for answer in each if _key(answer) not in avoided] for key, each in found.items()}
+        answers = {key: [its for its in each if _key(its) not in avoided] for key, each in found.answers.items()}
+        return answers, Neighbourhood([its for its in found.alike if _key(its) not in avoided], excluded=lost)
 
     layers, executable = _build(imported.module, resolved, find)
     return CompiledModel(imported, resolved, layers, sources.notices, executable)
@@ -222,7 +227,7 @@ def _sources(target: Target, records: Sequence[str | Path] | None) -> Sources:
 
 
 def _build(
-    module: Any, target: Target, find: Callable[[Collection[str]], dict[str, list[Answer]]]
+    module: Any, target: Target, find: Callable[[Collection[str]], tuple[dict[str, list[Answer]], Neighbourhood]]
 ) -> tuple[list[CompiledLayer], Any]:
     """Lower, fuse, schedule and compile a Relax module."""
     import tvm

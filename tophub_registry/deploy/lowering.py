@@ -36,13 +36,14 @@ from tophub_registry.records.lookup import Answer
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.tuner.neighbours import Neighbourhood
 
 KERNEL = "tophub.kernel"
 """The annotation of a kernel's last block: its number among the kernels."""
 
 _OUT_ELEMENTWISE_FUSABLE = 4
 
-Find = Callable[[Collection[str]], Mapping[str, list[Answer]]]
+Find = Callable[[Collection[str]], tuple[Mapping[str, list[Answer]], Neighbourhood]]
 """Gives for workloads, by their keys, the records of each, the best first."""
 
 
@@ -148,8 +149,8 @@ def _kernels(layers: Mapping[Any, Layer], target: Target, find: Find) -> dict[An
     if target.kind not in RULES:
         return {}
     spelled = {var: workloads(layer, target.kind, own=True) for var, layer in layers.items()}
-    answers = find({workload_key(task, args, {}) for each in spelled.values() for task, args in each})
-    kernels = {var: kernels_for(each, target, answers) for var, each in spelled.items()}
+    answers, neighbourhood = find({workload_key(task, args, {}) for each in spelled.values() for task, args in each})
+    kernels = {var: kernels_for(each, target, answers, neighbourhood) for var, each in spelled.items()}
     return {var: each for var, each in kernels.items() if each}
 
 

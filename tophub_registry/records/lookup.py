@@ -43,16 +43,25 @@ class Match(IntEnum):
 
     `BACKEND`: only the backend in common, which is what decides about templates (`backend_of`).
 
+    `FALLBACK`: there is no record of the workload, and what is used comes from one of another workload. No look-up
+    answers so; whoever carries a config over does.
+
     `NONE`: there is no such record.
     """
 
     NONE = 0
-    BACKEND = 1
-    ARCHITECTURE = 2
-    DEVICE = 3
+    FALLBACK = 1
+    BACKEND = 2
+    ARCHITECTURE = 3
+    DEVICE = 4
 
     def __str__(self) -> str:
         return self.name.lower()
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a record of the very workload."""
+        return self > Match.FALLBACK
 
 
 def backend_of(target: Target) -> str:
@@ -171,26 +180,38 @@ def lookup_all(
     return search.answers()
 
 
-def lookup_each(target: Target | str, sources: Iterable[Source], workloads: Collection[str]) -> dict[str, list[Answer]]:
+class Found(NamedTuple):
+    """What logs have for some workloads.
+
+    Attributes
+    ----------
+    answers
+        For each workload the answers, in the order in which `lookup` prefers them; empty where there are none.
+    alike
+        The best record of each workload of the same tasks, these and others; none where every workload has its own.
+    """
+
+    answers: dict[str, list[Answer]]
+    alike: list[Answer]
+
+
+def lookup_each(target: Target | str, sources: Iterable[Source], workloads: Collection[str]) -> Found:
     """Find all the records for each workload that match its target as nearly as the best of them does.
 
-    Whoever has to weigh several configs of a workload, because their layouts differ, chooses among these.
-
-    Returns
-    -------
-    dict
-        For each workload the answers, in the order in which `lookup` prefers them; empty where there are none.
+    Whoever has to weigh several configs of a workload, because their layouts differ, chooses among these. A
+    workload without a record may be like another one that has some. Each log is read once.
 
     Raises
     ------
     InputError
         As for `lookup_all`.
     """
-    found: dict[str, list[_Candidate]] = {workload: [] for workload in workloads}
-    search = _Search(Target.parse(target) if isinstance(target, str) else target, workloads, found)
+    every: dict[str, list[_Candidate]] = {workload: [] for workload in workloads}
+    search = _Search(Target.parse(target) if isinstance(target, str) else target, None, every)
     for order, source in enumerate(sources):
         search.read(source, order)
-    return {workload: _nearest(candidates) for workload, candidates in found.items()}
+    answers = {workload: _nearest(candidates) for workload, candidates in every.items()}
+    return Found(answers, [] if all(answers.values()) else search.alike())
 
 
 def _nearest(candidates: list[_Candidate]) -> list[Answer]:
@@ -210,7 +231,7 @@ class _Candidate(NamedTuple):
 
 
 class _Search:
-    """The best row so far of each workload, and in `every`, where it is given, all of them."""
+    """The best row so far of each workload, and in `every`, for the workloads that it has, all of them."""
 
     def __init__(
         self,
@@ -237,7 +258,7 @@ class _Search:
             if match is Match.NONE or row.failed:
                 continue
             rank = (-match, order, row.cost, line.text)
-            if self._every is not None:
+            if self._every is not None and row.key.workload in self._every:
                 self._every[row.key.workload].append(_Candidate(rank, source.name))
             best = self._best.get(row.key.workload)
             if best is None or rank < best.rank:
@@ -256,3 +277,13 @@ class _Search:
         if self._wanted is None:
             return {workload: candidate.answer for workload, candidate in found.items()}
         return {workload: found[workload].answer if workload in found else NOTHING for workload in self._wanted}
+
+    def alike(self) -> list[Answer]:
+        """Return the answers for all workloads of the tasks of those in `every`."""
+        tasks = {_task_of(workload) for workload in self._every or {}}
+        return [candidate.answer for workload, candidate in self._best.items() if _task_of(workload) in tasks]
+
+
+def _task_of(workload: str) -> str:
+    """Return the start of a workload's key, which names the task."""
+    return workload.split(",", 1)[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.space import KnobSpace, knob
+from tophub_registry.templates.suggestion import suggest
 from tophub_registry.templates.template import Template, Tensor
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class CudaTemplate(Template):
     def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
         """Return the first option of every knob, to which AutoTVM falls back without a reference log."""
         return self.space.config(0)
+
+    def suggestion(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
+        """Return a config whose blocks, threads and registers are as those of good ones mostly are."""
+        return suggest(self)
 
 
 def unroll_knobs(*steps: int) -> list[KnobSpace]:

@@ -71,6 +71,10 @@ class Template(ABC):
     def default(self, target: Target) -> Config:
         """Return the config that AutoTVM falls back to where it has no record."""
 
+    def suggestion(self, target: Target) -> Config:
+        """Return a config for where no record says anything: decent everywhere, and one that a device can run."""
+        return self.default(target)
+
     @abstractmethod
     def tensors(self, config: Config) -> list[Tensor]:
         """Return the kernel's arguments: the inputs, then the output."""

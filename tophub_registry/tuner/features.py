@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tophub_registry.tuner.neighbours import numbers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,7 +42,7 @@ class ConfigFeatures:
         self._tables = [_table(knob) for knob in space.knobs]
         self._splits = [number for number, knob in enumerate(space.knobs) if knob.kind == "sp"]
         self._parts = [len(space.knobs[split].options[0]) for split in self._splits]
-        shape = [max(0.0, number) for number in _numbers(args)]
+        shape = [max(0.0, number) for number in numbers(args)]
         shape += [float(space.knobs[split].extent) for split in self._splits]
         self.shape = np.log2(1 + np.array(shape, dtype=np.float32))
         knobs = tuple((k.name, len(k.options[0]) if k.kind == "sp" else 0) for k in space.knobs)
@@ -97,10 +99,3 @@ def _table(knob: KnobSpace) -> NDArray[Any]:
 
 def _number(option: Any, position: int) -> float:
     return float(option) if isinstance(option, (bool, int, float)) else float(position)
-
-
-def _numbers(value: Any) -> list[float]:
-    """Return the numbers that an argument holds, however nested."""
-    if isinstance(value, (list, tuple)):
-        return [number for item in value for number in _numbers(item)]
-    return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,18 +18,22 @@ from numpy.typing import NDArray
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.log import read_records
-from tophub_registry.records.record import Config, Record
+from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import TEMPLATES, instantiate
-from tophub_registry.templates.space import ConfigSpace, KnobSpace
+from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.tuner.features import ConfigFeatures
+from tophub_registry.tuner.neighbours import Origin, carry, nearest
 
 TEACHES = 16
 """A workload's costs teach the cost model from so many measured configs on."""
 
 NEIGHBOURS = 8
-"""How many other workloads' best configs are tried, those of the workloads most like this one."""
+"""How many configs of other workloads are tried, those that the nearest ones agree on."""
+
+_ASKED = 24
+"""How many other workloads' best configs are asked, each target's by itself: what several agree on comes first."""
 
 _MOST_ROWS = 4000
 """What the cost model learns from at most: fitting takes time in proportion."""
@@ -57,9 +61,10 @@ class Lessons(NamedTuple):
 class _Workload:
     """What is known of one workload on one target: indices of its space, and the costs of their fastest repeats."""
 
-    def __init__(self, space: ConfigSpace, features: ConfigFeatures) -> None:
+    def __init__(self, space: ConfigSpace, features: ConfigFeatures, args: list[Any]) -> None:
         self.space = space
         self.features = features
+        self.args = args
         self.costs: dict[int, float] = {}
         self._lessons: tuple[int, Lessons] | None = None
 
@@ -113,13 +118,13 @@ class Experience:
         described = self._spaces[workload]
         if described is None:
             return None
-        return self._tasks[task].setdefault((workload, target), _Workload(*described))
+        return self._tasks[task].setdefault((workload, target), _Workload(*described, record.input.args))
 
     def seeds(self, task: Task, target: Target, space: ConfigSpace, *, limit: int) -> list[int]:
         """Return the configs of a task's space that other records speak for, the most promising first.
 
-        First come those recorded for the same workload, on other targets too; then those of the workloads most
-        like it, mapped onto this space. Among each, what more of them, and nearer ones, agree on comes first.
+        First come those recorded for the same workload, on other targets too; then those of its nearest neighbours,
+        carried over into this space. Among each, what more of them, and nearer ones, agree on comes first.
 
         Parameters
         ----------
@@ -130,27 +135,21 @@ class Experience:
         limit
             How many at most.
         """
-        features = ConfigFeatures(space, task.args)
         same: defaultdict[int, float] = defaultdict(float)
-        near: list[tuple[float, _Workload, int]] = []
+        others: list[Origin] = []
         for (workload, its_target), known in self._tasks[task.task].items():
             best = known.best
             if best is None or its_target.kind != target.kind:
                 continue
-            if workload == task.workload:
-                if (index := nearest(space, known.space.config(best))) is not None:
-                    same[index] += 2.0 if its_target == target else 1.0
-            elif known.features.family == features.family:
-                distance = float(np.abs(known.features.shape - features.shape).sum())
-                near.append((distance, known, best))
+            config = known.space.config(best)
+            if workload != task.workload:
+                others.append(Origin(known.space, known.args, config))
+            elif (carried := carry(config, known.space, space)) is not None:
+                same[carried.index] += 2.0 if its_target == target else 1.0
         votes: defaultdict[int, float] = defaultdict(float)
-        near.sort(key=lambda entry: entry[0])
-        shapes = sorted({distance for distance, _, _ in near})[:NEIGHBOURS]
-        for distance, known, best in near:
-            if shapes and distance <= shapes[-1]:
-                index = nearest(space, known.space.config(best))
-                if index is not None and index not in same:
-                    votes[index] += 2.0**-distance
+        for _, its in nearest(space, task.args, others, count=_ASKED):
+            if its.index not in same:
+                votes[its.index] += 2.0**-its.distance
         ranked = [sorted(group, key=lambda index: (-group[index], index)) for group in (same, votes)]
         return [*ranked[0], *ranked[1][:NEIGHBOURS]][:limit]
 
@@ -184,42 +183,3 @@ def _space_of(task: str, args: list[Any]) -> tuple[ConfigSpace, ConfigFeatures] 
     except InputError:
         return None
     return space, ConfigFeatures(space, args)
-
-
-def nearest(space: ConfigSpace, config: Config) -> int | None:
-    """Return the index of the config of a space that is most like one of another workload of the task.
-
-    Each split moves to the option with the least distance between the logarithms of its parts, other knobs to
-    the same value, or to the nearest number. None where the knobs are others.
-    """
-    values = {knob.name: knob.value for knob in config.entity}
-    if set(values) != {knob.name for knob in space.knobs}:
-        return None
-    positions = [_nearest_option(knob, values[knob.name]) for knob in space.knobs]
-    if any(position is None for position in positions):
-        return None
-    return space.index([position for position in positions if position is not None])
-
-
-def _nearest_option(knob: KnobSpace, value: Any) -> int | None:
-    try:
-        return knob.position(value)
-    except InputError:
-        pass
-    if knob.kind == "sp":
-        wanted = _inner_parts(value)
-        if wanted is None or len(wanted) != len(knob.options[0]) - 1:
-            return None
-        distances = [sum(abs(math.log2(a / b)) for a, b in zip(o[1:], wanted, strict=True)) for o in knob.options]
-    else:
-        if not all(isinstance(number, (int, float)) for number in (value, *knob.options)):
-            return None
-        distances = [abs(float(option) - float(value)) for option in knob.options]
-    return min(range(len(distances)), key=distances.__getitem__)
-
-
-def _inner_parts(value: Any) -> Sequence[int] | None:
-    """Return all parts of a split but the outermost, which follows from them."""
-    if not isinstance(value, list) or any(type(part) is not int or part < 1 for part in value[1:]):
-        return None
-    return value[1:]

@@ -72,7 +72,7 @@ class Ours(Runner):
         self._inputs = inputs
         self.version = __version__
         layers = self._compiled.layers
-        self.note = f"{sum(bool(layer.match) for layer in layers)} of {len(layers)} layers by records"
+        self.note = f"{sum(layer.match.recorded for layer in layers)} of {len(layers)} layers by records"
 
     def outputs(self) -> list[Array]:
         return list(self._compiled.run(*self._inputs))
