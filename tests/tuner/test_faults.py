@@ -21,7 +21,8 @@ from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 from tophub_registry.tuner import tune as tuning
 from tophub_registry.tuner.device import resolve
-from tophub_registry.tuner.measure import ErrorNo, Limits, Measurer
+from tophub_registry.tuner.measure import Limits, Measurer
+from tophub_registry.tuner.outcome import ErrorNo
 from tophub_registry.tuner.tune import Plan, tune
 
 LIMITS = Limits(build=3, run=3)

@@ -7,9 +7,7 @@ it was doing goes to another. Where no device or no room on the disk is left, th
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,30 +15,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.record import Config, Provenance, Result
 from tophub_registry.records.target import Target
 from tophub_registry.templates.template import Template
 from tophub_registry.tuner import kernels
-from tophub_registry.tuner.answers import WrongAnswer
 from tophub_registry.tuner.kernels import Timing
+from tophub_registry.tuner.outcome import BUILD, FAILED_COST, PREPARE, RUN, ErrorNo, Measured, Stage, last_line
 from tophub_registry.tuner.places import NoDevice, Place, ThisMachine
-
-FAILED_COST = 1e9
-"""The cost, in seconds, that AutoTVM writes for a config that failed."""
-
-_PREPARATION = 60.0
-"""How long, in seconds, connecting to a device and computing a reference may take."""
-
-_FAREWELL = 5.0
-"""How long, in seconds, a kernel may go on running elsewhere when measuring ends."""
+from tophub_registry.tuner.workers import Lane, Workers
 
 _LOOK_AROUND = 1.0
 """Seconds between two looks at how many devices there are."""
@@ -50,28 +39,6 @@ _LOSSES = 2
 
 _ROOM = 1 << 20
 """The room on the disk, in bytes, without which a kernel that can't be built is not to blame."""
-
-
-class ErrorNo(IntEnum):
-    """What became of a config, with the numbers of AutoTVM's `MeasureErrorNo`."""
-
-    NO_ERROR = 0
-    INSTANTIATION_ERROR = 1
-    COMPILE_HOST = 2
-    COMPILE_DEVICE = 3
-    RUNTIME_DEVICE = 4
-    WRONG_ANSWER = 5
-    BUILD_TIMEOUT = 6
-    RUN_TIMEOUT = 7
-    UNKNOWN_ERROR = 8
-
-
-class Measured(NamedTuple):
-    """A config's result, and for a failure what the compiler or the system said."""
-
-    config: Config
-    result: Result
-    message: str | None
 
 
 class Limits(NamedTuple):
@@ -92,31 +59,6 @@ class _Kernel:
     losses: int = 0
 
 
-class _Stage(NamedTuple):
-    """A stage in a config's life, and the numbers of what can go wrong in it."""
-
-    what: str
-    too_long: ErrorNo
-    broken: ErrorNo
-
-    def blame(self, error: BaseException) -> tuple[ErrorNo, str]:
-        """Return the number and the text for an error of this stage."""
-        if isinstance(error, (FutureTimeout, kernels.TookTooLong)):
-            return self.too_long, f"{self.what} took longer than the limit"
-        if isinstance(error, ProcessExpired):
-            return self.broken, f"{self.what} crashed: {_exit(error.exitcode)}"
-        if isinstance(error, kernels.InstantiationError):
-            return ErrorNo.INSTANTIATION_ERROR, _message(error)
-        if isinstance(error, WrongAnswer):
-            return ErrorNo.WRONG_ANSWER, _message(error)
-        return self.broken, _message(error)
-
-
-_BUILD = _Stage("building", ErrorNo.BUILD_TIMEOUT, ErrorNo.COMPILE_HOST)
-_PREPARE = _Stage("computing the reference", ErrorNo.UNKNOWN_ERROR, ErrorNo.UNKNOWN_ERROR)
-_RUN = _Stage("running", ErrorNo.RUN_TIMEOUT, ErrorNo.RUNTIME_DEVICE)
-
-
 class _Run(NamedTuple):
     """A kernel on a device: the workload made ready there, then the costs."""
 
@@ -124,71 +66,6 @@ class _Run(NamedTuple):
     ready: Future[None]
     costs: Future[list[list[float]]]
     began: float
-
-
-class _Workers:
-    """Processes that have TVM loaded, and come back whatever happens to them."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._pool = self._start()
-
-    def _start(self) -> ProcessPool:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPool(self._count, initializer=kernels.start_worker, context=context)
-        pool.schedule(os.getpid)  # it starts its processes with the first thing to do
-        return pool
-
-    def schedule(self, function: Callable[..., Any], *args: Any, timeout: float) -> Future[Any]:
-        """Call a function in one of the processes, and kill that when it takes longer than `timeout` seconds."""
-        try:
-            future: Future[Any] = self._pool.schedule(function, args=args, timeout=timeout)
-        except RuntimeError:  # the pool has given up: a process was killed while it had nothing to do
-            self.restart()
-            future = self._pool.schedule(function, args=args, timeout=timeout)
-        return future
-
-    def restart(self) -> None:
-        """Start with new processes."""
-        self.close()
-        self._pool = self._start()
-
-    def close(self) -> None:
-        self._pool.stop()
-        self._pool.join()
-
-
-class _Lane:
-    """A process that runs kernels on one device, one after the other."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._workers = _Workers(1)
-
-    def run(
-        self, template: Template, built: list[tuple[str, Config]], kind: str, timing: Timing, limit: float
-    ) -> tuple[Future[None], Future[list[list[float]]]]:
-        """Make the workload ready and run kernels; each of the two has a time limit of its own."""
-        ready = self._workers.schedule(kernels.prepare, self._place, template, kind, timeout=_PREPARATION)
-        limit += self._place.grace
-        return ready, self._workers.schedule(kernels.run, built, kind, timing, timeout=limit)
-
-    def describe(self, kind: str) -> Provenance:
-        """Return what a record says of the device."""
-        ready = self._workers.schedule(kernels.prepare, self._place, None, kind, timeout=_PREPARATION)
-        said: Future[Provenance] = self._workers.schedule(kernels.describe, kind, timeout=_PREPARATION)
-        ready.result()
-        return said.result()
-
-    def restart(self) -> None:
-        """Go on in a new process."""
-        self._workers.restart()
-
-    def close(self) -> None:
-        """Stop the process, where there are servers after what it is doing."""
-        if self._place.grace:
-            wait([self._workers.schedule(kernels.let_go, timeout=_FAREWELL)], timeout=_FAREWELL)
-        self._workers.close()
 
 
 class Measurer:
@@ -237,8 +114,8 @@ class Measurer:
         self._looked = time.monotonic()
         self._none_since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="tophub-")
-        self._builders = _Workers(workers or len(os.sched_getaffinity(0)))
-        self._lanes = [_Lane(place) for _ in range(self._devices)]
+        self._builders = Workers(workers or len(os.sched_getaffinity(0)))
+        self._lanes = [Lane(place) for _ in range(self._devices)]
         self._count = 0
         self._said: Provenance | None = None
 
@@ -269,7 +146,7 @@ class Measurer:
     def _measured(self, template: Template, waiting: list[_Kernel], timing: Timing) -> Iterator[Measured]:
         if not self.overlaps:
             wait([kernel.build for kernel in waiting])
-        running: dict[_Lane, _Run] = {}
+        running: dict[Lane, _Run] = {}
         while waiting or running:
             self._look_around()
             for kernel in [kernel for kernel in waiting if kernel.build.done()]:
@@ -278,7 +155,7 @@ class Measurer:
                     kernel.build = self._build(template, kernel.config, kernel.path)
                 elif error:
                     waiting.remove(kernel)
-                    yield self._failed(kernel, _BUILD, error)
+                    yield self._failed(kernel, BUILD, error)
                 elif lane := self._free_lane(running):
                     waiting.remove(kernel)
                     running[lane] = self._start(lane, template, kernel, timing)
@@ -303,7 +180,7 @@ class Measurer:
             said = self._said = self._lanes[0].describe(self.target.kind)
         except (NoDevice, FutureTimeout, ProcessExpired, BrokenProcessPool) as error:
             raise EnvironmentFailure(
-                f"no device at {self.place} answers: {_message(error)}", remedy=self.place.remedy
+                f"no device at {self.place} answers: {last_line(error)}", remedy=self.place.remedy
             ) from error
         return said
 
@@ -329,7 +206,7 @@ class Measurer:
         except Exception as error:
             if self.place.here and isinstance(error, kernels.DeviceLost):
                 self._lanes[0].restart()
-            raise EnvironmentFailure(f"{template.task} can't be measured: {_message(error)}") from error
+            raise EnvironmentFailure(f"{template.task} can't be measured: {last_line(error)}") from error
         finally:
             for kernel in built:
                 Path(kernel.path).unlink(missing_ok=True)
@@ -344,17 +221,17 @@ class Measurer:
             kernels.build, template, config, self._compiled_for, path, timeout=self.limits.build
         )
 
-    def _free_lane(self, running: dict[_Lane, _Run]) -> _Lane | None:
+    def _free_lane(self, running: dict[Lane, _Run]) -> Lane | None:
         """Return a process that can run a kernel, if there are more devices than kernels running."""
         if len(running) >= self._devices:
             return None
         return next((lane for lane in self._lanes if lane not in running), None)
 
-    def _start(self, lane: _Lane, template: Template, kernel: _Kernel, timing: Timing) -> _Run:
+    def _start(self, lane: Lane, template: Template, kernel: _Kernel, timing: Timing) -> _Run:
         built = [(kernel.path, kernel.config)]
         return _Run(kernel, *lane.run(template, built, self.target.kind, timing, self.limits.run), time.monotonic())
 
-    def _wait(self, waiting: list[_Kernel], running: dict[_Lane, _Run]) -> None:
+    def _wait(self, waiting: list[_Kernel], running: dict[Lane, _Run]) -> None:
         """Wait until something is done, but not so long that devices come and go unseen."""
         awaited: list[Future[Any]] = [run.costs for run in running.values()]
         if self._free_lane(running):
@@ -377,7 +254,7 @@ class Measurer:
         if devices > self._devices:
             self._none_since = None
         self._devices = devices
-        self._lanes += [_Lane(self.place) for _ in range(devices - len(self._lanes))]
+        self._lanes += [Lane(self.place) for _ in range(devices - len(self._lanes))]
         if devices and self._none_since is None:
             return
         self._none_since = self._none_since or now
@@ -386,13 +263,13 @@ class Measurer:
 
     def _finish(self, run: _Run) -> Measured | None:
         """Put what came of a run into a result; None where that was not the config's doing and it runs again."""
-        kernel, stage, error = run.kernel, _PREPARE, run.ready.exception()
+        kernel, stage, error = run.kernel, PREPARE, run.ready.exception()
         if isinstance(error, (NoDevice, FutureTimeout)):
             self._missed(error)
             return None
         if error is None:
             self._none_since = None
-            stage, error = _RUN, run.costs.exception()
+            stage, error = RUN, run.costs.exception()
         if error is None:
             Path(kernel.path).unlink(missing_ok=True)
             seconds = time.monotonic() - run.began
@@ -413,7 +290,7 @@ class Measurer:
             self._none_since = None
         else:
             self._none_since = self._none_since or time.monotonic()
-            self._tell(f"trying again: {_message(error)}")
+            self._tell(f"trying again: {last_line(error)}")
 
     def _lost(self, error: BaseException) -> bool:
         """Whether an error means that a device is gone, be it the config's doing or not."""
@@ -422,7 +299,7 @@ class Measurer:
         # Elsewhere a kernel runs in a process of the server's, which has its own limit: what fails is the connection.
         return not self.place.here and isinstance(error, (kernels.DeviceLost, ProcessExpired, FutureTimeout))
 
-    def _failed(self, kernel: _Kernel, stage: _Stage, error: BaseException) -> Measured:
+    def _failed(self, kernel: _Kernel, stage: Stage, error: BaseException) -> Measured:
         """Put a failure into a result, unless it is no config's doing."""
         Path(kernel.path).unlink(missing_ok=True)
         number, message = stage.blame(error)
@@ -457,14 +334,3 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _message(error: BaseException) -> str:
-    """Return the last line of an error's text: TVM puts the reason there, below the stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]
-
-
-def _exit(code: int | None) -> str:
-    """Say how a process ended: the signal's name, or its exit code."""
-    return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"

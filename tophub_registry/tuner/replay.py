@@ -17,7 +17,8 @@ from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.record import Provenance, Record, Result
 from tophub_registry.records.validate import Finding
 from tophub_registry.templates.registry import instantiate
-from tophub_registry.tuner.measure import ErrorNo, Measurer
+from tophub_registry.tuner.measure import Measurer
+from tophub_registry.tuner.outcome import ErrorNo
 
 NOISE = 0.03
 """Two medians of the same kernel differ by about so much; no smaller loss is spoken of."""

@@ -23,7 +23,8 @@ from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.tuner.budget import Progress, most_rewarding
-from tophub_registry.tuner.measure import Measured, Measurer
+from tophub_registry.tuner.measure import Measurer
+from tophub_registry.tuner.outcome import Measured
 from tophub_registry.tuner.search import SEARCHES, ModelSearch, Search
 from tophub_registry.tuner.warm_start import Experience
 
