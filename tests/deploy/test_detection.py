@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 
 import pytest
 
@@ -14,6 +13,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tests.deploy.threads import on_a_processor
 from tophub_registry.deploy.detection import detection_on_gpu, kept_rows, valid_rows
 from tophub_registry.deploy.schedules import schedule_all
 from tophub_registry.errors import InputError
@@ -53,16 +53,6 @@ def suppression(width: int = COUNT, **options) -> tvm.IRModule:
 def by_tvm(module: tvm.IRModule, *inputs: np.ndarray) -> list[np.ndarray]:
     machine = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
     return [output.numpy() for output in machine["main"](*map(tvm.runtime.tensor, inputs))]
-
-
-def on_a_processor(kernel, inputs, outputs) -> list[np.ndarray]:
-    """Run a GPU's kernel thread after thread, which is the same as long as barriers stand between its loops."""
-    text = re.sub(r'T\.thread_binding\((\d+), thread="[a-zA-Z.]+"\)', r"T.serial(\1)", kernel.script())
-    text = re.sub(r".*storage_sync.*\n", "", text).replace("alloc_shared", "alloc_buffer")
-    loops = tvm.script.from_source(text).with_attr("global_symbol", "main")
-    tensors = [tvm.runtime.tensor(array) for array in (*inputs, *(np.empty(shape, kind) for shape, kind in outputs))]
-    tvm.compile(tvm.IRModule({"main": loops}), target="llvm")["main"](*tensors)
-    return [tensor.numpy() for tensor in tensors[len(inputs) :]]
 
 
 @pytest.mark.parametrize(

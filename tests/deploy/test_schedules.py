@@ -13,6 +13,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tests.deploy.threads import on_a_processor
+from tests.deploy.writes import writes
 from tophub_registry.deploy.schedules import schedule_all
 
 CPU = tvm.target.Target("llvm")
@@ -145,6 +147,23 @@ def test_every_loop_is_bound_on_a_gpu(family):
     compute, shapes, _ = FAMILIES[family]
 
     tvm.compile(scheduled(compute, shapes, GPU), target=GPU)  # TVM refuses what reads a GPU's memory from outside
+
+
+@pytest.mark.parametrize("size", [8, 35])
+def test_on_a_gpu_one_thread_sums_up_a_small_window(size):
+    shape = (1, 2, size, size)
+    (data,) = noise([shape])
+
+    def mean(_, x):
+        return relax.op.nn.avg_pool2d(x, (3, 3), padding=(1, 1, 1, 1))
+
+    module = scheduled(mean, [shape], GPU)
+    kernel = module["avg_pool2d"]
+    (found,) = on_a_processor(kernel, [data], [(shape, "float32")])
+
+    expected = average_pool_by_hand(data[..., None])[..., 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert {write.along("threadIdx") for write in writes(module)} == {128}
 
 
 def test_a_window_s_padding_is_written_row_by_row():

@@ -41,8 +41,15 @@ class Write:
         return math.prod(extent for _, extent in self.loops)
 
     def along(self, kind: str) -> int:
-        """Return the product of the extents of all loops whose kind begins so; 1 without any."""
-        return math.prod(extent for name, extent in self.loops if name.startswith(kind))
+        """Return the product of the extents of the kinds that begin so; 1 without any.
+
+        What several loops are bound to, one in the other, is the same threads.
+        """
+        extents: dict[str, int] = {}
+        for name, extent in self.loops:
+            if name.startswith(kind):
+                extents[name] = max(extent, extents.get(name, 1))
+        return math.prod(extents.values())
 
     def is_in(self, kind: str) -> bool:
         """Return whether a loop around it is of this kind."""

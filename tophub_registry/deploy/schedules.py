@@ -6,6 +6,7 @@ loops run in parallel outside and in vectors inside; on a GPU TVM's own rules (`
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +41,9 @@ _DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
 
 _THREADS = 128
 
+_WARP = 32
+"""Threads of a GPU that run together: with fewer numbers to a sum, one thread adds them up sooner."""
+
 
 def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Sequence[Kernel]) -> tvm.IRModule:
     """Schedule every function of a lowered and fused module.
@@ -54,7 +58,7 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         rules: list[Any] = [_Kernels(kernels, target.kind.name)]
         if target.kind.name == "cuda":
             gpu = dlight.gpu
-            rules += [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
+            rules += [_Windows(), gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
         else:
             rules += [_Processor()]
         return dlight.ApplyDefaultSchedule(*rules)(module)
@@ -125,6 +129,47 @@ def _has_loops(func: Any) -> bool:
 
 def _reduces(sch: Any, block: Any) -> bool:
     return any(variable.iter_type == tirx.IterVar.CommReduce for variable in sch.get(block).iter_vars)
+
+
+class _Windows(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
+    """Schedules small windows for a GPU: one thread for each output, where `dlight` has a block of threads."""
+
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+        if not _has_loops(func):
+            return None
+        sch = s_tir.Schedule(func, debug_mask="none")
+        root = sch.get_sblock("root")
+        for block in sch.get_child_blocks(root)[:-1]:
+            _inlined_forward(sch, block)
+        window, *following = sch.get_child_blocks(root)
+        if not 1 < _extent_of_sum(sch, window) <= _WARP or len(following) > 1:
+            return None
+        if following:
+            (output,) = following
+            if _reduces(sch, output) or _shape(sch, output) != _shape(sch, window):
+                return None
+            sch.set_scope(window, 0, "local")
+        else:
+            output = sch.cache_write(window, 0, "local")
+        blocks, threads = sch.split(sch.fuse(*sch.get_loops(output)), [None, _THREADS])
+        sch.bind(blocks, "blockIdx.x")
+        sch.bind(threads, "threadIdx.x")
+        sch.compute_at(window, threads)
+        for loop in sch.get_loops(window)[2:]:
+            sch.unroll(loop)  # so that nobody asks at each step whether it is the first
+        return sch
+
+
+def _inlined_forward(sch: Any, block: Any) -> None:
+    """Compute a block where it is read, if that can be done."""
+    with contextlib.suppress(s_tir.ScheduleError):
+        sch.compute_inline(block)
+
+
+def _extent_of_sum(sch: Any, block: Any) -> int:
+    """Return how many numbers each output of a block is made of; 1 where it sums up nothing."""
+    variables = sch.get(block).iter_vars
+    return math.prod(int(each.dom.extent) for each in variables if each.iter_type == tirx.IterVar.CommReduce)
 
 
 class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
