@@ -10,9 +10,11 @@ import pytest
 
 from tests.records.rows import record
 from tophub_registry.errors import InputError
-from tophub_registry.records.conversion import RULES, NoConversionError, to_new, to_old
+from tophub_registry.records.conversion import to_new, to_old
+from tophub_registry.records.conversion_rules import RULES
 from tophub_registry.records.convert import convert_log
 from tophub_registry.records.log import parse_old_row, parse_record, read_records, read_rows
+from tophub_registry.records.unconvertible import NoConversionError
 
 PAIRS = [
     ("cuda_v0.07", "cuda_v0.08"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tophub_registry.records.conversion import LeftOut
+    from tophub_registry.records.unconvertible import LeftOut
 
 _SHOWN = 5
 

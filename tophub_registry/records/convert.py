@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tophub_registry.files import atomic_write
-from tophub_registry.records.conversion import LeftOut, NoConversionError, to_old
+from tophub_registry.records.conversion import to_old
 from tophub_registry.records.log import is_old_row, parse_comment, parse_old_row, parse_row, read_lines
 from tophub_registry.records.old_row import OLD_LOG_VERSION
 from tophub_registry.records.record import LOG_VERSION
+from tophub_registry.records.unconvertible import LeftOut, NoConversionError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
-from tophub_registry.records.conversion import NoConversionError, to_new
+from tophub_registry.records.conversion import to_new
 from tophub_registry.records.old_row import OLD_LOG_VERSION, OldInput, OldRow
 from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value
 from tophub_registry.records.target import Target
+from tophub_registry.records.unconvertible import NoConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

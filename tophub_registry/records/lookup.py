@@ -13,10 +13,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tophub_registry.records.conversion import NoConversionError
 from tophub_registry.records.log import parse_record, read_lines
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.target import Target
+from tophub_registry.records.unconvertible import NoConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

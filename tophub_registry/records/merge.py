@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from tophub_registry.errors import UsageError
 from tophub_registry.files import atomic_write
-from tophub_registry.records.conversion import LeftOut, NoConversionError
 from tophub_registry.records.log import parse_comment, parse_record, read_lines
 from tophub_registry.records.record import EARLIEST, LATEST_AHEAD
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.target import Target
+from tophub_registry.records.unconvertible import LeftOut, NoConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

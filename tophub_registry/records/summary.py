@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tophub_registry.records.conversion import NoConversionError
 from tophub_registry.records.flops import flop
 from tophub_registry.records.log import parse_row, read_lines
 from tophub_registry.records.record import EARLIEST
+from tophub_registry.records.unconvertible import NoConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tophub_registry.errors import InputError
-from tophub_registry.records.conversion import NoConversionError
 from tophub_registry.records.log import parse_old_row, parse_row, read_lines
 from tophub_registry.records.record import EARLIEST, LATEST_AHEAD
 from tophub_registry.records.speed_limit import times_too_fast
 from tophub_registry.records.target import Target
+from tophub_registry.records.unconvertible import NoConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

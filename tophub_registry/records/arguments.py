@@ -1,0 +1,153 @@
+"""How the arguments of a task are spelled in log version 0.1 and in 0.2, and what goes without saying.
+
+Source: the signatures of the TOPI functions of TVM 0.6 and of TVM 0.7 to 0.16.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tophub_registry.records.unconvertible import NoConversionError
+
+if TYPE_CHECKING:
+    from tophub_registry.records.record import Value
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the arguments of a task are spelled in both versions, by name.
+
+    Attributes
+    ----------
+    old
+        The spellings of log version 0.1, told apart by their number of arguments. The first one that can say
+        what is to be said is written.
+    new
+        The same for 0.2, of which only the first one is written.
+    workload
+        What 0.1 repeats as the workload: its name, then arguments.
+    """
+
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    workload: str
+
+
+def read(spellings: tuple[str, ...], args: list[Value]) -> dict[str, Value]:
+    """Take arguments apart by name, each in the form that 0.2 gives it."""
+    names = next((names for names in map(str.split, spellings) if len(names) == len(args)), None)
+    if names is None:
+        raise NoConversionError(f"no rule for {len(args)} arguments")
+    values: dict[str, Value] = {}
+    for name, value in zip(names, args, strict=True):
+        values[name] = _read_one(name, value)
+    for name in ("in_channels", "kernel_size"):
+        if name in values and values.pop(name) != _default(name, values):
+            raise NoConversionError(f"{name} and the tensors disagree")
+    return values
+
+
+def say(spellings: tuple[str, ...], values: dict[str, Value]) -> list[Value]:
+    """Put arguments together in the first spelling that leaves out nothing but what goes without saying."""
+    unsaid: list[str] = []
+    for names in map(str.split, spellings):
+        unsaid = [name for name in values if name not in names and values[name] != _default(name, values)]
+        if not unsaid:
+            return [values[name] if name in values else _default(name, values) for name in names]
+    raise NoConversionError(f"no words for {unsaid[0]} {json.dumps(values[unsaid[0]])[:80]} in the other log version")
+
+
+def _read_one(name: str, value: Value) -> Value:
+    try:
+        return _READERS[name](value)
+    except ValueError:
+        raise NoConversionError(f"no rule for {json.dumps(value)[:80]} as {name}") from None
+
+
+def _default(name: str, values: dict[str, Value]) -> Value:
+    """Return what an argument is where it is left out."""
+    return _DEFAULTS[name](values) if name in _DEFAULTS else None
+
+
+_DEFAULTS: dict[str, Callable[[dict[str, Value]], Value]] = {
+    "dilation": lambda _: [1, 1],
+    "output_padding": lambda _: [0, 0],
+    "groups": lambda _: 1,
+    "layout": lambda _: "NCHW",
+    "out_layout": lambda values: values.get("layout", "NCHW"),
+    "out_dtype": lambda values: values["data"][2],
+    "in_channels": lambda values: next(iter(values["data"][1][1:]), None),
+    "kernel_size": lambda values: values["kernel"][1][2:4],
+}
+
+
+def _tensor(value: Value) -> Value:
+    if isinstance(value, list) and value[:1] == ["TENSOR"] and len(value) == len(["TENSOR", "shape", "dtype"]):
+        _integers(value[1])
+        _word(value[2])
+        return value
+    raise ValueError
+
+
+def _integers(value: Value) -> list[int]:
+    if isinstance(value, list) and all(type(item) is int for item in value):
+        return value
+    raise ValueError
+
+
+def _pair(value: Value) -> list[int]:
+    """Read one number for both dimensions, or two."""
+    if type(value) is int:
+        return [value, value]
+    if len(_integers(value)) == len("hw"):
+        return list(value)
+    raise ValueError
+
+
+def _padding(value: Value) -> list[int]:
+    """Read a padding of one, two or four numbers: top, left, bottom, right."""
+    if isinstance(value, list) and len(value) == len("tlbr"):
+        return _integers(value)
+    return _pair(value) * 2
+
+
+def _word(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError
+
+
+def _type(value: Value) -> str | None:
+    return None if value is None else _word(value)
+
+
+def _tensor_or_nothing(value: Value) -> Value:
+    return None if value is None else _tensor(value)
+
+
+def _integer(value: Value) -> int:
+    if type(value) is int:
+        return value
+    raise ValueError
+
+
+_READERS: dict[str, Callable[[Value], Value]] = {
+    "data": _tensor,
+    "offset": _tensor,
+    "kernel": _tensor,
+    "bias": _tensor_or_nothing,
+    "strides": _pair,
+    "padding": _padding,
+    "dilation": _pair,
+    "output_padding": _pair,
+    "kernel_size": _pair,
+    "in_channels": _integer,
+    "groups": _integer,
+    "deformable_groups": _integer,
+    "layout": _word,
+    "out_layout": _word,
+    "out_dtype": _type,
+}

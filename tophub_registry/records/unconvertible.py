@@ -1,0 +1,28 @@
+"""Rows that can't be converted from one log version to the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tophub_registry.errors import InputError
+
+
+class NoConversionError(InputError):
+    """A sound row that can't be converted with certainty; the message says why."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that could not be converted.
+
+    Attributes
+    ----------
+    file, line
+        Where it stands.
+    reason
+        Why not.
+    """
+
+    file: str
+    line: int
+    reason: str
