@@ -13,7 +13,7 @@ pytest.importorskip("plotly", reason="needs the extra [report]")
 
 from tests.records.rows import MEASURED, row, text
 from tophub_registry.report import page
-from tophub_registry.report.history import read_history
+from tophub_registry.report.reading import read_history
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.records.rows import MEASURED, row, text
 from tophub_registry.errors import InputError
-from tophub_registry.report.history import TaskHistory, read_history
+from tophub_registry.report.history import TaskHistory
+from tophub_registry.report.reading import read_history
 
 
 def write(path: Path, *rows: str) -> Path:

@@ -22,8 +22,8 @@ def command(
     of each knob were tried and how good they were. The page holds all it needs and works without a network.
     """
     from tophub_registry.files import atomic_write
-    from tophub_registry.report.history import read_history
     from tophub_registry.report.page import render
+    from tophub_registry.report.reading import read_history
 
     if output.exists() and not force:
         raise UsageError("the page is already there", file=output, remedy="--force replaces it")

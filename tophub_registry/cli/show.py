@@ -79,7 +79,7 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
 def _show_best(
     logs: list[Path], text: str | None, only: list[int], print_kernel: Callable[[Record], str] | None, *, as_json: bool
 ) -> None:
-    from tophub_registry.report.history import read_history
+    from tophub_registry.report.reading import read_history
 
     history = read_history(logs)
     chosen = _chosen(history, text, only)

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import NamedTuple
 
 from tophub_registry import __version__
 from tophub_registry.errors import MissingExtra
-from tophub_registry.records.record import Record, Value
-from tophub_registry.report.history import History, KnobHistory, TaskHistory, device, error, message, option_key
+from tophub_registry.records.record import Value
+from tophub_registry.report import spelling
+from tophub_registry.report.history import History, KnobHistory, TaskHistory, device
+from tophub_registry.report.points import points, rate_of, unit
+from tophub_registry.report.spelling import escaped, shortened
 
 MAX_POINTS = 30_000
 """How many points a page has at most, about; of more, every n-th is drawn, and each that was the best so far."""
@@ -30,8 +31,6 @@ _FEW_TASKS = 8
 """With no more tasks than these, what was tried is unfolded."""
 
 _OPTIONS = 8
-_LONGEST_VALUE = 80
-_DIGITS = 3
 
 
 class _Column(NamedTuple):
@@ -65,7 +64,7 @@ def render(history: History, names: Sequence[str]) -> str:
         ]
     )
     step = math.ceil(len(history.records) / MAX_POINTS)
-    data = json.dumps([_points(task, step) for task in history.tasks], separators=(",", ":"), allow_nan=False)
+    data = json.dumps([points(task, step) for task in history.tasks], separators=(",", ":"), allow_nan=False)
     sections = (_section(number, task, history, step) for number, task in enumerate(history.tasks, 1))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -73,15 +72,15 @@ def render(history: History, names: Sequence[str]) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Tuning report: {_text(", ".join(names))}</title>
+<title>Tuning report: {escaped(", ".join(names))}</title>
 <style>
 {_resource("page.css")}</style>
 </head>
 <body>
 <header>
 <h1>Tuning report</h1>
-<p>{_text(", ".join([*history.targets, *history.devices]))}</p>
-<p class="muted">{_text(", ".join(names))}</p>
+<p>{escaped(", ".join([*history.targets, *history.devices]))}</p>
+<p class="muted">{escaped(", ".join(names))}</p>
 {_figures(history)}
 </header>
 <noscript><p class="bad">The charts need JavaScript.</p></noscript>
@@ -120,27 +119,23 @@ def _inside_script(data: str) -> str:
     return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _text(value: str) -> str:
-    """Return text as HTML, without the characters that steer a terminal or the direction of writing."""
-    return html.escape("".join(character if character.isprintable() else "\ufffd" for character in value))
-
-
 def _figures(history: History) -> str:
     trials, failed = len(history.records), sum(task.failed for task in history.tasks)
-    times = [task.seconds for task in history.tasks]
+    times = [task.seconds for task in history.tasks if task.seconds is not None]
+    spent = math.fsum(times) if len(times) == len(history.tasks) else None
     gains = [task.gain for task in history.tasks if task.gain is not None]
     span = history.span
     peaks = sorted({task.peak_gflops for task in history.tasks if task.peak_gflops is not None})
     figures = [
         ("tasks", str(len(history.tasks))),
         ("trials", f"{trials:,}" + (f" <small>{failed:,} failed</small>" if failed else "")),
-        ("time of tuning", "" if None in times else _duration(math.fsum(time for time in times if time is not None))),
-        ("measured", "" if span is None else _days(*span)),
+        ("time of tuning", spelling.duration(spent)),
+        ("measured", "" if span is None else spelling.days(*span)),
         (
             "gain over default",
             f"{statistics.geometric_mean(gains):.2f}x <small>geometric mean</small>" if gains else "",
         ),
-        ("measured peak", ", ".join(f"{_number(peak)} GFLOPS" for peak in peaks)),
+        ("measured peak", ", ".join(f"{spelling.number(peak)} GFLOPS" for peak in peaks)),
     ]
     shown = (f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures if value)
     return f'<dl class="figures">{"".join(shown)}</dl>'
@@ -165,16 +160,16 @@ def _columns(history: History) -> list[_Column]:
     """Return the columns that the logs have something to say in."""
     columns = [
         _Column("#", lambda _: "", lambda _: None),
-        _Column("task", lambda task: _text(str(task))),
-        _Column("target", lambda task: _text(str(task.target))),
+        _Column("task", lambda task: escaped(str(task))),
+        _Column("target", lambda task: escaped(str(task.target))),
         _Column("trials", lambda task: f"{len(task.trials):,}", lambda task: len(task.trials)),
         _Column("failures", _failures, lambda task: task.failed or None),
-        _Column("default", lambda task: _seconds(task.default), lambda task: task.default),
-        _Column("best", lambda task: _seconds(_cost(task)), _cost),
+        _Column("default", lambda task: spelling.seconds(task.default), lambda task: task.default),
+        _Column("best", lambda task: spelling.seconds(_cost(task)), _cost),
         _Column("gain", lambda task: "" if task.gain is None else f"{task.gain:.2f}x", lambda task: task.gain),
-        _Column("GFLOPS", lambda task: _number(task.gflops), lambda task: task.gflops),
-        _Column("of the peak", lambda task: _percent(task.share), lambda task: task.share),
-        _Column("time", lambda task: _duration(task.seconds), lambda task: task.seconds),
+        _Column("GFLOPS", lambda task: spelling.number(task.gflops), lambda task: task.gflops),
+        _Column("of the peak", lambda task: spelling.percent(task.share), lambda task: task.share),
+        _Column("time", lambda task: spelling.duration(task.seconds), lambda task: task.seconds),
     ]
     several = len(history.targets) > 1
     return [
@@ -205,7 +200,7 @@ def _cell(column: _Column, number: int, task: TaskHistory) -> str:
 
 
 def _failures(task: TaskHistory) -> str:
-    return "<br>".join(f"<span class=bad>{count}</span> {_text(kind)}" for kind, count in task.failures.items())
+    return "<br>".join(f"<span class=bad>{count}</span> {escaped(kind)}" for kind, count in task.failures.items())
 
 
 def _cost(task: TaskHistory) -> float | None:
@@ -215,14 +210,14 @@ def _cost(task: TaskHistory) -> float | None:
 def _section(number: int, task: TaskHistory, history: History, step: int) -> str:
     trials = f"{len(task.trials):,} trial" + ("" if len(task.trials) == 1 else "s")
     said = [trials + (f" in a space of {task.configs:,} configs" if task.configs else "")]
-    said += [f"{_text(kind)}: {count:,}" for kind, count in task.failures.items()]
+    said += [f"{escaped(kind)}: {count:,}" for kind, count in task.failures.items()]
     if task.seconds is not None:
-        said.append(f"{_duration(task.seconds)} of tuning")
+        said.append(f"{spelling.duration(task.seconds)} of tuning")
     if step > 1:
         said.append(f"one trial in {step} is drawn, and each that was the best so far")
-    target = f'<p class="muted">{_text(str(task.target))}</p>' if len(history.targets) > 1 else ""
+    target = f'<p class="muted">{escaped(str(task.target))}</p>' if len(history.targets) > 1 else ""
     return f"""<section class="task" id="task{number}">
-<header><h3>{number}. {_text(str(task))}</h3><a href="#summary" class="muted">top</a></header>
+<header><h3>{number}. {escaped(str(task))}</h3><a href="#summary" class="muted">top</a></header>
 {target}<p class="muted">{", ".join(said)}</p>
 {_best(task)}
 {_tried(number, task, unfolded=len(history.tasks) <= _FEW_TASKS) if len(task.trials) > 1 else ""}</section>
@@ -249,9 +244,9 @@ def _legend(task: TaskHistory) -> str:
     if task.failed:
         entries.append(("failed", "failed"))
     if task.default is not None:
-        entries.append(("default", f"AutoTVM's default config, {_seconds(task.default)}"))
+        entries.append(("default", f"AutoTVM's default config, {spelling.seconds(task.default)}"))
     if task.peak_gflops is not None and task.flop is not None:
-        entries.append(("peak", f"the device's measured peak, {_number(task.peak_gflops)} GFLOPS"))
+        entries.append(("peak", f"the device's measured peak, {spelling.number(task.peak_gflops)} GFLOPS"))
     return f'<p class="legend">{"".join(f"<span class={name}>{text}</span>" for name, text in entries)}</p>'
 
 
@@ -259,18 +254,19 @@ def _best(task: TaskHistory) -> str:
     if task.best is None:
         return '<p class="bad">No config could be measured.</p>'
     costs = task.best.result.costs
-    spread = f", {_seconds(min(costs))} to {_seconds(max(costs))} in {len(costs)} repeats" if len(costs) > 1 else ""
-    facts = [f"{_seconds(task.best.mean_cost)}{spread}"]
+    least, most = spelling.seconds(min(costs)), spelling.seconds(max(costs))
+    spread = f", {least} to {most} in {len(costs)} repeats" if len(costs) > 1 else ""
+    facts = [f"{spelling.seconds(task.best.mean_cost)}{spread}"]
     if task.gflops is not None:
-        facts.append(f"{_number(task.gflops)} GFLOPS")
+        facts.append(f"{spelling.number(task.gflops)} GFLOPS")
     if task.share is not None:
-        facts.append(f"{_percent(task.share)} of the peak")
+        facts.append(f"{spelling.percent(task.share)} of the peak")
     if task.gain is not None:
         facts.append(f"{task.gain:.2f} times as fast as the default config")
     if device(task.best):
-        facts.append(_text(device(task.best)))
+        facts.append(escaped(device(task.best)))
     knobs = "".join(
-        f"<div><dt>{_text(knob.name)}</dt><dd class=value>{_value(knob.value)}</dd></div>"
+        f"<div><dt>{escaped(knob.name)}</dt><dd class=value>{_value(knob.value)}</dd></div>"
         for knob in task.best.config.entity
     )
     head = f"<p><strong>Best config</strong> {task.best.config.index}: {', '.join(facts)}</p>"
@@ -282,75 +278,30 @@ def _knob(knob: KnobHistory, task: TaskHistory) -> str:
     shown, others = knob.options[:_OPTIONS], knob.options[_OPTIONS:]
     if len(others) == 1:  # naming it takes no more room than counting it
         shown, others = knob.options, ()
-    best = _rate(task, _cost(task))
+    best = rate_of(task, _cost(task))
     rows = []
     for option in shown:
-        rate = _rate(task, option.best)
+        rate = rate_of(task, option.best)
         part = 0 if not rate or not best else rate / best
         failed = f'<td class="number bad">{option.failed or ""}' if task.failed else ""
         rows.append(
             f"<tr><td class=value>{_value(option.value)}<td class=number>{option.tried}{failed}"
-            f"<td class=number>{_number(_rate(task, option.median))}"
-            f'<td class="number bar" style="--part:{part:.0%}">{_number(rate)}</tr>'
+            f"<td class=number>{spelling.number(rate_of(task, option.median))}"
+            f'<td class="number bar" style="--part:{part:.0%}">{spelling.number(rate)}</tr>'
         )
     if others:
         tried = sum(option.tried for option in others)
-        most = _number(_rate(task, min((o.best for o in others if o.best is not None), default=None)))
+        most = spelling.number(rate_of(task, min((o.best for o in others if o.best is not None), default=None)))
         failed = f'<td class="number bad">{sum(option.failed for option in others) or ""}' if task.failed else ""
         rows.append(
             f"<tr class=muted><td>{len(others)} others<td class=number>{tried}{failed}<td><td class=number>{most}</tr>"
         )
     return (
-        f"<div class=knob><strong>{_text(knob.name)}</strong> "
+        f"<div class=knob><strong>{escaped(knob.name)}</strong> "
         f"<span class=muted>{len(knob.options):,}{total} options tried</span>"
         f"<table><thead><tr><th>option<th class=number>tried{'<th class=number>failed' if task.failed else ''}"
-        f"<th class=number>median<th class=number>best {_unit(task)}</tr></thead>{''.join(rows)}</table></div>"
+        f"<th class=number>median<th class=number>best {unit(task)}</tr></thead>{''.join(rows)}</table></div>"
     )
-
-
-def _unit(task: TaskHistory) -> str:
-    return "runs/s" if task.flop is None else "GFLOPS"
-
-
-def _rate(task: TaskHistory, cost: float | None) -> float | None:
-    """Return a cost as the charts show it: in GFLOPS, or in runs a second where the arithmetic is not known."""
-    if cost is None:
-        return None
-    return 1 / cost if task.flop is None else task.rate(cost)
-
-
-def _points(task: TaskHistory, step: int) -> dict[str, Value]:
-    """Return what the charts of a task are drawn from; the points as `page.js` describes them."""
-    knobs: dict[str, dict[str, tuple[int, str]]] = {}
-    errors: dict[str, int] = {}
-    rows: list[tuple[list[Value], dict[str, int]]] = []
-    best = 0.0
-    for number, (record, elapsed) in enumerate(task.trials, 1):
-        rate = _rate(task, record.mean_cost) if record.valid else None
-        last = number == len(task.trials)
-        if (number - 1) % step and not last and not (rate is not None and rate > best):
-            continue
-        best = max(best, rate or 0.0)
-        chosen = {}
-        for knob in record.config.entity:
-            options = knobs.setdefault(knob.name, {})
-            chosen[knob.name] = options.setdefault(option_key(knob), (len(options), _short(knob.value)))[0]
-        failure = None if record.valid else errors.setdefault(_what_happened(record), len(errors))
-        seconds = None if elapsed is None else round(elapsed, 2)
-        rows.append(([number, seconds, None if rate is None else _rounded(rate), failure], chosen))
-    return {
-        "unit": _unit(task),
-        "default": _rate(task, task.default),
-        "peak": None if task.flop is None else task.peak_gflops,
-        "errors": list(errors),
-        "knobs": [[name, [text for _, text in options.values()]] for name, options in knobs.items()],
-        "points": [[*row, [chosen.get(name) for name in knobs]] for row, chosen in rows],
-    }
-
-
-def _what_happened(record: Record) -> str:
-    said = message(record)
-    return error(record) + (f": {_short(said)}" if said else "")
 
 
 def _footer(history: History) -> str:
@@ -363,57 +314,9 @@ def _footer(history: History) -> str:
         notes.append(f"{history.repeated:,} rows stand in the logs more than once, and count once.")
     if history.unconvertible:
         notes.append(f"{history.unconvertible:,} rows of log version 0.1 could not be converted and are left out.")
-    notes.append(f"Rows made by {_text(', '.join(history.tools))}. Report by tophub-registry {__version__}.")
+    notes.append(f"Rows made by {escaped(', '.join(history.tools))}. Report by tophub-registry {__version__}.")
     return f"<p>{' '.join(notes)}</p>"
 
 
 def _value(value: Value) -> str:
-    return _text(_short(value))
-
-
-def _short(value: Value) -> str:
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
-
-
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.5g}")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if value >= 10**_DIGITS else f"{value:.{_DIGITS}g}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
-
-
-def _seconds(cost: float | None) -> str:
-    if cost is None:
-        return ""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if cost >= size:
-            return f"{cost / size:.4g} {unit}"
-    return f"{cost / 1e-6:.4g} µs"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _days(*times: float) -> str:
-    try:
-        days = [datetime.fromtimestamp(time, timezone.utc).date().isoformat() for time in times]
-    except (OverflowError, OSError, ValueError):
-        return ""
-    return " to ".join(_each_once(days))
-
-
-def _each_once(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+    return escaped(shortened(value))

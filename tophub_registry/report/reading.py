@@ -1,0 +1,170 @@
+"""The history of tuning, read from its logs, without TVM: a log of any tool will do.
+
+Trials stand in the order in which they were measured, and a row that stands in several of the logs counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tophub_registry.errors import InputError
+from tophub_registry.records.record import EARLIEST, Record, Value
+from tophub_registry.records.summary import readable
+from tophub_registry.records.target import Target
+from tophub_registry.report.history import (
+    History,
+    KnobHistory,
+    OptionHistory,
+    TaskHistory,
+    Trial,
+    device,
+    fastest,
+    identity,
+    option_key,
+)
+from tophub_registry.templates.registry import TEMPLATES, instantiate
+from tophub_registry.templates.template import Template
+
+PAUSE = 300.0
+"""A gap between two rows of a log that is longer than this, in seconds, was no tuning: it went on another time."""
+
+# Enumerating the space of an axis that is longer takes too long; no layer has one.
+_LONGEST_AXIS = 1 << 16
+
+
+def read_history(logs: Iterable[Path]) -> History:
+    """Read what logs tell of the tuning that wrote them.
+
+    Raises
+    ------
+    InputError
+        A log can't be read, has a line that is no record, or there is no record at all.
+    """
+    rows: dict[tuple[Target, str], list[tuple[Record, float | None]]] = defaultdict(list)
+    seen: set[Hashable] = set()
+    repeated = unconvertible = 0
+    paths = list(logs)
+    for path in paths:
+        records: list[Record] = []
+        for record in readable([path]):
+            if record is None:
+                unconvertible += 1
+            else:
+                records.append(record)
+        records.sort(key=lambda record: record.result.timestamp)
+        for record, spent in zip(records, _spent(records), strict=True):
+            row = (record.input.target, record.workload, identity(record.config.entity), repr(record.result))
+            if row in seen:
+                repeated += 1
+                continue
+            seen.add(row)
+            rows[record.target, record.workload].append((record, spent))
+    if not rows:
+        raise InputError("there is no record in it", file=paths[0] if paths else None)
+    peaks: dict[str, float] = {}
+    for group in rows.values():
+        for record, _ in group:
+            if record.tophub is not None and record.tophub.peak_gflops is not None:
+                peaks[device(record)] = max(record.tophub.peak_gflops, peaks.get(device(record), 0.0))
+    tasks = tuple(_task(target, group, peaks) for (target, _), group in rows.items())
+    return History(tasks, repeated, unconvertible)
+
+
+def _spent(records: Sequence[Record]) -> list[float | None]:
+    """Return for each row of a log how many seconds tuning took for it.
+
+    That is the time since the row before, whatever its task: a tuner may change tasks after each batch, and
+    spends its time on building and on thinking too. After a pause, and for the first row, it is what the row
+    itself says.
+    """
+    spent: list[float | None] = []
+    before: float | None = None
+    for record in records:
+        now = record.result.timestamp
+        if now < EARLIEST:
+            spent.append(None)
+            continue
+        gap = None if before is None else now - before
+        spent.append(max(0.0, record.result.all_cost) if gap is None or gap > PAUSE else gap)
+        before = now
+    return spent
+
+
+def _task(target: Target, rows: list[tuple[Record, float | None]], peaks: Mapping[str, float]) -> TaskHistory:
+    rows.sort(key=lambda row: row[0].result.timestamp)
+    trials: list[Trial] = []
+    elapsed: float | None = 0.0
+    for record, spent in rows:
+        elapsed = None if elapsed is None or spent is None else elapsed + spent
+        trials.append(Trial(record, elapsed))
+    first = trials[0].record
+    template = _template(first)
+    best = fastest(record for record, _ in rows)
+    return TaskHistory(
+        target=target,
+        task=first.input.task,
+        args=first.input.args,
+        trials=tuple(trials),
+        default_config=None if template is None else tuple(template.default(target).entity),
+        knobs=_knobs([trial.record for trial in trials], template),
+        configs=None if template is None else len(template.space),
+        peak_gflops=None if best is None else peaks.get(device(best)),
+    )
+
+
+def _template(record: Record) -> Template | None:
+    """Return the template of a record's workload; None where there is none, or where it does not take the workload."""
+    sizes = [size for argument in record.input.args if isinstance(argument, list) for size in _sizes(argument)]
+    if record.input.task not in TEMPLATES or max(sizes, default=0) > _LONGEST_AXIS:
+        return None
+    try:
+        template = instantiate(record.input.task, record.input.args)
+        len(template.space)
+    except (InputError, TypeError, ValueError, ArithmeticError):
+        return None
+    return template
+
+
+def _sizes(argument: list[Value]) -> list[int]:
+    """Return the numbers of a tensor's shape, of strides or a padding."""
+    numbers = argument[1] if argument[:1] == ["TENSOR"] and len(argument) > 1 else argument
+    return [number for number in numbers if isinstance(number, int)] if isinstance(numbers, list) else []
+
+
+def _knobs(records: Sequence[Record], template: Template | None) -> tuple[KnobHistory, ...]:
+    tried: dict[tuple[str, str], dict[str, list[Record]]] = {}
+    if template is not None:
+        tried = {(knob.name, knob.kind): {} for knob in template.space.knobs}
+    for record in records:
+        for knob in record.config.entity:
+            options = tried.setdefault((knob.name, knob.kind), {})
+            options.setdefault(option_key(knob), []).append(record)
+    totals = {} if template is None else {knob.name: len(knob.options) for knob in template.space.knobs}
+    return tuple(
+        KnobHistory(
+            name,
+            kind,
+            tuple(sorted((_option(name, with_it) for with_it in options.values()), key=_by_cost)),
+            totals.get(name),
+        )
+        for (name, kind), options in tried.items()
+    )
+
+
+def _option(name: str, records: Sequence[Record]) -> OptionHistory:
+    costs = [record.mean_cost for record in records if record.valid]
+    return OptionHistory(
+        value=records[0].config.value(name),
+        tried=len(records),
+        failed=len(records) - len(costs),
+        best=min(costs, default=None),
+        median=statistics.median(costs) if costs else None,
+    )
+
+
+def _by_cost(option: OptionHistory) -> tuple[float, str]:
+    return (float("inf") if option.best is None else option.best, json.dumps(option.value))
