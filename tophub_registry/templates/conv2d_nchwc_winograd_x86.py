@@ -150,12 +150,11 @@ class Conv2dNCHWcWinogradX86(Template):
         kernel = te.placeholder(kernel_shape, w.dtype, name="kernel")
         chunks, width = w.in_channels // ic, plan.columns * m + _TAPS - 1
 
-        # Beyond the data's rows a value is read all the same and then not used: a branch would take longer.
+        # A `Select` reads both of its values, and TVM takes a limit put to the row away where the condition implies it.
         def vertical_at(n: Any, g: Any, k: Any, r: Any, a: Any, x: Any, v: Any) -> Any:
             def row(i: int) -> Any:
                 y = (g * plan.rows + r) * m + i - top
-                clamped = te.max(te.min(y, w.height - 1), 0)
-                return tirx.Select(tirx.all(y >= 0, y < w.height), data[n, k, clamped, x - left, v], zero)
+                return tirx.if_then_else(tirx.all(y >= 0, y < w.height), data[n, k, y, x - left, v], zero)
 
             inside = tirx.all(x >= left, x < left + w.width)
             return tirx.if_then_else(inside, _row_of(matrices.data, a, row), zero)
