@@ -121,6 +121,17 @@ def test_without_a_record_the_nearest_neighbours_config_and_that_is_said() -> No
     assert first.cost < default.cost < 1.1 * first.cost
 
 
+def test_a_processors_default_is_better_than_a_neighbours_config_that_does_not_fit() -> None:
+    """Tiles of four pixels leave a tail where a row has seven."""
+    task, args = CONVOLUTION
+    data = [args[0][0], [1, args[0][1][1], 7, 7], args[0][2]]
+    odd = (task, [data, *args[1:]])
+    (kernel,) = kernels_for([odd], TARGET, {workload_key(*odd, {}): []}, Neighbourhood([like(16, 1e-4, 32)]))
+    assert kernel.config == instantiate(*odd).default(TARGET)
+    assert (kernel.answer.match, kernel.neighbour) == (Match.NONE, None)
+    assert kernel.cost < 1e-4  # as quick as the neighbour, about
+
+
 def test_a_record_is_taken_whatever_neighbours_there_are() -> None:
     template = instantiate(*CONVOLUTION)
     entity = [[knob.name, knob.kind, knob.value] for knob in template.default(TARGET).entity]

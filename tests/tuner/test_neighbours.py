@@ -69,6 +69,21 @@ def test_other_knobs_are_no_neighbours() -> None:
     assert nearest(here.space, here.args, [Origin(pointwise.space, pointwise.args, pointwise.space.config(3))]) == []
 
 
+def test_where_tiles_must_change_or_leave_tails_a_config_is_not_carried_over_whole() -> None:
+    there = convolution(64, 56)
+    its = config(there, 16, 32, 8)
+    fitting, smaller, tail, little = (convolution(*shape) for shape in ((32, 56), (48, 56), (64, 28), (64, 111)))
+    whole = {}
+    for here in (fitting, smaller, tail, little):
+        carried = carry(its, there.space, here.space)
+        assert carried is not None
+        whole[here] = carried.whole
+    assert whole == {fitting: True, smaller: False, tail: False, little: True}  # 112 of 111 are covered, or 32 of 28
+    neighbourhood = Neighbourhood([answer(there, its, 1e-4)])
+    assert neighbourhood.of(tail, whole=True) == []
+    assert neighbourhood.of(tail) != []
+
+
 def test_a_neighbours_speed_is_the_guess() -> None:
     here, there = convolution(64, 28), convolution(64, 56)
     (its,) = Neighbourhood([answer(there, config(there, 16, 16, 14), 4e-4)]).of(here)

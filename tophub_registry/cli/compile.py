@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import table
+from tophub_registry.cli.model_options import CompileTarget, Log, Params, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.lookup import Match
 from tophub_registry.records.task import describe
@@ -30,15 +31,10 @@ def command(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The shared library.", show_default="MODEL.so")
     ] = None,
-    target: Annotated[str, typer.Option(help="What to compile for; `llvm` is this machine's processor.")] = "llvm",
-    params: Annotated[Path | None, typer.Option(help="The weights; beside a symbol file they are found.")] = None,
-    shape: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=N,C,H,W", help="An input's shape, batch included (repeatable).")
-    ] = None,
-    log: Annotated[
-        list[Path] | None,
-        typer.Option("-l", "--log", help="Take records from this log (repeatable).", show_default="the package"),
-    ] = None,
+    target: CompileTarget = "llvm",
+    params: Params = None,
+    shape: Shape = None,
+    log: Log = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Time each record against the default config, and leave out what loses.")
     ] = False,
@@ -54,7 +50,6 @@ def command(
     Records come from the target's package, which is fetched if it is not here. A gluoncv name without --params
     gets random weights: enough to time it, not to use it.
     """
-    from tophub_registry.cli.extract import shapes_of
     from tophub_registry.deploy.compiler import compile_model
     from tophub_registry.deploy.proof import losing
 
@@ -62,7 +57,7 @@ def command(
     if output.exists() and not force:
         raise UsageError("the library is already there", file=output, remedy="--force overwrites it")
     source = Path(model) if model.endswith(".json") else model
-    compiled = compile_model(source, target, records=log, shapes=shapes_of(shape or []) or None, params=params)
+    compiled = compile_model(source, target, records=log, shapes=shapes_of(shape) or None, params=params)
     lost: list[Kernel] = []
     if verify and (lost := losing(compiled)):
         compiled = compile_model(compiled.imported, target, records=log, left_out=lost)

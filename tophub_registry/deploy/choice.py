@@ -32,10 +32,10 @@ _START = 2e-6
 _UNTUNED = 2e10
 
 _NEIGHBOURS = 3
-"""How many neighbours' configs a layer without a record is offered, for the sake of their layouts."""
+"""How many neighbours' configs a processor's layer without a record is offered, for the sake of their layouts."""
 
 _UNTRIED = 1.05
-"""How much longer the default config is taken to need than a neighbour's: they were equally fast on the whole."""
+"""How much longer a processor's default config is taken to need than a neighbour's."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ def kernels_for(
 ) -> list[Kernel]:
     """Return the kernels that could compute a layer.
 
-    They are those of its records; where there are none, those that its nearest neighbours' records and the default
-    stand for; where it has no neighbours either, the templates' own suggestions.
+    They are those of its records; where there are none, those of its nearest neighbours' records, and for a processor
+    the default one; where it has no neighbours either, what its templates suggest.
 
     Parameters
     ----------
@@ -154,23 +154,26 @@ def kernels_for(
     if recorded:
         return _best_of_each_layout(recorded)
     alone = any(map(neighbourhood.excludes, templates))
-    near = [] if alone else [(template, neighbourhood.of(template, count=_NEIGHBOURS)) for template in templates]
-    carried = [kernel for template, its in near if its for kernel in _carried(template, target, its)]
-    suggested = [Kernel(template, template.suggestion(target), NOTHING) for template in templates if not carried]
-    return _best_of_each_layout(carried or suggested)
+    alike = [] if alone else [kernel for template in templates for kernel in _alike(template, target, neighbourhood)]
+    suggested = [Kernel(template, template.suggestion(target), NOTHING) for template in templates if not alike]
+    return _best_of_each_layout(alike or suggested)
 
 
-def _carried(template: Template, target: Target, neighbours: Sequence[Neighbour]) -> list[Kernel]:
-    """Return the kernels that a workload's neighbours stand for, the nearest last; and its default one with them."""
-    seconds = neighbours[0].seconds  # which the others, that are less like it, are not to undercut
-    kernels = [
-        Kernel(template, its.config, Answer(None, Match.FALLBACK, its.answer.source), its, seconds)
-        for its in reversed(neighbours)
-    ]
-    default = template.default(target)
-    if template.feasible(default):
-        kernels.insert(0, Kernel(template, default, NOTHING, guess=_UNTRIED * seconds))
-    return kernels
+def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:
+    """Return the kernels of a workload that has neighbours: its default one, then theirs, the nearest last."""
+    nearest = neighbourhood.of(template)
+    if not nearest:
+        return []
+    seconds = nearest[0].seconds  # which others, that are less like it, are not to undercut
+    if template.forgiving:
+        return [_carried(template, nearest[0], seconds)]
+    fitting = neighbourhood.of(template, count=_NEIGHBOURS, whole=True)
+    default = Kernel(template, template.default(target), NOTHING, guess=_UNTRIED * seconds)
+    return [default, *(_carried(template, its, seconds) for its in reversed(fitting))]
+
+
+def _carried(template: Template, its: Neighbour, seconds: float) -> Kernel:
+    return Kernel(template, its.config, Answer(None, Match.FALLBACK, its.answer.source), its, seconds)
 
 
 def _exists(template: Template, config: Config) -> bool:

@@ -71,6 +71,8 @@ class CudaLimits:
 class CudaTemplate(Template):
     """A template for a CUDA device."""
 
+    forgiving = True  # AutoTVM's default leaves a GPU idle
+
     @abstractmethod
     def limits(self, config: Config) -> CudaLimits:
         """Return what a config asks of the device; plain Python, without TVM."""

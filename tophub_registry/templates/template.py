@@ -41,6 +41,8 @@ class Template(ABC):
     """Reads the task's arguments; each template names the type of its own workload too."""
     workload: Workload
     """What the task's arguments say."""
+    forgiving: ClassVar[bool] = False
+    """Whether configs of other workloads stay better than the default one where their tiles must change to fit."""
 
     def __init__(self, args: list[Any]) -> None:
         self.args = args
