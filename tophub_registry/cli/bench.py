@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import table
+from tophub_registry.cli.model_options import CompileTarget, Log, Params, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def command(
             help="A gluoncv model's name, an MXNet symbol file (NAME-symbol.json), or a folder from --prepare.",
         ),
     ],
-    target: Annotated[str, typer.Option(help="What to compile for; `llvm` is this machine's processor.")] = "llvm",
+    target: CompileTarget = "llvm",
     against: Annotated[
         str,
         typer.Option(
@@ -38,14 +39,9 @@ def command(
         typer.Option(min=1, help="Threads of each framework on the CPU.", show_default="what TVM would use"),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each framework has its turn.")] = 15,
-    params: Annotated[Path | None, typer.Option(help="The weights; beside a symbol file they are found.")] = None,
-    shape: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=N,C,H,W", help="An input's shape, batch included (repeatable).")
-    ] = None,
-    log: Annotated[
-        list[Path] | None,
-        typer.Option("-l", "--log", help="Take records from this log (repeatable).", show_default="the package"),
-    ] = None,
+    params: Params = None,
+    shape: Shape = None,
+    log: Log = None,
     python: Annotated[
         list[str] | None,
         typer.Option(metavar="FRAMEWORK=PATH", help="The Python that has a framework, and tophub-registry."),
@@ -68,13 +64,12 @@ def command(
     Every framework runs in a process of its own, computes the same network with the same weights, and is held
     against MXNet's outputs. Ratios are to ours, from pairs in the same rounds: above 1 a framework is slower.
     """
-    from tophub_registry.cli.extract import shapes_of
     from tophub_registry.deploy.bench.comparison import OURS, check, compare
     from tophub_registry.deploy.bench.prepared import Prepared
     from tophub_registry.deploy.bench.prepared import prepare as write_model
 
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a detector's anchors make it say one line twenty times
-    shapes = shapes_of(shape or []) or None
+    shapes = shapes_of(shape) or None
     if prepare is not None:
         if prepare.exists() and not force:
             raise UsageError("the folder is already there", file=prepare, remedy="--force writes into it")

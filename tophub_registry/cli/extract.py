@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import tasks_argument
+from tophub_registry.cli.model_options import Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.records.target import Target
 
@@ -28,10 +28,7 @@ def command(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Images at once in the model's usual input.", show_default="1")
     ] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=N,N,…", help="An input's shape, batch first: data=1,3,224,224 (repeatable)."),
-    ] = None,
+    shape: Shape = None,
     own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the tasks.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tasks as -o writes them.")] = False,
@@ -48,7 +45,7 @@ def command(
         raise UsageError("--batch and --shape contradict each other", remedy="give the batch in the shape")
     kind = Target.parse(target).kind
     rules_for(kind)
-    network = read_network(model, batch=batch or 1, shapes=shapes_of(shape or []))
+    network = read_network(model, batch=batch or 1, shapes=shapes_of(shape))
     tasks = network.tasks(kind, own=own_templates)
     if output is not None:
         tasks.write(output)
@@ -57,17 +54,6 @@ def command(
     else:
         _print(tasks)
     _note_untuned(network.untuned(kind))
-
-
-def shapes_of(texts: list[str]) -> dict[str, tuple[int, ...]]:
-    """Parse the options `data=1,3,224,224` by which inputs' shapes are given."""
-    shapes = {}
-    for text in texts:
-        match = re.fullmatch(r"([^=]+)=(\d+(?:,\d+)*)", text)
-        if match is None:
-            raise UsageError(f"{text!r} is no shape", remedy="write --shape data=1,3,224,224")
-        shapes[match[1]] = tuple(map(int, match[2].split(",")))
-    return shapes
 
 
 def _print(tasks: TaskFile) -> None:

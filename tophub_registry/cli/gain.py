@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import tasks_argument
+from tophub_registry.cli.model_options import CompileTarget
 from tophub_registry.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=tasks_argument.HELP)],
     log: Annotated[list[Path], typer.Option("-l", "--log", help="A log with records (repeatable).")],
-    target: Annotated[str, typer.Option(help="What to compile for; `llvm` is this machine's processor.")] = "llvm",
+    target: CompileTarget = "llvm",
     rounds: Annotated[int, typer.Option(min=1, help="How often each kernel is timed.")] = 9,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:

@@ -1,0 +1,36 @@
+"""The options by which a command is told of a model: its weights, its inputs' shapes, what for, with what records."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tophub_registry.errors import UsageError
+
+CompileTarget = Annotated[
+    str, typer.Option("--target", help="What to compile for; `llvm` is this machine's processor.")
+]
+
+Params = Annotated[Path | None, typer.Option("--params", help="The weights; beside a symbol file they are found.")]
+
+Shape = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="NAME=N,C,H,W", help="An input's shape, batch included (repeatable)."),
+]
+
+Log = Annotated[
+    list[Path] | None,
+    typer.Option("-l", "--log", help="Take records from this log (repeatable).", show_default="the package"),
+]
+
+
+def shapes_of(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Parse the options `data=1,3,224,224` by which inputs' shapes are given."""
+    shapes = {}
+    for text in texts or []:
+        match = re.fullmatch(r"([^=]+)=(\d+(?:,\d+)*)", text)
+        if match is None:
+            raise UsageError(f"{text!r} is no shape", remedy="write --shape data=1,3,224,224")
+        shapes[match[1]] = tuple(map(int, match[2].split(",")))
+    return shapes
