@@ -80,46 +80,32 @@ def _along_axis(kind: str) -> _Entry:
     return lambda model, operation: model.add(kind, operation.inputs, operation.output, axis=operation.number("axis"))
 
 
-def _convolution(model: _Model, operation: Operation) -> object:
-    return model.add(
-        "Conv",
+def _convolution(kind: str, *more: str) -> _Entry:
+    """Return what adds a convolution, which has these further lists of numbers."""
+    return lambda model, operation: model.add(
+        kind,
         operation.inputs,
         operation.output,
         strides=operation.numbers("strides"),
         pads=operation.numbers("padding"),
         dilations=operation.numbers("dilation"),
         group=operation.number("groups"),
+        **{name: operation.numbers(name) for name in more},
     )
 
 
-def _transposed_convolution(model: _Model, operation: Operation) -> object:
-    return model.add(
-        "ConvTranspose",
+def _pooling(kind: str, *more: str) -> _Entry:
+    """Return what adds a pooling, which has these further numbers."""
+    return lambda model, operation: model.add(
+        kind,
         operation.inputs,
         operation.output,
+        kernel_shape=operation.numbers("pool_size"),
         strides=operation.numbers("strides"),
         pads=operation.numbers("padding"),
-        dilations=operation.numbers("dilation"),
-        output_padding=operation.numbers("output_padding"),
-        group=operation.number("groups"),
+        ceil_mode=operation.number("ceil_mode"),
+        **{name: operation.number(name) for name in more},
     )
-
-
-def _pooling(kind: str) -> _Entry:
-    def entry(model: _Model, operation: Operation) -> object:
-        counts = {} if kind == "MaxPool" else {"count_include_pad": operation.number("count_include_pad")}
-        return model.add(
-            kind,
-            operation.inputs,
-            operation.output,
-            kernel_shape=operation.numbers("pool_size"),
-            strides=operation.numbers("strides"),
-            pads=operation.numbers("padding"),
-            ceil_mode=operation.number("ceil_mode"),
-            **counts,
-        )
-
-    return entry
 
 
 def _reduction(kind: str) -> _Entry:
@@ -291,9 +277,9 @@ _TABLE: Mapping[str, _Entry] = {
     "minimum": _same("Min"),
     "multiply": _same("Mul"),
     "negative": _same("Neg"),
-    "nn.avg_pool2d": _pooling("AveragePool"),
-    "nn.conv2d": _convolution,
-    "nn.conv2d_transpose": _transposed_convolution,
+    "nn.avg_pool2d": _pooling("AveragePool", "count_include_pad"),
+    "nn.conv2d": _convolution("Conv"),
+    "nn.conv2d_transpose": _convolution("ConvTranspose", "output_padding"),
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _along_axis("LogSoftmax"),
     "nn.max_pool2d": _pooling("MaxPool"),

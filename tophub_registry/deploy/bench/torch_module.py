@@ -53,8 +53,9 @@ def _named(name: str) -> _Entry:
     return lambda torch, _, *tensors: getattr(torch, name)(*tensors)
 
 
-def _convolution(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
-    return torch.nn.functional.conv2d(
+def _convolution(name: str, *more: str) -> _Entry:
+    """Return what calls a convolution of PyTorch's, which takes these further lists of numbers."""
+    return lambda torch, operation, data, weight, bias=None: getattr(torch.nn.functional, name)(
         data,
         weight,
         bias,
@@ -62,19 +63,7 @@ def _convolution(torch: Any, operation: Operation, data: Any, weight: Any, bias:
         padding=_half(operation),
         dilation=operation.numbers("dilation"),
         groups=operation.number("groups"),
-    )
-
-
-def _transposed_convolution(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
-    return torch.nn.functional.conv_transpose2d(
-        data,
-        weight,
-        bias,
-        stride=operation.numbers("strides"),
-        padding=_half(operation),
-        output_padding=operation.numbers("output_padding"),
-        dilation=operation.numbers("dilation"),
-        groups=operation.number("groups"),
+        **{each: operation.numbers(each) for each in more},
     )
 
 
@@ -83,24 +72,15 @@ def _half(operation: Operation) -> list[int]:
     return operation.numbers("padding")[:2]
 
 
-def _greatest(torch: Any, operation: Operation, data: Any) -> Any:
-    return torch.nn.functional.max_pool2d(
+def _pooling(name: str, *more: str) -> _Entry:
+    """Return what calls a pooling of PyTorch's, which takes these further flags."""
+    return lambda torch, operation, data: getattr(torch.nn.functional, name)(
         data,
         operation.numbers("pool_size"),
         operation.numbers("strides"),
         _half(operation),
         ceil_mode=bool(operation.number("ceil_mode")),
-    )
-
-
-def _average(torch: Any, operation: Operation, data: Any) -> Any:
-    return torch.nn.functional.avg_pool2d(
-        data,
-        operation.numbers("pool_size"),
-        operation.numbers("strides"),
-        _half(operation),
-        ceil_mode=bool(operation.number("ceil_mode")),
-        count_include_pad=bool(operation.number("count_include_pad")),
+        **{each: bool(operation.number(each)) for each in more},
     )
 
 
@@ -250,12 +230,12 @@ _TABLE: Mapping[str, _Entry] = {
     "max": _reduction("amax"),
     "mean": _reduction("mean"),
     "min": _reduction("amin"),
-    "nn.avg_pool2d": _average,
-    "nn.conv2d": _convolution,
-    "nn.conv2d_transpose": _transposed_convolution,
+    "nn.avg_pool2d": _pooling("avg_pool2d", "count_include_pad"),
+    "nn.conv2d": _convolution("conv2d"),
+    "nn.conv2d_transpose": _convolution("conv_transpose2d", "output_padding"),
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _log_softmax,
-    "nn.max_pool2d": _greatest,
+    "nn.max_pool2d": _pooling("max_pool2d"),
     "nn.pad": _pad,
     "nn.prelu": _named("prelu"),
     "nn.relu": _named("relu"),
