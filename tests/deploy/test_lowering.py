@@ -11,7 +11,11 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
     pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
 
 
+import tvm
+from tvm.ir.instrument import pass_instrument
+
 from tests.deploy.agreement import assert_close, noise
+from tests.deploy.writes import writes
 from tophub_registry.deploy.compiler import compile_model
 from tophub_registry.deploy.importer import import_model
 from tophub_registry.models import libraries
@@ -80,3 +84,46 @@ def test_a_transposed_convolution_has_its_own_template_on_a_gpu():
     compiled = compile_model(transposed(**WINDOWS["simple_pose's"]), "cuda -model=h100 -arch=sm_90", records=[])
 
     assert compiled.layers[-1].kernel.template.task == "conv2d_transpose_nchw.cuda"
+
+
+@pass_instrument
+class Scheduled:
+    """Keeps the module that the last scheduling left."""
+
+    def run_after_pass(self, module, info):
+        if info.name == "ApplyDefaultSchedule":
+            self.module = module
+
+
+def excited():
+    """Return a model that scales the channels of an image by what small layers make of their means."""
+    mx = libraries.mxnet()
+    nn = mx.gluon.nn
+
+    class Excited(mx.gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            with self.name_scope():
+                self.image = nn.Conv2D(32, 3, padding=1, in_channels=8)
+                self.scale = nn.HybridSequential()
+                self.scale.add(nn.GlobalAvgPool2D(), nn.Conv2D(8, 1, in_channels=32, activation="relu"))
+                self.scale.add(nn.Conv2D(32, 1, in_channels=8, activation="sigmoid"))
+
+        def hybrid_forward(self, F, x):
+            x = self.image(x)
+            return F.relu(F.broadcast_mul(x, self.scale(x)) + x)
+
+    network = Excited()
+    network.initialize()
+    return import_model(network, shapes={"data": (1, 8, 28, 28)})
+
+
+def test_what_is_larger_than_a_kernel_s_output_is_written_in_one_go():
+    model, seen = excited(), Scheduled()
+    with tvm.transform.PassContext(instruments=[seen]):
+        compiled = compile_model(model, TARGET, records=[])
+
+    inputs = noise(model)
+    assert_close(compiled.run(*inputs), model.reference(*inputs))
+    large = [write for write in writes(seen.module) if "sigmoid" in write.function and write.times >= 32 * 28 * 28]
+    assert len(large) == 1

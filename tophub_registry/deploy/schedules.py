@@ -94,7 +94,8 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         if last is not None and not fused and not _inlined(sch, last):
             apart.insert(0, last)
         for block in apart:
-            self._schedule(sch, block)
+            if block is last or block is following[-1] or not _inline(sch, block):
+                self._schedule(sch, block)
         return sch
 
     def _schedule(self, sch: Any, block: Any) -> None:
