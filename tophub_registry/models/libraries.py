@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import warnings
@@ -35,6 +36,8 @@ def mxnet() -> Any:
             warnings.simplefilter("ignore")
             import mxnet
 
+            # Otherwise it says one line for each constant of a model, twenty for a detector's anchors.
+            os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
             return mxnet
     except ImportError as error:
         raise MissingExtra("models", error) from error
