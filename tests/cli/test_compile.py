@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tophub_registry.cli import main
+from tophub_registry.records.log import read_records, write_log
 
 MODEL = "cifar_resnet20_v1"
 
@@ -30,16 +31,22 @@ def test_the_library_and_the_layers(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--force" in capsys.readouterr().err
 
 
-def test_strict_fails_where_a_layer_has_no_record_and_writes_nothing(
+def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = tmp_path / "empty.log"
-    empty.write_text("# nothing\n")
-    assert run(MODEL, "-o", tmp_path / "model.so", "--log", empty, "--strict") == 1
-    assert "22 of 22 layers have no record" in capsys.readouterr().err
-    assert not (tmp_path / "model.so").exists()
-    assert run(MODEL, "-o", tmp_path / "model.so", "--log", empty, "--profile") == 0
+    """The log has one convolution's record. Those of other sizes get its config, which is no record of theirs."""
+    package = Path(__file__).parents[2] / "registry_data" / "llvm_v0.06.log"
+    log = tmp_path / "one.log"
+    shapes = "[1,16,32,32]", "[16,16,3,3]"
+    write_log(log, [its for its in read_records(package) if all(shape in its.workload for shape in shapes)])
+    library = tmp_path / "model.so"
+    arguments = (MODEL, "-o", library, "--target", "llvm -mcpu=znver4", "--log", log)
+    assert run(*arguments, "--strict") == 1
+    assert "16 of 22 layers have no record" in capsys.readouterr().err
+    assert not library.exists()
+    assert run(*arguments, "--profile") == 0
     told = capsys.readouterr().out
-    assert "0 of 22 layers by records" in told
+    assert "6 of 22 layers by records, " in told
+    assert any("fallback" in line and f"{log}, 1x16x32x32 16x16x3x3" in line for line in told.splitlines())
     assert re.search(r"^kernel +calls +time +share +arguments", told, re.MULTILINE)
     assert re.search(r"^fused_conv2d_NCHWc\S* +\d+ +\S+ [mµ]s +[0-9.]+% +1x\S+ ", told, re.MULTILINE)
