@@ -79,9 +79,6 @@ def test_where_tiles_must_change_or_leave_tails_a_config_is_not_carried_over_who
         assert carried is not None
         whole[here] = carried.whole
     assert whole == {fitting: True, smaller: False, tail: False, little: True}  # 112 of 111 are covered, or 32 of 28
-    neighbourhood = Neighbourhood([answer(there, its, 1e-4)])
-    assert neighbourhood.of(tail, whole=True) == []
-    assert neighbourhood.of(tail) != []
 
 
 def test_a_neighbours_speed_is_the_guess() -> None:

@@ -161,13 +161,14 @@ def kernels_for(
 
 def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:
     """Return the kernels of a workload that has neighbours: its default one, then theirs, the nearest last."""
-    nearest = neighbourhood.of(template)
-    if not nearest:
+    near = neighbourhood.of(template, count=1 if template.forgiving else _NEIGHBOURS)
+    if not near:
         return []
-    seconds = nearest[0].seconds  # which others, that are less like it, are not to undercut
+    seconds = near[0].seconds  # which others, that are less like it, are not to undercut
     if template.forgiving:
-        return [_carried(template, nearest[0], seconds)]
-    fitting = neighbourhood.of(template, count=_NEIGHBOURS, whole=True)
+        return [_carried(template, near[0], seconds)]
+    # What fits only further away was found for something else: one pixel at a time, where a row has 17.
+    fitting = [its for its in near if its.whole and near[0].whole]
     default = Kernel(template, template.default(target), NOTHING, guess=_UNTRIED * seconds)
     return [default, *(_carried(template, its, seconds) for its in reversed(fitting))]
 

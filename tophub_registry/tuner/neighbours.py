@@ -83,7 +83,7 @@ def nearest(
     origins: Sequence[Origin],
     *,
     count: int = 1,
-    possible: Callable[[Carried], bool] = lambda _: True,
+    possible: Callable[[int], bool] = lambda _: True,
 ) -> list[tuple[int, Carried]]:
     """Return the configs of other workloads that change the least on their way into a space.
 
@@ -96,7 +96,7 @@ def nearest(
     count
         How many at most.
     possible
-        Says whether a config is one at all, once it is carried over.
+        Says of an index of the space whether its config is one at all.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def nearest(
             break
         origin = origins[place]
         carried = carry(origin.config, origin.space, space)
-        if carried is not None and possible(carried):
+        if carried is not None and possible(carried.index):
             found.append((carried.distance, _unlike(origin.args, args), place, carried))
             found.sort(key=lambda entry: entry[:3])
     return [(place, carried) for _, _, place, carried in found[:count]]
@@ -193,8 +193,8 @@ class Neighbour:
         The other workload.
     config
         Its record's config, carried over.
-    distance
-        How far, as `Carried` counts.
+    distance, whole
+        How far, and whether it fits as it is, as `Carried` says.
     answer
         Its record, and how well the target of that matches.
     seconds
@@ -205,6 +205,7 @@ class Neighbour:
     args: list[Any]
     config: Config
     distance: float
+    whole: bool
     answer: Answer
     seconds: float
 
@@ -232,16 +233,8 @@ class Neighbourhood:
         """Return whether a workload is to be given no neighbours."""
         return workload_key(template.task, template.args, {}) in self._excluded
 
-    def of(self, template: Template, *, count: int = 1, whole: bool = False) -> list[Neighbour]:
-        """Return the nearest neighbours of a workload whose configs a device could run, the nearest first.
-
-        Parameters
-        ----------
-        count
-            How many at most.
-        whole
-            Only those of whose configs nothing but the outermost parts must change.
-        """
+    def of(self, template: Template, *, count: int = 1) -> list[Neighbour]:
+        """Return the nearest neighbours of a workload whose configs a device could run, the nearest first."""
         if self.excludes(template):
             return []
         known = [entry for entry in self._of_task(template.task) if entry[0].args != template.args]
@@ -251,7 +244,7 @@ class Neighbourhood:
             template.args,
             [origin for _, origin, _ in known],
             count=count,
-            possible=lambda its: (its.whole or not whole) and template.feasible(space.config(its.index)),
+            possible=lambda index: template.feasible(space.config(index)),
         )
         return [_neighbour(template, carried, known[place]) for place, carried in found]
 
@@ -278,4 +271,4 @@ def _neighbour(template: Template, carried: Carried, known: tuple[Template, Orig
     theirs, _, answer = known
     seconds = math.inf if answer.record is None else answer.record.mean_cost * template.flop / theirs.flop
     config = template.space.config(carried.index)
-    return Neighbour(theirs.task, theirs.args, config, carried.distance, answer, seconds)
+    return Neighbour(theirs.task, theirs.args, config, carried.distance, carried.whole, answer, seconds)
