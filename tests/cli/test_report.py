@@ -91,6 +91,12 @@ def test_a_log_becomes_one_page_that_asks_the_network_for_nothing(tmp_path):
     assert len(written) < 6e6
 
 
+def test_the_outcome_as_json(tmp_path):
+    page = tmp_path / "report.html"
+    run = tophub("report", write(tmp_path / "new.log", trials(3)), "-o", page, "--json")
+    assert json.loads(run.stdout) == {"page": str(page), "bytes": page.stat().st_size, "trials": 3, "tasks": 1}
+
+
 def test_without_a_peak_that_column_and_line_are_left_out(tmp_path):
     log = write(tmp_path / "new.log", trials(10, tophub={"device": "AMD EPYC"}))
     read = Page(page.render(read_history([log]), ["new.log"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ def command(
     logs: Annotated[list[Path], typer.Argument(help="The logs that `tophub tune` wrote.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
     force: Annotated[bool, typer.Option("--force", help="Replace a page that is already there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Write one page that shows how tuning went: for each task the best config over trials and over time.
 
@@ -31,6 +33,9 @@ def command(
     page = render(history, [path.name for path in logs]).encode()
     with atomic_write(output, overwrite=force) as stream:
         stream.write(page)
-    sys.stdout.write(
-        f"{len(history.records)} trials of {len(history.tasks)} tasks in {output} ({len(page) / 1e6:.1f} MB)\n"
-    )
+    trials, tasks = len(history.records), len(history.tasks)
+    if as_json:
+        fields = {"page": str(output), "bytes": len(page), "trials": trials, "tasks": tasks}
+        sys.stdout.write(json.dumps(fields, indent=1) + "\n")
+    else:
+        sys.stdout.write(f"{trials} trials of {tasks} tasks in {output} ({len(page) / 1e6:.1f} MB)\n")
