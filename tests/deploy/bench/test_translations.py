@@ -20,8 +20,8 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 
 from tests.deploy.agreement import noise
 from tophub_registry.deploy.bench.comparison import difference
-from tophub_registry.deploy.bench.prepared import read_arrays, write_arrays
 from tophub_registry.deploy.bench.network import Network
+from tophub_registry.deploy.bench.prepared import read_arrays, write_arrays
 from tophub_registry.deploy.bench.relax_network import network_of
 from tophub_registry.deploy.importer import import_model
 from tophub_registry.models import libraries
