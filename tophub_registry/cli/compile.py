@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import table
+from tophub_registry.cli import notes, table
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.lookup import Match
@@ -61,8 +61,7 @@ def command(
     lost: list[Kernel] = []
     if verify and (lost := losing(compiled)):
         compiled = compile_model(compiled.imported, target, records=log, left_out=lost)
-    for notice in compiled.notices:
-        sys.stderr.write(f"tophub: {notice.message}\n")
+    notes.notices(compiled.notices)
     bare = [layer for layer in compiled.layers if not layer.match.recorded]
     if strict and bare:
         names = ", ".join(layer.layer.name for layer in bare[:5])

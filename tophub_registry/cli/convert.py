@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli.left_out import tell
+from tophub_registry.cli import notes
 from tophub_registry.errors import UsageError
 from tophub_registry.records.convert import ConvertReport, convert_log
 
@@ -33,7 +33,7 @@ def command(
         sys.stdout.write(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
     else:
         sys.stdout.write(f"{_text(report)}\n{output}\n")
-        tell(report.left_out)
+        notes.left_out(report.left_out)
     if report.unconvertible:
         sys.exit(1)
 

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import notes
+from tophub_registry.cli.location_options import Location, RootFolder
 from tophub_registry.cli.transfer import bars
 from tophub_registry.packages.fetch import Fetch, fetch
 from tophub_registry.packages.location import find_location
@@ -21,13 +22,8 @@ def command(
             help="PACKAGE, or PACKAGE@VERSION for a given one; all packages by default.", show_default=False
         ),
     ] = None,
-    location: Annotated[
-        str | None,
-        typer.Option(
-            help="Where from: http(s)://…, a folder, or 'builtin'.", show_default="$TOPHUB_LOCATION, else builtin"
-        ),
-    ] = None,
-    root: Annotated[Path | None, typer.Option(help="Where to.", show_default="~/.tvm/tophub")] = None,
+    location: Location = None,
+    root: RootFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Bring packages into ~/.tvm/tophub, where TVM finds them.
@@ -40,8 +36,7 @@ def command(
         done = fetch(references, find_location(location), Root.at(root), progress=progress)
     sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
-        for notice in done.notices:
-            sys.stderr.write(f"tophub: note: {notice}\n")
+        notes.notices(done.notices)
 
 
 def _fields(done: Fetch) -> dict[str, object]:

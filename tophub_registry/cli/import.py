@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import notes
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.cli.transfer import bars
 from tophub_registry.errors import UsageError
@@ -36,8 +37,7 @@ def command(
         done = import_packages(references, location, find_registry(registry), progress=progress)
     sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
-        for notice in done.notices:
-            sys.stderr.write(f"tophub: note: {notice}\n")
+        notes.notices(done.notices)
 
 
 def _fields(done: Import) -> dict[str, object]:

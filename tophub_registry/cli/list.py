@@ -2,24 +2,20 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import notes
+from tophub_registry.cli.location_options import Location, RootFolder
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.overview import Overview, PackageState, survey
 from tophub_registry.packages.root import Root
 
 
 def command(
-    location: Annotated[
-        str | None,
-        typer.Option(
-            help="The registry: http(s)://…, a folder, or 'builtin'.", show_default="$TOPHUB_LOCATION, else builtin"
-        ),
-    ] = None,
-    root: Annotated[Path | None, typer.Option(help="This machine's copies.", show_default="~/.tvm/tophub")] = None,
+    location: Location = None,
+    root: RootFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything, each version too, as JSON.")] = False,
 ) -> None:
     """List the packages of a registry and what this machine has of them.
@@ -32,8 +28,7 @@ def command(
         sys.stdout.write(json.dumps(_fields(seen), indent=1) + "\n")
         return
     _print(seen)
-    for notice in seen.notices:
-        sys.stderr.write(f"tophub: note: {notice}\n")
+    notes.notices(seen.notices)
 
 
 def _fields(seen: Overview) -> dict[str, object]:

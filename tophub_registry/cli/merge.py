@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli.left_out import tell
+from tophub_registry.cli import notes
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import next_file
 from tophub_registry.records.merge import MergeReport, merge_logs
@@ -53,7 +53,7 @@ def command(
         sys.stdout.write(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
         return
     sys.stdout.write(f"{_text(report)}\n{output}\n")
-    tell(report.left_out)
+    notes.left_out(report.left_out)
 
 
 def _number(keep: str) -> int | None:

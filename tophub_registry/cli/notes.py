@@ -1,4 +1,4 @@
-"""What could not be converted, told to people: one line for each reason."""
+"""What people are told besides the outcome, on standard error."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tophub_registry.packages.index import Notice
     from tophub_registry.records.unconvertible import LeftOut
 
 _SHOWN = 5
 
 
-def tell(rows: Iterable[LeftOut]) -> None:
-    """Write the reasons to standard error, each with the first lines that it holds for."""
+def notices(found: Iterable[Notice]) -> None:
+    """Tell what should be known although the work was done."""
+    for notice in found:
+        sys.stderr.write(f"tophub: note: {notice}\n")
+
+
+def left_out(rows: Iterable[LeftOut]) -> None:
+    """Tell what could not be converted: one line for each reason, with the first lines that it holds for."""
     reasons: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         reasons.setdefault((row.file, row.reason), []).append(row.line)

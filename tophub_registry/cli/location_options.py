@@ -1,0 +1,17 @@
+"""The options `--location` and `--root`: the registry, and where this machine keeps what it has of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Location = Annotated[
+    str | None,
+    typer.Option(
+        "--location",
+        help="The registry: http(s)://…, a folder, or 'builtin'.",
+        show_default="$TOPHUB_LOCATION, else builtin",
+    ),
+]
+
+RootFolder = Annotated[Path | None, typer.Option("--root", help="This machine's copies.", show_default="~/.tvm/tophub")]
