@@ -37,7 +37,13 @@ class Form:
 
 
 def read(spellings: tuple[str, ...], args: list[Value]) -> dict[str, Value]:
-    """Take arguments apart by name, each in the form that 0.2 gives it."""
+    """Take arguments apart by name, each in the form that 0.2 gives it.
+
+    Raises
+    ------
+    NoConversionError
+        No spelling has so many arguments, one of them is not what its name asks for, or two disagree.
+    """
     names = next((names for names in map(str.split, spellings) if len(names) == len(args)), None)
     if names is None:
         raise NoConversionError(f"no rule for {len(args)} arguments")
@@ -51,7 +57,13 @@ def read(spellings: tuple[str, ...], args: list[Value]) -> dict[str, Value]:
 
 
 def say(spellings: tuple[str, ...], values: dict[str, Value]) -> list[Value]:
-    """Put arguments together in the first spelling that leaves out nothing but what goes without saying."""
+    """Put arguments together in the first spelling that leaves out nothing but what goes without saying.
+
+    Raises
+    ------
+    NoConversionError
+        There is no such spelling.
+    """
     unsaid: list[str] = []
     for names in map(str.split, spellings):
         unsaid = [name for name in values if name not in names and values[name] != _default(name, values)]
