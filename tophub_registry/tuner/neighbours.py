@@ -73,7 +73,7 @@ def carry(config: Config, origin: ConfigSpace, space: ConfigSpace) -> Carried | 
             return None
         positions.append(position)
         distance += _moved(here, here.options[position], there, value)
-        whole = whole and _same(here, here.options[position], value)
+        whole = whole and _same(here, here.options[position], there, value)
     return Carried(space.index(positions), distance, whole)
 
 
@@ -156,11 +156,11 @@ def _moved(here: KnobSpace, value: Any, there: KnobSpace, original: Any) -> floa
     return sum(abs(math.log2(one / other)) for one, other in pairs)
 
 
-def _same(knob: KnobSpace, value: Any, original: Any) -> bool:
-    """Whether a knob's value is the same, but for the outermost part of a split, and leaves hardly a tail."""
-    if knob.kind != "sp":
-        return bool(value == original)
-    return bool(value[1:] == original[1:]) and math.prod(_parts(knob, value)) <= _NO_TAIL * knob.extent
+def _same(here: KnobSpace, value: Any, there: KnobSpace, original: Any) -> bool:
+    """Whether a knob says the same as before, but for the outermost part of a split, and leaves hardly a tail."""
+    if here.kind != "sp":
+        return bool(value == original) and here.options == there.options  # else they depend on some axis' length
+    return bool(value[1:] == original[1:]) and math.prod(_parts(here, value)) <= _NO_TAIL * here.extent
 
 
 def _parts(knob: KnobSpace, value: Sequence[int]) -> list[int]:
