@@ -55,9 +55,6 @@ LARGE = 4096
 WARP = 32
 """Threads of a GPU that run together."""
 
-FEWEST = 8
-"""Threads of a block in the records of small images; with one alone, nearly all of the GPU waits."""
-
 
 @dataclass(frozen=True)
 class Built:
@@ -147,7 +144,7 @@ def test_on_a_gpu_every_kernel_is_bound_to_threads(on_gpu):
         if write.buffer == output.name:
             size = np.prod([int(extent) for extent in output.shape])
             assert write.along("blockIdx") * write.along("threadIdx") >= min(WARP, size), write
-            assert size < LARGE or write.along("threadIdx") >= FEWEST, write
+            assert size < LARGE or write.along("threadIdx") > 1, f"one thread in a block of its own: {write}"
 
 
 def test_every_layer_has_a_kernel_and_records_are_used(name, on_processor, on_gpu):
