@@ -12,7 +12,6 @@ from tophub_registry.records.record import Input, Record, Result
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task, tensor
 from tophub_registry.templates.registry import instantiate
-from tophub_registry.tuner.neighbours import carry
 from tophub_registry.tuner.search import ModelSearch
 from tophub_registry.tuner.warm_start import TEACHES, Experience
 
@@ -70,11 +69,13 @@ def test_what_another_device_found_for_the_same_workload_comes_first():
 def test_the_nearest_workloads_come_first_and_agreement_counts():
     task = convolution(64, 56)
     space = space_of(task)
-    lone, agreed = space.config(7), space.config(500)
+    lone, agreed = (
+        space.config_of({"tile_ic": [-1, ic], "tile_oc": [-1, 16], "tile_ow": [-1, 14], "unroll_kw": True})
+        for ic in (1, 8)
+    )
     like = [convolution(64, size) for size in (28, 14, 112)]
     known = experience(record(like[0], lone), *(record(its, agreed, ELSEWHERE) for its in like))
-    (moved,) = {carry(agreed, space_of(its), space).index for its in like}
-    assert known.seeds(task, HERE, space, limit=9)[0] == moved
+    assert known.seeds(task, HERE, space, limit=9) == [space.find(agreed.entity), space.find(lone.entity)]
 
 
 def test_no_more_seeds_than_wanted_and_none_twice():

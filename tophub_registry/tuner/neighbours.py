@@ -50,7 +50,7 @@ class Carried:
 
 
 class Origin(NamedTuple):
-    """A config where it comes from: a point of the space of a workload with these arguments."""
+    """A config where it comes from: the space of a workload with these arguments."""
 
     space: ConfigSpace
     args: Sequence[Any]
@@ -58,12 +58,16 @@ class Origin(NamedTuple):
 
 
 def carry(config: Config, origin: ConfigSpace, space: ConfigSpace) -> Carried | None:
-    """Carry a config of one workload's space over into another's; None where the knobs are others.
+    """Carry a config of one workload's space over into another's; None where it is none, or the knobs are others.
 
     Each split moves to the option with the least distance between the logarithms of its inner parts, other knobs
     to the same value, or to the nearest number.
     """
     if not _alike(origin, space):
+        return None
+    try:
+        origin.find(config.entity)
+    except InputError:
         return None
     positions, distance, whole = [], 0.0, True
     for here, there in zip(space.knobs, origin.knobs, strict=True):
@@ -255,13 +259,12 @@ class Neighbourhood:
 
 
 def _known(answer: Answer) -> tuple[Template, Origin, Answer] | None:
-    """Return a record with its template; None where that does not know the workload or the config."""
+    """Return a record with its template; None where that does not know the workload."""
     record = answer.record
     if record is None:
         return None
     try:
         template = instantiate(record.input.task, record.input.args)
-        template.space.find(record.config.entity)
     except InputError:
         return None
     return template, Origin(template.space, template.args, record.config), answer
