@@ -118,7 +118,7 @@ def _row(layer: CompiledLayer) -> list[str]:
     if kernel.neighbour is not None:
         return [*start, _origin(kernel.neighbour), str(layer.match), f"about {table.seconds(kernel.cost)}"]
     if kernel.answer.record is None:
-        return [*start, "none: the default config", "none", ""]
+        return [*start, "none: a general config", "none", ""]
     return [*start, str(kernel.answer.source), str(layer.match), table.seconds(kernel.cost)]
 
 
