@@ -28,9 +28,9 @@ REPEATS = 10
 
 
 class Setting(NamedTuple):
-    """How many threads, and whether they are bound to cores."""
+    """How many threads, None where nothing is set, and whether they are bound to cores."""
 
-    threads: int
+    threads: int | None
     bound: bool
 
 
@@ -85,7 +85,9 @@ def main() -> None:
     parser.add_argument("--log", type=Path, action="append", default=[])
     chosen = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    settings = [Setting(threads, bound) for threads in (1, cores, 2 * cores) for bound in (True, False)]
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.pop(name, None)
+    settings = [Setting(threads, bound) for threads in (None, 1, cores, 2 * cores) for bound in (True, False)]
     with tempfile.TemporaryDirectory(prefix="tophub-model-") as name:
         folder = Path(chosen.model)
         prepared = Prepared.read(folder) if folder.is_dir() else prepare(chosen.model, Path(name))

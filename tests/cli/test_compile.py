@@ -48,5 +48,15 @@ def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_na
     told = capsys.readouterr().out
     assert "6 of 22 layers by records, " in told
     assert any("fallback" in line and f"{log}, 1x16x32x32 16x16x3x3" in line for line in told.splitlines())
-    assert re.search(r"^kernel +calls +time +share +arguments", told, re.MULTILINE)
+    assert re.search(r"^kernel +calls +all calls +share +arguments", told, re.MULTILINE)
     assert re.search(r"^fused_conv2d_NCHWc\S* +\d+ +\S+ [mµ]s +[0-9.]+% +1x\S+ ", told, re.MULTILINE)
+
+
+def test_what_is_no_file_or_helps_no_layer_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(MODEL, "-o", tmp_path) == 2
+    assert "that is a folder" in capsys.readouterr().err
+    package = Path(__file__).parents[2] / "registry_data" / "cuda_v0.11.log"
+    assert run(MODEL, "-o", tmp_path / "model.so", "--log", package, "--target", "llvm -mcpu=znver4") == 0
+    told = capsys.readouterr()
+    assert "none of the logs has a record for a layer of this model on llvm -mcpu=znver4" in told.err
+    assert "0 of 22 layers by records, for llvm -mcpu=znver4 with data=1,3,32,32" in told.out

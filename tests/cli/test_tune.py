@@ -91,8 +91,8 @@ def test_killed_at_random_moments_it_resumes_without_measuring_a_config_twice(ta
             log.unlink()
 
     imports = ["tvm", "pebble", "xgboost", "tophub_registry.tuner.tune"]
-    kills = kill_at_random_moments(command, check, before=start_over_when_done, imports=imports)
-    assert kills.killed >= 10
+    kills = kill_at_random_moments(command, check, times=15, before=start_over_when_done, imports=imports)
+    assert kills.killed >= 5
     assert tophub(*command).returncode == 0
     assert len(measured()) == TRIALS
     check()

@@ -11,7 +11,7 @@ from tests.deploy.agreement import assert_close, noise
 from tophub_registry.deploy.compiler import CompiledModel, compile_model
 from tophub_registry.deploy.importer import ImportedModel, import_model
 from tophub_registry.deploy.proof import losing
-from tophub_registry.errors import InputError
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.records.log import read_records
 from tophub_registry.records.lookup import Match
 from tophub_registry.templates.registry import instantiate
@@ -106,6 +106,37 @@ def test_a_profile_names_each_kernel_the_slowest_first(compiled: CompiledModel) 
     assert sum(each.calls for each in times if "conv2d" in each.name) == 21
     assert [each.seconds for each in times] == sorted((each.seconds for each in times), reverse=True)
     assert all(len(each.shapes) >= 2 for each in times)
+
+
+def test_inputs_are_brought_into_the_models_dtype_or_refused(compiled: CompiledModel) -> None:
+    (array,) = noise(compiled.imported)
+    for other in (array.astype("float64"), array.tolist()):
+        np.testing.assert_array_equal(compiled.run(other)[0], compiled.run(array)[0])
+    for wrong in ([], [array, array], [array[:, :, :8]]):
+        with pytest.raises(UsageError, match=r"the model takes \[\(1, 3, 32, 32\)\] \(data\)"):
+            compiled.run(*wrong)
+
+
+def test_a_model_is_shown_in_a_few_words(compiled: CompiledModel) -> None:
+    assert len(repr(compiled)) < 500
+
+
+def test_a_library_is_written_whole_or_not_at_all(
+    compiled: CompiledModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "there" / "model.so"
+    compiled.export(library)
+    before = library.read_bytes()
+    with pytest.raises(UsageError, match="already"):
+        compiled.export(library, overwrite=False)
+    linker = tmp_path / "g++"
+    linker.write_text("#!/bin/sh\necho no room >&2\nexit 1\n")
+    linker.chmod(0o755)
+    monkeypatch.setenv("CXX", str(linker))
+    with pytest.raises(EnvironmentFailure, match="can't be linked: no room"):
+        compiled.export(library)
+    assert library.read_bytes() == before
+    assert [path.name for path in library.parent.iterdir()] == ["model.so"]
 
 
 def test_a_missing_log_is_named(cifar: ImportedModel, tmp_path: Path) -> None:

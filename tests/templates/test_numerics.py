@@ -74,6 +74,8 @@ WORKLOADS = {
     "blocked groups, four channels each": blocked(grouped(16, [1, 64, 14, 14], [64, 4, 3, 3], 1, (1, 1, 1, 1))),
     "blocked groups, wide": blocked(grouped(4, [1, 128, 14, 14], [128, 32, 3, 3], 2, (1, 1, 1, 1))),
     "blocked groups, dilated, a batch": blocked(grouped(4, [2, 48, 13, 17], [16, 12, 3, 3], 1, (2, 2, 2, 2), 2)),
+    "blocked groups, uneven padding": blocked(grouped(2, [1, 24, 11, 18], [32, 12, 3, 3], 2, (0, 1, 2, 1))),
+    "blocked groups, 1x1": blocked(grouped(4, [1, 32, 14, 18], [64, 8, 1, 1])),
     "winograd, resnet18's": winograd(64, (56, 56), 64),
     "winograd, few pixels": winograd(64, (7, 7), 96),
     "winograd, odd sizes, a batch": winograd(6, (13, 17), 10, batch=2),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import table
+from tophub_registry.cli import notes, table
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 
@@ -64,31 +63,24 @@ def command(
     Every framework runs in a process of its own, computes the same network with the same weights, and is held
     against MXNet's outputs. Ratios are to ours, from pairs in the same rounds: above 1 a framework is slower.
     """
-    from tophub_registry.deploy.bench.comparison import OURS, check, compare
-    from tophub_registry.deploy.bench.prepared import Prepared
-    from tophub_registry.deploy.bench.prepared import prepare as write_model
+    from tophub_registry.deploy.bench.comparison import check, compare
+    from tophub_registry.deploy.bench.prepared import read_or_prepare
 
-    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a detector's anchors make it say one line twenty times
     shapes = shapes_of(shape) or None
     if prepare is not None:
-        if prepare.exists() and not force:
-            raise UsageError("the folder is already there", file=prepare, remedy="--force writes into it")
-        write_model(model, prepare, params=params, shapes=shapes)
-        sys.stdout.write(f"{prepare}: {model}, with inputs and MXNet's outputs\n")
+        if output or log or as_json:
+            raise UsageError("--prepare measures nothing", remedy="give --output, --log and --json with its folder")
+        _prepare(model, prepare, params, shapes, force=force)
         return
     outputs = output or []
     _check_outputs(outputs, force=force)
     peers = [name.strip() for name in against.split(",") if name.strip()]
     pythons = _pythons(python or [])
-    check(target, [*peers, *pythons])
+    check(target, [*peers, *pythons], database)
     with tempfile.TemporaryDirectory(prefix="tophub-model-") as folder:
-        if Path(model).is_dir():
-            prepared = Prepared.read(Path(model))
-        else:
-            _progress(f"import {model}")
-            prepared = write_model(model, Path(folder), params=params, shapes=shapes)
+        notes.progress(f"import {model}")
         comparison = compare(
-            prepared,
+            read_or_prepare(model, Path(folder), params=params, shapes=shapes),
             target,
             peers,
             threads=threads,
@@ -96,14 +88,33 @@ def command(
             rounds=rounds,
             pythons=pythons,
             database=database,
-            progress=_progress,
+            progress=notes.progress,
         )
+    notes.progress("")
     for path in outputs:
         _write(comparison, path, force=force)
     if as_json:
         sys.stdout.write(json.dumps(comparison.as_json(), indent=1) + "\n")
     else:
         _print(comparison)
+    _judge(comparison)
+
+
+def _prepare(
+    model: str, folder: Path, params: Path | None, shapes: dict[str, tuple[int, ...]] | None, *, force: bool
+) -> None:
+    from tophub_registry.deploy.bench.prepared import prepare
+
+    if folder.exists() and not force:
+        raise UsageError("the folder is already there", file=folder, remedy="--force writes into it")
+    prepare(model, folder, params=params, shapes=shapes)
+    sys.stdout.write(f"{folder}: {model}, with inputs and MXNet's outputs\n")
+
+
+def _judge(comparison: Comparison) -> None:
+    """Raise where the outcome is no comparison."""
+    from tophub_registry.deploy.bench.comparison import OURS
+
     wrong = [row.framework for row in comparison.rows if row.times and not row.agrees]
     if wrong:
         raise InputError(f"not what MXNet computes: {', '.join(wrong)}")
@@ -113,11 +124,15 @@ def command(
 
 
 def _check_outputs(outputs: list[Path], *, force: bool) -> None:
+    from tophub_registry.deploy.bench.plot import check_charts
+
     for path in outputs:
         if path.suffix not in {".json", ".html"}:
             raise UsageError("neither .json nor .html", file=path, remedy="the name says what is written")
         if path.exists() and not force:
             raise UsageError("the file is already there", file=path, remedy="--force replaces it")
+        if path.suffix == ".html":
+            check_charts()
 
 
 def _pythons(options: list[str]) -> dict[str, str]:
@@ -128,12 +143,6 @@ def _pythons(options: list[str]) -> dict[str, str]:
             raise UsageError(f"--python {option} is not FRAMEWORK=PATH")
         found[framework] = path
     return found
-
-
-def _progress(what: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\x1b[2K\r{what} …\r")
-        sys.stderr.flush()
 
 
 def _write(comparison: Comparison, path: Path, *, force: bool) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tophub_registry.deploy.profile import KernelTime
     from tophub_registry.tuner.neighbours import Neighbour
 
+_NAMED = 5
+
 
 def command(
     model: Annotated[
@@ -50,42 +52,57 @@ def command(
     Records come from the target's package, which is fetched if it is not here. A gluoncv name without --params
     gets random weights: enough to time it, not to use it.
     """
-    from tophub_registry.deploy.compiler import compile_model
+    from tophub_registry.deploy.compiler import check_linker, compile_model
     from tophub_registry.deploy.proof import losing
 
     output = output or Path(f"{Path(model).name.removesuffix('.json').removesuffix('-symbol')}.so")
+    if output.is_dir():
+        raise UsageError("that is a folder", file=output, remedy="-o names the library's file")
     if output.exists() and not force:
         raise UsageError("the library is already there", file=output, remedy="--force overwrites it")
+    check_linker()
     source = Path(model) if model.endswith(".json") else model
+    notes.progress(f"read and compile {model}")
     compiled = compile_model(source, target, records=log, shapes=shapes_of(shape) or None, params=params)
     lost: list[Kernel] = []
-    if verify and (lost := losing(compiled)):
-        compiled = compile_model(compiled.imported, target, records=log, left_out=lost)
+    if verify:
+        notes.progress("time the records against the default configs")
+        if lost := losing(compiled):
+            notes.progress(f"compile {model} without those that lose")
+            compiled = compile_model(compiled.imported, target, records=log, left_out=lost)
+    notes.progress("")
     notes.notices(compiled.notices)
     bare = [layer for layer in compiled.layers if not layer.match.recorded]
     if strict and bare:
-        names = ", ".join(layer.layer.name for layer in bare[:5])
+        names = ", ".join(layer.layer.name for layer in bare[:_NAMED])
+        names += f" and {len(bare) - _NAMED} more" if bare[_NAMED:] else ""
         raise InputError(
             f"{len(bare)} of {len(compiled.layers)} layers have no record for {compiled.target}: {names}",
             remedy="tune them with `tophub tune`, or give a --log",
         )
-    compiled.export(output)
+    if len(bare) == len(compiled.layers):
+        nothing = "none of the logs has" if log else "no package has"
+        sys.stderr.write(f"tophub: note: {nothing} a record for a layer of this model on {compiled.target}\n")
+    compiled.export(output, overwrite=force)
     times = compiled.profile() if profile else []
     if as_json:
         sys.stdout.write(json.dumps(_as_json(compiled, output, lost, times), indent=1) + "\n")
     else:
-        _print(compiled, output, lost)
+        _print(compiled, output, lost if verify else None)
         _print_profile(times)
 
 
-def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel]) -> None:
+def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None) -> None:
     table.show(["layer", "template", "blocks", "record", "match", ">cost"], [_row(layer) for layer in compiled.layers])
-    for kernel in lost:
+    for kernel in lost or ():
         sys.stdout.write(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
     covered = sum(layer.match.recorded for layer in compiled.layers)
     alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
     others = f", {alike} by those of similar layers" if alike else ""
-    said = f"{covered} of {len(compiled.layers)} layers by records{others}, for {compiled.target}"
+    inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, (shape, _) in compiled.imported.inputs.items())
+    said = f"{covered} of {len(compiled.layers)} layers by records{others}, for {compiled.target} with {inputs}"
+    if lost is not None:
+        said += f"; the records were timed, and {len(lost) or 'none'} left out"
     sys.stdout.write(f"{output}: {said}\n")
 
 
@@ -95,7 +112,7 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
     total = sum(kernel.seconds for kernel in times)
     sys.stdout.write("\n")
     table.show(
-        ["kernel", ">calls", ">time", ">share", "arguments"],
+        ["kernel", ">calls", ">all calls", ">share", "arguments"],
         [
             [
                 kernel.name,
@@ -107,6 +124,7 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
             for kernel in times
         ],
     )
+    sys.stdout.write(f"all kernels: {table.seconds(total)}, each timed by itself, which adds some µs a call\n")
 
 
 def _row(layer: CompiledLayer) -> list[str]:
@@ -133,6 +151,7 @@ def _as_json(
     return {
         "library": str(output),
         "target": str(compiled.target),
+        "inputs": {name: list(shape) for name, (shape, _) in compiled.imported.inputs.items()},
         "layers": [
             {
                 "layer": layer.layer.name,

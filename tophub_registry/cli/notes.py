@@ -20,6 +20,13 @@ def notices(found: Iterable[Notice]) -> None:
         sys.stderr.write(f"tophub: note: {notice}\n")
 
 
+def progress(what: str) -> None:
+    """Say what is being done where people watch; nothing clears the line."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\x1b[2K\r{what} …\r" if what else "\x1b[2K\r")
+        sys.stderr.flush()
+
+
 def left_out(rows: Iterable[LeftOut]) -> None:
     """Tell what could not be converted: one line for each reason, with the first lines that it holds for."""
     reasons: dict[tuple[str, str], list[int]] = {}

@@ -6,6 +6,8 @@ Needs the extras [tune] and, to read models, [models].
 from __future__ import annotations
 
 import functools
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from tophub_registry.deploy.choice import Kernel
 from tophub_registry.deploy.importer import ImportedModel, import_model
 from tophub_registry.deploy.profile import KernelTime, profile
 from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.files import atomic_write
 from tophub_registry.models.layers import Layer
 from tophub_registry.packages.index import Notice
 from tophub_registry.packages.location import find_location
@@ -77,7 +80,7 @@ class CompiledModel:
 
     imported: ImportedModel
     target: Target
-    layers: list[CompiledLayer]
+    layers: list[CompiledLayer] = field(repr=False)
     notices: tuple[Notice, ...]
     executable: Any = field(repr=False)
 
@@ -91,10 +94,12 @@ class CompiledModel:
 
         Raises
         ------
+        UsageError
+            An input is missing or has another shape.
         EnvironmentFailure
             This machine can't run code for the target.
         """
-        outputs = self._main(*map(self._on_device, arrays))
+        outputs = self._main(*map(self._on_device, self.imported.checked(arrays)))
         return [output.numpy() for output in ([outputs] if hasattr(outputs, "numpy") else outputs)]
 
     def benchmark(self, *arrays: Array, repeats: int = 30) -> list[float]:
@@ -129,9 +134,27 @@ class CompiledModel:
         machine = relax.VirtualMachine(self.executable, self._device)
         return profile(machine, self._device, self._inputs(arrays), runs)
 
-    def export(self, path: str | Path) -> None:
-        """Write a shared library, which `tvm.runtime.load_module` and `relax.VirtualMachine` take."""
-        self.executable.export_library(str(path))
+    def export(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write a shared library, which `tvm.runtime.load_module` and `relax.VirtualMachine` take.
+
+        Raises
+        ------
+        UsageError
+            The file is there, and is not to be overwritten.
+        EnvironmentFailure
+            There is no C++ compiler, which links it, or the file can't be written.
+        """
+        check_linker()
+        with tempfile.TemporaryDirectory(prefix="tophub-library-") as folder:
+            linked = Path(folder) / "model.so"
+            try:
+                self.executable.export_library(str(linked))
+            except RuntimeError as error:
+                raise EnvironmentFailure(
+                    f"can't be linked: {str(error).strip().splitlines()[-1]}", file=path
+                ) from error
+            with atomic_write(path, overwrite=overwrite) as stream, linked.open("rb") as library:
+                shutil.copyfileobj(library, stream)
 
     def _inputs(self, arrays: Sequence[Array]) -> list[Any]:
         import numpy as np
@@ -139,7 +162,7 @@ class CompiledModel:
         if not arrays:
             rng = np.random.default_rng(0)
             arrays = [rng.normal(size=shape).astype(dtype) for shape, dtype in self.imported.inputs.values()]
-        return [self._on_device(array) for array in arrays]
+        return [self._on_device(array) for array in self.imported.checked(arrays)]
 
     def _on_device(self, array: Array) -> Any:
         import tvm
@@ -158,6 +181,14 @@ class CompiledModel:
         from tvm import relax
 
         return relax.VirtualMachine(self.executable, self._device)["main"]
+
+
+def check_linker() -> None:
+    """Raise EnvironmentFailure where there is no C++ compiler, which TVM has link shared libraries."""
+    from tvm.support import cc
+
+    if cc.get_cc() is None:
+        raise EnvironmentFailure("there is no C++ compiler to link a library", remedy="install g++, or set CXX")
 
 
 def compile_model(

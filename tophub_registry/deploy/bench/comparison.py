@@ -6,7 +6,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from tophub_registry.deploy.bench.job import Job
 from tophub_registry.deploy.bench.peer import Peer
 from tophub_registry.deploy.bench.prepared import Array, Prepared, read_arrays
-from tophub_registry.deploy.bench.runners import RUNNERS
+from tophub_registry.deploy.bench.runners import METASCHEDULE, RUNNERS
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.target import Target
 
@@ -166,7 +166,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     UsageError, EnvironmentFailure
         As `check` does.
     """
-    resolved = check(target, [*against, *(pythons or {})])
+    resolved = check(target, [*against, *(pythons or {})], database)
     threads = threads or default_threads()
     job = Job(
         str(prepared.folder.absolute()),
@@ -185,13 +185,13 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     return replace(outcome, rows=rows)
 
 
-def check(target: str, frameworks: Iterable[str]) -> Target:
+def check(target: str, frameworks: Collection[str], database: Path | None = None) -> Target:
     """Return the target spelled out, if this machine can run its code and there are such frameworks.
 
     Raises
     ------
     UsageError
-        There is no such framework or target.
+        There is no such framework or target, or MetaSchedule's database was not named.
     EnvironmentFailure
         This machine can't run code for the target.
     """
@@ -199,6 +199,8 @@ def check(target: str, frameworks: Iterable[str]) -> Target:
 
     if unknown := sorted({*frameworks} - set(RUNNERS)):
         raise UsageError(f"no such framework: {', '.join(unknown)}", remedy=f"known: {', '.join(PEERS)}")
+    if METASCHEDULE in frameworks and database is None:
+        raise UsageError(f"{METASCHEDULE} needs a database", remedy="name its folder by --database")
     resolved = resolve(target)
     check_runs_here(resolved)
     return resolved

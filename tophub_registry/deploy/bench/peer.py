@@ -28,12 +28,12 @@ class Peer:
     folder
         The job's.
     threads
-        How many threads it may use.
+        How many threads it may use; None: what the environment says.
     python
         The interpreter, for a framework that is in another environment; this one's otherwise.
     """
 
-    def __init__(self, framework: str, folder: Path, threads: int, python: str | None = None) -> None:
+    def __init__(self, framework: str, folder: Path, threads: int | None, python: str | None = None) -> None:
         self.framework = framework
         self._errors = folder / f"{framework}.txt"
         command = [python or sys.executable, "-m", "tophub_registry.deploy.bench.worker", framework, str(folder)]
@@ -95,6 +95,8 @@ class Peer:
     def _last_words(self) -> str:
         self._process.wait()
         lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if lines and "No module named 'tophub_registry'" in lines[-1]:
+            return "that Python has no tophub-registry"
         return lines[-1][:_ERROR_LENGTH] if lines else f"exit code {self._process.returncode}"
 
     def close(self) -> None:
@@ -107,7 +109,9 @@ class Peer:
                     stream.close()
 
 
-def thread_settings(threads: int) -> Mapping[str, str]:
+def thread_settings(threads: int | None) -> Mapping[str, str]:
     """Return the environment that holds every framework to so many threads."""
+    if threads is None:
+        return {}
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS")
     return dict.fromkeys(names, str(threads))

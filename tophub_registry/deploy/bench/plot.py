@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 
 from tophub_registry.deploy.bench.comparison import Comparison
 from tophub_registry.errors import MissingExtra
+
+
+def check_charts() -> None:
+    """Raise MissingExtra where plotly, which draws the chart, is not installed."""
+    try:
+        import plotly  # noqa: F401  # only asked whether it is there
+    except ImportError as error:
+        raise MissingExtra("report", error) from error
 
 
 def render(comparison: Comparison) -> str:
@@ -16,10 +26,10 @@ def render(comparison: Comparison) -> str:
     MissingExtra
         plotly is not installed.
     """
-    try:
-        from plotly import graph_objects
-    except ImportError as error:
-        raise MissingExtra("report", error) from error
+    check_charts()
+    from plotly import graph_objects
+
+    said = f"{comparison.model}, {comparison.target}, {comparison.device}"
     rows = [row for row in comparison.rows if row.times]
     medians = [row.median * 1e3 for row in rows]
     quartiles = [np.percentile(row.times, [25, 75]) * 1e3 for row in rows]
@@ -34,10 +44,10 @@ def render(comparison: Comparison) -> str:
             },
         ),
         {
-            "title": f"{comparison.model}, {comparison.target}, {comparison.device}, threads: {comparison.threads}",
+            "title": f"{said}, threads: {comparison.threads}",
             "yaxis": {"title": "ms a run", "rangemode": "tozero"},
             "template": "plotly_white",
         },
     )
     page: str = figure.to_html(include_plotlyjs=True, full_html=True)
-    return page
+    return page.replace("<head>", f"<head><title>{html.escape(said)}</title>", 1)

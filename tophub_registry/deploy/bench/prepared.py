@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tophub_registry.deploy.bench.network import Network
-from tophub_registry.errors import InputError
+from tophub_registry.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from tophub_registry.deploy.importer import ImportedModel
@@ -135,6 +135,23 @@ def prepare(
     }
     (folder / _DESCRIPTION).write_text(json.dumps(described) + "\n", encoding="utf-8")  # the last: the folder is whole
     return Prepared.read(folder)
+
+
+def read_or_prepare(
+    model: str, folder: Path, *, params: Path | None = None, shapes: Mapping[str, Sequence[int]] | None = None
+) -> Prepared:
+    """Open the folder that `model` names, or prepare the model in `folder`.
+
+    Raises
+    ------
+    UsageError, InputError, MissingExtra
+        As `prepare` and `Prepared.read` do; a prepared model takes neither weights nor shapes.
+    """
+    if not Path(model).is_dir():
+        return prepare(model, folder, params=params, shapes=shapes)
+    if params or shapes:
+        raise UsageError("a prepared model has its weights and shapes", file=model)
+    return Prepared.read(Path(model))
 
 
 def write_arrays(path: Path, arrays: Sequence[Array]) -> None:

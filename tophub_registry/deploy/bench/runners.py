@@ -16,7 +16,10 @@ from typing import Any
 
 from tophub_registry.deploy.bench.job import Job
 from tophub_registry.deploy.bench.prepared import Array
-from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
+from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra
+
+METASCHEDULE = "metaschedule"
+"""The framework that needs a database."""
 
 _WARM_UP_RUNS = 3
 _WARM_UP_SECONDS = 0.5
@@ -130,14 +133,13 @@ class MetaScheduled(Untuned):
     def _ready(self, module: Any, job: Job, target: Any) -> Any:
         from tvm import relax
 
-        if job.database is None:
-            raise UsageError("metaschedule needs a database", remedy="name its folder by --database")
-        measured = Path(job.database) / "database_tuning_record.json"
+        database = Path(str(job.database))
+        measured = database / "database_tuning_record.json"
         try:
             self.note = f"{sum(1 for _ in measured.open(encoding='utf-8'))} trials"
         except OSError as error:
             raise InputError("no database of MetaSchedule's", file=measured) from error
-        tuned = relax.pipeline.static_shape_tuning_pipeline(0, target, job.database, cpu_weight_prepack=not job.on_gpu)
+        tuned = relax.pipeline.static_shape_tuning_pipeline(0, target, str(database), cpu_weight_prepack=not job.on_gpu)
         return tuned(module)
 
 
@@ -282,7 +284,7 @@ RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
     "pytorch": Torch,
     "onnxruntime": OnnxRuntime,
     "tvm": Untuned,
-    "metaschedule": MetaScheduled,
+    METASCHEDULE: MetaScheduled,
 }
 """By the name that the command line has for it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -57,13 +57,26 @@ class ImportedModel:
         UsageError
             An array is missing or has another shape.
         """
-        given = [tuple(array.shape) for array in arrays]
-        wanted = [shape for shape, _ in self.inputs.values()]
-        if given != wanted:
-            raise UsageError(f"the inputs have the shapes {given}, and the model takes {wanted}")
         mx = libraries.mxnet()
-        named = {name: mx.nd.array(array) for name, array in zip(self.inputs, arrays, strict=True)}
+        named = {name: mx.nd.array(array) for name, array in zip(self.inputs, self.checked(arrays), strict=True)}
         return [output.asnumpy() for output in self._executor.forward(is_train=False, **named)]
+
+    def checked(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        """Return inputs as arrays of the model's dtypes.
+
+        Raises
+        ------
+        UsageError
+            There are too many or too few, or one has another shape.
+        """
+        import numpy as np
+
+        given = [np.shape(array) for array in arrays]
+        wanted = [tuple(shape) for shape, _ in self.inputs.values()]
+        if given != wanted:
+            names = ", ".join(self.inputs)
+            raise UsageError(f"the inputs have the shapes {given}, and the model takes {wanted} ({names})")
+        return [np.asarray(array, dtype) for array, (_, dtype) in zip(arrays, self.inputs.values(), strict=True)]
 
     @cached_property
     def _executor(self) -> Any:
