@@ -150,9 +150,7 @@ class CompiledModel:
             try:
                 self.executable.export_library(str(linked))
             except RuntimeError as error:
-                raise EnvironmentFailure(
-                    f"can't be linked: {str(error).strip().splitlines()[-1]}", file=path
-                ) from error
+                raise EnvironmentFailure(f"can't be linked: {_linkers_word(error)}", file=path) from error
             with atomic_write(path, overwrite=overwrite) as stream, linked.open("rb") as library:
                 shutil.copyfileobj(library, stream)
 
@@ -181,6 +179,12 @@ class CompiledModel:
         from tvm import relax
 
         return relax.VirtualMachine(self.executable, self._device)["main"]
+
+
+def _linkers_word(error: RuntimeError) -> str:
+    """Return the last line that the linker said; TVM puts a heading before and the command line behind."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if not line.startswith("Command line:")), "no reason given")
 
 
 def check_linker() -> None:
