@@ -102,9 +102,8 @@ def main() -> None:
     print("| TVM_NUM_THREADS | TVM_BIND_THREADS | alone | beside a busy process |")
     print("| --- | --- | --- | --- |")
     for setting in settings:
-        print(
-            f"| {setting.threads} | {int(setting.bound)} | {found[False][setting]:.1f} | {found[True][setting]:.1f} |"
-        )
+        threads = "not set" if setting.threads is None else setting.threads
+        print(f"| {threads} | {int(setting.bound)} | {found[False][setting]:.1f} | {found[True][setting]:.1f} |")
     sys.stdout.flush()
 
 
