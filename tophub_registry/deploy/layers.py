@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
@@ -11,37 +13,35 @@ from tophub_registry.models.layers import Convolution, Dense, Layer, TransposedC
 
 def layer_of(call: relax.Call, name: str) -> Layer | None:
     """Return the convolution or dense layer that a call is; None for anything else."""
-    if call.op.name == "relax.nn.conv2d":
-        data, weight = call.args
-        attrs = call.attrs
-        top, left, bottom, right = map(int, attrs.padding)
-        plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "OIHW" and (top, left) == (bottom, right)
-        if plain and isinstance(weight, Constant):
-            return Convolution(
-                name=name,
-                operator="Convolution",
-                data=shape_of(data),
-                kernel=shape_of(weight),
-                strides=tuple(map(int, attrs.strides)),
-                padding=(top, left),
-                dilation=tuple(map(int, attrs.dilation)),
-                groups=int(attrs.groups),
-            )
-    if call.op.name == "relax.nn.conv2d_transpose":
-        return _transposed(call, name)
-    if call.op.name == "relax.matmul" and isinstance(call.args[1], Constant):
-        data, weight = map(shape_of, call.args)
-        if len(data) == len(weight) == len(("rows", "columns")):
-            return Dense(name=name, operator="FullyConnected", data=data, weight=weight[::-1])
-    return None
+    read = _READERS.get(getattr(call.op, "name", ""))
+    return None if read is None or not isinstance(call.args[1], Constant) else read(call, name)
+
+
+def _convolution(call: relax.Call, name: str) -> Layer | None:
+    data, weight = call.args
+    attrs = call.attrs
+    padding = _even_padding(call)
+    plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "OIHW"
+    if padding is None or not plain:
+        return None
+    return Convolution(
+        name=name,
+        operator="Convolution",
+        data=shape_of(data),
+        kernel=shape_of(weight),
+        strides=tuple(map(int, attrs.strides)),
+        padding=padding,
+        dilation=tuple(map(int, attrs.dilation)),
+        groups=int(attrs.groups),
+    )
 
 
 def _transposed(call: relax.Call, name: str) -> Layer | None:
     data, weight = call.args
     attrs = call.attrs
-    top, left, bottom, right = map(int, attrs.padding)
-    plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "IOHW" and (top, left) == (bottom, right)
-    if not plain or set(map(int, attrs.dilation)) != {1} or not isinstance(weight, Constant):
+    padding = _even_padding(call)
+    plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "IOHW" and set(map(int, attrs.dilation)) == {1}
+    if padding is None or not plain:
         return None
     return TransposedConvolution(
         name=name,
@@ -49,7 +49,27 @@ def _transposed(call: relax.Call, name: str) -> Layer | None:
         data=shape_of(data),
         kernel=shape_of(weight),
         strides=tuple(map(int, attrs.strides)),
-        padding=(top, left),
+        padding=padding,
         output_padding=tuple(map(int, attrs.output_padding)),
         groups=int(attrs.groups),
     )
+
+
+def _dense(call: relax.Call, name: str) -> Layer | None:
+    data, weight = map(shape_of, call.args)
+    if not len(data) == len(weight) == len(("rows", "columns")):
+        return None
+    return Dense(name=name, operator="FullyConnected", data=data, weight=weight[::-1])
+
+
+def _even_padding(call: relax.Call) -> tuple[int, int] | None:
+    """Return the padding of height and width; None where it is not the same on both sides."""
+    top, left, bottom, right = map(int, call.attrs.padding)
+    return (top, left) if (top, left) == (bottom, right) else None
+
+
+_READERS: dict[str, Callable[[relax.Call, str], Layer | None]] = {
+    "relax.nn.conv2d": _convolution,
+    "relax.nn.conv2d_transpose": _transposed,
+    "relax.matmul": _dense,
+}

@@ -10,6 +10,8 @@ import numpy as np
 from tvm import relax, te
 from tvm.ir import GenericConst as Constant
 
+from tophub_registry.templates.x86 import into_blocks
+
 _IMAGE = 4
 
 _ELEMENTWISE = {
@@ -107,9 +109,7 @@ def _constant_in_blocks(argument: Any, block: int) -> Any:
     if not isinstance(argument, Constant) or len(shape_of(argument)) != _IMAGE:
         return argument
     numbers = argument.value.numpy()
-    n, c, h, w = numbers.shape
-    size = block if c > 1 else 1
-    return relax.const(np.ascontiguousarray(numbers.reshape(n, c // size, size, h, w).transpose(0, 1, 3, 4, 2)))
+    return relax.const(np.ascontiguousarray(into_blocks(numbers, block if numbers.shape[1] > 1 else 1)))
 
 
 def to_blocks(data: te.Tensor, block: int) -> te.Tensor:

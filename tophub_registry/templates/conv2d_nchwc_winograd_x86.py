@@ -15,7 +15,14 @@ from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.winograd import Matrix, transforms
 from tophub_registry.templates.workloads import Conv2d
-from tophub_registry.templates.x86 import channel_blocks, largest_divisor, simd_lanes, sum_in_registers
+from tophub_registry.templates.x86 import (
+    channel_blocks,
+    into_blocks,
+    largest_divisor,
+    out_of_blocks,
+    simd_lanes,
+    sum_in_registers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,18 +130,16 @@ class Conv2dNCHWcWinogradX86(Template):
 
         data, kernel = inputs
         plan = _Plan(self.workload, config)
-        n, c, h, w = data.shape
         g = np.array(transforms(plan.outputs, _TAPS).kernel, dtype=np.float64)
         transformed = np.einsum("ay,bx,ocyx->ocab", g, g, kernel.astype(np.float64), optimize=True)
-        blocks = transformed.reshape(plan.oc_outer, plan.oc_cache, plan.oc_register, plan.oc, c, plan.size, plan.size)
+        shape = plan.oc_outer, plan.oc_cache, plan.oc_register, plan.oc, kernel.shape[1], plan.size, plan.size
         return [
-            data.reshape(n, c // plan.ic, plan.ic, h, w).transpose(0, 1, 3, 4, 2),
-            blocks.transpose(0, 5, 6, 1, 4, 2, 3).astype(kernel.dtype),
+            into_blocks(data, plan.ic),
+            transformed.reshape(shape).transpose(0, 5, 6, 1, 4, 2, 3).astype(kernel.dtype),
         ]
 
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
-        n, o, h, w, oc = output.shape
-        return output.transpose(0, 1, 4, 2, 3).reshape(n, o * oc, h, w)
+        return out_of_blocks(output)
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te, tirx

@@ -17,7 +17,9 @@ from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
     MAX_TILE,
     channel_blocks,
+    into_blocks,
     largest_divisor,
+    out_of_blocks,
     schedule_pad,
     simd_lanes,
     sum_in_registers,
@@ -92,16 +94,14 @@ class DepthwiseConv2dNCHWcX86(Template):
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         data, kernel = inputs
         ic, oc = channel_blocks(config)
-        n, c, h, w = data.shape
-        _, _, kh, kw = kernel.shape
+        c, _, kh, kw = kernel.shape
         return [
-            data.reshape(n, c // ic, ic, h, w).transpose(0, 1, 3, 4, 2),
+            into_blocks(data, ic),
             kernel.reshape(c // oc, oc, 1, 1, kh, kw).transpose(0, 2, 4, 5, 3, 1),
         ]
 
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
-        n, c, h, w, block = output.shape
-        return output.transpose(0, 1, 4, 2, 3).reshape(n, c * block, h, w)
+        return out_of_blocks(output)
 
     def apply(self, sch: Any, config: Config) -> None:
         schedule_pad(sch, self.workload.padding)

@@ -20,7 +20,9 @@ from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
     MAX_TILE,
     channel_blocks,
+    into_blocks,
     largest_divisor,
+    out_of_blocks,
     schedule_pad,
     simd_lanes,
     sum_in_registers,
@@ -126,7 +128,6 @@ class GroupConv2dNCHWcX86(Template):
         data, kernel = inputs
         ic, _ = channel_blocks(config)
         ins, outs = self._group
-        n, c, h, w = data.shape
         o, _, kh, kw = kernel.shape
         reads, vector = self._reads(config), self._vector(config)
         wide = np.zeros((o, reads, kh, kw), kernel.dtype)
@@ -134,13 +135,12 @@ class GroupConv2dNCHWcX86(Template):
             first = output // outs * ins % reads
             wide[output, first : first + ins] = kernel[output]
         return [
-            data.reshape(n, c // ic, ic, h, w).transpose(0, 1, 3, 4, 2),
+            into_blocks(data, ic),
             wide.reshape(o // vector, vector, reads, kh, kw).transpose(0, 2, 3, 4, 1),
         ]
 
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
-        n, o, h, w, oc = output.shape
-        return output.transpose(0, 1, 4, 2, 3).reshape(n, o * oc, h, w)
+        return out_of_blocks(output)
 
     def apply(self, sch: Any, config: Config) -> None:
         schedule_pad(sch, self.workload.padding)

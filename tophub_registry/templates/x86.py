@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
@@ -53,6 +55,18 @@ def sums_fit(block: int, pixels: int) -> bool:
 def channel_blocks(config: Config) -> tuple[int, int]:
     """Return how many channels a block of a convolution's input has, and one of its output."""
     return config.value("tile_ic")[-1], config.value("tile_oc")[-1]
+
+
+def into_blocks(image: NDArray[Any], block: int) -> NDArray[Any]:
+    """Return an array `[N, C, H, W]` as `[N, C/block, H, W, block]`."""
+    n, c, h, w = image.shape
+    return image.reshape(n, c // block, block, h, w).transpose(0, 1, 3, 4, 2)
+
+
+def out_of_blocks(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an array `[N, C/block, H, W, block]` as `[N, C, H, W]`."""
+    n, chunks, h, w, block = image.shape
+    return image.transpose(0, 1, 4, 2, 3).reshape(n, chunks * block, h, w)
 
 
 def schedule_pad(sch: Any, padding: tuple[int, int, int, int]) -> None:
