@@ -3,6 +3,7 @@
 python tools/release.py llvm NEW.log                      validate, merge, next number, index, changelog
 python tools/release.py llvm NEW.log --dry-run            show all of it and change nothing
 python tools/release.py llvm NEW.log --prove              and leave out what loses against what is there without it
+python tools/release.py llvm NEW.log --again AGAIN.log    with the current version's records measured again
 python tools/release.py llvm NEW.log --tvm-tree ~/tvm     and let that TVM's tophub.py ask for the new version
 """
 
@@ -29,6 +30,14 @@ def main() -> None:
     parser.add_argument("package", help="for example llvm")
     parser.add_argument("new", nargs="+", type=Path, help="the logs with the new records")
     parser.add_argument("--tvm-tree", type=Path, metavar="DIR", help="a TVM whose tophub.py is to ask for the version")
+    parser.add_argument(
+        "--again",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="LOG",
+        help="what `tophub validate CURRENT.log --level replay -o LOG` wrote: its costs stand for the claimed ones",
+    )
     parser.add_argument("--min-gain", type=float, metavar="PERCENT", help="by how much a new record must be better")
     parser.add_argument(
         "--prove",
@@ -44,6 +53,7 @@ def main() -> None:
             given.package,
             given.new,
             Repository(given.registry, given.changelog, given.tvm_tree),
+            again=given.again,
             min_gain=given.min_gain,
             checks=[check_space],
             prove=unproven if given.prove else None,

@@ -132,6 +132,20 @@ def test_a_gain_too_small_is_not_released(repository, tmp_path):
     assert not release_in_repository("llvm", [slightly], _untold(repository)).nothing_to_do
 
 
+def test_what_was_measured_too_fast_is_replaced_once_it_is_measured_again(repository, tmp_path):
+    slower = write_rows(tmp_path / "new.log", 1, start=1, cost=2e-4)
+    slower.write_text(slower.read_text().replace('"tile_k", "sp", [-1, 1]', '"tile_k", "sp", [-1, 17]'))
+    assert release_in_repository("llvm", [slower], repository).release is None
+    again = write_rows(tmp_path / "again.log", 3, cost=3e-4)
+
+    done = release_in_repository("llvm", [slower], repository, again=[again], time=TIME)
+
+    assert (done.merged.added, done.merged.improved, done.merged.kept) == (0, 1, 2)
+    costs = [record.result.costs[0] for record in read_records(repository.registry / "llvm_v0.06.log")]
+    assert sorted(costs) == [2e-4, 3e-4, 3e-4]
+    assert release_in_repository("llvm", [slower], repository, again=[again], time=TIME).nothing_to_do
+
+
 def test_what_is_not_proven_stays_as_it_was(repository, new):
     def prove(log, before):
         assert (len(list(read_records(log))), before) == (4, repository.registry / "llvm_v0.05.log")

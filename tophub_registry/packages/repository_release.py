@@ -20,6 +20,7 @@ from tophub_registry.packages.registry import newest_log, read_index
 from tophub_registry.packages.release import Release, plan_release, release
 from tophub_registry.packages.tvm_tree import find_tophub, raise_version
 from tophub_registry.packages.version import FileName, Version, check_package
+from tophub_registry.records.log import read_records
 from tophub_registry.records.merge import MergeReport, merge_logs
 from tophub_registry.records.validate import Validation, validate_log
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.packages.edit import Edit
     from tophub_registry.records.record import Record
+    from tophub_registry.records.target import Target
     from tophub_registry.records.validate import Finding
 
 
@@ -87,6 +89,7 @@ def release_in_repository(
     new: Sequence[Path],
     repository: Repository,
     *,
+    again: Sequence[Path] = (),
     min_gain: float | None = None,
     checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
     prove: Callable[[Path, Path | None], Iterable[Record]] | None = None,
@@ -103,6 +106,9 @@ def release_in_repository(
         The logs with the new records, one or more.
     repository
         Where.
+    again
+        Logs with records of the current version measured again: their costs stand for those that it claims, or what
+        was once measured too fast could never be replaced.
     min_gain
         By how many per cent a new record must be better than the current one.
     checks
@@ -134,7 +140,10 @@ def release_in_repository(
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
         log = Path(scratch) / (_first_name(package, new[0]) if current is None else "merged.log")
         with _blaming(new[0], log):
-            merged = _merge(newest_log(registry, index, package), new, log, min_gain, prove)
+            old = newest_log(registry, index, package)
+            if old is not None and again:
+                old = _with_costs_of(again, old, Path(scratch) / "again.log")
+            merged = _merge(old, new, log, min_gain, prove)
         planned = None
         if current is None or merged.added + merged.improved > 0:
             with _blaming(new[0], log):
@@ -172,6 +181,18 @@ def _merge(
         log.unlink()
         merged = merge_logs(first, new, log, min_gain=min_gain, unproven=unproven)
     return merged
+
+
+def _with_costs_of(again: Sequence[Path], old: Path, log: Path) -> Path:
+    """Write a log anew, with the rows of others in the place of those that have the same config."""
+    measured = {_config(record): record for path in again for record in read_records(path) if record.valid}
+    lines = [measured.get(_config(record), record).to_json() for record in read_records(old)]
+    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return log
+
+
+def _config(record: Record) -> tuple[Target, str, str]:
+    return record.target, record.workload, repr(record.config.entity)
 
 
 @contextmanager
