@@ -6,7 +6,8 @@ by `--database`.
 
 MetaSchedule takes trials, not a time, and tunes every task at least once in a round. So rounds of a few trials a task
 follow one another, each going on with the database, until the time is over; what was measured by then counts. The
-tuning sees what a user's does: operators fused, weights free to be packed (`cpu_weight_prepack`).
+first round is let finish, for before its end nothing is in the database. The tuning sees what a user's does: operators
+fused, weights free to be packed (`cpu_weight_prepack`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 RECORDS = "database_tuning_record.json"
+
+_POLL = 10.0  # seconds
 
 
 def tune(folder: Path, database: Path, target: str, cores: int, trials: int) -> None:
@@ -81,6 +84,8 @@ def main() -> None:
     process = multiprocessing.get_context("spawn").Process(target=_alone, args=arguments)
     process.start()
     process.join(chosen.seconds)
+    while process.exitcode is None and not (chosen.output / RECORDS).read_bytes():
+        process.join(_POLL)
     if process.exitcode is not None or process.pid is None:
         sys.exit(f"tuning ended by itself, with exit code {process.exitcode}")
     os.killpg(process.pid, signal.SIGKILL)
