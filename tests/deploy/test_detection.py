@@ -13,7 +13,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tests.deploy.threads import on_a_processor
+from tests.gpu.cuda_on_cpu import Launch, run_kernels
 from tophub_registry.deploy.detection import detection_on_gpu, kept_rows, valid_rows
 from tophub_registry.deploy.schedules import schedule_all
 from tophub_registry.errors import InputError
@@ -68,9 +68,9 @@ def test_suppression_keeps_the_same_rows_in_the_same_order(options, settings):
     total, rows, places, kept = by_tvm(suppression(**options), data)
 
     shapes = [((BATCH,), "int32"), (data.shape, "float32"), ((BATCH, COUNT), "int32")]
-    ours = on_a_processor(valid_rows(data.shape, 0.1, 0, 1), [data], shapes)
+    ours = run_kernels([Launch(valid_rows(data.shape, 0.1, 0, 1), [data], shapes)])
     kernel = kept_rows(data.shape, overlap=0.3, score=1, corners=2, **settings)
-    (our_rows,) = on_a_processor(kernel, [ours[1], ours[0]], [(data.shape, "float32")])
+    (our_rows,) = run_kernels([Launch(kernel, [ours[1], ours[0]], [(data.shape, "float32")])])
 
     for mine, theirs in zip([*ours, our_rows], [total, rows, places, kept], strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -84,7 +84,7 @@ def test_more_boxes_than_a_block_has_threads():
     total, rows, _, kept = by_tvm(suppression(count), data)
 
     kernel = kept_rows(data.shape, overlap=0.3, score=1, corners=2, classes=0, most=(-1, -1))
-    (ours,) = on_a_processor(kernel, [rows, total], [(data.shape, "float32")])
+    (ours,) = run_kernels([Launch(kernel, [rows, total], [(data.shape, "float32")])])
 
     np.testing.assert_array_equal(ours, kept)
 

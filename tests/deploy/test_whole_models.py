@@ -21,6 +21,7 @@ from tvm.ir.instrument import pass_instrument
 from tests.deploy import insightface
 from tests.deploy.agreement import assert_close, noise
 from tests.deploy.writes import writes
+from tests.gpu.cuda_on_cpu import run_module
 from tophub_registry.deploy.compiler import CompiledModel, compile_model
 from tophub_registry.deploy.importer import ImportedModel, import_model
 from tophub_registry.records.lookup import Match
@@ -128,6 +129,14 @@ def test_on_a_processor_no_large_loop_is_serial_or_takes_one_number_at_a_time(on
     # In the kernel of a layer it is the record that says which loop is a vector.
     others = [write for write in large if "conv2d" not in write.function and "dense" not in write.function]
     assert [write for write in others if write.along("vector") == 1] == []
+
+
+def test_its_code_for_a_gpu_computes_the_same(name, model, on_gpu):
+    inputs = noise(model) if name != "insightface" else insightface.images(MODELS[name])
+
+    ours, theirs = run_module(on_gpu.module, inputs), model.reference(*inputs)
+
+    assert_close(ours, theirs)
 
 
 def test_on_a_gpu_every_kernel_is_bound_to_threads(on_gpu):

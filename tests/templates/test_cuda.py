@@ -1,6 +1,6 @@
-"""The templates for CUDA, as far as no GPU is needed: what they compute, and that their kernels compile.
+"""The templates for CUDA, as far as no GPU is needed: what they and their kernels compute, and that these compile.
 
-What the kernels compute is checked on a device by `tests/gpu/check_numerics.py`.
+On a device many more configs are checked by `tests/gpu/check_numerics.py`.
 """
 
 import math
@@ -108,6 +108,26 @@ def sources(template, config):
     """Return the CUDA source of a config's kernels."""
     target = tvm.target.Target({"kind": "cuda", "arch": ARCH})
     return tvm.compile(template.schedule(config).mod, target=target).mod.imports[0].inspect_source()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_kernels_compute_is_the_reference(task):
+    from tests.gpu.cuda_on_cpu import Launch, run_kernels
+
+    templates = [instantiate(name, args) for name, args in WORKLOADS if name == task]
+    inputs = [random_inputs(template.args) for template in templates]
+    configs = [sample(template)[0] for template in templates]
+    launches = []
+    for template, config, arrays in zip(templates, configs, inputs, strict=True):
+        packed = [np.ascontiguousarray(array) for array in template.pack(config, arrays)]
+        launches.append(Launch(template.schedule(config).mod["main"], packed, [tuple(template.tensors(config)[-1])]))
+
+    found = run_kernels(launches)
+
+    for template, config, arrays, output in zip(templates, configs, inputs, found, strict=True):
+        expected = template.workload.reference(arrays)
+        error = np.abs(template.unpack(config, output) - expected).max() / max(1, np.abs(expected).max())
+        assert error < 2e-3, config  # Winograd's transforms for kernels of 5 round the most
 
 
 def args_groups(template):

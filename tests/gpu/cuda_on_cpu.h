@@ -1,0 +1,164 @@
+// What CUDA code needs to run on a processor: one thread at a time, each a context of its own, block after block.
+//
+// A thread runs until it waits for its warp or its block. When no thread can go on, those that wait for a warp do, for
+// all the others of the warp are further or wait for the block; when none does, those that wait for the block do.
+// Threads take turns in one order and then in the other, so that a missing barrier shows in the results.
+#pragma once
+
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(threads)
+#define __shared__ static
+#define alignas(bytes) __attribute__((aligned(bytes)))  // C++ would have it stand before `static`
+
+using std::max;
+using std::min;
+
+struct dim3 {
+  int x, y, z;
+};
+static dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+#define VECTOR_TYPE(type)                                                          \
+  struct type##2 { type x, y; };                                                   \
+  struct type##3 { type x, y, z; };                                                \
+  struct type##4 { type x, y, z, w; };                                             \
+  static inline type##2 make_##type##2(type x, type y) { return {x, y}; }          \
+  static inline type##3 make_##type##3(type x, type y, type z) { return {x, y, z}; } \
+  static inline type##4 make_##type##4(type x, type y, type z, type w) { return {x, y, z, w}; }
+VECTOR_TYPE(float)
+VECTOR_TYPE(int)
+
+static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+#define __expf expf
+
+namespace gpu {
+
+constexpr int kWarp = 32;
+constexpr size_t kStack = 256 << 10;
+
+enum class State { kReady, kAtWarp, kAtBlock, kDone };
+
+struct Thread {
+  dim3 index;
+  State state;
+  bool started;
+  jmp_buf here;
+  ucontext_t first;
+  std::unique_ptr<char[]> stack;
+  char said[16] alignas(16);  // what it lets its warp know
+};
+
+static std::vector<Thread> threads;
+static size_t current;
+static jmp_buf scheduler;
+static std::function<void()> kernel;
+
+static void wait(State state) {
+  Thread& thread = threads[current];
+  thread.state = state;
+  if (!_setjmp(thread.here)) _longjmp(scheduler, 1);
+}
+
+static void main_of_thread() {
+  for (;;) {
+    kernel();
+    wait(State::kDone);
+  }
+}
+
+static void go_on(size_t index) {
+  current = index;
+  Thread& thread = threads[index];
+  threadIdx = thread.index;
+  if (_setjmp(scheduler)) return;
+  if (thread.started) _longjmp(thread.here, 1);
+  thread.started = true;
+  setcontext(&thread.first);
+}
+
+static bool release(State state) {
+  bool any = false;
+  for (Thread& thread : threads) {
+    if (thread.state == state) thread.state = State::kReady, any = true;
+  }
+  return any;
+}
+
+static void run_block() {
+  for (Thread& thread : threads) thread.state = State::kReady;
+  bool backwards = false;
+  do {
+    for (size_t i = 0; i < threads.size(); ++i) {
+      size_t index = backwards ? threads.size() - 1 - i : i;
+      if (threads[index].state == State::kReady) go_on(index);
+    }
+    backwards = !backwards;
+  } while (release(State::kAtWarp) || release(State::kAtBlock));
+}
+
+static void launch(dim3 grid, dim3 block, std::function<void()> body) {
+  gridDim = grid, blockDim = block, kernel = std::move(body);
+  threads = std::vector<Thread>(block.x * block.y * block.z);
+  for (size_t i = 0; i < threads.size(); ++i) {
+    Thread& thread = threads[i];
+    int n = static_cast<int>(i);
+    thread.index = {n % block.x, n / block.x % block.y, n / (block.x * block.y)};
+    thread.stack.reset(new char[kStack]);
+    getcontext(&thread.first);
+    thread.first.uc_stack.ss_sp = thread.stack.get();
+    thread.first.uc_stack.ss_size = kStack;
+    makecontext(&thread.first, main_of_thread, 0);
+  }
+  for (int z = 0; z < grid.z; ++z)
+    for (int y = 0; y < grid.y; ++y)
+      for (int x = 0; x < grid.x; ++x) {
+        blockIdx = {x, y, z};
+        run_block();
+      }
+}
+
+// Gives every thread of the warp what thread `lane` of its part, `width` wide, says; its own where there is none.
+template <typename T>
+static T shuffle(T value, int lane, int width) {
+  int part = static_cast<int>(current) / width * width;
+  std::memcpy(threads[current].said, &value, sizeof(T));
+  wait(State::kAtWarp);
+  size_t other = part + lane;
+  if (lane >= 0 && lane < width && other < threads.size()) std::memcpy(&value, threads[other].said, sizeof(T));
+  wait(State::kAtWarp);
+  return value;
+}
+
+static inline int lane_of(int width) { return static_cast<int>(current) % width; }
+
+}  // namespace gpu
+
+static inline void __syncthreads() { gpu::wait(gpu::State::kAtBlock); }
+static inline void __syncwarp() { gpu::wait(gpu::State::kAtWarp); }
+static inline unsigned __activemask() { return ~0u; }
+
+template <typename T>
+static T __shfl_sync(unsigned, T value, int lane, int width = gpu::kWarp) {
+  return gpu::shuffle(value, lane, width);
+}
+template <typename T>
+static T __shfl_down_sync(unsigned, T value, int by, int width = gpu::kWarp) {
+  return gpu::shuffle(value, gpu::lane_of(width) + by, width);
+}
+template <typename T>
+static T __shfl_up_sync(unsigned, T value, int by, int width = gpu::kWarp) {
+  return gpu::shuffle(value, gpu::lane_of(width) - by, width);
+}
