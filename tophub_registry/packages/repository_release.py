@@ -84,7 +84,7 @@ class RepositoryRelease:
         return self.release is None and not self.edits
 
 
-def release_in_repository(
+def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
     package: str,
     new: Sequence[Path],
     repository: Repository,
