@@ -14,17 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-# An untuned detector takes half a minute a run, and says nothing new.
-MODELS = {
-    "resnet18_v1": "gluoncv,pytorch,onnxruntime,tvm",
-    "ssd_512_resnet50_v1_voc": "gluoncv,pytorch,onnxruntime",
-}
+MODELS = ("resnet18_v1", "ssd_512_resnet50_v1_voc")
+PEERS = "gluoncv,pytorch,onnxruntime,tvm"
 BENCH = [sys.executable, "-m", "tophub_registry.cli", "bench"]
 
 
 def bench(model: str, chosen: argparse.Namespace, folder: Path) -> int:
     """Run `tophub bench` for a model, after MetaSchedule had its time; return its exit code."""
-    prepared, database, against = folder / model, chosen.database / model, MODELS[model]
+    prepared, database, against = folder / model, chosen.database / model, PEERS
     subprocess.run([*BENCH, model, f"--prepare={prepared}"], check=True)
     if chosen.metaschedule:
         command = [sys.executable, str(Path(__file__).with_name("metaschedule.py")), str(prepared)]

@@ -16,7 +16,7 @@ from tophub_registry.records.log import read_records
 
 REGISTRY = Path(__file__).parents[2] / "registry_data"
 MODEL, SHAPE = "resnet18_v1", "1,3,224,224"
-ROUNDS = 301
+ROUNDS = 501
 
 
 @pytest.fixture(scope="module")
