@@ -87,6 +87,10 @@ class Ours(Runner):
         return list(self._compiled.benchmark(*self._inputs, repeats=repeats))
 
 
+_WEIGHTS = "layout_free_buffers"
+"""TVM's attribute of a function: which of its arguments are weights, that may be packed."""
+
+
 class Untuned(Runner):
     """The imported model as apache-tvm compiles it by itself."""
 
@@ -131,16 +135,48 @@ class MetaScheduled(Untuned):
     """The imported model with the best schedules of a MetaSchedule database, its weights packed beforehand."""
 
     def _ready(self, module: Any, job: Job, target: Any) -> Any:
+        import tvm
         from tvm import relax
 
         database = Path(str(job.database))
         measured = database / "database_tuning_record.json"
         try:
-            self.note = f"{sum(1 for _ in measured.open(encoding='utf-8'))} trials"
+            self.note = f"{len(measured.read_bytes().splitlines())} trials"
         except OSError as error:
             raise InputError("no database of MetaSchedule's", file=measured) from error
-        tuned = relax.pipeline.static_shape_tuning_pipeline(0, target, str(database), cpu_weight_prepack=not job.on_gpu)
-        return tuned(module)
+        with target:
+            tuned = tvm.transform.Sequential(
+                [
+                    relax.transform.DecomposeOpsForInference(),
+                    relax.transform.CanonicalizeBindings(),
+                    relax.get_pipeline("zero"),
+                    *([] if job.on_gpu else [relax.transform.AttachAttrLayoutFreeBuffers()]),
+                    relax.transform.MetaScheduleApplyDatabase(str(database)),
+                ]
+            )(module)
+            return tuned if job.on_gpu else _packed(tuned)
+
+
+def _packed(module: Any) -> Any:
+    """Return a tuned module with its weights packed, as TVM's `static_shape_tuning_pipeline` does.
+
+    Functions without weights are kept from the pass that splits the packing off: it fails at those of the detector.
+    """
+    import tvm
+    from tvm import relax
+
+    functions = dict(module.functions_items())
+    apart = {name for name, function in functions.items() if _weightless(function)}
+    others = tvm.IRModule({name: functions[name] for name in functions.keys() - apart})
+    split = relax.transform.SplitLayoutRewritePreproc()(others)
+    split.update(tvm.IRModule({name: functions[name] for name in apart}))
+    return tvm.transform.Sequential([relax.transform.LiftTransformParams(), relax.transform.FoldConstant()])(split)
+
+
+def _weightless(function: Any) -> bool:
+    """Return whether TVM says of a function that it has no weights which may be packed."""
+    attributes = function.attrs
+    return attributes is not None and _WEIGHTS in attributes and not list(attributes[_WEIGHTS])
 
 
 class Hybridized(Runner):
