@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.old_client.environment import OldClient
+    from tophub_registry.models.network import Network
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,16 +32,26 @@ MODELS = [
 ]
 
 
-def differences(old_client: OldClient, asked: list[tuple[str, str, int]], *options: str) -> dict[str, list[set[str]]]:
-    """Return, for each (model, kind, batch) that differs, the tasks that only we have and those that only they have."""
+Asked = list[tuple[str, str, int]]
+"""Model, kind of target and batch."""
+
+
+def read(asked: Asked) -> list[Network]:
     from tophub_registry.models.network import read_network
 
-    networks = [read_network(model, batch=batch) for model, _, batch in asked]
-    question = [[model, kind, net.inputs["data"]] for (model, kind, _), net in zip(asked, networks, strict=True)]
+    return [read_network(model, batch=batch) for model, _, batch in asked]
+
+
+def question(asked: Asked, networks: list[Network]) -> str:
+    return json.dumps(
+        [[model, kind, network.inputs["data"]] for (model, kind, _), network in zip(asked, networks, strict=True)]
+    )
+
+
+def differences(asked: Asked, networks: list[Network], answers: list[Any]) -> dict[str, list[set[str]]]:
+    """Return, for each model and kind that differs, the tasks that only we have and those that only they have."""
     found = {}
-    for (model, kind, _), network, answer in zip(
-        asked, networks, old_client.run("extract", json.dumps(question), *options), strict=True
-    ):
+    for (model, kind, _), network, answer in zip(asked, networks, answers, strict=True):
         ours = {json.dumps([task.task, task.args]) for task in network.tasks(kind).tasks}
         theirs = set(map(json.dumps, answer))
         assert theirs
@@ -48,24 +60,50 @@ def differences(old_client: OldClient, asked: list[tuple[str, str, int]], *optio
     return found
 
 
+def check(old_client: OldClient, asked: Asked, *options: str) -> None:
+    networks = read(asked)
+    assert differences(asked, networks, old_client.run("extract", question(asked, networks), *options)) == {}
+
+
+@pytest.fixture(scope="module")
+def two_at_a_time():
+    """Run functions in the background, as nothing is timed here."""
+    pool = ThreadPoolExecutor(2)
+    yield pool
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="module")
+def comparisons(old_client, two_at_a_time):
+    """Return for each model what is asked, its network for each kind, and the answers to come."""
+    found = {}
+    for model in MODELS:
+        asked = [(model, "llvm", 1), (model, "cuda", 1)]
+        networks = read(asked)
+        answers = two_at_a_time.submit(old_client.run, "extract", question(asked, networks), "--layers")
+        found[model] = asked, networks, answers
+    return found
+
+
 def test_whole_networks_on_a_cpu(old_client):
     models = ("resnet18_v1", "cifar_resnet20_v1", "mobilenet1.0")
-    assert differences(old_client, [(model, "llvm", 1) for model in models]) == {}
+    check(old_client, [(model, "llvm", 1) for model in models])
 
 
 def test_the_same_networks_layer_by_layer_on_a_gpu(old_client):
     models = ("resnet18_v1", "cifar_resnet20_v1", "mobilenet1.0")
-    assert differences(old_client, [(model, "cuda", 1) for model in models], "--layers") == {}
+    check(old_client, [(model, "cuda", 1) for model in models], "--layers")
 
 
 def test_larger_batches(old_client):
     asked = [("cifar_resnet20_v1", kind, batch) for kind in ("llvm", "cuda") for batch in (2, 32)]
-    assert differences(old_client, asked, "--layers") == {}
+    check(old_client, asked, "--layers")
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_more_networks_layer_by_layer(old_client, model):
-    assert differences(old_client, [(model, "llvm", 1), (model, "cuda", 1)], "--layers") == {}
+def test_more_networks_layer_by_layer(comparisons, model):
+    asked, networks, answers = comparisons[model]
+    assert differences(asked, networks, answers.result()) == {}
 
 
 def test_a_symbol_file_gives_both_the_same(old_client, tmp_path):
