@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.old_client.environment import OldClient
     from tophub_registry.models.network import Network
 
 pytestmark = [
@@ -18,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("gluoncv") is None, reason="gluoncv is not installed"),
 ]
 
+SMALL = ["resnet18_v1", "cifar_resnet20_v1", "mobilenet1.0"]
 MODELS = [
     "resnet50_v1",
     "mobilenetv2_1.0",
@@ -31,79 +31,52 @@ MODELS = [
     "c3d_kinetics400",
 ]
 
-
 Asked = list[tuple[str, str, int]]
 """Model, kind of target and batch."""
 
-
-def read(asked: Asked) -> list[Network]:
-    from tophub_registry.models.network import read_network
-
-    return [read_network(model, batch=batch) for model, _, batch in asked]
-
-
-def question(asked: Asked, networks: list[Network]) -> str:
-    return json.dumps(
-        [[model, kind, network.inputs["data"]] for (model, kind, _), network in zip(asked, networks, strict=True)]
-    )
+CASES: dict[str, tuple[Asked, list[str]]] = {
+    "whole networks on a CPU": ([(model, "llvm", 1) for model in SMALL], []),
+    "the same layer by layer on a GPU": ([(model, "cuda", 1) for model in SMALL], ["--layers"]),
+    "larger batches": (
+        [("cifar_resnet20_v1", kind, batch) for kind in ("llvm", "cuda") for batch in (2, 32)],
+        ["--layers"],
+    ),
+    **{f"{model} layer by layer": ([(model, "llvm", 1), (model, "cuda", 1)], ["--layers"]) for model in MODELS},
+}
 
 
-def differences(asked: Asked, networks: list[Network], answers: list[Any]) -> dict[str, list[set[str]]]:
-    """Return, for each model and kind that differs, the tasks that only we have and those that only they have."""
-    found = {}
-    for (model, kind, _), network, answer in zip(asked, networks, answers, strict=True):
-        ours = {json.dumps([task.task, task.args]) for task in network.tasks(kind).tasks}
-        theirs = set(map(json.dumps, answer))
-        assert theirs
-        if ours != theirs:
-            found[f"{model} {kind}"] = [ours - theirs, theirs - ours]
-    return found
+class Comparison(NamedTuple):
+    """What is asked, our networks, and the old client's answers to come."""
 
-
-def check(old_client: OldClient, asked: Asked, *options: str) -> None:
-    networks = read(asked)
-    assert differences(asked, networks, old_client.run("extract", question(asked, networks), *options)) == {}
+    asked: Asked
+    networks: list[Network]
+    answers: Future[list[Any]]
 
 
 @pytest.fixture(scope="module")
-def two_at_a_time():
-    """Run functions in the background, as nothing is timed here."""
+def comparisons(old_client):
+    """Ask the old client two things at a time, as nothing is timed here."""
+    from tophub_registry.models.network import read_network
+
     pool = ThreadPoolExecutor(2)
-    yield pool
+    found = {}
+    for name, (asked, options) in CASES.items():
+        networks = [read_network(model, batch=batch) for model, _, batch in asked]
+        question = [[model, kind, net.inputs["data"]] for (model, kind, _), net in zip(asked, networks, strict=True)]
+        answers = pool.submit(old_client.run, "extract", json.dumps(question), *options)
+        found[name] = Comparison(asked, networks, answers)
+    yield found
     pool.shutdown(cancel_futures=True)
 
 
-@pytest.fixture(scope="module")
-def comparisons(old_client, two_at_a_time):
-    """Return for each model what is asked, its network for each kind, and the answers to come."""
-    found = {}
-    for model in MODELS:
-        asked = [(model, "llvm", 1), (model, "cuda", 1)]
-        networks = read(asked)
-        answers = two_at_a_time.submit(old_client.run, "extract", question(asked, networks), "--layers")
-        found[model] = asked, networks, answers
-    return found
-
-
-def test_whole_networks_on_a_cpu(old_client):
-    models = ("resnet18_v1", "cifar_resnet20_v1", "mobilenet1.0")
-    check(old_client, [(model, "llvm", 1) for model in models])
-
-
-def test_the_same_networks_layer_by_layer_on_a_gpu(old_client):
-    models = ("resnet18_v1", "cifar_resnet20_v1", "mobilenet1.0")
-    check(old_client, [(model, "cuda", 1) for model in models], "--layers")
-
-
-def test_larger_batches(old_client):
-    asked = [("cifar_resnet20_v1", kind, batch) for kind in ("llvm", "cuda") for batch in (2, 32)]
-    check(old_client, asked, "--layers")
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_more_networks_layer_by_layer(comparisons, model):
-    asked, networks, answers = comparisons[model]
-    assert differences(asked, networks, answers.result()) == {}
+@pytest.mark.parametrize("name", CASES)
+def test_the_tasks_are_autotvms(comparisons, name):
+    asked, networks, answers = comparisons[name]
+    for (model, kind, _), network, answer in zip(asked, networks, answers.result(), strict=True):
+        ours = {json.dumps([task.task, task.args]) for task in network.tasks(kind).tasks}
+        theirs = set(map(json.dumps, answer))
+        assert theirs
+        assert (ours - theirs, theirs - ours) == (set(), set()), f"{model} {kind}"
 
 
 def test_a_symbol_file_gives_both_the_same(old_client, tmp_path):
