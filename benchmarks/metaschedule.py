@@ -59,12 +59,16 @@ def tune(folder: Path, database: Path, target: str, cores: int, trials: int) -> 
             )
 
 
+def rows_in(database: Path) -> list[bytes]:
+    """Return the rows that are there so far."""
+    path = database / RECORDS
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+
 def drop_torn_row(database: Path) -> int:
     """Cut off a row that was being written when the time was over; return how many there are."""
-    path = database / RECORDS
-    rows = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    whole = [row for row in rows if row.endswith(b"]\n")]
-    path.write_bytes(b"".join(whole))
+    whole = [row for row in rows_in(database) if row.endswith(b"]\n")]
+    (database / RECORDS).write_bytes(b"".join(whole))
     return len(whole)
 
 
@@ -84,7 +88,7 @@ def main() -> None:
     process = multiprocessing.get_context("spawn").Process(target=_alone, args=arguments)
     process.start()
     process.join(chosen.seconds)
-    while process.exitcode is None and not (chosen.output / RECORDS).read_bytes():
+    while process.exitcode is None and not rows_in(chosen.output):
         process.join(_POLL)
     if process.exitcode is not None or process.pid is None:
         sys.exit(f"tuning ended by itself, with exit code {process.exitcode}")

@@ -51,7 +51,7 @@ SLOW = {"resnet50_v1", "densenet121", "inceptionv3", "vgg16", "ssd_512_resnet50_
 """Those that take more than ten seconds."""
 
 RUN_AS_CUDA = {"cifar_resnet20_v1", "mobilenetv2_1.0", "se_resnext50_32x4d", "insightface"}
-"""Those whose code for a GPU is run on this processor, which takes its time; all families of kernels are among them."""
+"""Those whose code for a GPU is run here too: small ones with plain, depthwise and grouped convolutions."""
 
 LARGE = 4096
 """Writes that are worth several cores, and vectors."""

@@ -2,7 +2,7 @@
 //
 // A thread runs until it waits for its warp or its block. When no thread can go on, those that wait for a warp do, for
 // all the others of the warp are further or wait for the block; when none does, those that wait for the block do.
-// Threads take turns in one order and then in the other, so that a missing barrier shows in the results.
+// Threads take turns in one order and then in the other, so that a missing barrier can show in the results.
 #pragma once
 
 #include <setjmp.h>
