@@ -1,5 +1,6 @@
 # make demo    sets up everything, then tunes cifar_resnet20_v1 and sends the records all the way round
-# make test    sets up everything, then runs the tests
+# make test    sets up everything, then runs the tests; of the long ones a sample of their cases
+# make test-all    the same with every case
 # make check   format, lint, types, and which room may import which
 # make bench   the benchmarks, each against a peer in the same run
 
@@ -7,13 +8,19 @@
 PYTHON ?= $(shell tools/find_python.sh 3.12 3.11 3.10)
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+# Two at a time: most of a test is Python, which has one core. The files' own fixtures stay in one process.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+
+.PHONY: demo test test-all check bench clean
 
 demo: .venv/.demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
 test: .venv/.dev
-	$(BIN)/pytest
+	$(PYTEST)
+
+test-all: .venv/.dev
+	$(PYTEST) --exhaustive
 
 check: .venv/.dev
 	$(BIN)/ruff format --check

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from tophub_registry.deploy.bench.job import Job
 from tophub_registry.deploy.bench.peer import Peer
 from tophub_registry.deploy.bench.prepared import Prepared, prepare
-from tophub_registry.tuner.device import resolve
+from tophub_registry.devices.device import resolve
 
 LOADING = 600.0
 REPEATS = 10

@@ -3,9 +3,47 @@
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+Case = TypeVar("Case")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="Run every case, not a sample (`make test-all`).")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--exhaustive"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def exhaustive(request: pytest.FixtureRequest) -> bool:
+    """Return whether every case is wanted, and not a sample."""
+    return bool(request.config.getoption("--exhaustive"))
+
+
+def sample(cases: Sequence[Case], kinds: Sequence[str], of_each: int) -> list[Case]:
+    """Return so many cases of each kind, the same ones every time.
+
+    Parameters
+    ----------
+    kinds
+        The kind of each case.
+    """
+    draw = random.Random(0)
+    by_kind: dict[str, list[Case]] = {}
+    for case, kind in zip(cases, kinds, strict=True):
+        by_kind.setdefault(kind, []).append(case)
+    return [case for each in by_kind.values() for case in draw.sample(each, min(of_each, len(each)))]
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +52,17 @@ def upstream() -> Path:
     beside = Path(__file__).parents[2] / "shared" / "data" / "tophub_upstream"
     folder = Path(os.environ.get("TOPHUB_UPSTREAM_DATA", beside))
     if not folder.is_dir():
-        pytest.skip(f"upstream's logs are not at {folder}; $TOPHUB_UPSTREAM_DATA names their folder")
+        reason = f"upstream's logs are not at {folder}; $TOPHUB_UPSTREAM_DATA names their folder"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def cases(upstream: Path) -> Path:
+    """Return the folder with small logs that went wrong, beside upstream's."""
+    return upstream.parent / "cases"
 
 
 @pytest.fixture(scope="session")

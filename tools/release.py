@@ -20,6 +20,7 @@ from tophub_registry.errors import TophubError
 from tophub_registry.packages.repository_release import Repository, RepositoryRelease, release_in_repository
 from tophub_registry.records.record import Record
 from tophub_registry.templates.fit import check_space
+from tophub_registry.templates.transfer import for_everybody
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -56,6 +57,7 @@ def main() -> None:
             again=given.again,
             min_gain=given.min_gain,
             checks=[check_space],
+            addressed=for_everybody,
             prove=unproven if given.prove else None,
             dry_run=given.dry_run,
         )

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tophub_registry.packages.index import Index, Notice
     from tophub_registry.packages.location import Location
+    from tophub_registry.records.lookup import Answer
     from tophub_registry.records.record import Record
+    from tophub_registry.records.target import Target
 
     AUTOTVM_TOPHUB_DEFAULT_LOC: str
     AUTOTVM_TOPHUB_ROOT_PATH: Path
@@ -87,7 +89,8 @@ def context(target: Any, extra_files: Sequence[str | Path] | None = None) -> Any
         A `tvm.target.Target`, its string, or several of them.
     extra_files
         One's own logs, of either log version. For each workload they come before the hub's package, but for
-        records of the same device before those of others.
+        records of the same device before those of others. Another processor's record is answered only where it
+        may be expected to gain on this one.
 
     Returns
     -------
@@ -112,10 +115,10 @@ def context(target: Any, extra_files: Sequence[str | Path] | None = None) -> Any
         return autotvm.tophub.EmptyContext()
     rows = []
     for one in _targets(target):
-        answers = lookup_all(one, _sources(one, location, own))
-        counts = Counter(f"{answer.match}" for answer in answers.values())
+        found = [answer for answer in lookup_all(one, _sources(one, location, own)).values() if _helps(answer, one)]
+        counts = Counter(f"{answer.match}" for answer in found)
         logger.info("TopHub's records for %s by how they match: %s", one, dict(counts))
-        rows += list(_decoded(answer.record for answer in answers.values() if answer.record is not None))
+        rows += list(_decoded(_for_target(answer.record, one) for answer in found if answer.record is not None))
     return autotvm.task.ApplyHistoryBest(rows)
 
 
@@ -343,6 +346,27 @@ def _reference_records(backend: str, model: str, workload_name: str) -> Iterator
     if model not in counts:
         model = counts.most_common(1)[0][0]
     yield from records[model]
+
+
+def _helps(answer: Answer, target: Target) -> bool:
+    """Return whether a client is better off with an answer than with AutoTVM's default config."""
+    from tophub_registry.errors import InputError
+    from tophub_registry.templates.registry import instantiate
+    from tophub_registry.templates.transfer import transfers
+
+    if answer.record is None or not answer.match.is_evidence_only(target):
+        return answer.record is not None
+    try:
+        template = instantiate(answer.record.input.task, answer.record.input.args)
+        template.space.find(answer.record.config.entity)
+    except InputError:
+        return False
+    return transfers(template, answer.record.config, target, answer.record.target)
+
+
+def _for_target(record: Record, target: Target) -> Record:
+    """Return a record as one of the target that it was found for, by whose keys and model a client looks it up."""
+    return record.model_copy(update={"input": record.input._replace(target=str(target))})
 
 
 def _decoded(records: Iterable[Record]) -> Iterator[tuple[Any, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tophub_registry.cli import main
+from tophub_registry.devices.device import resolve
 from tophub_registry.records.log import read_records, write_log
 
 MODEL = "cifar_resnet20_v1"
@@ -26,7 +27,7 @@ def test_the_library_and_the_layers(tmp_path: Path, capsys: pytest.CaptureFixtur
     told = json.loads(capsys.readouterr().out)
     assert library.stat().st_size > 1 << 20
     assert len(told["layers"]) == 22
-    assert {layer["match"] for layer in told["layers"]} <= {"device", "architecture", "backend"}
+    assert all(layer["recorded"] or layer["evidence"]["target"] == "llvm -mcpu=znver4" for layer in told["layers"])
     assert run(MODEL, "-o", library) == 2
     assert "--force" in capsys.readouterr().err
 
@@ -38,9 +39,11 @@ def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_na
     package = Path(__file__).parents[2] / "registry_data" / "llvm_v0.06.log"
     log = tmp_path / "one.log"
     shapes = "[1,16,32,32]", "[16,16,3,3]"
-    write_log(log, [its for its in read_records(package) if all(shape in its.workload for shape in shapes)])
+    found = [its for its in read_records(package) if all(shape in its.workload for shape in shapes)]
+    here = str(resolve("llvm"))
+    write_log(log, [its.model_copy(update={"input": its.input._replace(target=here)}) for its in found])
     library = tmp_path / "model.so"
-    arguments = (MODEL, "-o", library, "--target", "llvm -mcpu=znver4", "--log", log)
+    arguments = (MODEL, "-o", library, "--log", log)
     assert run(*arguments, "--strict") == 1
     assert "16 of 22 layers have no record" in capsys.readouterr().err
     assert not library.exists()
@@ -50,6 +53,20 @@ def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_na
     assert any("fallback" in line and f"{log}, 1x16x32x32 16x16x3x3" in line for line in told.splitlines())
     assert re.search(r"^kernel +calls +all calls +share +arguments", told, re.MULTILINE)
     assert re.search(r"^fused_conv2d_NCHWc\S* +\d+ +\S+ [mµ]s +[0-9.]+% +1x\S+ ", told, re.MULTILINE)
+
+
+def test_records_of_another_family_are_told_and_are_none_for_strict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library, target = tmp_path / "model.so", "llvm -mcpu=znver3"
+    assert run(MODEL, "-o", library, "--target", target, "--strict") == 1
+    assert "22 of 22 layers have no record" in capsys.readouterr().err
+    assert run(MODEL, "-o", library, "--target", target) == 0
+    told = capsys.readouterr().out
+    assert "0 of 22 layers by records" in told
+    assert "22 layers have records of other processors only, measured on AMD EPYC" in told
+    assert "(llvm -mcpu=znver4)" in told
+    assert f"  tophub tune {MODEL} --target '{target}' --own-templates --total-trials 500 -o new.log\n" in told
 
 
 def test_what_is_no_file_or_helps_no_layer_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def functions(compiled: CompiledModel) -> set[str]:
 
 
 def test_a_model_with_its_package_computes_what_mxnet_computes(compiled: CompiledModel) -> None:
-    assert all(layer.match for layer in compiled.layers)
+    assert all(layer.recorded or layer.kernel.evidence for layer in compiled.layers if layer.kernel)
     assert_agrees(compiled)
 
 
@@ -59,13 +59,28 @@ def test_bias_relu_and_residual_are_computed_in_the_kernels(compiled: CompiledMo
     assert any(name.count("add") == 2 and "relu" in name for name in called), called
 
 
-def test_each_layer_says_which_record_it_got_and_how_that_matched(
-    cifar: ImportedModel, for_znver4: CompiledModel
-) -> None:
+def test_each_layer_says_which_record_it_got_and_how_that_matched(for_znver4: CompiledModel) -> None:
     assert {layer.match for layer in for_znver4.layers} == {Match.DEVICE}
     assert {layer.kernel and (layer.kernel.answer.source or "").split()[0] for layer in for_znver4.layers} == {"llvm"}
-    other = compile_model(cifar, "llvm -mcpu=znver3")
-    assert {layer.match for layer in other.layers} == {Match.BACKEND}
+
+
+@pytest.mark.parametrize(("processor", "match"), [("icelake-server", Match.FAMILY), ("znver3", Match.BACKEND)])
+def test_another_processors_records_are_evidence(cifar: ImportedModel, processor: str, match: Match) -> None:
+    """Of its family they are records where they are used; of another one they are none."""
+    target = f"llvm -mcpu={processor}"
+    other, bare = compile_model(cifar, target), compile_model(cifar, target, records=[])
+    assert {layer.match for layer in other.layers} == {match, Match.NONE}
+    assert [layer.recorded for layer in other.layers] == [layer.match is Match.FAMILY for layer in other.layers]
+    for layer, without in zip(other.layers, bare.layers, strict=True):
+        assert layer.kernel is not None
+        assert without.kernel is not None
+        assert layer.kernel.evidence is not None
+        assert str(layer.kernel.evidence.record and layer.kernel.evidence.record.target) == ZNVER4
+        if layer.match is Match.NONE:
+            assert (layer.kernel.template.task, layer.kernel.config) == (
+                without.kernel.template.task,
+                without.kernel.config,
+            )
 
 
 def test_without_records_autotvms_defaults_or_ours_and_right_all_the_same(cifar: ImportedModel) -> None:

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tophub_registry.deploy.gain import measure_gain
+from tophub_registry.devices.device import resolve
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task
-from tophub_registry.tuner.device import resolve
 from tophub_registry.tuner.measure import Measurer
 
 DATA = Path(__file__).parents[2] / "registry_data"

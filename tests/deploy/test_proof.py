@@ -14,11 +14,11 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 from tests.registries import write_rows
 from tophub_registry.cli import main
 from tophub_registry.deploy.proof import claims, prove
+from tophub_registry.devices.device import resolve
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.records.record import Config
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import instantiate
-from tophub_registry.tuner.device import resolve
 
 TOOL = Path(__file__).parents[2] / "tools" / "release.py"
 HERE = resolve("llvm")
@@ -100,9 +100,11 @@ def test_a_release_is_refused_where_a_record_loses(tmp_path: Path, capsys: pytes
 def test_a_release_of_another_devices_records_can_t_be_proven_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = write_rows(tmp_path / "new.log", 2, target="llvm -mcpu=cascadelake")
-    assert run("llvm", log, "--registry", tmp_path / "registry", "--prove") == 3
-    assert "records for llvm -mcpu=cascadelake can't be timed: this machine is llvm" in capsys.readouterr().err
+    """Whether this machine could run their code or not."""
+    for processor, reason in (("nehalem", "this machine is llvm"), ("diamondrapids", "this machine (")):
+        log = write_rows(tmp_path / f"{processor}.log", 2, target=f"llvm -mcpu={processor}")
+        assert run("llvm", log, "--registry", tmp_path / "registry", "--prove") == 3
+        assert f"records for llvm -mcpu={processor} can't be timed: {reason}" in capsys.readouterr().err
 
 
 def test_a_release_of_the_repository_s_data_leaves_out_what_loses(tmp_path: Path) -> None:

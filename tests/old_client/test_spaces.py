@@ -24,13 +24,14 @@ MODELS = [
     "cifar_resnet20_v1",
     "simple_pose_resnet18_v1b",
 ]
+KINDS_OF_LAYERS = ["resnet18_v1", "mobilenetv2_1.0", "se_resnext50_32x4d", "simple_pose_resnet18_v1b"]
 TARGETS = {"llvm": "llvm -mtriple=x86_64-linux-gnu -mcpu=znver4", "cuda": "cuda"}
 SAMPLES = 200
 
 
 @pytest.fixture(scope="module")
-def networks():
-    return [read_network(model, batch=1) for model in MODELS]
+def networks(exhaustive):
+    return [read_network(model, batch=1) for model in (MODELS if exhaustive else KINDS_OF_LAYERS)]
 
 
 def odd_tasks():

@@ -77,7 +77,16 @@ def found(answer):
         ("cuda -model=1080ti -arch=sm_61", "cuda -model=titanx -arch=sm_61", "architecture"),
         ("cuda -arch=sm_90 -max_num_threads=1024", "cuda -arch=sm_90", "architecture"),
         ("rocm -mcpu=gfx906 -max_num_threads=256", "rocm -mcpu=gfx906", "architecture"),
-        # Only the same backend: a family of processors is none.
+        # The same family: the vectors of a processor, the generation of a GPU.
+        ("llvm -mcpu=znver4", "llvm -mcpu=icelake-server", "family"),
+        ("llvm -mcpu=znver3", "llvm -mcpu=haswell", "family"),
+        ("llvm -mcpu=znver3", "llvm -mcpu=nehalem -mattr=+avx2", "family"),
+        ("llvm -mcpu=znver4 -model=ryzen", "llvm -mcpu=icelake-server -model=xeon", "family"),
+        ("cuda -model=h100", "cuda -model=h200", "family"),
+        ("cuda -model=h200", "cuda -model=unheard-of -arch=sm_90a", "family"),
+        # Keys that name a family say nothing of the package.
+        ("llvm -mcpu=znver4", "llvm -keys=x86-64-v4 -mcpu=znver4", "device"),
+        # Only the same backend.
         ("cuda -model=h100", "cuda -model=1080ti", "backend"),
         ("cuda -model=h100", "cuda", "backend"),
         ("cuda", "cuda -model=unknown -libs=cudnn", "backend"),

@@ -16,11 +16,11 @@ pytest.importorskip("pebble", reason="needs the extra [tune]")
 
 from tests.tuner.faulty import FAULTS, Faulty
 from tests.tuner.servers import KEY, Servers
+from tophub_registry.devices.device import resolve
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 from tophub_registry.tuner import tune as tuning
-from tophub_registry.tuner.device import resolve
 from tophub_registry.tuner.measure import Limits, Measurer
 from tophub_registry.tuner.outcome import ErrorNo
 from tophub_registry.tuner.tune import Plan, tune

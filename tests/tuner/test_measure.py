@@ -12,7 +12,7 @@ from tophub_registry.templates.registry import instantiate
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 pytest.importorskip("pebble", reason="needs the extra [tune]")
 
-from tophub_registry.tuner.device import resolve
+from tophub_registry.devices.device import resolve
 from tophub_registry.tuner.measure import Measurer
 
 

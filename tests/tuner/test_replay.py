@@ -4,10 +4,10 @@ import pytest
 
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 
+from tophub_registry.devices.device import resolve
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Result
 from tophub_registry.records.task import Task, tensor
-from tophub_registry.tuner.device import resolve
 from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.replay import findings, replay
 from tophub_registry.tuner.tune import Plan, tune

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import notes, table
-from tophub_registry.cli.model_options import CompileTarget, Log, Params, Shape, shapes_of
+from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def command(
         list[Path] | None, typer.Option("-o", "--output", help="Write .json or a chart, .html (repeatable).")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are already there.")] = False,
+    _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Time a model compiled with records and under other frameworks, in turns, and compare what they compute.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import notes, table
-from tophub_registry.cli.model_options import CompileTarget, Log, Params, Shape, shapes_of
+from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
-from tophub_registry.records.lookup import Match
+from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.task import describe
 
 if TYPE_CHECKING:
@@ -40,11 +40,15 @@ def command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Time each record against the default config, and leave out what loses.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail where a layer has no record.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail where a layer has no record, or only one of another family of processors."),
+    ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Run the model here, and show what each kernel takes.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the library.")] = False,
+    _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON.")] = False,
 ) -> None:
     """Compile a model with the best records for a target, and say which layer got which.
@@ -72,7 +76,9 @@ def command(
             compiled = compile_model(compiled.imported, target, records=log, left_out=lost)
     notes.progress("")
     notes.notices(compiled.notices)
-    bare = [layer for layer in compiled.layers if not layer.match.recorded]
+    for record in compiled.left_out:
+        sys.stderr.write(f"tophub: note: left out: {record}\n")
+    bare = [layer for layer in compiled.layers if not layer.recorded]
     if strict and bare:
         names = ", ".join(layer.layer.name for layer in bare[:_NAMED])
         names += f" and {len(bare) - _NAMED} more" if bare[_NAMED:] else ""
@@ -89,6 +95,7 @@ def command(
         sys.stdout.write(json.dumps(_as_json(compiled, output, lost, times), indent=1) + "\n")
     else:
         _print(compiled, output, lost if verify else None)
+        _print_evidence(compiled, model, shape)
         _print_profile(times)
 
 
@@ -96,7 +103,7 @@ def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None)
     table.show(["layer", "template", "blocks", "record", "match", ">cost"], [_row(layer) for layer in compiled.layers])
     for kernel in lost or ():
         sys.stdout.write(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
-    covered = sum(layer.match.recorded for layer in compiled.layers)
+    covered = sum(layer.recorded for layer in compiled.layers)
     alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
     others = f", {alike} by those of similar layers" if alike else ""
     inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, (shape, _) in compiled.imported.inputs.items())
@@ -104,6 +111,40 @@ def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None)
     if lost is not None:
         said += f"; the records were timed, and {len(lost) or 'none'} left out"
     sys.stdout.write(f"{output}: {said}\n")
+
+
+def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | None) -> None:
+    """Say which layers have other processors' records only, and how to tune them here."""
+    found = [
+        (layer, layer.kernel.evidence)
+        for layer in compiled.layers
+        if layer.kernel is not None and layer.kernel.evidence is not None
+    ]
+    if not found:
+        return
+    used = sum(layer.match.recorded for layer, _ in found)
+    where = sorted({f"{_device(answer)} ({answer.record.target})" for _, answer in found if answer.record is not None})
+    names = ", ".join(layer.layer.name for layer, _ in found[:_NAMED])
+    names += f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
+    shapes = "".join(f" --shape {each}" for each in shape or ())
+    options = f"--target '{compiled.target}' --own-templates"
+    commands = [
+        f"tophub extract {model}{shapes} {options} -o tasks.json" if shapes else "",
+        f"tophub tune tasks.json --target '{compiled.target}'" if shapes else f"tophub tune {model} {options}",
+        f"tophub compile {model}{shapes} --target '{compiled.target}' --log new.log",
+    ]
+    commands[1] += " --total-trials 500 -o new.log"
+    sys.stdout.write(
+        f"{len(found)} layers have records of other processors only, measured on {'; '.join(where)}: {names}\n"
+        f"{used or 'None'} of these records may be expected to gain here and {'is' if used == 1 else 'are'} used; the "
+        "other layers get the default config. To tune them here:\n"
+        + "".join(f"  {command}\n" for command in commands if command)
+    )
+
+
+def _device(answer: Answer) -> str:
+    record = answer.record
+    return record.tophub.device if record is not None and record.tophub and record.tophub.device else "a device unnamed"
 
 
 def _print_profile(times: Sequence[KernelTime]) -> None:
@@ -136,8 +177,9 @@ def _row(layer: CompiledLayer) -> list[str]:
     if kernel.neighbour is not None:
         return [*start, _origin(kernel.neighbour), str(layer.match), f"about {table.seconds(kernel.cost)}"]
     if kernel.answer.record is None:
-        return [*start, "none: a general config", "none", ""]
-    return [*start, str(kernel.answer.source), str(layer.match), table.seconds(kernel.cost)]
+        return [*start, "none: the default config", "none", ""]
+    cost = "" if kernel.evidence is not None else table.seconds(kernel.cost)
+    return [*start, str(kernel.answer.source), str(layer.match), cost]
 
 
 def _origin(neighbour: Neighbour) -> str:
@@ -160,12 +202,37 @@ def _as_json(
                 "entity": layer.kernel and [list(knob) for knob in layer.kernel.config.entity],
                 "source": layer.kernel and layer.kernel.answer.source,
                 "match": str(layer.match),
+                "recorded": layer.recorded,
+                "evidence": layer.kernel and layer.kernel.evidence and _evidence_as_json(layer.kernel.evidence),
                 "neighbour": layer.kernel and layer.kernel.neighbour and layer.kernel.neighbour.args,
             }
             for layer in compiled.layers
         ],
-        "left_out": [{"task": kernel.template.task, "args": kernel.template.args} for kernel in lost],
+        "left_out": [
+            *(
+                {"task": each.task, "args": each.args, "source": each.source, "reason": each.reason}
+                for each in compiled.left_out
+            ),
+            *(
+                {
+                    "task": kernel.template.task,
+                    "args": kernel.template.args,
+                    "source": kernel.answer.source,
+                    "reason": "slower than the default config",
+                }
+                for kernel in lost
+            ),
+        ],
         "profile": [
             {"kernel": each.name, "shapes": each.shapes, "calls": each.calls, "seconds": each.seconds} for each in times
         ],
+    }
+
+
+def _evidence_as_json(answer: Answer) -> dict[str, object]:
+    record = answer.record
+    return {
+        "source": answer.source,
+        "target": record and record.input.target,
+        "device": record and record.tophub and record.tophub.device,
     }

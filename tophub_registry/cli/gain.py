@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import tasks_argument
-from tophub_registry.cli.model_options import CompileTarget
+from tophub_registry.cli.model_options import CompileTarget, Processor
 from tophub_registry.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,19 +24,21 @@ def command(
     log: Annotated[list[Path], typer.Option("-l", "--log", help="A log with records (repeatable).")],
     target: CompileTarget = "llvm",
     rounds: Annotated[int, typer.Option(min=1, help="How often each kernel is timed.")] = 9,
+    _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns."""
     from tophub_registry.deploy.gain import measure_gain
+    from tophub_registry.devices.device import check_runs_here, resolve
     from tophub_registry.records.log import read_records
-    from tophub_registry.tuner.device import check_runs_here, resolve
+    from tophub_registry.records.lookup import Match, match_targets
     from tophub_registry.tuner.measure import Measurer
     from tophub_registry.tuner.tune import supported
 
     resolved = resolve(target)
     check_runs_here(resolved)
     records = [record for path in log for record in read_records(path)]
-    if not any(record.valid and record.target == resolved for record in records):
+    if not any(record.valid and match_targets(resolved, record.target) is Match.DEVICE for record in records):
         raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")
     tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind, own=True).tasks)
     for task in others:
@@ -44,6 +46,9 @@ def command(
     with Measurer(resolved) as measurer:
         provenance = measurer.describe()
         gain = measure_gain(tasks, resolved, records, measurer, rounds=rounds)
+    for row in gain.tasks:
+        if row.failure is not None:
+            sys.stderr.write(f"tophub: note: the record of {row.task} is left out: {row.failure}\n")
     if as_json:
         sys.stdout.write(json.dumps(_as_json(gain, resolved, provenance), indent=1) + "\n")
     else:
@@ -94,6 +99,7 @@ def _as_json(gain: ModelGain, target: Target, provenance: Provenance) -> dict[st
                 "count": row.task.count,
                 "default": row.default,
                 "tuned": row.tuned,
+                "failure": row.failure,
             }
             for row in gain.tasks
         ],

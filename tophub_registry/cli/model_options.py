@@ -1,5 +1,6 @@
-"""The options by which a command is told of a model: its weights, its inputs' shapes, what for, with what records."""
+"""Options that several commands have: of a model its weights, its inputs' shapes, what for, with what records."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,26 @@ Log = Annotated[
     list[Path] | None,
     typer.Option("-l", "--log", help="Take records from this log (repeatable).", show_default="the package"),
 ]
+
+
+def _stand_in(name: str | None) -> str | None:
+    if name is not None:
+        os.environ["TOPHUB_PROCESSOR"] = name
+    return name
+
+
+Processor = Annotated[
+    str | None,
+    typer.Option(
+        "--processor",
+        metavar="NAME",
+        envvar="TOPHUB_PROCESSOR",
+        callback=_stand_in,
+        help="Take this machine's processor to be a lesser one, such as x86-64-v3.",
+        show_default="this machine's",
+    ),
+]
+"""It reaches the work, and the processes that do it, by the environment variable."""
 
 
 def shapes_of(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.cli.model_options import Processor
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import InputError
 from tophub_registry.packages.registry import newest_log, read_index
@@ -27,6 +28,7 @@ def command(
             "record, and refuse a log with one that loses (extra [tune]).",
         ),
     ] = False,
+    _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Publish a log as a package's next version in a registry.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import tasks_argument
+from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def command(  # each is an option of the command line
     rpc_key: Annotated[str | None, typer.Option(metavar="KEY", help="What the devices are called there.")] = None,
     seed: Annotated[int, typer.Option(help="Makes the search reproducible.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a log that is already there.")] = False,
+    _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Tune the tasks of one or more models, on this machine or by RPC, and append every measured config to a log.

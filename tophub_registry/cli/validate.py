@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import FileName
 from tophub_registry.records.log import read_rows, write_log
@@ -32,6 +33,7 @@ def command(
     target: Annotated[str, typer.Option(help="With replay: the records of which target to measure.")] = "llvm",
     rounds: Annotated[int, typer.Option(min=1, help="With replay: how often each kernel is timed.")] = 9,
     tolerance: Annotated[float, typer.Option(min=0, help="With replay: by how much a claim may be exceeded.")] = 0.1,
+    _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:
     """Say what is wrong with logs, line by line.
@@ -66,7 +68,8 @@ def _checks(level: str) -> list[Callable[[Record], Iterable[Finding]]]:
 
 def _replayed(validation: Validation, target: str, rounds: int, tolerance: float, output: Path | None) -> Validation:
     """Add what measuring a log's sound records again brings to light."""
-    from tophub_registry.tuner.device import check_runs_here, resolve
+    from tophub_registry.devices.device import check_runs_here, resolve
+    from tophub_registry.records.lookup import Match, match_targets
     from tophub_registry.tuner.measure import Measurer
     from tophub_registry.tuner.replay import findings, replay
 
@@ -76,7 +79,10 @@ def _replayed(validation: Validation, target: str, rounds: int, tolerance: float
     lines = {
         id(row.record): (row.line, row.record)
         for row in read_rows(validation.file)
-        if row.record and row.record.valid and row.record.target == resolved and row.line not in unsound
+        if row.record
+        and row.record.valid
+        and match_targets(resolved, row.record.target) is Match.DEVICE
+        and row.line not in unsound
     }
     known = [record for _, record in lines.values() if record.input.task in TEMPLATES]
     sys.stderr.write(f"{validation.file}: {len(known)} of {validation.rows} rows can be measured for {resolved}\n")

@@ -9,7 +9,7 @@ layout at a time leads to.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from tophub_registry.records.record import Config, workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.template import Template
+from tophub_registry.templates.transfer import transfers
 from tophub_registry.tuner.neighbours import Neighbour, Neighbourhood
 
 PLAIN = 0
@@ -29,13 +30,17 @@ _BLOCKED = 5
 
 _BANDWIDTH = 8e9
 _START = 2e-6
-_UNTUNED = 2e10
+_UNTUNED = 1e11
+"""FLOPS that a kernel is taken to reach of which no record says anything: about a default config's, on two cores."""
 
 _NEIGHBOURS = 3
 """How many neighbours' configs a processor's layer without a record is offered, for the sake of their layouts."""
 
 _UNTRIED = 1.05
 """How much longer a processor's default config is taken to need than a neighbour's."""
+
+_GAINING = 0.7
+"""How much less time another processor's record is taken to need than the default config, where it gains on that."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,10 @@ class Kernel:
     neighbour
         That other workload's record.
     guess
-        Seconds that it may take, where there is no record.
+        Seconds that it may take, where no record says so of hardware like this.
+    evidence
+        The layer's best record, where there are only other processors': whether it is used here is decided by what it
+        may be expected to gain (`transfers`).
     """
 
     template: Template
@@ -60,6 +68,7 @@ class Kernel:
     answer: Answer
     neighbour: Neighbour | None = None
     guess: float | None = None
+    evidence: Answer | None = None
 
     @cached_property
     def blocks(self) -> tuple[int, int]:
@@ -70,10 +79,15 @@ class Kernel:
     @property
     def cost(self) -> float:
         """Seconds that it takes: the record's, or a guess."""
+        if self.guess is not None:
+            return self.guess
         record = self.answer.record
-        if record is not None:
-            return record.mean_cost
-        return self.template.flop / _UNTUNED if self.guess is None else self.guess
+        return self.template.flop / _UNTUNED if record is None else record.mean_cost
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it is by a record of the layer for hardware like this; one of another family is none."""
+        return self.answer.match.recorded and (self.evidence is None or self.answer.match is Match.FAMILY)
 
 
 def _block(shape: tuple[int, ...]) -> int:
@@ -119,16 +133,34 @@ def change(size: int) -> float:
     return _START + 2 * size / _BANDWIDTH
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A record that is no kernel here.
+
+    Attributes
+    ----------
+    answer
+        The record, and where it is from.
+    reason
+        Why not, in a few words.
+    """
+
+    answer: Answer
+    reason: str
+
+
 def kernels_for(
     workloads: Sequence[tuple[str, list[Any]]],
     target: Target,
     answers: Mapping[str, list[Answer]],
     neighbourhood: Neighbourhood,
+    refused: list[Refused] | None = None,
 ) -> list[Kernel]:
     """Return the kernels that could compute a layer.
 
     They are those of its records; where there are none, those of its nearest neighbours' records, and for a processor
-    the default one; where it has no neighbours either, what its templates suggest.
+    the default one; where it has no neighbours either, what its templates suggest. Another processor's record is used
+    where it may be expected to gain on this one, and otherwise as if it were not there.
 
     Parameters
     ----------
@@ -138,6 +170,8 @@ def kernels_for(
         The records of each workload, by its key.
     neighbourhood
         The records of other workloads.
+    refused
+        To this, records are added that no device could run, or that the template does not know.
 
     Returns
     -------
@@ -146,13 +180,52 @@ def kernels_for(
     """
     templates = [instantiate(task, args) for task, args in workloads if task in TEMPLATES]
     recorded = [
-        Kernel(template, answer.record.config, answer)
+        kernel
         for template in templates
         for answer in answers[workload_key(template.task, template.args, {})]
-        if answer.record is not None and _exists(template, answer.record.config)
+        if (kernel := _recorded(template, answer, refused)) is not None
     ]
-    if recorded:
-        return _best_of_each_layout(recorded)
+    native = [kernel for kernel in recorded if not kernel.answer.match.is_evidence_only(target)]
+    if native:
+        return _best_of_each_layout(native)
+    if not recorded:
+        return _without_records(templates, target, neighbourhood)
+    evidence = min(recorded, key=lambda kernel: kernel.cost).answer
+    bare = [replace(kernel, evidence=evidence) for kernel in _without_records(templates, target, neighbourhood)]
+    tasks = {kernel.template.task for kernel in bare}
+    helpful = [
+        replace(kernel, guess=_GAINING * min(its.cost for its in bare), evidence=evidence)
+        for kernel in recorded
+        if kernel.template.task in tasks and _transfers(kernel, target)
+    ]
+    return _best_of_each_layout([*bare, *helpful])
+
+
+def _transfers(kernel: Kernel, target: Target) -> bool:
+    record = kernel.answer.record
+    return record is not None and transfers(kernel.template, kernel.config, target, record.target)
+
+
+def _recorded(template: Template, answer: Answer, refused: list[Refused] | None) -> Kernel | None:
+    """Return a record's kernel; None where it is none."""
+    if answer.record is None:
+        return None
+    config = answer.record.config
+    try:
+        template.space.find(config.entity)
+    except InputError as error:
+        reason = error.message
+    else:
+        if template.possible(config):
+            return Kernel(template, config, answer)
+        reason = "no device has the threads or the shared memory for it"
+    if refused is not None:
+        refused.append(Refused(answer, reason))
+    return None
+
+
+def _without_records(templates: Sequence[Template], target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:
+    """Return the kernels of a layer that has no record of its own."""
     alone = any(map(neighbourhood.excludes, templates))
     alike = [] if alone else [kernel for template in templates for kernel in _alike(template, target, neighbourhood)]
     suggested = [Kernel(template, template.suggestion(target), NOTHING) for template in templates if not alike]
@@ -175,14 +248,6 @@ def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> 
 
 def _carried(template: Template, its: Neighbour, seconds: float) -> Kernel:
     return Kernel(template, its.config, Answer(None, Match.FALLBACK, its.answer.source), its, seconds)
-
-
-def _exists(template: Template, config: Config) -> bool:
-    try:
-        template.space.find(config.entity)
-    except InputError:
-        return False
-    return True
 
 
 def _best_of_each_layout(kernels: Sequence[Kernel]) -> list[Kernel]:

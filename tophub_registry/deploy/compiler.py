@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.deploy.choice import Kernel
+from tophub_registry.deploy.failures import Failure, KernelFailures, LeftOut, compiler_failure, unbuildable
 from tophub_registry.deploy.importer import ImportedModel, import_model
 from tophub_registry.deploy.profile import KernelTime, profile
+from tophub_registry.devices.device import check_runs_here, compiled_for, resolve
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.models.layers import Layer
@@ -27,11 +29,12 @@ from tophub_registry.packages.sources import Sources, find_sources
 from tophub_registry.records.lookup import Answer, Match, Source, lookup_each
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
-from tophub_registry.tuner.device import check_runs_here, compiled_for, resolve
 from tophub_registry.tuner.neighbours import Neighbourhood
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from tophub_registry.deploy.lowering import Lowered
 
     Array = np.ndarray[Any, Any]
 
@@ -59,6 +62,11 @@ class CompiledLayer:
         """How well the record's target matches; `FALLBACK` for another workload's config, `NONE` for a default one."""
         return Match.NONE if self.kernel is None else self.kernel.answer.match
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a record of the layer for hardware like this; one of another family is none."""
+        return self.kernel is not None and self.kernel.recorded
+
 
 @dataclass(frozen=True)
 class CompiledModel:
@@ -74,6 +82,8 @@ class CompiledModel:
         The convolutions and dense layers, in the model's order.
     notices
         What else the reader should know of the records.
+    left_out
+        Records that are not used, since they can't be built.
     executable
         TVM's `relax.VMExecutable`.
     """
@@ -82,6 +92,7 @@ class CompiledModel:
     target: Target
     layers: list[CompiledLayer] = field(repr=False)
     notices: tuple[Notice, ...]
+    left_out: tuple[LeftOut, ...]
     executable: Any = field(repr=False)
 
     def run(self, *arrays: Array) -> list[Array]:
@@ -227,29 +238,70 @@ def compile_model(
     InputError
         A log or a model's file is missing or damaged.
     EnvironmentFailure
-        The package can't be had, or the target's compiler is missing.
+        The package can't be had, the target's compiler is missing, or it fails where no record is to blame.
     """
     resolved = resolve(target)
     sources = _sources(resolved, records)
     imported = (
         model if isinstance(model, ImportedModel) else import_model(model, batch=batch, shapes=shapes, params=params)
     )
-    avoided = {(kernel.template.task, repr(kernel.template.args), repr(kernel.config.entity)) for kernel in left_out}
-    # Nor does a workload whose record loses against the default get a neighbour's config, of which less is known.
-    lost = {workload_key(kernel.template.task, kernel.template.args, {}) for kernel in left_out}
+    search = _Search(resolved, sources, left_out)
+    unbuilt: list[LeftOut] = []
+    while True:
+        try:
+            lowered, executable = _build(imported.module, resolved, search.find)
+            break
+        except KernelFailures as found:
+            blamed = [failure for failure in found.failures if failure.has_record]
+            if not blamed:
+                failure = found.failures[0]
+                raise compiler_failure(failure.cause, f"the layer {failure.layers[0]}") from failure.cause
+            for failure in blamed:
+                search.avoid(failure.kernel)
+            unbuilt += map(unbuildable, blamed)
+    layers = [CompiledLayer(layer, kernel) for layer, kernel in lowered.layers]
+    told = tuple(dict.fromkeys((*lowered.left_out, *unbuilt)))
+    return CompiledModel(imported, resolved, layers, sources.notices, told, executable)
 
-    def find(workloads: Collection[str]) -> tuple[dict[str, list[Answer]], Neighbourhood]:
-        found = lookup_each(resolved, sources.logs, workloads)
-        answers = {key: [its for its in each if _key(its) not in avoided] for key, each in found.answers.items()}
-        return answers, Neighbourhood([its for its in found.alike if _key(its) not in avoided], excluded=lost)
 
-    layers, executable = _build(imported.module, resolved, find)
-    return CompiledModel(imported, resolved, layers, sources.notices, executable)
+class _Search:
+    """Finds a model's records, without those that are not to be used."""
+
+    def __init__(self, target: Target, sources: Sources, left_out: Collection[Kernel]) -> None:
+        self._target, self._sources = target, sources
+        self._avoided = {(kernel.template.task, repr(kernel.template.args), _spelled(kernel)) for kernel in left_out}
+        # A workload whose record loses against the default gets no neighbour's config either, of which less is known.
+        self._alone = {_workload(kernel) for kernel in left_out}
+
+    def avoid(self, kernel: Kernel) -> None:
+        """Leave out the record that a kernel is from."""
+        if kernel.neighbour is None:
+            self._avoided.add((kernel.template.task, repr(kernel.template.args), _spelled(kernel)))
+        else:
+            self._alone.add(_workload(kernel))
+
+    def find(self, workloads: Collection[str]) -> tuple[dict[str, list[Answer]], Neighbourhood]:
+        """Return the records of each workload, and those that its neighbours may have."""
+        found = lookup_each(self._target, self._sources.logs, workloads)
+        answers = {key: [its for its in each if self._usable(its)] for key, each in found.answers.items()}
+        # What another processor's records say of other layers is no evidence of anything.
+        alike = [its for its in found.alike if self._usable(its) and not its.match.is_evidence_only(self._target)]
+        return answers, Neighbourhood(alike, excluded=self._alone)
+
+    def _usable(self, answer: Answer) -> bool:
+        record = answer.record
+        return (
+            record is None
+            or (record.input.task, repr(record.input.args), repr(record.config.entity)) not in self._avoided
+        )
 
 
-def _key(answer: Answer) -> tuple[str, str, str] | None:
-    record = answer.record
-    return None if record is None else (record.input.task, repr(record.input.args), repr(record.config.entity))
+def _spelled(kernel: Kernel) -> str:
+    return repr(kernel.config.entity)
+
+
+def _workload(kernel: Kernel) -> str:
+    return workload_key(kernel.template.task, kernel.template.args, {})
 
 
 def _sources(target: Target, records: Sequence[str | Path] | None) -> Sources:
@@ -263,21 +315,52 @@ def _sources(target: Target, records: Sequence[str | Path] | None) -> Sources:
 
 def _build(
     module: Any, target: Target, find: Callable[[Collection[str]], tuple[dict[str, list[Answer]], Neighbourhood]]
-) -> tuple[list[CompiledLayer], Any]:
-    """Lower, fuse, schedule and compile a Relax module."""
+) -> tuple[Lowered, Any]:
+    """Lower, fuse, schedule and compile a Relax module.
+
+    Raises
+    ------
+    KernelFailures
+        Kernels can't be scheduled or compiled.
+    EnvironmentFailure
+        Something else can't, or a compiler is missing.
+    """
     import tvm
-    from tvm import relax
 
     from tophub_registry.deploy.detection import detection_on_gpu
     from tophub_registry.deploy.lowering import lower
-    from tophub_registry.deploy.schedules import schedule_all
+    from tophub_registry.deploy.schedules import SchedulingFailures, schedule_all
 
     description = compiled_for(target)
     made_for = tvm.target.Target(description, host="llvm") if target.kind == "cuda" else tvm.target.Target(description)
     lowered = lower(module, target, find)
-    ready = detection_on_gpu(lowered.module, made_for) if target.kind == "cuda" else lowered.module
-    with made_for:
-        fused = tvm.transform.Sequential(
+    try:
+        ready = detection_on_gpu(lowered.module, made_for) if target.kind == "cuda" else lowered.module
+        scheduled = schedule_all(_fused(ready, made_for), made_for, lowered.kernels)
+    except SchedulingFailures as found:
+        raise _of_layers(found.causes, lowered) from found
+    except Exception as error:
+        raise compiler_failure(error, "the model") from error
+    options = {"relax.backend.use_cuda_graph": target.kind == "cuda"}
+    try:
+        with tvm.transform.PassContext(opt_level=3, config=options):
+            return lowered, tvm.compile(scheduled, target=made_for)
+    except FileNotFoundError as error:
+        raise EnvironmentFailure(
+            f"a compiler is missing: {error}", remedy="CUDA code needs nvcc on the PATH"
+        ) from error
+    except Exception as error:
+        if causes := _uncompiled(scheduled, made_for):
+            raise _of_layers(causes, lowered) from error
+        raise compiler_failure(error, "the model") from error
+
+
+def _fused(module: Any, target: Any) -> Any:
+    import tvm
+    from tvm import relax
+
+    with target:
+        return tvm.transform.Sequential(
             [
                 relax.transform.LegalizeOps(),
                 relax.transform.AnnotateTIROpPattern(),
@@ -286,14 +369,27 @@ def _build(
                 relax.transform.FuseTIR(),
                 relax.transform.DeadCodeElimination(),
             ]
-        )(ready)
-    scheduled = schedule_all(fused, made_for, lowered.kernels)
-    options = {"relax.backend.use_cuda_graph": target.kind == "cuda"}
-    try:
-        with tvm.transform.PassContext(opt_level=3, config=options):
-            executable = tvm.compile(scheduled, target=made_for)
-    except FileNotFoundError as error:
-        raise EnvironmentFailure(
-            f"a compiler is missing: {error}", remedy="CUDA code needs nvcc on the PATH"
-        ) from error
-    return [CompiledLayer(layer, kernel) for layer, kernel in lowered.layers], executable
+        )(module)
+
+
+def _uncompiled(module: Any, target: Any) -> dict[int, Exception]:
+    """Compile each kernel of a scheduled module by itself, and return what TVM raised, by the kernels' numbers."""
+    import tvm
+
+    from tophub_registry.deploy.lowering import KERNEL
+
+    causes: dict[int, Exception] = {}
+    for name, function in module.functions_items():
+        number = function.attrs and function.attrs.get(KERNEL)
+        if number is None:
+            continue
+        try:
+            tvm.compile(tvm.IRModule({name: function.with_attr("global_symbol", name.name_hint)}), target=target)
+        except Exception as error:  # noqa: BLE001  # whatever TVM and the compilers behind it raise
+            causes[int(number)] = error
+    return causes
+
+
+def _of_layers(causes: Mapping[int, Exception], lowered: Lowered) -> KernelFailures:
+    kernels = ((lowered.kernels[number], cause) for number, cause in causes.items())
+    return KernelFailures([Failure(kernel, lowered.layers_of(kernel), cause) for kernel, cause in kernels])

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.models.rules import is_own
+from tophub_registry.records.lookup import Match, match_targets
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import instantiate
+from tophub_registry.templates.template import Template
 from tophub_registry.tuner.measure import Measurer
 
 
@@ -26,15 +29,18 @@ class TaskGain:
     Attributes
     ----------
     default, tuned
-        Medians over the rounds, in seconds; `tuned` is None where there is no record.
+        Medians over the rounds, in seconds; `tuned` is None where there is no record, or none that works.
     flop
         The task's floating-point operations.
+    failure
+        Why the record's kernel can't be measured, in one line.
     """
 
     task: Task
     default: float
     tuned: float | None
     flop: int
+    failure: str | None = None
 
     @property
     def best(self) -> float:
@@ -82,7 +88,7 @@ def measure_gain(
     tasks
         Tasks that templates cover; those of templates that AutoTVM does not have count where there is a record.
     records
-        Where to look; only records of this very target count.
+        Where to look; only records of this very device count.
     rounds
         How often each of the two kernels is timed.
     progress
@@ -91,11 +97,11 @@ def measure_gain(
     Raises
     ------
     EnvironmentFailure
-        A kernel can't be built or run here.
+        A kernel can't be built or run here with the default config. A record's that can't is told by its task.
     """
     best: dict[str, Record] = {}
     for record in records:
-        if record.valid and record.target == target:
+        if record.valid and match_targets(target, record.target) is Match.DEVICE:
             key = record.workload
             if key not in best or record.mean_cost < best[key].mean_cost:
                 best[key] = record
@@ -104,11 +110,21 @@ def measure_gain(
         if is_own(task.task) and task.workload not in best:
             continue
         template = instantiate(task.task, task.args)
-        configs = [template.default(target)]
-        if task.workload in best:
-            configs.append(best[task.workload].config)
-        costs = [median(times) for times in measurer.compare(template, configs, rounds)]
-        gain = TaskGain(task, costs[0], costs[1] if len(costs) > 1 else None, template.flop)
+        gain = _gain_of(task, template, best.get(task.workload), measurer, rounds)
         gains.append(gain)
         progress(gain)
     return ModelGain(gains)
+
+
+def _gain_of(task: Task, template: Template, record: Record | None, measurer: Measurer, rounds: int) -> TaskGain:
+    default = template.default(measurer.target)
+    failure = None
+    if record is not None:
+        try:
+            before, after = measurer.compare(template, [default, record.config], rounds)
+        except EnvironmentFailure as error:
+            failure = error.message
+        else:
+            return TaskGain(task, median(before), median(after), template.flop)
+    (alone,) = measurer.compare(template, [default], rounds)
+    return TaskGain(task, median(alone), None, template.flop, failure)

@@ -43,7 +43,7 @@ def is_image(value: Any) -> bool:
 def is_agnostic(call: relax.Call) -> bool:
     """Return whether an operator does the same to channels in blocks."""
     name = getattr(call.op, "name", "")
-    if name in _ELEMENTWISE:
+    if is_elementwise(call):
         return bool(images(call)) and all(_fits(argument, call) for argument in call.args)
     if name in _POOLS:
         return bool(call.attrs.layout == "NCHW") and is_image(call.args[0])
@@ -52,6 +52,11 @@ def is_agnostic(call: relax.Call) -> bool:
     if name == "relax.concat":
         return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
     return False
+
+
+def is_elementwise(call: relax.Call) -> bool:
+    """Return whether an operator computes each element of its output from the same elements of its arguments."""
+    return getattr(call.op, "name", "") in _ELEMENTWISE
 
 
 def _fits(argument: Any, call: relax.Call) -> bool:

@@ -7,6 +7,7 @@ knows no blocks of channels gets its values in the plain layout. Weights are pac
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +17,15 @@ import numpy as np
 import tvm
 from tvm import relax, s_tir, te
 
-from tophub_registry.deploy.choice import PLAIN, Kernel, Use, choose_blocks, kernels_for
+from tophub_registry.deploy.choice import PLAIN, Kernel, Refused, Use, choose_blocks, kernels_for
+from tophub_registry.deploy.failures import Failure, KernelFailures, LeftOut, refused
 from tophub_registry.deploy.layers import layer_of
 from tophub_registry.deploy.layouts import (
     bytes_of,
     images,
     in_blocks,
     is_agnostic,
+    is_elementwise,
     is_image,
     shape_of,
     to_blocks,
@@ -60,11 +63,24 @@ class Lowered:
         covers it.
     kernels
         By the number of the annotation.
+    left_out
+        Records that are no kernels.
     """
 
     module: tvm.IRModule
     layers: list[tuple[Layer, Kernel | None]]
     kernels: list[Kernel]
+    left_out: list[LeftOut]
+
+    def layers_of(self, kernel: Kernel) -> tuple[str, ...]:
+        """Return the names of the layers with the same workload and config as a kernel."""
+        key = identity(kernel)
+        return tuple(layer.name for layer, its in self.layers if its is not None and identity(its) == key)
+
+
+def identity(kernel: Kernel) -> tuple[str, str]:
+    """Return what two kernels have in common that are the same function."""
+    return repr((kernel.template.task, kernel.template.args)), repr(kernel.config.entity)
 
 
 def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
@@ -78,6 +94,11 @@ def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
         What is compiled for; its kind decides which templates a layer has.
     find
         Looks records up.
+
+    Raises
+    ------
+    KernelFailures
+        A record's kernel can't be computed.
     """
     graph = _Graph(module["main"], target, find)
     return _Builder(graph).build(module)
@@ -94,7 +115,10 @@ class _Graph:
         self._calls = {binding.var: binding.value for binding in self.bindings if isinstance(binding.value, relax.Call)}
         found = ((var, layer_of(call, var.name)) for var, call in self._calls.items())
         self.layers = {var: layer for var, layer in found if layer is not None}
-        kernels = _kernels(self.layers, target, find)
+        self.readers = Counter(value for binding in self.bindings for value in values_of(binding.value))
+        self.readers.update(values_of(main.body.body))
+        self.left_out: list[LeftOut] = []
+        kernels = _kernels(self.layers, target, find, self.left_out)
         for var, call in self._calls.items():
             if var not in kernels and is_agnostic(call):
                 for value in images(call):
@@ -144,13 +168,19 @@ class _Graph:
         return plain
 
 
-def _kernels(layers: Mapping[Any, Layer], target: Target, find: Find) -> dict[Any, list[Kernel]]:
+def _kernels(
+    layers: Mapping[Any, Layer], target: Target, find: Find, left_out: list[LeftOut]
+) -> dict[Any, list[Kernel]]:
     """Return the kernels that could compute each layer; a layer that no template covers is left out."""
     if target.kind not in RULES:
         return {}
     spelled = {var: workloads(layer, target.kind, own=True) for var, layer in layers.items()}
     answers, neighbourhood = find({workload_key(task, args, {}) for each in spelled.values() for task, args in each})
-    kernels = {var: kernels_for(each, target, answers, neighbourhood) for var, each in spelled.items()}
+    kernels = {}
+    for var, each in spelled.items():
+        refusals: list[Refused] = []
+        kernels[var] = kernels_for(each, target, answers, neighbourhood, refusals)
+        left_out += [refused(refusal, layers[var].name) for refusal in refusals]
     return {var: each for var, each in kernels.items() if each}
 
 
@@ -182,10 +212,16 @@ class _Builder:
                 result = self.builder.emit_output(self._plainly(self.graph.main.body.body))
             self.builder.emit_func_output(result)
         layers = [(layer, self.graph.kernels.get(var)) for var, layer in self.graph.layers.items()]
-        return Lowered(self.builder.get(), layers, self._kernels)
+        return Lowered(self.builder.get(), layers, self._kernels, self.graph.left_out)
 
     def _kernel(self, var: Any, call: relax.Call) -> tuple[Any, int]:
         kernel, layer = self.graph.kernels[var], self.graph.layers[var]
+        try:
+            return self._computed(kernel, layer, call)
+        except Exception as error:
+            raise KernelFailures([Failure(kernel, (layer.name,), error)]) from error
+
+    def _computed(self, kernel: Kernel, layer: Layer, call: relax.Call) -> tuple[Any, int]:
         data, weight = call.args
         numbers = weight.value.numpy()
         if call.op.name == "relax.matmul":
@@ -204,7 +240,7 @@ class _Builder:
 
     def _function(self, kernel: Kernel) -> Any:
         """Return the function of a kernel, which all layers with the same workload and config share."""
-        key = repr((kernel.template.task, kernel.template.args)), repr(kernel.config.entity)
+        key = identity(kernel)
         if key not in self._functions:
             # Relax counts in 64 bits, and functions can only be fused where they agree.
             function = te.create_prim_func(kernel.template.computation(kernel.config), index_dtype_override="int64")
@@ -218,10 +254,24 @@ class _Builder:
         return self._functions[key]
 
     def _other(self, binding: relax.VarBinding) -> tuple[Any, int]:
-        call, block = binding.value, self.graph.block(binding.var)
-        if block == PLAIN or not (isinstance(call, relax.Call) and is_agnostic(call)):
+        call = binding.value
+        block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
+        if block == PLAIN:
             return self.builder.emit(self._plainly(call)), PLAIN
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
+
+    def _wanted(self, var: Any, call: relax.Call) -> int:
+        """Return the block in which an agnostic operator works.
+
+        What is done to a kernel's output alone, element by element, is done in the kernel's own block, and the layout
+        changed afterwards: between the two it would keep bias and activation out of the kernel.
+        """
+        taken = set(images(call))
+        if is_elementwise(call) and len(taken) == 1:
+            (value,) = taken
+            if self.graph.readers[value] == 1:
+                return self._new[value][1]
+        return self.graph.block(var)
 
     def _plainly(self, expression: Any) -> Any:
         """Return an expression with its variables replaced by plain ones."""

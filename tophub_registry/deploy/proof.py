@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tophub_registry.devices.device import KINDS, check_runs_here, resolve
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.records.log import read_rows
 from tophub_registry.records.lookup import Match, match_targets
@@ -20,7 +21,6 @@ from tophub_registry.records.summary import readable
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import describe
 from tophub_registry.templates.registry import TEMPLATES
-from tophub_registry.tuner.device import KINDS, check_runs_here, resolve
 from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.replay import NOISE, Replayed, replay
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tvm
@@ -45,67 +45,138 @@ _WARP = 32
 """Threads of a GPU that run together: with fewer numbers to a sum, one thread adds them up sooner."""
 
 
+class SchedulingFailures(Exception):  # noqa: N818  # it says what happened
+    """Kernels that can't be scheduled even by themselves: what TVM raised, by their numbers."""
+
+    def __init__(self, causes: Mapping[int, Exception]) -> None:
+        self.causes = causes
+        super().__init__(f"{len(causes)} kernels can't be scheduled")
+
+
 def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Sequence[Kernel]) -> tvm.IRModule:
     """Schedule every function of a lowered and fused module.
 
     Parameters
     ----------
     kernels
-        Those that the annotations `KERNEL` number.
+        Those that the annotations `KERNEL` number; the functions that hold them get the number as an attribute.
+
+    Raises
+    ------
+    SchedulingFailures
+        Configs that their templates can't apply.
     """
     module = tirx.transform.ForceNarrowIndexToInt32()(module)
     with target:
-        rules: list[Any] = [_Kernels(kernels, target.kind.name)]
+        layers = _Kernels(kernels, target.kind.name)
+        rules: list[Any] = [layers]
         if target.kind.name == "cuda":
             gpu = dlight.gpu
             rules += [_Windows(), gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
         else:
             rules += [_Processor()]
-        return dlight.ApplyDefaultSchedule(*rules)(module)
+        scheduled = dlight.ApplyDefaultSchedule(*rules)(module)
+    if layers.failures:
+        raise SchedulingFailures(layers.failures)
+    return scheduled
 
 
 class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
-    """Schedules a function that holds a record's kernel."""
+    """Schedules a function that holds a record's kernel.
+
+    Attributes
+    ----------
+    failures
+        By the numbers of kernels: what TVM raised when it scheduled one even by itself.
+    """
 
     def __init__(self, kernels: Sequence[Kernel], kind: str) -> None:
         self._kernels = kernels
         self._kind = kind
+        self.failures: dict[int, Exception] = {}
 
     def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
         if not _has_loops(func):
             return None
+        number = _kernel_in(s_tir.Schedule(func, debug_mask="none"))
+        if number is None:
+            return None
+        numbered = func.with_attr(KERNEL, number)
+        try:
+            return self._scheduled(numbered, self._kernels[number], fused=True)
+        except s_tir.ScheduleError:  # what stands around the kernel can't be computed inside it
+            try:
+                return self._scheduled(numbered, self._kernels[number], fused=False)
+            except Exception as error:  # noqa: BLE001  # whatever TVM makes of a config
+                self.failures[number] = error
+        except Exception as error:  # noqa: BLE001
+            self.failures[number] = error
+        return None
+
+    def _scheduled(self, func: Any, kernel: Kernel, *, fused: bool) -> Any:
+        """Return the schedule of a function, with what stands around its kernel computed inside it or apart."""
         sch = s_tir.Schedule(func, debug_mask="none")
         blocks = sch.get_child_blocks(sch.get_sblock("root"))
-        place = next((i for i, block in enumerate(blocks) if KERNEL in sch.get(block).annotations), None)
-        if place is None:
-            return None
-        kernel = self._kernels[int(sch.get(blocks[place]).annotations[KERNEL])]
-        output, following = blocks[place], blocks[place + 1 :]
+        output = next(block for block in blocks if KERNEL in sch.get(block).annotations)
         sch.unannotate(output, KERNEL)
-        alike = [block for block in following if _shape(sch, block) == _shape(sch, output)]
-        *between, last = alike or [None]
-        for block in between:
-            sch.compute_inline(block)
-        fused = last is not None and not _reduces(sch, output)
+        before = _reached(sch, output, sch.get_producers)
+        after = _reached(sch, output, sch.get_consumers)
+        own = {*before, _name(sch, output)}
+        # A residual, say, may be computed here too, though the kernel neither reads nor makes it.
+        beside = [block for block in blocks if _name(sch, block) not in own | after]
+        following = [block for block in blocks if _name(sch, block) in after]
+        apart = [block for block in beside if not _inline(sch, block)]
+        last = None
         if fused:
+            alike = [block for block in following if _shape(sch, block) == _shape(sch, output)]
+            *between, last = alike or [None]
+            for block in between:
+                sch.compute_inline(block)
+            following = [block for block in following if block not in alike]
+        early = last is not None and not _reduces(sch, output)
+        if early:
             sch.reverse_compute_inline(last)
         kernel.template.apply(sch, kernel.config)
-        apart = [block for block in following if block not in alike]
-        if last is not None and not fused and not _inlined(sch, last):
-            apart.insert(0, last)
+        if last is not None and not early and not _inlined(sch, last):
+            apart.append(last)
+        apart += [block for block in following if block is following[-1] or not _inline(sch, block)]
         for block in apart:
-            if block is last or block is following[-1] or not _inline(sch, block):
-                self._schedule(sch, block)
+            self._schedule_apart(sch, block)
         return sch
 
-    def _schedule(self, sch: Any, block: Any) -> None:
-        """Schedule what follows a kernel and can't be computed where it writes its output."""
+    def _schedule_apart(self, sch: Any, block: Any) -> None:
+        """Schedule what can't be computed where the kernel writes its output."""
         if self._kind != "cuda":
             _tile(sch, block)
             return
         blocks, threads = sch.split(sch.fuse(*sch.get_loops(block)), [None, _THREADS])
         sch.bind(blocks, "blockIdx.x")
         sch.bind(threads, "threadIdx.x")
+
+
+def _kernel_in(sch: Any) -> int | None:
+    """Return the number of the kernel that a function holds; None where it holds none."""
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        annotations = sch.get(block).annotations
+        if KERNEL in annotations:
+            return int(annotations[KERNEL])
+    return None
+
+
+def _name(sch: Any, block: Any) -> str:
+    return str(sch.get(block).name_hint)
+
+
+def _reached(sch: Any, block: Any, step: Callable[[Any], Sequence[Any]]) -> set[str]:
+    """Return the names of the blocks that steps from one to the next lead to."""
+    found: set[str] = set()
+    waiting = [block]
+    while waiting:
+        for each in step(waiting.pop()):
+            if _name(sch, each) not in found:
+                found.add(_name(sch, each))
+                waiting.append(each)
+    return found
 
 
 def _inlined(sch: Any, block: Any) -> bool:

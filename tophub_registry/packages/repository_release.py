@@ -92,6 +92,7 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
     again: Sequence[Path] = (),
     min_gain: float | None = None,
     checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
+    addressed: Callable[[Record], Record] | None = None,
     prove: Callable[[Path, Path | None], Iterable[Record]] | None = None,
     dry_run: bool = False,
     time: datetime | None = None,
@@ -113,6 +114,8 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
         By how many per cent a new record must be better than the current one.
     checks
         More checks of each new record than reading a log makes.
+    addressed
+        Returns a record as it is to be published, with the target by which clients find it.
     prove
         Given the merged log and the current version's, yields the records that must not take the place that they
         have in the first; of their targets and workloads no new record is released.
@@ -131,6 +134,7 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
         A file can't be written.
     """
     check_package(package)
+    blamed = new[0]
     time = time or now()
     registry = repository.registry
     tophub = None if repository.tvm_tree is None else find_tophub(repository.tvm_tree)
@@ -138,15 +142,18 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
     index = read_index(registry) or Index.empty(time)
     current = index.newest(package)
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
-        log = Path(scratch) / (_first_name(package, new[0]) if current is None else "merged.log")
-        with _blaming(new[0], log):
+        log = Path(scratch) / (_first_name(package, blamed) if current is None else "merged.log")
+        with _blaming(blamed, log):
             old = newest_log(registry, index, package)
             if old is not None and again:
                 old = _with_costs_of(again, old, Path(scratch) / "again.log")
+            if addressed is not None:
+                old = None if old is None else _rewritten(old, addressed, Path(scratch) / "old.log")
+                new = [_rewritten(each, addressed, Path(scratch) / f"new{i}.log") for i, each in enumerate(new)]
             merged = _merge(old, new, log, min_gain, prove)
         planned = None
         if current is None or merged.added + merged.improved > 0:
-            with _blaming(new[0], log):
+            with _blaming(blamed, log):
                 planned = plan_release(package, log, registry, time=time)
             log = log.rename(log.with_name(planned.path.name))  # which pins the number
             index = index.with_version(package, planned.version, planned.published, time)
@@ -187,6 +194,13 @@ def _with_costs_of(again: Sequence[Path], old: Path, log: Path) -> Path:
     """Write a log anew, with the rows of others in the place of those that have the same config."""
     measured = {_config(record): record for path in again for record in read_records(path) if record.valid}
     lines = [measured.get(_config(record), record).to_json() for record in read_records(old)]
+    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return log
+
+
+def _rewritten(old: Path, change: Callable[[Record], Record], log: Path) -> Path:
+    """Write a log's records anew, each changed."""
+    lines = [change(record).to_json() for record in read_records(old)]
     log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return log
 

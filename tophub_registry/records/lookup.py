@@ -13,6 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tophub_registry.records.families import FAMILIES, same_family
 from tophub_registry.records.log import parse_record, read_lines
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.target import Target
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 _ALIASES = {"vtacpu": "vta", "webgpu": "opencl", "vulkan": "opencl", "nvptx": "cuda"}
 
-# What a target's keys say of every processor of its sort.
-_GENERAL = frozenset({"cpu", "gpu"})
+# What a target's keys say of every processor of its sort, or of its family.
+_GENERAL = frozenset({"cpu", "gpu", *FAMILIES})
 
 # Kinds for which -mcpu names the processor itself; for graphics processors it is an architecture.
 _PROCESSORS = frozenset({"llvm", "c"})
@@ -41,6 +42,8 @@ class Match(IntEnum):
 
     `ARCHITECTURE`: kind and backend in common, and `-arch` or `-mcpu`.
 
+    `FAMILY`: kind and backend in common, and the family: for processors what a vector is, for GPUs the generation.
+
     `BACKEND`: only the backend in common, which is what decides about templates (`backend_of`).
 
     `FALLBACK`: there is no record of the workload, and what is used comes from one of another workload. No look-up
@@ -52,8 +55,9 @@ class Match(IntEnum):
     NONE = 0
     FALLBACK = 1
     BACKEND = 2
-    ARCHITECTURE = 3
-    DEVICE = 4
+    FAMILY = 3
+    ARCHITECTURE = 4
+    DEVICE = 5
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -62,6 +66,13 @@ class Match(IntEnum):
     def recorded(self) -> bool:
         """Whether there is a record of the very workload."""
         return self > Match.FALLBACK
+
+    def is_evidence_only(self, target: Target) -> bool:
+        """Whether a record that matches so was found on another processor than the target's.
+
+        Even within a family its config may lose against the default one: it is evidence of what may be worth a try.
+        """
+        return Match.FALLBACK < self < Match.ARCHITECTURE and backend_of(target) in _PROCESSORS
 
 
 def backend_of(target: Target) -> str:
@@ -90,8 +101,9 @@ def match_targets(asked: Target, recorded: Target) -> Match:
         return Match.BACKEND
     if _same_device(asked, recorded):
         return Match.DEVICE
-    same = any(_in_common(option, asked, recorded) for option in ("arch", "mcpu"))
-    return Match.ARCHITECTURE if same else Match.BACKEND
+    if any(_in_common(option, asked, recorded) for option in ("arch", "mcpu")):
+        return Match.ARCHITECTURE
+    return Match.FAMILY if same_family(asked, recorded) else Match.BACKEND
 
 
 def _same_device(asked: Target, recorded: Target) -> bool:

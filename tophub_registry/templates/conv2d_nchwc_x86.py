@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.padding import pad
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
-from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.template import RegisterTile, Template, Tensor
 from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
@@ -59,8 +59,11 @@ class Conv2dNCHWcX86(Template):
 
     def feasible(self, config: Config) -> bool:
         """Return whether the tile of sums is not far larger than the registers."""
+        return sums_fit(*self.register_tile(config))
+
+    def register_tile(self, config: Config) -> RegisterTile:
         rows = config.value("tile_oh") if self.workload.pointwise else 1
-        return sums_fit(channel_blocks(config)[1], rows * config.value("tile_ow")[-1])
+        return RegisterTile(channel_blocks(config)[1], rows * config.value("tile_ow")[-1])
 
     def default(self, target: Target) -> Config:
         w = self.workload

@@ -86,6 +86,10 @@ class CudaTemplate(Template):
         limits = self.limits(config)
         return limits.possible and limits.sums <= MAX_REGISTERS
 
+    def possible(self, config: Config) -> bool:
+        """Return whether any CUDA device takes such a block."""
+        return self.limits(config).possible
+
     def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
         """Return the first option of every knob, to which AutoTVM falls back without a reference log."""
         return self.space.config(0)

@@ -42,7 +42,7 @@ class GroupConv2dNCHWX86(Template):
         w = self.workload
         return ConfigSpace(
             [
-                # All the channels, as AutoTVM splits them, though blocks lie within a group: see `feasible`.
+                # All the channels, as AutoTVM splits them, though blocks lie within a group: see `possible`.
                 split("tile_ic", w.in_channels, parts=2),
                 split("tile_oc", w.out_channels, parts=2),
                 split("tile_ow", w.out_width, parts=2, keep=lambda size: size[-1] <= MAX_TILE),
@@ -50,11 +50,14 @@ class GroupConv2dNCHWX86(Template):
             ]
         )
 
-    def feasible(self, config: Config) -> bool:
+    def possible(self, config: Config) -> bool:
         # Of blocks that do not divide a group's channels real AutoTVM makes wrong numbers, or no kernel at all.
         ic, oc = channel_blocks(config)
         ins, outs = self._group
         return ins % ic == 0 and outs % oc == 0
+
+    def feasible(self, config: Config) -> bool:
+        return self.possible(config)
 
     @property
     def _group(self) -> tuple[int, int]:
@@ -134,7 +137,7 @@ class GroupConv2dNCHWX86(Template):
     def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
-        if not self.feasible(config):
+        if not self.possible(config):
             raise InputError(f"the blocks of channels do not divide a group's: {config.entity}")
         w = self.workload
         ic_block, oc_block = channel_blocks(config)

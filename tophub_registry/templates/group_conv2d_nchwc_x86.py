@@ -64,9 +64,9 @@ class GroupConv2dNCHWcX86(Template):
         """Return whether blocks and groups divide one another, and the sums are not far more than the registers."""
         vector = self._vector(config)
         vectors = channel_blocks(config)[1] // vector
-        return self._fits(config) and sums_fit(vector, vectors * config.value("tile_ow")[-1])
+        return self.possible(config) and sums_fit(vector, vectors * config.value("tile_ow")[-1])
 
-    def _fits(self, config: Config) -> bool:
+    def possible(self, config: Config) -> bool:
         ic, oc = channel_blocks(config)
         _, outs = self._group
         reads = self._reads(config)
@@ -109,7 +109,7 @@ class GroupConv2dNCHWcX86(Template):
             for ic in reversed(divisors(w.in_channels))
             if oc <= lanes and ic <= lanes
         )
-        return next(filter(self._fits, fitting))
+        return next(filter(self.possible, fitting))
 
     def tensors(self, config: Config) -> list[Tensor]:
         w = self.workload
@@ -163,7 +163,7 @@ class GroupConv2dNCHWcX86(Template):
     def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
-        if not self._fits(config):
+        if not self.possible(config):
             raise InputError(f"the blocks of channels do not fit the groups: {config.entity}")
         w = self.workload
         ic_block, oc_block = channel_blocks(config)

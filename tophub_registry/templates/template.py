@@ -23,6 +23,21 @@ class Tensor(NamedTuple):
     dtype: str
 
 
+class RegisterTile(NamedTuple):
+    """The outputs that a processor's kernel sums up in registers at once.
+
+    Attributes
+    ----------
+    channels
+        Of a block of the output.
+    pixels
+        Of each of which all these channels are summed up.
+    """
+
+    channels: int
+    pixels: int
+
+
 class Template(ABC):
     """A task name's meaning, for one workload.
 
@@ -66,8 +81,16 @@ class Template(ABC):
     def _space(self) -> ConfigSpace: ...
 
     def feasible(self, config: Config) -> bool:  # noqa: ARG002  # most templates have no such limits
-        """Return whether a device could run a config at all, as far as that shows without building it."""
+        """Return whether a config is worth building: a device could run it, and it is not hopelessly slow."""
         return True
+
+    def possible(self, config: Config) -> bool:  # noqa: ARG002  # most templates compute any config of their space
+        """Return whether a config is a kernel that some device takes; `feasible` is what a search had better try."""
+        return True
+
+    def register_tile(self, config: Config) -> RegisterTile | None:  # noqa: ARG002  # most templates have no such tile
+        """Return what a kernel sums up in registers at once, if that decides how well it suits a processor."""
+        return None
 
     @abstractmethod
     def default(self, target: Target) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tophub_registry.tuner import device
+from tophub_registry.devices import device
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Provenance

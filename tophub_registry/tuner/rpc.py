@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 from pebble import ProcessPool
 
+from tophub_registry.devices import device
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
-from tophub_registry.tuner import device, kernels
+from tophub_registry.tuner import kernels
 from tophub_registry.tuner.places import NoDevice, Session
 
 _ANSWER = 5.0

@@ -1,6 +1,6 @@
-"""What a user of an old TVM does: `build_with_tophub.py MODEL SHAPE VERSION ROUNDS`.
+"""What a user of an old TVM does: `build_with_tophub.py MODEL SHAPE VERSION ROUNDS TARGET`.
 
-Compiles a gluoncv model for this machine's processor, once inside `autotvm.tophub.context`, which downloads the
+Compiles a gluoncv model, once inside `autotvm.tophub.context`, which downloads the
 package `llvm` of VERSION from $TOPHUB_LOCATION, and once without any log. Says how AutoTVM's queries for configs were
 answered, how far both results are from MXNet's, and what the two take, timed in turns.
 """
@@ -23,7 +23,6 @@ from tvm import autotvm, relay
 from tvm.autotvm import tophub
 from tvm.autotvm.task import DispatchContext
 from tvm.contrib.graph_executor import GraphModule
-from tvm.target.codegen import llvm_get_system_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +90,7 @@ def time_in_turns(networks: list[list[GraphModule]], rounds: int) -> list[list[f
 
 
 def main() -> None:
-    model, version, rounds = sys.argv[1], sys.argv[3], int(sys.argv[4])
+    model, version, rounds, target_text = sys.argv[1], sys.argv[3], int(sys.argv[4]), sys.argv[5]
     shape = tuple(map(int, sys.argv[2].split(",")))
     mx.random.seed(0)
     network = gluoncv.model_zoo.get_model(model, pretrained=False)
@@ -99,7 +98,7 @@ def main() -> None:
     image = mx.nd.random.uniform(-1, 1, shape)
     expected = network(image).asnumpy()
     module, weights = relay.frontend.from_mxnet(network, {"data": shape})
-    target = tvm.target.Target(f"llvm -mtriple=x86_64-linux-gnu -mcpu={llvm_get_system_cpu()}")
+    target = tvm.target.Target(target_text)
 
     # An old TVM knows the packages of its own day; this is how its user asks for a later one.
     tophub.PACKAGE_VERSION["llvm"] = version

@@ -195,7 +195,7 @@ def check(target: str, frameworks: Collection[str], database: Path | None = None
     EnvironmentFailure
         This machine can't run code for the target.
     """
-    from tophub_registry.tuner.device import check_runs_here, resolve
+    from tophub_registry.devices.device import check_runs_here, resolve
 
     if unknown := sorted({*frameworks} - set(RUNNERS)):
         raise UsageError(f"no such framework: {', '.join(unknown)}", remedy=f"known: {', '.join(PEERS)}")
@@ -286,6 +286,6 @@ def _device(job: Job) -> str:
         import tvm
 
         return str(tvm.cuda(0).device_name)
-    from tophub_registry.tuner.device import processor
+    from tophub_registry.devices.processor import described
 
-    return processor()
+    return described()

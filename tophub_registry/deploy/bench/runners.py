@@ -75,7 +75,9 @@ class Ours(Runner):
         self._inputs = inputs
         self.version = __version__
         layers = self._compiled.layers
-        self.note = f"{sum(layer.match.recorded for layer in layers)} of {len(layers)} layers by records"
+        self.note = f"{sum(layer.recorded for layer in layers)} of {len(layers)} layers by records"
+        if unbuilt := self._compiled.left_out:
+            self.note += f"; {len(unbuilt)} left out: {unbuilt[0]}"
 
     def outputs(self) -> list[Array]:
         return list(self._compiled.run(*self._inputs))
@@ -104,8 +106,8 @@ class Untuned(Runner):
             raise MissingExtra("tune", error) from error
         from tvm import relax
 
+        from tophub_registry.devices.device import compiled_for
         from tophub_registry.records.target import Target
-        from tophub_registry.tuner.device import compiled_for
 
         host = {"host": "llvm"} if job.on_gpu else {}
         target = tvm.target.Target(compiled_for(Target.parse(job.target)), **host)

@@ -11,11 +11,11 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 import numpy as np
 import tvm
 
-from tophub_registry.tuner import peak
+from tophub_registry.devices import peak
 
 PROGRAM = """
 import numpy as np, time, tvm
-from tophub_registry.tuner.peak import measure_peak
+from tophub_registry.devices.peak import measure_peak
 peak = measure_peak("llvm")
 a = np.ones((768, 768), "float32")
 rates = []

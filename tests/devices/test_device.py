@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 
+from tophub_registry.devices.device import check_runs_here, compiled_for, resolve
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.records.target import Target
-from tophub_registry.tuner.device import check_runs_here, compiled_for, resolve
 from tophub_registry.tuner.measure import Measurer
 
 
@@ -43,7 +43,7 @@ def test_code_that_this_machine_lacks_the_instructions_for_is_not_run():
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_the_number_of_threads_follows_tvms_variables(threads):
     program = (
-        "from tophub_registry.tuner.device import resolve\n"
+        "from tophub_registry.devices.device import resolve\n"
         "from tophub_registry.tuner.measure import Measurer\n"
         "if __name__ == '__main__':\n"
         "    with Measurer(resolve('llvm'), workers=1) as measurer:\n"

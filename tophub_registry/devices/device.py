@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
-from pathlib import Path
 
+from tophub_registry.devices.peak import measure_peak
+from tophub_registry.devices.processor import described, features, known, processor
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
-from tophub_registry.tuner.peak import measure_peak
 
 KINDS = ("llvm", "cuda")
 """The kinds of target that can be tuned for."""
@@ -22,7 +21,8 @@ _AROUND_MODEL = re.compile(r"NVIDIA|GeForce|Tesla|\d+GB|HBM\w*|PCIe|SXM\w*|[^A-Z
 def resolve(text: str) -> Target:
     """Parse a target given by the user and spell out what it leaves to this machine.
 
-    `llvm` alone means this machine's processor (`llvm -mcpu=znver4`), `cuda` alone its GPU (`cuda -model=h100`).
+    `llvm` alone means this machine's processor (`llvm -mcpu=znver4`; see `processor`), `cuda` alone its GPU (`cuda
+    -model=h100`).
 
     Raises
     ------
@@ -38,13 +38,9 @@ def resolve(text: str) -> Target:
 
 
 def _resolve_llvm(target: Target) -> Target:
-    import tvm
-
     if "mcpu" not in target.attributes:
-        return target.with_option("mcpu", str(tvm.target.codegen.llvm_get_system_cpu()))
-    if target.attributes["mcpu"] not in map(
-        str, tvm.target.codegen.llvm_get_cpu_archlist(tvm.target.Target({"kind": "llvm"}))
-    ):
+        return target.with_option("mcpu", processor())
+    if not known(target.attributes["mcpu"]):
         raise UsageError(f"LLVM knows no processor {target.attributes['mcpu']!r}", remedy="see `llc -mcpu=help`")
     return target
 
@@ -69,6 +65,8 @@ def compiled_for(target: Target) -> dict[str, object]:
     For CUDA it names the architecture: the target's own, else that of this machine's GPU.
     """
     description = target.as_dict()
+    if target.kind == "llvm":
+        description.pop("keys", None)  # which say who looks for a record, not what to compile for
     if target.kind == "cuda" and "arch" not in description:
         import tvm
 
@@ -82,23 +80,12 @@ def check_runs_here(target: Target) -> None:
     if target.kind == "cuda":
         _check_gpu()
         return
-    import tvm
-
-    processor = str(tvm.target.codegen.llvm_get_system_cpu())
-    check_instructions(target, processor, f"this machine ({processor})")
+    check_instructions(target, processor(), f"this machine ({processor()})")
 
 
-def check_instructions(target: Target, processor: str, machine: str) -> None:
+def check_instructions(target: Target, name: str, machine: str) -> None:
     """Raise EnvironmentFailure where a machine with a processor, as LLVM calls it, can't run code for a CPU target."""
-    import tvm
-
-    wanted = set(map(str, tvm.target.codegen.llvm_get_cpu_features(tvm.target.Target(target.as_dict()))))
-    has = set(
-        map(str, tvm.target.codegen.llvm_get_cpu_features(tvm.target.Target({"kind": "llvm", "mcpu": processor})))
-    )
-    # Features that only tune the code generator differ between any two processors; instruction sets do not.
-    vectors = {feature for feature in wanted if feature.startswith(("avx", "sse", "fma", "amx"))}
-    if missing := sorted(vectors - has):
+    if missing := sorted(features(target) - features(Target.parse(f"llvm -mcpu={name}"))):
         raise EnvironmentFailure(
             f"{machine} can't run code for {str(target)!r}: it lacks {', '.join(missing)}",
             remedy="leave -mcpu out to tune for the processor that is there",
@@ -124,24 +111,9 @@ def describe(kind: str) -> Provenance:
         said = Provenance(device=str(tvm.cuda(0).device_name))
     else:
         said = Provenance(
-            device=processor(),
+            device=described(),
             threads=int(tvm.runtime.num_threads()),
             bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
         )
     peak = measure_peak(kind)
     return said if peak is None else said.model_copy(update={"peak_gflops": round(peak, 1)})
-
-
-def processor() -> str:
-    """Return what this machine's processor calls itself and how many cores we may use: 'AMD EPYC 9254, 2 cores'."""
-    cores = len(os.sched_getaffinity(0))
-    return f"{_processor_name()}, {cores} core{'s' if cores > 1 else ''}"
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

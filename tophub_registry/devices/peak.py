@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-_FLOAT_BITS = 32
+from tophub_registry.devices.processor import processor
+from tophub_registry.records.families import vectors_of
+from tophub_registry.records.target import Target
+
 _FLOPS_OF_A_MULTIPLY_ADD = 2
 
 _REPEATS = 10
@@ -62,7 +65,7 @@ def measure_peak(kind: str) -> float | None:
     """Return the float32 peak of this process's device in billions of operations a second; None where it can't be had.
 
     A processor works on as many threads as TVM gives its kernels. It starts them, so never ask in a process that
-    goes on to start others (see `tophub_registry.tuner.device.describe`).
+    goes on to start others (see `tophub_registry.devices.device.describe`).
 
     Parameters
     ----------
@@ -84,9 +87,8 @@ def processor_work() -> Work:
     """Return the work for this machine's processor and the threads of TVM's runtime."""
     import tvm
 
-    bits = int(tvm.target.codegen.llvm_get_vector_width(tvm.target.Target(_target("llvm"))))
-    lanes = max(bits, 4 * _FLOAT_BITS) // _FLOAT_BITS
-    return Work(int(tvm.runtime.num_threads()), lanes, _SUMS_OF_A_CORE, _STEPS_OF_A_CORE)
+    vectors = vectors_of(Target.parse(f"llvm -mcpu={processor()}"))
+    return Work(int(tvm.runtime.num_threads()), vectors.lanes if vectors else 4, _SUMS_OF_A_CORE, _STEPS_OF_A_CORE)
 
 
 def gpu_work(multiprocessors: int) -> Work:
@@ -155,11 +157,11 @@ def _on_gpu(work: Work) -> Any:
 
 
 def _target(kind: str) -> dict[str, object]:
-    import tvm
-
     if kind == "cuda":
+        import tvm
+
         return {"kind": "cuda", "arch": "sm_" + str(tvm.cuda(0).compute_version).replace(".", "")}
-    return {"kind": "llvm", "mcpu": str(tvm.target.codegen.llvm_get_system_cpu())}
+    return {"kind": "llvm", "mcpu": processor()}
 
 
 def _rate(kernel: Any, device: Any, work: Work) -> float:
