@@ -6,19 +6,29 @@ temporary names end in `.part`, so that what a killed process left behind is rec
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import io
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What file systems without hard links answer."""
+
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # Linux's fcntl.h and fs.h
 
 
 @contextmanager
 def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """Open a temporary file that becomes `path` when the block ends without an error.
+
+    An error that the block raises itself leaves as it is: only what goes wrong with this file is told of it.
 
     Parameters
     ----------
@@ -38,44 +48,79 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
     path = Path(path)
     if not overwrite and path.exists():
         raise _exists(path)
-    try:
+    with _told_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    temporary = Path(name)
+        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
+        # The mode is the process's own, by its umask, which is not to be touched: other threads make files too.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        stream = io.BufferedWriter(_Raw(descriptor, path))
+        try:
             yield stream
             stream.flush()
-            os.fchmod(stream.fileno(), 0o666 & ~_umask())
-            os.fsync(stream.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            os.link(temporary, path)
-        _sync_folder(path.parent)
-    except FileExistsError as error:
-        raise _exists(path) from error
-    except OSError as error:
-        raise _unwritable(path, error) from error
+            with _told_of(path):
+                os.fsync(descriptor)
+        finally:
+            with suppress(EnvironmentFailure, OSError):  # what can't be written is told already
+                stream.close()
+        with _told_of(path):
+            if overwrite:
+                temporary.replace(path)
+            else:
+                _become(temporary, path)
+            _sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
+class _Raw(io.FileIO):
+    """A file that says of which destination an error is."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb")
+        self._path = path
+
+    def write(self, data: Any, /) -> int:
+        with _told_of(self._path):
+            return super().write(data)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError as error:
+        raise EnvironmentFailure(f"can't be written: {error.strerror or error}", file=path) from error
+
+
+def _become(temporary: Path, path: Path) -> None:
+    """Give a file its name unless there is one of that name."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno not in _NO_LINKS:
+            raise
+        _rename_to_new(temporary, path)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Do the same where the file system knows no hard links, as FAT and many network shares."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None:
+        if rename(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE) == 0:
+            return
+        if ctypes.get_errno() == errno.EEXIST:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    if path.exists():  # the last resort, with a moment between looking and renaming
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temporary.rename(path)
+
+
 def _exists(path: Path) -> UsageError:
     return UsageError("the file is already there and is never overwritten", file=path, remedy="choose another name")
-
-
-def _unwritable(path: Path, error: OSError) -> EnvironmentFailure:
-    return EnvironmentFailure(f"can't be written: {error.strerror or error}", file=path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -384,11 +384,29 @@ def test_what_tvm_0_6_never_had_is_refused(changes: dict[str, str], reason: str)
     assert reason in caught.value.message
 
 
-def test_a_padding_that_is_not_the_same_on_both_sides_is_refused() -> None:
-    value = convert(old_row("cuda", "topi_nn_conv2d", "direct", CONV))
-    value["input"][2][3] = [1, 1, 2, 2]
-    with pytest.raises(NoConversionError, match="no words for the padding"):
-        back(value)
+@pytest.mark.parametrize("padding", [[1, 1, 1, 1], [1, 1, 2, 2], [0, 1, 0, 1]])
+def test_paddings_of_four_numbers_convert_and_convert_back(padding: list[int]) -> None:
+    """TVM wrote them between its asymmetric padding and log version 0.2, in arguments and workload alike."""
+    args = [*CONV[:3], padding, *CONV[4:]]
+    workload = ["conv2d", d, w, [2, 2], padding, [1, 1], "NCHW", "float32"]
+    row = old_row("cuda", "topi_nn_conv2d", "direct", [D, W, [2, 2], *args[3:]], workload=workload)
+    value = convert(row)
+    assert value["input"][2][3] == padding
+    assert back(value) == row
+    wrong = [*workload[:4], [3, 3, 3, 3], *workload[5:]]
+    with pytest.raises(NoConversionError, match="disagree"):
+        convert(old_row("cuda", "topi_nn_conv2d", "direct", [D, W, [2, 2], *args[3:]], workload=wrong))
+
+
+def test_a_user_s_own_template_keeps_its_name_and_its_arguments() -> None:
+    args = [1, 28, 28, 128, [1, 1]]
+    for template in ("", "direct"):
+        row = old_row("cuda", "tutorial/conv2d", template, args, workload=["tutorial/conv2d", *args])
+        value = convert(row)
+        assert value["input"][1:] == ["tutorial/conv2d", args, {}]
+        assert back(value) == row
+    fresh = record(task="mine").model_copy(update={"input": record().input._replace(task="mine", args=args)})
+    assert to_old(fresh).i.workload == ["mine", *args]
 
 
 # Reading.

@@ -12,6 +12,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tophub_registry.cli import terminal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -56,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         lines = (f"  {command:<{width}}  {line}" for command, line in COMMANDS.items())
-        sys.stdout.write(_HELP.format(commands="\n".join(lines)))
+        terminal.out(_HELP.format(commands="\n".join(lines)))
         sys.exit(0 if arguments else 2)
     if name == "--version":
         from tophub_registry import __version__
 
-        sys.stdout.write(f"tophub {__version__}\n")
+        terminal.out(f"tophub {__version__}\n")
         sys.exit(0)
     if name not in COMMANDS:
         _unknown(name)
@@ -89,9 +91,9 @@ def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., No
                 import json
 
                 fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
-                sys.stdout.write(json.dumps({"error": fields}) + "\n")
+                terminal.out(json.dumps({"error": fields}) + "\n")
             else:
-                sys.stderr.write(f"tophub: error: {error}\n")
+                terminal.err(f"tophub: error: {error}\n")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             _interrupted()
@@ -103,7 +105,7 @@ def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., No
 
 
 def _interrupted() -> NoReturn:
-    sys.stderr.write("tophub: interrupted\n")
+    terminal.err("tophub: interrupted\n")
     sys.exit(130)
 
 
@@ -112,5 +114,5 @@ def _unknown(name: str) -> NoReturn:
 
     close = difflib.get_close_matches(name, COMMANDS, 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    sys.stderr.write(f"tophub: error: no such command: {name!r}{hint}; `tophub --help` lists them\n")
+    terminal.err(f"tophub: error: no such command: {name!r}{hint}; `tophub --help` lists them\n")
     sys.exit(2)

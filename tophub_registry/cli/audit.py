@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import table
+from tophub_registry.cli import table, terminal
 from tophub_registry.records.audit import Entry, audit
 
 
@@ -22,12 +21,12 @@ def command(
     """
     ledger = audit(logs)
     if as_json:
-        sys.stdout.write(json.dumps(dataclasses.asdict(ledger), indent=1) + "\n")
+        terminal.out(json.dumps(dataclasses.asdict(ledger), indent=1) + "\n")
         return
     for entry in ledger.entries:
-        sys.stdout.write(_text(entry, ledger.workloads))
+        terminal.out(_text(entry, ledger.workloads))
     if ledger.unconvertible:
-        sys.stderr.write(f"tophub: note: {ledger.unconvertible} rows of log version 0.1 could not be converted\n")
+        terminal.err(f"tophub: note: {ledger.unconvertible} rows of log version 0.1 could not be converted\n")
 
 
 def _text(entry: Entry, workloads: int) -> str:

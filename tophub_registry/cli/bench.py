@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import notes, table
+from tophub_registry.cli import notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 
@@ -95,7 +94,7 @@ def command(
     for path in outputs:
         _write(comparison, path, force=force)
     if as_json:
-        sys.stdout.write(json.dumps(comparison.as_json(), indent=1) + "\n")
+        terminal.out(json.dumps(comparison.as_json(), indent=1) + "\n")
     else:
         _print(comparison)
     _judge(comparison)
@@ -109,7 +108,7 @@ def _prepare(
     if folder.exists() and not force:
         raise UsageError("the folder is already there", file=folder, remedy="--force writes into it")
     prepare(model, folder, params=params, shapes=shapes)
-    sys.stdout.write(f"{folder}: {model}, with inputs and MXNet's outputs\n")
+    terminal.out(f"{folder}: {model}, with inputs and MXNet's outputs\n")
 
 
 def _judge(comparison: Comparison) -> None:
@@ -164,10 +163,10 @@ def _print(comparison: Comparison) -> None:
     said = f"{comparison.model}, {comparison.target}, {comparison.device}"
     if comparison.target.startswith("llvm"):
         said += f"; threads of each: {comparison.threads} (TVM_NUM_THREADS, OMP_NUM_THREADS), TVM_BIND_THREADS={bound}"
-    sys.stdout.write(said + "\n")
+    terminal.out(said + "\n")
     for row in comparison.rows:
         if row.failure is not None:
-            sys.stdout.write(f"{row.framework}: {row.failure}\n")
+            terminal.out(f"{row.framework}: {row.failure}\n")
 
 
 def _row(comparison: Comparison, row: Row) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import notes, table
+from tophub_registry.cli import notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.lookup import Answer, Match
@@ -77,7 +76,7 @@ def command(
     notes.progress("")
     notes.notices(compiled.notices)
     for record in compiled.left_out:
-        sys.stderr.write(f"tophub: note: left out: {record}\n")
+        terminal.err(f"tophub: note: left out: {record}\n")
     bare = [layer for layer in compiled.layers if not layer.recorded]
     if strict and bare:
         names = ", ".join(layer.layer.name for layer in bare[:_NAMED])
@@ -88,11 +87,11 @@ def command(
         )
     if len(bare) == len(compiled.layers):
         nothing = "none of the logs has" if log else "no package has"
-        sys.stderr.write(f"tophub: note: {nothing} a record for a layer of this model on {compiled.target}\n")
+        terminal.err(f"tophub: note: {nothing} a record for a layer of this model on {compiled.target}\n")
     compiled.export(output, overwrite=force)
     times = compiled.profile() if profile else []
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(compiled, output, lost, times), indent=1) + "\n")
+        terminal.out(json.dumps(_as_json(compiled, output, lost, times), indent=1) + "\n")
     else:
         _print(compiled, output, lost if verify else None)
         _print_evidence(compiled, model, shape)
@@ -102,7 +101,7 @@ def command(
 def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None) -> None:
     table.show(["layer", "template", "blocks", "record", "match", ">cost"], [_row(layer) for layer in compiled.layers])
     for kernel in lost or ():
-        sys.stdout.write(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
+        terminal.out(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
     covered = sum(layer.recorded for layer in compiled.layers)
     alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
     others = f", {alike} by those of similar layers" if alike else ""
@@ -110,7 +109,7 @@ def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None)
     said = f"{covered} of {len(compiled.layers)} layers by records{others}, for {compiled.target} with {inputs}"
     if lost is not None:
         said += f"; the records were timed, and {len(lost) or 'none'} left out"
-    sys.stdout.write(f"{output}: {said}\n")
+    terminal.out(f"{output}: {said}\n")
 
 
 def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | None) -> None:
@@ -134,7 +133,7 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
         f"tophub compile {model}{shapes} --target '{compiled.target}' --log new.log",
     ]
     commands[1] += " --total-trials 500 -o new.log"
-    sys.stdout.write(
+    terminal.out(
         f"{len(found)} layers have records of other processors only, measured on {'; '.join(where)}: {names}\n"
         f"{used or 'None'} of these records may be expected to gain here and {'is' if used == 1 else 'are'} used; the "
         "other layers get the default config. To tune them here:\n"
@@ -151,7 +150,7 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
     if not times:
         return
     total = sum(kernel.seconds for kernel in times)
-    sys.stdout.write("\n")
+    terminal.out("\n")
     table.show(
         ["kernel", ">calls", ">all calls", ">share", "arguments"],
         [
@@ -165,7 +164,7 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
             for kernel in times
         ],
     )
-    sys.stdout.write(f"all kernels: {table.seconds(total)}, each timed by itself, which adds some µs a call\n")
+    terminal.out(f"all kernels: {table.seconds(total)}, each timed by itself, which adds some µs a call\n")
 
 
 def _row(layer: CompiledLayer) -> list[str]:

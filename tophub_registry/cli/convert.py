@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import notes
+from tophub_registry.cli import notes, terminal
 from tophub_registry.errors import UsageError
 from tophub_registry.records.convert import ConvertReport, convert_log
 
@@ -19,6 +19,10 @@ def command(
     log: Annotated[Path, typer.Argument(help="The log to convert.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The converted log.", show_default=False)],
     to: Annotated[str, typer.Option(help="The log version to make: 0.2, or 0.1 for TVM 0.6.")] = "0.2",
+    for_tvm: Annotated[
+        str | None,
+        typer.Option(metavar="0.7", help="Call tasks as this TVM does: 0.7 knows a GPU's dense layers by other names."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a log from log version 0.1 to 0.2, or back.
@@ -28,11 +32,15 @@ def command(
     """
     if to not in _VERSIONS:
         raise UsageError(f"there is no log version {to!r}", remedy="--to takes 0.1 or 0.2")
-    report = convert_log(log, output, to=_VERSIONS[to])
+    if for_tvm not in (None, "0.7"):
+        raise UsageError(f"--for-tvm does not know {for_tvm!r}", remedy="it takes 0.7; later TVMs need no other names")
+    if for_tvm and to != "0.2":
+        raise UsageError("TVM 0.7 reads log version 0.2", remedy="leave --to out")
+    report = convert_log(log, output, to=_VERSIONS[to], for_0_7=for_tvm is not None)
     if as_json:
-        sys.stdout.write(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
+        terminal.out(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
     else:
-        sys.stdout.write(f"{_text(report)}\n{output}\n")
+        terminal.out(f"{_text(report)}\n{output}\n")
         notes.left_out(report.left_out)
     if report.unconvertible:
         sys.exit(1)

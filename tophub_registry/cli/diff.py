@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import table
+from tophub_registry.cli import table, terminal
 from tophub_registry.records.diff import KINDS, Comparison, Difference, compare
 
 _SHOWN = 20
@@ -29,7 +28,7 @@ def command(
         fields = dataclasses.asdict(comparison)
         for field, difference in zip(fields["differences"], comparison.differences, strict=True):
             field["speedup"] = difference.speedup
-        sys.stdout.write(json.dumps({"before": str(before), "after": str(after), **fields}, indent=1) + "\n")
+        terminal.out(json.dumps({"before": str(before), "after": str(after), **fields}, indent=1) + "\n")
         return
     _print(comparison, None if everything else _SHOWN)
 
@@ -45,9 +44,9 @@ def _print(comparison: Comparison, shown: int | None) -> None:
     if rows:
         table.show(("what", "target", "task", ">before", ">after", ">times as fast"), rows)
     said = [f"{len(differences)} {kind}" for kind, differences in counts.items() if differences]
-    sys.stdout.write(", ".join([*said, f"{comparison.same} the same"]) + "\n")
+    terminal.out(", ".join([*said, f"{comparison.same} the same"]) + "\n")
     if comparison.unconvertible:
-        sys.stderr.write(f"tophub: note: {comparison.unconvertible} rows of log version 0.1 could not be compared\n")
+        terminal.err(f"tophub: note: {comparison.unconvertible} rows of log version 0.1 could not be compared\n")
 
 
 def _greatness(difference: Difference) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import tasks_argument
+from tophub_registry.cli import tasks_argument, terminal
 from tophub_registry.cli.model_options import Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.records.target import Target
@@ -50,7 +50,7 @@ def command(
     if output is not None:
         tasks.write(output)
     if as_json:
-        sys.stdout.write(json.dumps(tasks.model_dump(), indent=1) + "\n")
+        terminal.out(json.dumps(tasks.model_dump(), indent=1) + "\n")
     else:
         _print(tasks)
     _note_untuned(network.untuned(kind))
@@ -67,7 +67,7 @@ def _print(tasks: TaskFile) -> None:
     table.add_column("layers", justify="right")
     table.add_column("task")
     for number, task in enumerate(tasks.tasks, 1):
-        table.add_row(str(number), str(task.count), str(task))
+        table.add_row(str(number), str(task.count), terminal.clean(str(task)))
     console.print(table)
     inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in tasks.shapes.items())
     console.print(f"{tasks.model} with {inputs}: {len(tasks.tasks)} tasks for {tasks.kind}")
@@ -78,4 +78,4 @@ def _note_untuned(layers: list[Layer]) -> None:
     for operator, count in Counter(layer.operator for layer in layers).items():
         first = next(layer.name for layer in layers if layer.operator == operator)
         what = f"{count} layers, {first} the first" if count > 1 else first
-        sys.stderr.write(f"tophub: note: no template serves this {operator}: {what}\n")
+        terminal.err(f"tophub: note: no template serves this {operator}: {what}\n")

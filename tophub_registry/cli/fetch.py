@@ -1,12 +1,11 @@
 """`tophub fetch`."""
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import notes
+from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder
 from tophub_registry.cli.transfer import bars
 from tophub_registry.packages.fetch import Fetch, fetch
@@ -34,7 +33,7 @@ def command(
     references = [Reference.parse(text) for text in packages or []]
     with bars() as progress:
         done = fetch(references, find_location(location), Root.at(root), progress=progress)
-    sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import tasks_argument
+from tophub_registry.cli import tasks_argument, terminal
 from tophub_registry.cli.model_options import CompileTarget, Processor
 from tophub_registry.errors import InputError
 
@@ -42,15 +42,15 @@ def command(
         raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")
     tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind, own=True).tasks)
     for task in others:
-        sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
+        terminal.err(f"tophub: no template yet, left out: {task}\n")
     with Measurer(resolved) as measurer:
         provenance = measurer.describe()
         gain = measure_gain(tasks, resolved, records, measurer, rounds=rounds)
     for row in gain.tasks:
         if row.failure is not None:
-            sys.stderr.write(f"tophub: note: the record of {row.task} is left out: {row.failure}\n")
+            terminal.err(f"tophub: note: the record of {row.task} is left out: {row.failure}\n")
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(gain, resolved, provenance), indent=1) + "\n")
+        terminal.out(json.dumps(_as_json(gain, resolved, provenance), indent=1) + "\n")
     else:
         _print(gain, resolved, provenance)
 
@@ -63,13 +63,13 @@ def _print(gain: ModelGain, target: Target, provenance: Provenance) -> None:
     threads = (
         "" if provenance.threads is None else f", {provenance.threads} thread{'s' if provenance.threads > 1 else ''}"
     )
-    table = Table(box=box.SIMPLE_HEAD, title=f"{target} ({provenance.device}{threads})")
+    table = Table(box=box.SIMPLE_HEAD, title=terminal.clean(f"{target} ({provenance.device}{threads})"))
     table.add_column("task")
     for column in ("layers", "default µs", "tuned µs", "gain", "GFLOPS"):
         table.add_column(column, justify="right")
     for row in gain.tasks:
         table.add_row(
-            str(row.task),
+            terminal.clean(str(row.task)),
             str(row.task.count),
             f"{row.default * 1e6:.2f}",
             "no record" if row.tuned is None else f"{row.tuned * 1e6:.2f}",

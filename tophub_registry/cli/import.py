@@ -1,12 +1,11 @@
 """`tophub import`."""  # noqa: N999  # called like its command, and imported by name only
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import notes
+from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.cli.transfer import bars
 from tophub_registry.errors import UsageError
@@ -35,7 +34,7 @@ def command(
         raise UsageError("nothing can be imported from NONE", remedy="name a folder or an address")
     with bars() as progress:
         done = import_packages(references, location, find_registry(registry), progress=progress)
-    sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)
 

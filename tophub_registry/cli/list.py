@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import notes
+from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.overview import Overview, PackageState, survey
@@ -25,7 +25,7 @@ def command(
     """
     seen = survey(find_location(location), Root.at(root))
     if as_json:
-        sys.stdout.write(json.dumps(_fields(seen), indent=1) + "\n")
+        terminal.out(json.dumps(_fields(seen), indent=1) + "\n")
         return
     _print(seen)
     notes.notices(seen.notices)
@@ -67,15 +67,15 @@ def _print(seen: Overview) -> None:
             table.add_column(name, justify="left" if name == "package" else "right", no_wrap=True)
         table.add_column("here", no_wrap=True)
         for package in seen.packages:
-            table.add_row(*_row(package), Text(_here(package), style=_COLOURS[package.state]))
+            table.add_row(*map(terminal.clean, _row(package)), Text(_here(package), style=_COLOURS[package.state]))
         console.print(table)
-        console.print(f"{seen.location}, here in {seen.root}")
+        console.print(terminal.clean(f"{seen.location}, here in {seen.root}"))
     elif seen.location is not None:
         console.print(f"{seen.location} has no packages yet")
     if seen.strangers:
         names = ", ".join(path.name for path in seen.strangers)
         whose = "that it does not know" if seen.location else "all that is there"
-        console.print(f"in {seen.root}, {whose}: {names}")
+        console.print(terminal.clean(f"in {seen.root}, {whose}: {names}"))
 
 
 def _row(package: PackageState) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import notes
+from tophub_registry.cli import notes, terminal
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import next_file
 from tophub_registry.records.merge import MergeReport, merge_logs
@@ -50,9 +50,9 @@ def command(
     with _progress(paths) as progress:
         report = merge_logs(old, paths[1:], output, keep=_number(keep), min_gain=min_gain, progress=progress)
     if as_json:
-        sys.stdout.write(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
+        terminal.out(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
         return
-    sys.stdout.write(f"{_text(report)}\n{output}\n")
+    terminal.out(f"{_text(report)}\n{output}\n")
     notes.left_out(report.left_out)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
+
+from tophub_registry.cli import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,14 +18,12 @@ _SHOWN = 5
 def notices(found: Iterable[Notice]) -> None:
     """Tell what should be known although the work was done."""
     for notice in found:
-        sys.stderr.write(f"tophub: note: {notice}\n")
+        terminal.err(f"tophub: note: {notice}\n")
 
 
 def progress(what: str) -> None:
     """Say what is being done where people watch; nothing clears the line."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\x1b[2K\r{what} …\r" if what else "\x1b[2K\r")
-        sys.stderr.flush()
+    terminal.status(f"{what} …" if what else "")
 
 
 def left_out(rows: Iterable[LeftOut]) -> None:
@@ -34,4 +33,4 @@ def left_out(rows: Iterable[LeftOut]) -> None:
         reasons.setdefault((row.file, row.reason), []).append(row.line)
     for (file, reason), lines in reasons.items():
         shown = ", ".join(map(str, lines[:_SHOWN])) + (f" and {len(lines) - _SHOWN} more" if lines[_SHOWN:] else "")
-        sys.stderr.write(f"tophub: note: left out of {file}: {reason} (line {shown})\n")
+        terminal.err(f"tophub: note: left out of {file}: {reason} (line {shown})\n")

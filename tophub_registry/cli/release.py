@@ -1,12 +1,12 @@
 """`tophub release`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import InputError
@@ -42,7 +42,7 @@ def command(
         plan_release(package, log, folder)  # what else it is at fault for is said before anything is timed
         _refuse_unproven(package, log, folder)
     done = release(package, log, folder)
-    sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 
 def _refuse_unfit(log: Path) -> None:
@@ -60,7 +60,7 @@ def _refuse_unproven(package: str, log: Path, folder: Path) -> None:
     made = claims(log, None if index is None else newest_log(folder, index, package))
     lost = []
     for loss in prove(made):
-        sys.stderr.write(f"{log}:{loss.claim.line}: {loss}\n")
+        terminal.err(f"{log}:{loss.claim.line}: {loss}\n")
         lost.append(loss)
     if lost:
         raise InputError(

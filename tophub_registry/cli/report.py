@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import terminal
 from tophub_registry.errors import UsageError
 
 
@@ -36,6 +36,6 @@ def command(
     trials, tasks = len(history.records), len(history.tasks)
     if as_json:
         fields = {"page": str(output), "bytes": len(page), "trials": trials, "tasks": tasks}
-        sys.stdout.write(json.dumps(fields, indent=1) + "\n")
+        terminal.out(json.dumps(fields, indent=1) + "\n")
     else:
-        sys.stdout.write(f"{trials} trials of {tasks} tasks in {output} ({len(page) / 1e6:.1f} MB)\n")
+        terminal.out(f"{trials} trials of {tasks} tasks in {output} ({len(page) / 1e6:.1f} MB)\n")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import table
+from tophub_registry.cli import table, terminal
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.summary import summarise, tool
 
@@ -53,7 +52,7 @@ def command(
 def _show_summary(logs: list[Path], *, as_json: bool) -> None:
     summary = summarise(logs)
     if as_json:
-        sys.stdout.write(json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
+        terminal.out(json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
         return
     columns = ("target", "task", ">workloads", ">records", ">failed", ">best", ">median GFLOPS", "measured", "by")
     table.show(
@@ -92,12 +91,12 @@ def _show_best(
         except InputError as error:
             if len(chosen) == 1:
                 raise
-            sys.stderr.write(f"tophub: note: no kernel for task {number}: {error}\n")
+            terminal.err(f"tophub: note: no kernel for task {number}: {error}\n")
     if as_json:
         values = [_as_json(number, task, kernels.get(number)) for number, task in chosen]
-        sys.stdout.write(json.dumps(values, indent=1) + "\n")
+        terminal.out(json.dumps(values, indent=1) + "\n")
         return
-    sys.stdout.write("\n".join(_as_text(number, task, kernels.get(number)) for number, task in chosen))
+    terminal.out("\n".join(_as_text(number, task, kernels.get(number)) for number, task in chosen))
     _tell_unconvertible(history.unconvertible)
 
 
@@ -132,7 +131,7 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
     lines = [f"{number}. {task}", f"   target   {task.target}"]
     if task.best is None:
         lines.append(f"   best     none: {trials}")
-        return "".join(f"{_printable(line)}\n" for line in lines)
+        return "".join(f"{line}\n" for line in lines)
     costs = task.best.result.costs
     spread = f" ({table.seconds(min(costs))} to {table.seconds(max(costs))}, {len(costs)} repeats)"
     lines.append(f"   time     {table.seconds(statistics.median(costs))}" + (spread if len(costs) > 1 else ""))
@@ -147,7 +146,7 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
     lines.append(f"   config   {task.best.config.index}")
     width = max((len(knob.name) for knob in task.best.config.entity), default=0)
     lines += [f"     {knob.name:<{width}} {json.dumps(knob.value)}" for knob in task.best.config.entity]
-    text = "".join(f"{_printable(line)}\n" for line in lines)
+    text = "".join(f"{line}\n" for line in lines)
     return text if kernel is None else f"{text}\n{kernel}"
 
 
@@ -169,11 +168,6 @@ def _as_json(number: int, task: TaskHistory, kernel: str | None) -> dict[str, ob
     return value if kernel is None else {**value, "kernel": kernel}
 
 
-def _printable(line: str) -> str:
-    """Return a line that can't steer the terminal: a log is anybody's text."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in line)
-
-
 def _tell_unconvertible(rows: int) -> None:
     if rows:
-        sys.stderr.write(f"tophub: note: {rows} rows of log version 0.1 could not be converted\n")
+        terminal.err(f"tophub: note: {rows} rows of log version 0.1 could not be converted\n")

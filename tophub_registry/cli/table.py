@@ -6,6 +6,8 @@ import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from tophub_registry.cli import terminal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -24,7 +26,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         right = column.startswith(">")
         table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(terminal.clean, row))
     Console(width=width, highlight=False, markup=False, soft_wrap=True).print(table)
 
 

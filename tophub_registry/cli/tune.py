@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import tasks_argument
+from tophub_registry.cli import tasks_argument, terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
 
@@ -93,7 +93,7 @@ def command(  # each is an option of the command line
         wanted = [wanted[number - 1] for number in only]
     tasks, others = supported(wanted)
     for task in others:
-        sys.stderr.write(f"tophub: no template yet, left out: {task}\n")
+        terminal.err(f"tophub: no template yet, left out: {task}\n")
     fixed = dict(map(_knob, where or []))
     knobs = sorted({knob.name for task in tasks for knob in instantiate(task.task, task.args).space.knobs})
     if unknown := sorted(fixed.keys() - set(knobs)):
@@ -113,13 +113,13 @@ def command(  # each is an option of the command line
                 tasks, resolved, output, measurer, plan, resume=resume, experience=experience, progress=progress
             )
     except KeyboardInterrupt:
-        sys.stderr.write(f"tophub: interrupted; what was measured is in {output}, go on with --resume\n")
+        terminal.err(f"tophub: interrupted; what was measured is in {output}, go on with --resume\n")
         sys.exit(130)
     if as_json:
-        sys.stdout.write(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
+        terminal.out(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
     else:
         failed = sum(outcome.failed for outcome in outcomes)
-        sys.stdout.write(
+        terminal.out(
             f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks for {resolved} in {output}"
             + (f", {failed} of them failed\n" if failed else "\n")
         )
@@ -138,7 +138,7 @@ def _place(tracker: str | None, key: str | None, timeout: float) -> Place:
 
 
 def _tell(sentence: str) -> None:
-    sys.stderr.write(f"tophub: {sentence}\n")
+    terminal.err(f"tophub: {sentence}\n")
 
 
 def _knob(text: str) -> tuple[str, object]:
@@ -190,7 +190,9 @@ class _Progress:
         self._bars.update(self._task, total=outcome.planned, completed=outcome.trials, best=best)
         self._bars.update(self._model, total=min(self._total, sum(self._planned)), completed=sum(self._done))
         if outcome.done:
-            self._console.print(f"{name:>11}  {best:>14}  {outcome.trials} trials  {outcome.task}")
+            self._console.print(
+                terminal.clean(f"{name:>11}  {best:>14}  {outcome.trials} trials  {outcome.task}"), markup=False
+            )
 
 
 def _as_json(outcome: TaskOutcome) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import FileName
@@ -51,12 +52,10 @@ def command(
     if level == "replay":
         found = [_replayed(validation, target, rounds, tolerance, output) for validation in found]
     if as_json:
-        sys.stdout.write(
-            json.dumps({"logs": [dataclasses.asdict(validation) for validation in found]}, indent=1) + "\n"
-        )
+        terminal.out(json.dumps({"logs": [dataclasses.asdict(validation) for validation in found]}, indent=1) + "\n")
     else:
         for validation in found:
-            sys.stdout.write(_text(validation))
+            terminal.out(_text(validation))
     if any(validation.errors for validation in found):
         sys.exit(1)
 
@@ -85,7 +84,7 @@ def _replayed(validation: Validation, target: str, rounds: int, tolerance: float
         and row.line not in unsound
     }
     known = [record for _, record in lines.values() if record.input.task in TEMPLATES]
-    sys.stderr.write(f"{validation.file}: {len(known)} of {validation.rows} rows can be measured for {resolved}\n")
+    terminal.err(f"{validation.file}: {len(known)} of {validation.rows} rows can be measured for {resolved}\n")
     more: list[Finding] = []
     again: list[Record] = []
     with Measurer(resolved) as measurer:

@@ -1,11 +1,11 @@
 """`tophub yank`."""
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import Reference
@@ -31,7 +31,7 @@ def command(
     if undo == (reason is not None):
         raise UsageError("either why it is yanked or that it no longer is", remedy="give --reason TEXT or --undo")
     done = yank(Reference.parse(version), reason, find_registry(registry))
-    sys.stdout.write((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 
 def _fields(done: Yank) -> dict[str, object]:

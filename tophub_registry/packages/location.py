@@ -8,20 +8,22 @@ is all that an AutoTVM client asks of a location too.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from requests import Response
+    from requests import Response, Session
 
 VARIABLE = "TOPHUB_LOCATION"
 """The environment variable that names the location, for AutoTVM clients and for us."""
@@ -37,6 +39,9 @@ CONNECT_TIMEOUT = 10.0
 
 READ_TIMEOUT = 30.0
 """Seconds to wait for the next bytes."""
+
+TOTAL_TIMEOUT = 1800.0
+"""Seconds after which a file must be here, however steadily it trickles in."""
 
 _CHUNK = 1 << 16
 
@@ -159,18 +164,25 @@ class Web:
             raise_on_status=False,
             respect_retry_after_header=False,
         )
-        with requests.Session() as session:
+        deadline = _Deadline(TOTAL_TIMEOUT)
+        with _session() as session:
             session.mount("http://", HTTPAdapter(max_retries=again))
             session.mount("https://", HTTPAdapter(max_retries=again))
-            try:
-                response = session.get(
+
+            def ask() -> Response:
+                return session.get(
                     f"{self.url}/{quote(file)}", headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
                 )
-            except requests.RequestException as error:
+
+            try:
+                response = deadline.within(ask)
+            except requests.exceptions.InvalidURL as error:
+                raise self._failure(str(error), file) from error
+            except (requests.RequestException, TimeoutError) as error:
                 raise self._failure(f"does not answer: {_reason(error)}", file) from error
             with response:
                 self._check_status(response, file)
-                yield self._chunks(response, file)
+                yield self._chunks(response, file, deadline)
 
     def _check_status(self, response: Response, file: str) -> None:
         if response.status_code in (404, 410):
@@ -178,11 +190,15 @@ class Web:
         if response.status_code != 200:  # noqa: PLR2004
             raise self._failure(f"answered {response.status_code} {response.reason}", file)
 
-    def _chunks(self, response: Response, file: str) -> Iterator[bytes]:
+    def _chunks(self, response: Response, file: str, deadline: _Deadline) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError
 
+        raw = response.raw
         try:
-            yield from response.raw.stream(_CHUNK, decode_content=False)
+            # What has arrived, be it one byte: a whole chunk of a trickle may take for ever.
+            while chunk := raw.read1(_CHUNK, decode_content=False):
+                deadline.check()
+                yield chunk
         except (HTTPError, OSError) as error:
             raise self._failure(f"the answer broke off: {_reason(error)}", file) from error
 
@@ -190,12 +206,76 @@ class Web:
         return EnvironmentFailure(message, file=self.address(file), remedy="check the address, or try again later")
 
 
+def _session() -> Session:
+    """Return a session that follows no redirect from https to anything else."""
+    import requests
+
+    class Careful(requests.Session):
+        def get_redirect_target(self, resp: Response) -> str | None:
+            target = super().get_redirect_target(resp)
+            if target is not None and urlsplit(resp.url).scheme == "https":
+                scheme = urlsplit(urljoin(resp.url, target)).scheme
+                if scheme != "https":
+                    raise requests.exceptions.InvalidURL(f"redirects from https to {scheme}, which is not followed")
+            return target
+
+    return Careful()
+
+
+class _Deadline:
+    """A time by which a download must be done, however slowly it goes on.
+
+    Parameters
+    ----------
+    seconds
+        From now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise TimeoutError when the time is over."""
+        if time.monotonic() > self._end:
+            raise TimeoutError(f"not done in {self._seconds:.0f} s")
+
+    def within(self, ask: Callable[[], Response]) -> Response:
+        """Return what a function returns, or raise what it raises; TimeoutError when that takes too long.
+
+        The thread that goes on asking then ends with the process.
+        """
+        outcome: list[Response | BaseException] = []
+
+        def run() -> None:
+            try:
+                outcome.append(ask())
+            except BaseException as error:  # noqa: BLE001  # it is raised below
+                outcome.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(max(0.0, self._end - time.monotonic()))
+        if not outcome:
+            raise TimeoutError(f"not done in {self._seconds:.0f} s")
+        (found,) = outcome
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
 def _reason(error: BaseException) -> str:
     """Return the innermost cause in words: libraries wrap `Connection refused` in half a page."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
+    while (inner := error.__cause__ or error.__context__ or _argument(error)) is not None:
+        error = inner
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__)[:200]
+
+
+def _argument(error: BaseException) -> BaseException | None:
+    """Return the error that another one was made with, as urllib3 and requests do."""
+    parts = (part for argument in error.args for part in (argument if isinstance(argument, tuple) else (argument,)))
+    return next((part for part in parts if isinstance(part, BaseException)), None)
 
 
 def find_location(name: str | None = None, environment: Mapping[str, str] = os.environ) -> Location | None:

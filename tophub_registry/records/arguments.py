@@ -137,7 +137,7 @@ def _type(value: Value) -> str | None:
 
 
 def _tensor_or_nothing(value: Value) -> Value:
-    return None if value is None else _tensor(value)
+    return None if value in (None, "null") else _tensor(value)  # some tools put the word into quotes
 
 
 def _integer(value: Value) -> int:

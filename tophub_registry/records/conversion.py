@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 OLD_TVM = "0.6.0"
 """The `tvm_version` of a converted record: rows of 0.1 do not say theirs, and this TVM wrote the last of them."""
 
+_TOPI = "topi_"
+"""How the names of TVM's own tasks start in log version 0.1; a user's are called as the user likes."""
+
+_VTA = "ext_dev"
+"""The kind of target whose own tasks were called like operators, and otherwise in 0.2."""
+
 # The start of 2100, in seconds since 1970.
 _LAST = 4102444800.0
 
@@ -41,7 +47,7 @@ def to_new(row: OldRow) -> Record:
     InputError
         Its target is none.
     """
-    rule, values = _old_rule(row)
+    task, args = _new_task(row)
     provenance = row.tophub.model_dump(exclude_unset=True) if row.tophub else {}
     measured = _iso(row.r.timestamp)
     if measured is not None:
@@ -50,7 +56,7 @@ def to_new(row: OldRow) -> Record:
     record = Record.model_validate(
         {
             **(row.model_extra or {}),
-            "input": Input(row.i.target, rule.new, say(rule.form.new[:1], values), {}),
+            "input": Input(row.i.target, task, args, row.i.kwargs),
             "config": Config(index=row.i.config.i, code_hash=row.i.config.c, entity=row.i.config.e),
             "result": row.r,
             "version": LOG_VERSION,
@@ -58,17 +64,25 @@ def to_new(row: OldRow) -> Record:
             "tophub": Provenance.model_validate(provenance),
         }
     )
-    task = [row.i.task, row.i.args, row.i.kwargs, row.i.workload, row.i.config.t]
-    if _is_written_back(task, record):
+    before = [row.i.task, row.i.args, row.i.kwargs, row.i.workload, row.i.config.t]
+    if _is_written_back(before, record):
         return record
-    provenance["converted"]["task"] = task
+    provenance["converted"]["task"] = before
     return record.model_copy(update={"tophub": Provenance.model_validate(provenance)})
+
+
+def _new_task(row: OldRow) -> tuple[str, list[Value]]:
+    """Return task and arguments in 0.2; of a template that a user registered they are what they were."""
+    if not row.i.task.startswith(_TOPI) and Target.parse(row.i.target).kind != _VTA:
+        return row.i.task, row.i.args
+    rule, values = _old_rule(row)
+    return rule.new, say(rule.form.new[:1], values)
 
 
 def _is_written_back(task: list[Value], record: Record) -> bool:
     """Whether converting back by the rules alone gives the same task."""
     try:
-        return _old_task(*_new_rule(record)) == task
+        return _old_task(record) == task
     except NoConversionError:
         return False
 
@@ -104,7 +118,7 @@ def to_old(record: Record) -> OldRow:
         before = _as_it_was(record, converted.task, old_row)
         if before is not None:
             return before
-    return old_row(*_old_task(*_new_rule(record)))
+    return old_row(*_old_task(record))
 
 
 def _as_it_was(record: Record, task: list[Value], old_row: Callable[..., OldRow]) -> OldRow | None:
@@ -146,8 +160,12 @@ def _new_rule(record: Record) -> tuple[Rule, dict[str, Value]]:
     raise NoConversionError(f"no rule for {task!r} on {kin or record.input.target!r}")
 
 
-def _old_task(rule: Rule, values: dict[str, Value]) -> list[Value]:
+def _old_task(record: Record) -> list[Value]:
     """Return task, arguments, keyword arguments, workload and template key of 0.1."""
+    _, task, args, kwargs = record.input
+    if "." not in task:  # TOPI's tasks are called after a target, as in conv2d_nchw.cuda
+        return [task, args, kwargs, [task, *map(_in_workload, args)], ""]
+    rule, values = _new_rule(record)
     values = _old_values(rule, values)
     template = rule.templates.split()[0].removeprefix("-")
     return [rule.old, say(rule.form.old, values), {}, _workload(rule, values), template]
@@ -160,18 +178,16 @@ def _workload(rule: Rule, values: dict[str, Value]) -> list[Value]:
 
 
 def _old_values(rule: Rule, values: dict[str, Value]) -> dict[str, Value]:
-    """Return the arguments as 0.1 gives them: the layout among them, and the padding with two numbers."""
+    """Return the arguments as 0.1 gives them: the layout among them, and the padding with two numbers if that says it.
+
+    TVM wrote four between the day it learned of other paddings at the end than at the start, and log version 0.2.
+    """
     if rule.layout is not None:
         values = {**values, "layout": rule.layout}
-    if "padding" in values:
-        values = {**values, "padding": _symmetric(values["padding"])}
+    padding = values.get("padding")
+    if padding is not None and padding[:2] == padding[2:]:
+        values = {**values, "padding": padding[:2]}
     return values
-
-
-def _symmetric(padding: list[int]) -> list[int]:
-    if padding[:2] != padding[2:]:
-        raise NoConversionError(f"no words for the padding {padding} in log version 0.1")
-    return padding[:2]
 
 
 def _in_workload(value: Value) -> Value:
@@ -186,6 +202,8 @@ def _check_workload(workload: list[Value] | None, rule: Rule, values: dict[str, 
     if workload is None:
         return
     said = _workload(rule, _old_values(rule, values))
+    if "padding" in values and values["padding"] in workload:  # with four numbers, though two would do
+        said = _workload(rule, {**_old_values(rule, values), "padding": values["padding"]})
     whole = len(workload) == len(said) and workload[:1] == said[:1]
     if workload[1:] != said[1:] if whole else workload[1:3] != said[1:3]:
         raise NoConversionError("the workload and the arguments disagree")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic_core import from_json
+
 from tophub_registry.files import atomic_write
 from tophub_registry.records.conversion import to_old
 from tophub_registry.records.log import is_old_row, parse_comment, parse_old_row, parse_row, read_lines
+from tophub_registry.records.names import for_tvm_0_7
 from tophub_registry.records.old_row import OLD_LOG_VERSION
-from tophub_registry.records.record import LOG_VERSION
+from tophub_registry.records.record import LOG_VERSION, Record
 from tophub_registry.records.unconvertible import LeftOut, NoConversionError
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ class ConvertReport:
     comments: int
 
 
-def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION) -> ConvertReport:
+def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION, for_0_7: bool = False) -> ConvertReport:
     """Convert a log, all or nothing.
 
     Parameters
@@ -59,6 +62,8 @@ def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION) -> Convert
         The log to be made; an existing file is never overwritten.
     to
         The log version to be made, 0.2 or 0.1.
+    for_0_7
+        Whether tasks get the names and arguments by which TVM 0.7 looks them up; only for log version 0.2.
 
     Raises
     ------
@@ -76,33 +81,36 @@ def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION) -> Convert
             if line.text.startswith(b"#"):
                 comments += 1
                 text = parse_comment(line.text, file=path, line=line.number).encode()
-            elif is_old_row(line.text) == (to == OLD_LOG_VERSION):
+            elif to == OLD_LOG_VERSION and is_old_row(line.text):
                 unchanged += 1
-                text = _checked(line, path)
+                parse_old_row(line.text, file=path, line=line.number)
+                text = line.text
             else:
                 try:
-                    text = _converted(line, path, to)
+                    text = _converted(line, path, to, for_0_7=for_0_7)
                 except NoConversionError as error:
                     unconvertible += 1
                     if len(left_out) < _MAX_LEFT_OUT:
                         left_out.append(LeftOut(str(path), line.number, error.message))
                     continue
-                converted += 1
+                if text == line.text:
+                    unchanged += 1
+                else:
+                    converted += 1
             stream.write(text + b"\n")
     read = converted + unchanged + unconvertible
     return ConvertReport(read, converted, unchanged, unconvertible, tuple(left_out), comments)
 
 
-def _checked(line: Line, file: Path) -> bytes:
-    """Return a row as it is, once it is seen to be sound."""
-    if is_old_row(line.text):
-        parse_old_row(line.text, file=file, line=line.number)
-    else:
-        parse_row(line, file=file)
-    return line.text
-
-
-def _converted(line: Line, file: Path, to: float) -> bytes:
+def _converted(line: Line, file: Path, to: float, *, for_0_7: bool) -> bytes:
+    """Return a row as it is to be; one that says the same already stays as it is spelled."""
     record = parse_row(line, file=file).record
     assert record is not None, "a comment is no row"  # noqa: S101  # for the type checker
-    return (record if to == LOG_VERSION else to_old(record)).to_json().encode()
+    if to == OLD_LOG_VERSION:
+        return to_old(record).to_json().encode()
+    wanted = for_tvm_0_7(record) if for_0_7 else record
+    return line.text if _says(line.text, wanted) else wanted.to_json().encode()
+
+
+def _says(text: bytes, record: Record) -> bool:
+    return not is_old_row(text) and from_json(text).get("input") == list(record.input)

@@ -6,6 +6,8 @@ out. A log is untrusted text: lines are bounded, nothing is evaluated or unpickl
 
 from __future__ import annotations
 
+import codecs
+import fcntl
 import gzip
 import math
 import os
@@ -16,10 +18,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.errors import EnvironmentFailure, InputError, TophubError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.records.conversion import to_new
+from tophub_registry.records.names import with_todays_name
 from tophub_registry.records.old_row import OLD_LOG_VERSION, OldInput, OldRow
 from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value
 from tophub_registry.records.target import Target
@@ -202,7 +206,7 @@ def parse_comment(text: bytes, *, file: str | Path | None = None, line: int | No
 
 
 def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> Record:
-    """Parse one row of log version 0.2, or of 0.1, which is converted.
+    """Parse one row of log version 0.2, or of 0.1, which is converted; a task has its name of TVM 0.8 and later.
 
     Raises
     ------
@@ -214,7 +218,7 @@ def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int
     with _placed(file, line):
         if is_old_row(text):
             return to_new(_parse(OldRow, text))
-        return _parse(Record, text)
+        return with_todays_name(_parse(Record, text))
 
 
 def parse_old_row(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> OldRow:
@@ -273,15 +277,30 @@ def _parse(model: type[_Row], text: str | bytes) -> _Row:
 
 def _explained(error: ValidationError, text: str | bytes) -> RowError:
     """Say in one sentence what is wrong with a row, the first of pydantic's findings, and what can be done."""
+    data = text if isinstance(text, bytes) else text.encode()
     if _is_pickled(text):
         return RowError("a pickled row, which is never opened", "pickle", remedy='log with `protocol="json"`')
+    if data.startswith(codecs.BOM_UTF8):
+        return RowError(
+            "a byte order mark, at which AutoTVM clients stop", "encoding", remedy="save the file as UTF-8 without one"
+        )
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message, rule = finding["msg"], finding["type"]
     if rule == "json_invalid":
         return RowError(f"not a JSON row: {message.removeprefix('Invalid JSON: ')}", "json", remedy=_REPAIR)
     message = message if message[:2].isupper() else message[0].lower() + message[1:]
+    if _suspicious(data) and not _finite(_loaded(data)):
+        message, rule = "NaN and Infinity are no JSON numbers", "number"
     sentence = ": ".join(["not a record", *_place(finding["loc"]), message])
-    return RowError(sentence, rule if rule in ("cost", "knob") else "shape", remedy=_REPAIR)
+    return RowError(sentence, rule if rule in ("cost", "knob", "number") else "shape", remedy=_REPAIR)
+
+
+def _loaded(data: bytes) -> Value:
+    """Return a JSON value with NaN and Infinity in it, None where it is none."""
+    try:
+        return from_json(data)
+    except ValueError:
+        return None
 
 
 def _place(steps: tuple[int | str, ...]) -> list[str]:
@@ -335,7 +354,7 @@ class LogAppender:
     """A log that grows row by row while tuning goes on; each row is on disk when `append` returns.
 
     A row cut short by a crash is cut off when the log is opened again; a complete last row that lacks only
-    its line break gets it.
+    its line break gets it. One process at a time appends to a log.
 
     Parameters
     ----------
@@ -345,7 +364,7 @@ class LogAppender:
     Raises
     ------
     EnvironmentFailure
-        The disk is full or the file can't be written.
+        The disk is full, the file can't be written, or another process appends to it.
     InputError
         What stands at the end of the file is no row, nor the beginning of one: the file is no log.
     """
@@ -358,13 +377,26 @@ class LogAppender:
         except OSError as error:
             raise self._failure(error) from error
         try:
+            self._lock()
             self._mend_last_row()
         except OSError as error:
             self._file.close()
             raise self._failure(error) from error
-        except InputError:
+        except TophubError:
             self._file.close()
             raise
+
+    def _lock(self) -> None:
+        """Keep others from appending until the file is closed, where the file system can lock."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            remedy = "wait for it to end, or choose another file for the records"
+            raise EnvironmentFailure(
+                "another process is appending to this log", file=self.path, remedy=remedy
+            ) from error
+        except OSError:  # a network share without locks
+            return
 
     def _mend_last_row(self) -> None:
         """See that the file ends with a line break, so that the next row starts a line."""

@@ -33,16 +33,22 @@ class _Templates:
     """The templates of the last workloads: a log has many rows for each."""
 
     size = 256
+    options = 1 << 18
+    """Of the knobs of all spaces together: what a log asks for is bounded in memory too."""
 
     def __init__(self) -> None:
         self._by_workload: dict[str, Template] = {}
+        self._options = 0
 
     def of(self, record: Record) -> Template:
         workload = record.workload
         if workload not in self._by_workload:
-            if len(self._by_workload) >= self.size:
+            template = instantiate(record.input.task, record.input.args)
+            if len(self._by_workload) >= self.size or self._options >= self.options:
                 self._by_workload.clear()
-            self._by_workload[workload] = instantiate(record.input.task, record.input.args)
+                self._options = 0
+            self._by_workload[workload] = template
+            self._options += sum(template.space.dimensions)
         return self._by_workload[workload]
 
 

@@ -7,15 +7,17 @@ spaces of real AutoTVM in the tests.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.record import Config, Knob
+
+MAX_WAYS = 1 << 16
+"""How many ways to split an axis a space has at most. Of the axes of well-known networks none has a tenth as many."""
 
 Policy = Literal["factors", "power2", "verbose"]
 
@@ -90,19 +92,41 @@ def split(  # the options of a split are AutoTVM's
         The largest factor.
     keep
         Which options to keep.
+
+    Raises
+    ------
+    InputError
+        There are more than `MAX_WAYS` ways to split the axis.
     """
     factors = _factors(extent, policy)
     if max_factor is not None:
         factors = [factor for factor in factors if factor <= max_factor]
-    no_tail = policy == "factors"
     options = []
-    for reversed_tail in itertools.product(factors, repeat=parts - 1):
-        covered = math.prod(reversed_tail)
-        if covered <= extent and (extent % covered == 0 or (not no_tail and covered < extent)):
-            option = [-1, *reversed(reversed_tail)]
-            if keep(option):
-                options.append(option)
+    ways = _tails(factors, extent, parts - 1, exact=policy == "factors")
+    for number, reversed_tail in enumerate(ways):
+        if number >= MAX_WAYS:
+            raise InputError(f"an axis of {extent} has more than {MAX_WAYS} ways to be split into {parts} parts")
+        option = [-1, *reversed(reversed_tail)]
+        if keep(option):
+            options.append(option)
     return KnobSpace(name, "sp", tuple(options), extent)
+
+
+def _tails(factors: Sequence[int], extent: int, count: int, *, exact: bool) -> Iterator[tuple[int, ...]]:
+    """Yield the inner parts of each split, the innermost first and slowest; none covers more than the axis.
+
+    Parameters
+    ----------
+    exact
+        Whether they must divide what is left of the axis.
+    """
+    if count == 0:
+        yield ()
+        return
+    for factor in factors:
+        if factor <= extent and (not exact or extent % factor == 0):
+            for rest in _tails(factors, extent // factor, count - 1, exact=exact):
+                yield factor, *rest
 
 
 def knob(name: str, options: Iterable[Any]) -> KnobSpace:

@@ -6,6 +6,8 @@ what its inputs are in the model's layout, and computes in NumPy what its kernel
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +15,15 @@ from tophub_registry.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+MAX_SIZE = 1 << 20
+"""The longest axis, stride, dilation or padding of a workload."""
+
+MAX_ELEMENTS = (1 << 31) - 1
+"""The most elements of a tensor: kernels count them in 32 bits."""
+
+_SHOWN = 200
 
 
 class Workload(Protocol):
@@ -61,7 +72,7 @@ class Conv2d:
         """Read the arguments of a convolution without groups; InputError where they are not of that form."""
         conv = Conv2d._read(args)
         if conv.groups != 1:
-            raise InputError(f"the channels of data and kernel do not fit: {args!r}")
+            raise InputError(f"the channels of data and kernel do not fit: {_shown(args)}")
         return conv
 
     @staticmethod
@@ -69,7 +80,7 @@ class Conv2d:
         """Read the arguments of a convolution with one kernel for each channel, or raise an InputError."""
         conv = Conv2d._read(args)
         if not conv.groups == conv.in_channels == conv.out_channels:
-            raise InputError(f"not one kernel for each channel: {args!r}")
+            raise InputError(f"not one kernel for each channel: {_shown(args)}")
         return conv
 
     @staticmethod
@@ -77,7 +88,7 @@ class Conv2d:
         """Read the arguments of a convolution that name the groups before the dtype, or raise an InputError."""
         conv = Conv2d._read(args)
         if args[-2] != conv.groups:
-            raise InputError(f"the channels of data and kernel do not fit the groups: {args!r}")
+            raise InputError(f"the channels of data and kernel do not fit the groups: {_shown(args)}")
         return conv
 
     @staticmethod
@@ -87,13 +98,16 @@ class Conv2d:
             top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
             stride_h, stride_w = strides
             dilation_h, dilation_w = dilation
-            groups, rest = divmod(ci, ci_kernel)
-        except (TypeError, ValueError, ZeroDivisionError):
-            raise InputError(f"not the arguments of a convolution: {args!r}") from None
-        if rest or co % groups or dtype != out_dtype:
-            raise InputError(f"the channels or types of data and kernel do not fit: {args!r}")
+        except (TypeError, ValueError):
+            raise InputError(f"not the arguments of a convolution: {_shown(args)}") from None
+        _check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
+        groups, rest = divmod(ci, ci_kernel)
+        if rest or not groups or co % groups or not _same_type(dtype, out_dtype):
+            raise InputError(f"the channels or types of data and kernel do not fit: {_shown(args)}")
         padding, dilation = (top, left, bottom, right), (dilation_h, dilation_w)
-        return Conv2d(n, ci, h, w, co, kh, kw, (stride_h, stride_w), padding, dilation, dtype, groups)
+        conv = Conv2d(n, ci, h, w, co, kh, kw, (stride_h, stride_w), padding, dilation, dtype, groups)
+        _check_output(args, conv.inputs, (n, co, conv.out_height, conv.out_width))
+        return conv
 
     @property
     def out_height(self) -> int:
@@ -179,13 +193,16 @@ class TransposedConv2d:
             top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
             stride_h, stride_w = strides
             extra_h, extra_w = extra
-            fits = ci == ci_kernel and ci % groups == 0 and dtype == out_dtype
-        except (TypeError, ValueError, ZeroDivisionError):
-            raise InputError(f"not the arguments of a transposed convolution: {args!r}") from None
+        except (TypeError, ValueError):
+            raise InputError(f"not the arguments of a transposed convolution: {_shown(args)}") from None
+        _check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
+        fits = ci == ci_kernel and ci % groups == 0 and _same_type(dtype, out_dtype)
         if not fits or extra_h >= stride_h or extra_w >= stride_w:
-            raise InputError(f"the channels, groups, types or output padding do not fit: {args!r}")
+            raise InputError(f"the channels, groups, types or output padding do not fit: {_shown(args)}")
         strides, padding, extra = (stride_h, stride_w), (top, left, bottom, right), (extra_h, extra_w)
-        return TransposedConv2d(n, ci, h, w, co * groups, kh, kw, strides, padding, extra, groups, dtype)
+        conv = TransposedConv2d(n, ci, h, w, co * groups, kh, kw, strides, padding, extra, groups, dtype)
+        _check_output(args, conv.inputs, (n, conv.out_channels, conv.out_height, conv.out_width))
+        return conv
 
     @property
     def out_height(self) -> int:
@@ -249,10 +266,13 @@ class Dense:
         try:
             (_, (m, k), dtype), (_, (n, k_weight), _), bias, out_dtype = args
         except (TypeError, ValueError):
-            raise InputError(f"not the arguments of a dense layer: {args!r}") from None
-        if k != k_weight or dtype != out_dtype or bias is not None:
-            raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {args!r}")
-        return Dense(m, k, n, dtype)
+            raise InputError(f"not the arguments of a dense layer: {_shown(args)}") from None
+        _check_sizes(args, (m, k, n, k_weight))
+        if k != k_weight or not _same_type(dtype, out_dtype) or bias is not None:
+            raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {_shown(args)}")
+        dense = Dense(m, k, n, dtype)
+        _check_output(args, dense.inputs, (m, n))
+        return dense
 
     @property
     def flop(self) -> int:
@@ -269,6 +289,35 @@ class Dense:
         data, weight = inputs
         product: NDArray[Any] = data @ weight.T
         return product
+
+
+def _shown(args: Any) -> str:
+    """Return the beginning of some arguments; they may be anybody's text."""
+    try:
+        text = repr(args)
+    except ValueError:  # Python does not spell out a number of thousands of digits
+        return "a number too large"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
+    """Raise an InputError unless all sizes are whole numbers from 1 to MAX_SIZE, and all margins from 0."""
+    for number, least in (*((size, 1) for size in sizes), *((margin, 0) for margin in margins)):
+        if type(number) is not int or not least <= number <= MAX_SIZE:
+            told = _shown(number) if isinstance(number, int) else type(number).__name__
+            raise InputError(f"{told} where a whole number from {least} to {MAX_SIZE} should be: {_shown(args)}")
+
+
+def _check_output(args: list[Any], inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> None:
+    """Raise an InputError where nothing is computed, or a tensor is too large."""
+    if min(output) < 1:
+        raise InputError(f"the kernel is larger than the padded data: {_shown(args)}")
+    if max(map(math.prod, (*inputs, output))) > MAX_ELEMENTS:
+        raise InputError(f"a tensor has more than {MAX_ELEMENTS} elements: {_shown(args)}")
+
+
+def _same_type(one: Any, other: Any) -> bool:
+    return isinstance(one, str) and one == other
 
 
 def _steps(first: int, count: int, stride: int) -> slice:

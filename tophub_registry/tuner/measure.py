@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,9 @@ _LOOK_AROUND = 1.0
 _LOSSES = 2
 """As many devices may be lost with a config before it is held to be the cause."""
 
+_REBUILDS = 3
+"""How often a kernel is built again because the processes that build were killed."""
+
 _ROOM = 1 << 20
 """The room on the disk, in bytes, without which a kernel that can't be built is not to blame."""
 
@@ -57,6 +61,7 @@ class _Kernel:
     build: Future[None]
     started: float
     losses: int = 0
+    rebuilt: int = 0
 
 
 class _Run(NamedTuple):
@@ -152,7 +157,7 @@ class Measurer:
             for kernel in [kernel for kernel in waiting if kernel.build.done()]:
                 error = kernel.build.exception()
                 if isinstance(error, BrokenProcessPool):
-                    kernel.build = self._build(template, kernel.config, kernel.path)
+                    self._build_again(template, kernel)
                 elif error:
                     waiting.remove(kernel)
                     yield self._failed(kernel, BUILD, error)
@@ -220,6 +225,16 @@ class Measurer:
         return self._builders.schedule(
             kernels.build, template, config, self._compiled_for, path, timeout=self.limits.build
         )
+
+    def _build_again(self, template: Template, kernel: _Kernel) -> None:
+        """Build a kernel whose builders went away; EnvironmentFailure where they do so over and over."""
+        kernel.rebuilt += 1
+        if kernel.rebuilt > _REBUILDS:
+            raise EnvironmentFailure(
+                f"the processes that build kernels were killed {kernel.rebuilt} times",
+                remedy="is the machine out of memory?",
+            )
+        kernel.build = self._build(template, kernel.config, kernel.path)
 
     def _free_lane(self, running: dict[Lane, _Run]) -> Lane | None:
         """Return a process that can run a kernel, if there are more devices than kernels running."""
@@ -322,10 +337,11 @@ class Measurer:
 
     def close(self) -> None:
         """Stop the processes and remove what they built."""
-        self._builders.close()
-        for lane in self._lanes:
-            lane.close()
-        self._folder.cleanup()
+        with ExitStack() as closing:  # which goes on to the next, whatever one of them raises
+            closing.callback(self._folder.cleanup)
+            for lane in self._lanes:
+                closing.callback(lane.close)
+            closing.callback(self._builders.close)
 
     def __enter__(self) -> Measurer:  # noqa: PYI034  # Self is not in Python 3.10
         return self

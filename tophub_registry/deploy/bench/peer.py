@@ -15,7 +15,9 @@ from typing import Any
 from tophub_registry.errors import EnvironmentFailure
 
 _RUN_SECONDS = 120.0
+_LAST_SECONDS = 10.0
 _ERROR_LENGTH = 300
+_SHOWN = 80
 
 
 class Peer:
@@ -84,16 +86,22 @@ class Peer:
         finally:
             expired = not timer.is_alive()
             timer.cancel()
-        if not line:
+        if not line.endswith("\n"):  # what a process that was killed had written of its answer is none
             said = f"no answer in {limit:.0f} s" if expired else self._last_words()
             raise EnvironmentFailure(f"{self.framework} ended: {said}")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise EnvironmentFailure(f"{self.framework} said what is no answer: {line[:_SHOWN]!r}") from None
         if "failure" in answer:
             raise EnvironmentFailure(answer["failure"])
         return answer
 
     def _last_words(self) -> str:
-        self._process.wait()
+        try:
+            self._process.wait(_LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it closed its output and went on"
         lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if lines and "No module named 'tophub_registry'" in lines[-1]:
             return "that Python has no tophub-registry"
