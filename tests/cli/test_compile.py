@@ -27,7 +27,7 @@ def test_the_library_and_the_layers(tmp_path: Path, capsys: pytest.CaptureFixtur
     told = json.loads(capsys.readouterr().out)
     assert library.stat().st_size > 1 << 20
     assert len(told["layers"]) == 22
-    assert all(layer["recorded"] or layer["evidence"]["target"] == "llvm -mcpu=znver4" for layer in told["layers"])
+    assert all(layer["recorded"] or layer["evidence"]["target"].startswith("llvm") for layer in told["layers"])
     assert run(MODEL, "-o", library) == 2
     assert "--force" in capsys.readouterr().err
 
@@ -59,9 +59,10 @@ def test_records_of_another_family_are_told_and_are_none_for_strict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     library, target = tmp_path / "model.so", "llvm -mcpu=znver3"
-    assert run(MODEL, "-o", library, "--target", target, "--strict") == 1
+    log = Path(__file__).parents[2] / "registry_data" / "llvm_v0.08.log"
+    assert run(MODEL, "-o", library, "--target", target, "--log", log, "--strict") == 1
     assert "22 of 22 layers have no record" in capsys.readouterr().err
-    assert run(MODEL, "-o", library, "--target", target) == 0
+    assert run(MODEL, "-o", library, "--target", target, "--log", log) == 0
     told = capsys.readouterr().out
     assert "0 of 22 layers by records" in told
     assert "22 layers have records of other processors only, measured on AMD EPYC" in told

@@ -13,9 +13,14 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm.ir.instrument import pass_instrument
 
 from tests.deploy import insightface
 from tests.deploy.agreement import assert_close, noise
+from tests.deploy.writes import writes
 from tophub_registry.deploy.compiler import CompiledModel, compile_model
 from tophub_registry.deploy.importer import ImportedModel, import_model
 from tophub_registry.deploy.layers import layer_of
@@ -97,9 +102,29 @@ def random_log(model: ImportedModel, target: str, draw: random.Random, path: Pat
     return len(rows)
 
 
+LARGE = 4096
+"""Writes that are worth several cores."""
+
+
+@pass_instrument
+class _Scheduled:
+    """Keeps the module that the last scheduling left."""
+
+    module: Any = None
+
+    def run_after_pass(self, module: Any, info: Any) -> None:
+        if info.name == "ApplyDefaultSchedule":
+            self.module = module
+
+
 def compiled_with(model: ImportedModel, target: str, log: Path) -> CompiledModel:
-    """Compile a model with a log, whose records must all be used."""
-    compiled = compile_model(model, target, records=[log])
+    """Compile a model with a log, whose records must all be used; no large loop may be left to one core."""
+    seen = _Scheduled()
+    with tvm.transform.PassContext(instruments=[seen]):
+        compiled = compile_model(model, target, records=[log])
+    if compiled.target.kind == "llvm":
+        large = [write for write in writes(seen.module) if write.times >= LARGE]
+        assert [write for write in large if not write.is_in("parallel")] == []
     assert compiled.left_out == ()
     assert all(layer.recorded for layer in compiled.layers if layer.kernel is not None)
     return compiled

@@ -185,7 +185,8 @@ def test_a_network_is_compiled_with_the_record_of_this_processor(dropin, tmp_pat
     release("llvm", log, tmp_path / "registry")
     target = f"llvm -mcpu={mine} -mtriple=x86_64-linux-gnu"
     answer, _ = dropin("build", target, location=str(tmp_path / "registry"))
-    assert answer["fallbacks"] == [False, True]  # within the context, and without
+    assert set(answer["fallbacks"]) == {False, True}  # within the context, and without
+    assert not answer["fallbacks"][0]
     assert answer["difference"] < 1e-3
 
 

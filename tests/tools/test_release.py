@@ -34,7 +34,7 @@ def test_a_dry_run_a_release_and_nothing_to_do(run, tmp_path):
     log = write(tmp_path / "llvm_v0.05.log", *ROWS[:3])
     code, shown, errors = run("llvm", log, "--dry-run")
     assert (code, errors) == (0, "")
-    assert "+- llvm v0.05: 3 records for `llvm -mcpu=znver4`.\n" in shown
+    assert "+- llvm v0.05: 3 records for `llvm -keys=x86-64-v4 -mcpu=znver4`.\n" in shown
     assert shown.endswith("a dry run: nothing was changed\n")
     assert not (tmp_path / "registry").exists()
     code, out, _ = run("llvm", log)

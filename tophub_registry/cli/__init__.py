@@ -93,7 +93,7 @@ def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., No
                 fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
                 terminal.out(json.dumps({"error": fields}) + "\n")
             else:
-                terminal.err(f"tophub: error: {error}\n")
+                terminal.err(f"tophub: error: {terminal.line(error)}\n")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             _interrupted()

@@ -43,7 +43,8 @@ def _text(entry: Entry, workloads: int) -> str:
         "revalidated": str(entry.revalidated),
         "spread": f"{spread}; {entry.single} measured once only",
     }
-    return f"{entry.target}\n" + "".join(f"  {name:<13}{value}\n" for name, value in lines.items())
+    shown = (f"  {name:<13}{terminal.line(value)}\n" for name, value in lines.items())
+    return f"{terminal.line(entry.target)}\n" + "".join(shown)
 
 
 def _counted(things: dict[str, int]) -> str:

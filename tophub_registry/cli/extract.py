@@ -67,7 +67,7 @@ def _print(tasks: TaskFile) -> None:
     table.add_column("layers", justify="right")
     table.add_column("task")
     for number, task in enumerate(tasks.tasks, 1):
-        table.add_row(str(number), str(task.count), terminal.clean(str(task)))
+        table.add_row(str(number), str(task.count), terminal.line(task))
     console.print(table)
     inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in tasks.shapes.items())
     console.print(f"{tasks.model} with {inputs}: {len(tasks.tasks)} tasks for {tasks.kind}")

@@ -69,7 +69,7 @@ def _print(gain: ModelGain, target: Target, provenance: Provenance) -> None:
         table.add_column(column, justify="right")
     for row in gain.tasks:
         table.add_row(
-            terminal.clean(str(row.task)),
+            terminal.line(row.task),
             str(row.task.count),
             f"{row.default * 1e6:.2f}",
             "no record" if row.tuned is None else f"{row.tuned * 1e6:.2f}",

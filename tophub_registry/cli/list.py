@@ -67,7 +67,7 @@ def _print(seen: Overview) -> None:
             table.add_column(name, justify="left" if name == "package" else "right", no_wrap=True)
         table.add_column("here", no_wrap=True)
         for package in seen.packages:
-            table.add_row(*map(terminal.clean, _row(package)), Text(_here(package), style=_COLOURS[package.state]))
+            table.add_row(*map(terminal.line, _row(package)), Text(_here(package), style=_COLOURS[package.state]))
         console.print(table)
         console.print(terminal.clean(f"{seen.location}, here in {seen.root}"))
     elif seen.location is not None:

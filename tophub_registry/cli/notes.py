@@ -18,7 +18,7 @@ _SHOWN = 5
 def notices(found: Iterable[Notice]) -> None:
     """Tell what should be known although the work was done."""
     for notice in found:
-        terminal.err(f"tophub: note: {notice}\n")
+        terminal.err(f"tophub: note: {terminal.line(notice)}\n")
 
 
 def progress(what: str) -> None:

@@ -131,7 +131,7 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
     lines = [f"{number}. {task}", f"   target   {task.target}"]
     if task.best is None:
         lines.append(f"   best     none: {trials}")
-        return "".join(f"{line}\n" for line in lines)
+        return "".join(f"{terminal.line(line)}\n" for line in lines)
     costs = task.best.result.costs
     spread = f" ({table.seconds(min(costs))} to {table.seconds(max(costs))}, {len(costs)} repeats)"
     lines.append(f"   time     {table.seconds(statistics.median(costs))}" + (spread if len(costs) > 1 else ""))
@@ -146,7 +146,7 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
     lines.append(f"   config   {task.best.config.index}")
     width = max((len(knob.name) for knob in task.best.config.entity), default=0)
     lines += [f"     {knob.name:<{width}} {json.dumps(knob.value)}" for knob in task.best.config.entity]
-    text = "".join(f"{line}\n" for line in lines)
+    text = "".join(f"{terminal.line(line)}\n" for line in lines)
     return text if kernel is None else f"{text}\n{kernel}"
 
 

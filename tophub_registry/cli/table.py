@@ -26,7 +26,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         right = column.startswith(">")
         table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
     for row in rows:
-        table.add_row(*map(terminal.clean, row))
+        table.add_row(*map(terminal.line, row))
     Console(width=width, highlight=False, markup=False, soft_wrap=True).print(table)
 
 

@@ -29,8 +29,13 @@ def status(text: str) -> None:
         sys.stderr.flush()
 
 
-def clean(text: str) -> str:
-    """Return a text without characters that a terminal obeys."""
-    if text.isascii() and text.isprintable():
+def line(text: object) -> str:
+    """Return what is to be one line, or a part of one, without line breaks and whatever else a terminal obeys."""
+    return clean(str(text), kept="")
+
+
+def clean(text: str, *, kept: str = _KEPT) -> str:
+    """Return a text without characters that a terminal obeys, but for line breaks and tabs."""
+    if text.isprintable():
         return text
-    return "".join(each if each.isprintable() or each in _KEPT else _REPLACEMENT for each in text)
+    return "".join(each if each.isprintable() or each in kept else _REPLACEMENT for each in text)

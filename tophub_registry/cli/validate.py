@@ -115,7 +115,7 @@ def _text(validation: Validation) -> str:
     for finding in validation.findings:
         place = f"{finding.file}:{finding.line}" if finding.line else finding.file
         remedy = f" ({finding.remedy})" if finding.remedy else ""
-        lines.append(f"{place}: {finding.severity}: {finding.message}{remedy} [{finding.rule}]")
+        lines.append(terminal.line(f"{place}: {finding.severity}: {finding.message}{remedy} [{finding.rule}]"))
     if validation.errors + validation.warnings > len(validation.findings):
         lines.append(f"{validation.file}: and more of them")
     counts = (f"{validation.rows} rows", _number(validation.errors, "error"), _number(validation.warnings, "warning"))

@@ -260,8 +260,7 @@ def compile_model(
                 search.avoid(failure.kernel)
             unbuilt += map(unbuildable, blamed)
     layers = [CompiledLayer(layer, kernel) for layer, kernel in lowered.layers]
-    told = tuple(dict.fromkeys((*lowered.left_out, *unbuilt)))
-    return CompiledModel(imported, resolved, layers, sources.notices, told, executable)
+    return CompiledModel(imported, resolved, layers, sources.notices, (*lowered.left_out, *unbuilt), executable)
 
 
 class _Search:

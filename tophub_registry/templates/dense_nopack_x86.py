@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Dense
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -33,6 +33,11 @@ class DenseNopackX86(Template):
                 split("tile_k", w.in_units, parts=2),
             ]
         )
+
+    def feasible(self, config: Config) -> bool:
+        """Return whether what is written out is soon compiled."""
+        outputs = config.value("tile_y")[-1] * config.value("tile_x")[-1]
+        return written_out(config.value("tile_k")[-1], outputs)
 
     def default(self, target: Target) -> Config:
         w = self.workload

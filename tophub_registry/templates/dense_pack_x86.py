@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Dense
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +39,11 @@ class DensePackX86(Template):
                 split("tile_inner", w.batch, parts=2, keep=lambda size: size[-1] <= _MAX_INNER),
             ]
         )
+
+    def feasible(self, config: Config) -> bool:
+        """Return whether what is written out is soon compiled; beyond that LLVM took ten seconds and more."""
+        _, _, x = config.value("tile_x")
+        return written_out(x, config.value("tile_k")[-1] * config.value("tile_y")[-1])
 
     def default(self, target: Target) -> Config:
         w = self.workload

@@ -24,6 +24,9 @@ kernels took the compiler longest and were never less than twice as slow as the 
 
 _MOST_LANES = 16
 
+_MAX_WRITTEN_OUT = 2048
+"""Steps on vectors of AVX-512 that a dense layer's kernel has in a row; the best have a tenth of that."""
+
 
 def simd_lanes(target: Target) -> int:
     """Return how many 32-bit numbers a vector register of the target holds: 4, 8 or 16."""
@@ -39,6 +42,11 @@ def largest_divisor(number: int, limit: int) -> int:
 def sums_fit(block: int, pixels: int) -> bool:
     """Return whether a tile of so many pixels, each a block of channels, could be summed up near the registers."""
     return -(-block // _MOST_LANES) * pixels <= _MAX_TILE_VECTORS
+
+
+def written_out(lanes: int, times: int) -> bool:
+    """Return whether a vector of so many lanes, written out so often, is compiled in a few seconds."""
+    return -(-lanes // _MOST_LANES) * times <= _MAX_WRITTEN_OUT
 
 
 def channel_blocks(config: Config) -> tuple[int, int]:
