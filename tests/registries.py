@@ -11,6 +11,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tophub_registry.packages.version import FileName
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,8 +40,18 @@ def row(number: int, *, cost: float = 1e-4, error: int = 0, target: str = TARGET
     )
 
 
+def target_of(package: str) -> str:
+    """Return a target whose records belong to a package."""
+    if package in ("llvm", "cuda", "rocm", "opencl"):
+        return TARGET if package == "llvm" else f"{package} -model=this"
+    return f"llvm -device={package}"
+
+
 def write_rows(path: Path, rows: int, *, start: int = 0, **fields: object) -> Path:
-    """Write a log of so many rows."""
+    """Write a log of so many rows, of the package that the file is called after if it is."""
+    name = FileName.parse(path.name)
+    if name or path.stem in ("cuda", "rocm", "mali"):
+        fields.setdefault("target", target_of(name.package if name else path.stem))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(row(number, **fields) + "\n" for number in range(start, start + rows)))
     return path

@@ -1,7 +1,11 @@
 """Several models at once: each workload is one task, with the layers of all."""
 
+from tests.registries import write_rows
 from tophub_registry.cli.packages_here import packages_here
 from tophub_registry.cli.tasks_argument import tasks_of_all
+from tophub_registry.packages.release import release
+from tophub_registry.packages.version import Reference
+from tophub_registry.packages.yank import yank
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task, TaskFile, tensor
 
@@ -38,3 +42,13 @@ def test_the_newest_log_of_the_package_is_found_without_a_network(tmp_path, monk
         (root / name).touch()
     assert packages_here(Target.parse("cuda -model=h100")) == [root / "cuda_v0.10.log"]
     assert packages_here(Target.parse("opencl")) == []
+
+
+def test_a_yanked_version_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    registry = tmp_path / "registry"
+    for rows in (1, 2):
+        release("cuda", write_rows(tmp_path / f"{rows}" / "cuda.log", rows), registry)
+    yank(Reference.parse("cuda@v0.02"), "wrong device", registry)
+    monkeypatch.setenv("TOPHUB_LOCATION", str(registry))
+    assert packages_here(Target.parse("cuda -model=h100")) == [registry / "cuda_v0.01.log"]

@@ -26,7 +26,7 @@ def test_warnings_do_not_fail(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         f"{log}:2: warning: the same record as in line 1 (`tophub merge` keeps one of them) [duplicate]\n"
-        f"{log}: 2 rows, 0 errors, 1 warning\n"
+        f"{log}: 2 rows, 0 errors, 1 warning; fit to be released as llvm\n"
     )
 
 

@@ -13,7 +13,7 @@ from tophub_registry.packages.release import release
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for rows in (1, 2):
-        release("cuda", write_rows(tmp_path / "new.log", rows), tmp_path / "registry_data")
+        release("cuda", write_rows(tmp_path / "new.log", rows, target="cuda"), tmp_path / "registry_data")
 
 
 def run(capsys, *arguments):

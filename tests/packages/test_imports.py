@@ -240,5 +240,5 @@ def test_upstreams_own_files(upstream, tmp_path):
     assert "cuda v0.08" not in done.notices[0].message
     assert "vta v0.06" in done.notices[0].message
     # What follows is one's own.
-    new = write_rows(tmp_path / "new.log", 2)
+    new = write_rows(tmp_path / "new.log", 2, target="cuda")
     assert str(release("cuda", new, tmp_path / "mine").version) == "v0.09"

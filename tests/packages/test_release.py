@@ -116,8 +116,8 @@ def test_the_bytes_of_the_version_before_are_refused(tmp_path, registry):
         (row(1, cost=0.0) + "\n", 1, "not a record"),
         (row(1, cost=float("inf")) + "\n", 1, "not a record"),
         (row(1).replace('"version": 0.2', '"version": 0.3') + "\n", 1, "0.3"),
-        (row(1, target="llvm -keys=" + "x" * 2000) + "\n", None, "targets"),
-        (row(1, target="llvm -device=\x1b[2J") + "\n", None, "targets"),
+        (row(1, target="llvm -keys=" + "x" * 2000) + "\n", 1, "a target that an index"),
+        (row(1, target="llvm -device=\x1b[2J") + "\n", 1, "a target that an index"),
     ],
 )
 def test_an_invalid_log_is_refused_with_its_line_and_nothing_changes(tmp_path, registry, text, line, message):
@@ -185,7 +185,7 @@ def test_a_file_that_the_index_does_not_know_is_never_overwritten(tmp_path, regi
 
 def test_releases_into_a_folder_of_logs_without_an_index_follow_its_numbers(tmp_path, registry):
     write_rows(registry / "cuda_v0.10.log", 7)
-    assert str(release("cuda", write_rows(tmp_path / "new.log", 2), registry).version) == "v0.11"
+    assert str(release("cuda", write_rows(tmp_path / "new.log", 2, target="cuda"), registry).version) == "v0.11"
 
 
 def test_a_base_is_never_a_yanked_version(tmp_path, registry):

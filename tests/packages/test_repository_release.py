@@ -12,8 +12,8 @@ from tophub_registry.packages.release import release
 from tophub_registry.packages.repository_release import Repository, release_in_repository
 from tophub_registry.packages.version import Reference, Version
 from tophub_registry.packages.yank import yank
+from tophub_registry.records.finding import Finding
 from tophub_registry.records.log import read_records
-from tophub_registry.records.validate import Finding
 
 TIME = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 TOPHUB = "PACKAGE_VERSION = {\n    'llvm': \"v0.04\",\n    'cuda': \"v0.10\",\n}\n"
@@ -105,7 +105,8 @@ def test_a_first_version_takes_the_number_in_the_logs_name(repository, tmp_path)
     assert (str(done.version), done.release.published.base) == ("v0.11", None)
     assert b"'cuda': \"v0.11\"" in contents(repository)["tvm/python/tvm/autotvm/tophub.py"]
     assert (
-        str(release_in_repository("h100", [write_rows(tmp_path / "a.log", 2)], _untold(repository)).version) == "v0.01"
+        str(release_in_repository("rocm", [write_rows(tmp_path / "rocm.log", 2)], _untold(repository)).version)
+        == "v0.01"
     )
 
 
@@ -180,8 +181,8 @@ def test_a_check_of_records_can_refuse_a_log(repository, new):
     assert error.line == 2
 
 
-def test_a_tvm_that_does_not_know_the_package_is_told_before_anything_is_released(repository, new):
-    refused(repository, InputError, "no entries of 'rocm'", "rocm", [new])
+def test_a_tvm_that_does_not_know_the_package_is_told_before_anything_is_released(repository, tmp_path):
+    refused(repository, InputError, "no entries of 'rocm'", "rocm", [write_rows(tmp_path / "rocm.log", 2)])
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_another_reason_takes_the_place_of_the_first(registry):
 def test_after_all_are_yanked_a_release_begins_a_new_chain(registry, tmp_path):
     yank(GOOD, "bad", registry)
     assert yank(BAD, "bad", registry).newest is None
-    done = release("cuda", write_rows(tmp_path / "new.log", 3), registry)
+    done = release("cuda", write_rows(tmp_path / "new.log", 3, target="cuda"), registry)
     assert (str(done.version), done.published.base) == ("v0.12", None)
 
 

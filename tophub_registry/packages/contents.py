@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tophub_registry.errors import InputError
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import MAX_PACKAGE
+from tophub_registry.records.fitness import Policy, refusal
 from tophub_registry.records.log import is_old_row, open_log, parse_old_row, parse_row, read_lines
 from tophub_registry.records.old_row import OLD_LOG_VERSION
 from tophub_registry.records.record import LOG_VERSION
@@ -43,29 +44,38 @@ class Contents:
     targets: Mapping[str, int]
 
 
-def examine(log: str | Path, *, old_rows: bool = False) -> Contents:
+def examine(
+    log: str | Path, *, policy: Policy | None = None, package: str | None = None, old_rows: bool = False
+) -> Contents:
     """Check every row of a log, and count.
 
     Parameters
     ----------
     log
         The log, gzipped or not.
+    policy
+        Which records are fit; by default those that can be true.
+    package
+        The package that all records must belong to; None: any.
     old_rows
-        Whether rows of log version 0.1 are taken as they are.
+        Whether the log is somebody else's, taken as it is: rows of log version 0.1 and of several packages too.
 
     Raises
     ------
     InputError
-        The log is missing, too large, or without records; or a row is no record, records a failed
-        measurement, or is of log version 0.1.
+        The log is missing, too large, or not fit to be published.
     """
-    log = Path(log)
+    log, policy = Path(log), policy or Policy()
     digest = _digest(log)
+    if not old_rows:
+        _, unfit = refusal(log, policy, package)
+        if unfit is not None:
+            raise InputError(unfit.message, file=log, line=unfit.line or None, remedy=unfit.remedy)
     found: Counter[float] = Counter()
     tasks: Counter[str] = Counter()
     targets: Counter[str] = Counter()
     for line in read_lines(log):
-        row = _row(line, log, old_rows=old_rows)
+        row = _row(line, log, policy)
         if row is None:
             continue
         if row.error_no != 0:
@@ -90,21 +100,16 @@ class _Row(NamedTuple):
     version: float
 
 
-def _row(line: Line, log: Path, *, old_rows: bool) -> _Row | None:
+def _row(line: Line, log: Path, policy: Policy) -> _Row | None:
     """Check one line; None for a comment."""
     if not line.text.startswith(b"#") and is_old_row(line.text):
         old = parse_old_row(line.text, file=log, line=line.number)
-        if not old_rows:
-            raise InputError(
-                "a row of log version 0.1, which TVM since 0.7 passes over",
-                file=log,
-                line=line.number,
-                remedy="`tophub convert` makes it one of 0.2",
-            )
         return _Row(old.i.target, old.i.task, old.r.error_no, OLD_LOG_VERSION)
     record = parse_row(line, file=log).record
     if record is None:
         return None
+    if (finding := policy.unfit(record)) is not None:
+        raise InputError(finding.message, file=log, line=line.number, remedy=finding.remedy)
     return _Row(record.input.target, record.input.task, record.result.error_no, LOG_VERSION)
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.packages.version import PACKAGE, VERSION, FileName, Reference, Version
+from tophub_registry.packages.version import VERSION, FileName, Reference, Version
+from tophub_registry.records.target import PACKAGE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -115,6 +115,21 @@ def newest_log(folder: Path, index: Index, package: str) -> Path | None:
     return path
 
 
+def newest_here(folder: Path, index: Index | None, package: str) -> Path | None:
+    """Return a package's newest file in a folder, of those that the index does not call yanked; None without one.
+
+    Files that the index does not know count: an AutoTVM client may have fetched them.
+    """
+    known = {} if index is None else index.versions(package)
+    named = [(name.version, path) for path in folder.glob(f"{package}_v*.log") if (name := FileName.parse(path.name))]
+    good = [
+        (version, path)
+        for version, path in named
+        if path.name == str(FileName(package, version)) and (version not in known or known[version].yanked is None)
+    ]
+    return max(good, key=lambda each: each[0])[1] if good else None
+
+
 def unknown_files(folder: Path, package: str, known: Mapping[Version, object]) -> dict[Version, Digest]:
     """Return the files that are called like versions of a package and that are not among the known ones.
 

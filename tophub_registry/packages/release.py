@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tophub_registry.packages.digest import Digest
+    from tophub_registry.records.fitness import Policy
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,14 @@ class Release:
     serial: int
 
 
-def release(package: str, log: str | Path, registry: str | Path, *, time: datetime | None = None) -> Release:
+def release(
+    package: str,
+    log: str | Path,
+    registry: str | Path,
+    *,
+    policy: Policy | None = None,
+    time: datetime | None = None,
+) -> Release:
     """Publish a log as a package's next version.
 
     A log called `{package}_{version}.log` gets that version, which must be greater than every published one;
@@ -62,14 +70,16 @@ def release(package: str, log: str | Path, registry: str | Path, *, time: dateti
         The log, gzipped or not; what is published is its plain bytes.
     registry
         The registry's folder; it is made if it is missing.
+    policy
+        Which records are fit; by default those that can be true.
     time
         The time of the release; now, if it is not given.
 
     Raises
     ------
     InputError
-        The log is missing, has no records, has a row that is no record or records a failed measurement, or
-        its bytes are those of the version before; or the registry's index is broken.
+        The log is missing or not fit to be published (`records.fitness`), or its bytes are those of the version
+        before; or the registry's index is broken.
     UsageError
         The package's name can't be one, the log is called like another package's, or its number is taken.
     EnvironmentFailure
@@ -77,7 +87,7 @@ def release(package: str, log: str | Path, registry: str | Path, *, time: dateti
     """
     log, folder, time = Path(log), Path(registry), time or now()
     wanted = _wanted(package, log)
-    contents = examine(log)
+    contents = examine(log, policy=policy, package=package)
     with changing(folder):
         done, index = _plan(package, wanted, log, contents, folder, time)
         put(log, done.path, contents.digest)
@@ -85,10 +95,19 @@ def release(package: str, log: str | Path, registry: str | Path, *, time: dateti
     return done
 
 
-def plan_release(package: str, log: str | Path, registry: str | Path, *, time: datetime | None = None) -> Release:
+def plan_release(
+    package: str,
+    log: str | Path,
+    registry: str | Path,
+    *,
+    policy: Policy | None = None,
+    time: datetime | None = None,
+) -> Release:
     """Return what `release` would do, without doing it; the same errors are raised."""
     log = Path(log)
-    return _plan(package, _wanted(package, log), log, examine(log), Path(registry), time or now())[0]
+    wanted = _wanted(package, log)
+    contents = examine(log, policy=policy, package=package)
+    return _plan(package, wanted, log, contents, Path(registry), time or now())[0]
 
 
 def _plan(

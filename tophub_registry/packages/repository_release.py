@@ -11,7 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.errors import InputError
 from tophub_registry.packages.changelog import note_version
@@ -20,6 +20,7 @@ from tophub_registry.packages.registry import newest_log, read_index
 from tophub_registry.packages.release import Release, plan_release, release
 from tophub_registry.packages.tvm_tree import find_tophub, raise_version
 from tophub_registry.packages.version import FileName, Version, check_package
+from tophub_registry.records.fitness import Policy
 from tophub_registry.records.log import read_records
 from tophub_registry.records.merge import MergeReport, merge_logs
 from tophub_registry.records.validate import Validation, validate_log
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tophub_registry.packages.edit import Edit
+    from tophub_registry.records.finding import Finding
     from tophub_registry.records.record import Record
     from tophub_registry.records.target import Target
-    from tophub_registry.records.validate import Finding
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
     """
     check_package(package)
     blamed = new[0]
+    policy = Policy(tuple(checks))
     time = time or now()
     registry = repository.registry
     tophub = None if repository.tvm_tree is None else find_tophub(repository.tvm_tree)
@@ -145,16 +147,18 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
         log = Path(scratch) / (_first_name(package, blamed) if current is None else "merged.log")
         with _blaming(blamed, log):
             old = newest_log(registry, index, package)
+            for each in again:
+                _validated(each, checks)
             if old is not None and again:
                 old = _with_costs_of(again, old, Path(scratch) / "again.log")
             if addressed is not None:
                 old = None if old is None else _rewritten(old, addressed, Path(scratch) / "old.log")
                 new = [_rewritten(each, addressed, Path(scratch) / f"new{i}.log") for i, each in enumerate(new)]
-            merged = _merge(old, new, log, min_gain, prove)
+            merged = _merge(old, new, log, _Merging(min_gain, policy, prove))
         planned = None
         if current is None or merged.added + merged.improved > 0:
             with _blaming(blamed, log):
-                planned = plan_release(package, log, registry, time=time)
+                planned = plan_release(package, log, registry, policy=policy, time=time)
             log = log.rename(log.with_name(planned.path.name))  # which pins the number
             index = index.with_version(package, planned.version, planned.published, time)
         version = _version(current, planned)
@@ -166,27 +170,29 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
         )
         if not dry_run:
             if planned is not None:
-                release(package, log, registry, time=time)
+                release(package, log, registry, policy=policy, time=time)
             for edit in done.edits:
                 edit.apply()
     return done
 
 
-def _merge(
-    old: Path | None,
-    new: Sequence[Path],
-    log: Path,
-    min_gain: float | None,
-    prove: Callable[[Path, Path | None], Iterable[Record]] | None,
-) -> MergeReport:
+class _Merging(NamedTuple):
+    """How records are merged: as `release_in_repository` is told."""
+
+    min_gain: float | None
+    policy: Policy
+    prove: Callable[[Path, Path | None], Iterable[Record]] | None
+
+
+def _merge(old: Path | None, new: Sequence[Path], log: Path, how: _Merging) -> MergeReport:
     """Merge new records with the current version's, but for those of targets and workloads that are not proven."""
     first = old or log.with_name("nothing.log")
     if old is None:
         first.touch()
-    merged = merge_logs(first, new, log, min_gain=min_gain)
-    if prove and (unproven := {(record.target, record.workload) for record in prove(log, old)}):
+    merged = merge_logs(first, new, log, min_gain=how.min_gain, policy=how.policy)
+    if how.prove and (unproven := {(record.target, record.workload) for record in how.prove(log, old)}):
         log.unlink()
-        merged = merge_logs(first, new, log, min_gain=min_gain, unproven=unproven)
+        merged = merge_logs(first, new, log, min_gain=how.min_gain, policy=how.policy, unproven=unproven)
     return merged
 
 

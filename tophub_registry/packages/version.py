@@ -15,9 +15,7 @@ from typing import NamedTuple
 from packaging.version import Version as Number
 
 from tophub_registry.errors import UsageError
-
-PACKAGE = r"[a-z][a-z0-9_-]{0,63}"
-"""What a package's name is, as a regular expression: no dot and no slash, hence no way out of a folder."""
+from tophub_registry.records.target import PACKAGE
 
 VERSION = r"v(?:0|[1-9][0-9]{0,5})\.(?:[0-9]{2}|[1-9][0-9]{2,5})"
 """What a version is, as a regular expression: two digits after the dot at least, and no zero to spare."""

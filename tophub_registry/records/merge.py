@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import UsageError
 from tophub_registry.files import atomic_write
+from tophub_registry.records.fitness import Policy
 from tophub_registry.records.log import parse_comment, parse_record, read_lines
-from tophub_registry.records.record import EARLIEST, LATEST_AHEAD
+from tophub_registry.records.record import EARLIEST
 from tophub_registry.records.skim import Skimmer
+from tophub_registry.records.speed_limit import quickest
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import LeftOut, NoConversionError
 
@@ -54,6 +55,8 @@ class Dropped:
         A row of log version 0.1 that can't be converted with certainty.
     unproven
         A new record of a target and workload that `merge_logs` was told to leave as they were.
+    unfit
+        What can't be published: measured in the future, faster than the device can be, a config that is none.
     """
 
     worse: int = 0
@@ -62,11 +65,12 @@ class Dropped:
     small_gain: int = 0
     unconvertible: int = 0
     unproven: int = 0
+    unfit: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.worse + self.failed + self.duplicate + self.small_gain + self.unconvertible + self.unproven
+        return sum(vars(self).values())
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class MergeReport:
     changes
         One for each target and workload whose best record is a new one, in the order of the merged log.
     left_out
-        The first hundred rows that could not be converted, and why.
+        The first hundred rows that could not be converted or are unfit, and why.
     """
 
     read: int
@@ -134,6 +138,7 @@ def merge_logs(
     keep: int | None = 1,
     min_gain: float | None = None,
     unproven: Collection[tuple[Target, str]] = (),
+    policy: Policy | None = None,
     progress: Callable[[Path, int], None] | None = None,
 ) -> MergeReport:
     """Merge logs into a new one, all or nothing.
@@ -151,6 +156,8 @@ def merge_logs(
         on both sides also by more than the standard deviations of both together.
     unproven
         Targets and workloads of which no new record is taken.
+    policy
+        Which records are fit; by default those that can be true.
     progress
         Called now and then with a log and the number of its bytes that were read.
 
@@ -165,7 +172,7 @@ def merge_logs(
     EnvironmentFailure
         `output` can't be written.
     """
-    merger = Merger(keep=keep, min_gain=min_gain, unproven=unproven)
+    merger = Merger(keep=keep, min_gain=min_gain, unproven=unproven, policy=policy)
     with atomic_write(output) as stream:
         for number, path in enumerate((old, *new)):
 
@@ -240,7 +247,7 @@ class Merger:
 
     Parameters
     ----------
-    keep, min_gain, unproven
+    keep, min_gain, unproven, policy
         As for `merge_logs`.
 
     Raises
@@ -255,6 +262,7 @@ class Merger:
         keep: int | None = 1,
         min_gain: float | None = None,
         unproven: Collection[tuple[Target, str]] = (),
+        policy: Policy | None = None,
     ) -> None:
         if keep is not None and keep < 1:
             raise UsageError(f"can't keep {keep} records", remedy="keep 1 or more")
@@ -263,10 +271,12 @@ class Merger:
         self._keep = keep
         self._min_gain = min_gain
         self._refused = frozenset(unproven)
+        self._policy = policy or Policy()
+        self._quickest: dict[Key, float] = {}
+        self._unfit = 0
         self._skimmer = Skimmer()
         self._groups: dict[Key, _Group] = {}
         self._comments: set[str] = set()
-        self._latest = time.time() + LATEST_AHEAD
         self._read = 0
         self._worse = 0
         self._failed = 0
@@ -295,7 +305,10 @@ class Merger:
             except NoConversionError as error:
                 self._leave_out(LeftOut(str(file), line.number, error.message))
             else:
-                self._add_row(row, line.text, old=old)
+                reason = self._add_row(row, line.text, old=old)
+                if reason is not None:
+                    self._unfit += 1
+                    self._note(LeftOut(str(file), line.number, reason))
         if old:
             self._remember_old()
 
@@ -306,26 +319,47 @@ class Merger:
 
     def _leave_out(self, row: LeftOut) -> None:
         self._unconvertible += 1
+        self._note(row)
+
+    def _note(self, row: LeftOut) -> None:
         if len(self._left_out) < _MAX_LEFT_OUT:
             self._left_out.append(row)
 
-    def _add_row(self, row: Skimmed, text: bytes, *, old: bool) -> None:
-        if not EARLIEST <= row.timestamp <= self._latest:
+    def _add_row(self, row: Skimmed, text: bytes, *, old: bool) -> str | None:
+        """Take in a row, and return why it is unfit, if it is."""
+        if not EARLIEST <= row.timestamp <= self._policy.latest:
             self._implausible_times += 1
         if row.failed:
             self._failed += 1
-            return
+            return None
         if self._refused and not old and (row.key.target, row.key.workload) in self._refused:
             self._unproven += 1
-            return
-        group = self._groups.get(row.key)
-        if group is None:
-            group = self._groups[row.key] = _Group()
-        if row.cost > group.limit:
+            return None
+        group = self._groups.get(row.key) or _Group()
+        if row.cost > group.limit and not self._is_suspect(row, text):
             self._worse += 1
-            return
+            return None
         if text not in group.entries:  # it may be spelled differently
-            text = (row.record or parse_record(text)).to_json().encode()
+            record = row.record or parse_record(text)
+            if (finding := self._policy.unfit(record)) is not None:
+                return finding.message
+            if row.cost > group.limit:
+                self._worse += 1
+                return None
+            text = record.to_json().encode()
+        self._groups[row.key] = group
+        self._enter(row, text, group, old=old)
+        return None
+
+    def _is_suspect(self, row: Skimmed, text: bytes) -> bool:
+        """Whether a row's time or cost alone can't be true: it is unfit then, and not just worse."""
+        least = self._quickest.get(row.key)
+        if least is None:
+            _, task, args, _ = (row.record or parse_record(text)).input
+            least = self._quickest[row.key] = quickest(row.key.target, task, args)
+        return row.timestamp > self._policy.latest or row.cost < least
+
+    def _enter(self, row: Skimmed, text: bytes, group: _Group, *, old: bool) -> None:
         entry = group.entries.get(text)
         if entry is not None:
             entry.copies += 1
@@ -397,7 +431,13 @@ class Merger:
             improved=improved,
             kept=kept,
             dropped=Dropped(
-                self._worse, self._failed, duplicate, self._small_gain, self._unconvertible, self._unproven
+                self._worse,
+                self._failed,
+                duplicate,
+                self._small_gain,
+                self._unconvertible,
+                self._unproven,
+                self._unfit,
             ),
             comments=len(self._comments),
             comments_repeated=self._comments_repeated,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from tophub_registry.records.flops import flop
 
 if TYPE_CHECKING:
-    from tophub_registry.records.record import Record
+    from collections.abc import Sequence
+
+    from tophub_registry.records.record import Value
     from tophub_registry.records.target import Target
 
 TERA = 1e12
@@ -51,18 +53,16 @@ def limit(target: Target) -> float:
     return ANY_PROCESSOR if target.kind in ("llvm", "c", "hexagon") else ANY_ACCELERATOR
 
 
-def times_too_fast(record: Record) -> float | None:
-    """Return how many times the limit a record claims; None where it claims less, or its arithmetic is not known."""
-    task, args = record.input.task, record.input.args
+def quickest(target: Target, task: str, args: Sequence[Value]) -> float:
+    """Return the seconds below which no kernel of a workload can be; 0 where its arithmetic is not known."""
     operations = flop(task, args)
     if operations is None:
-        return None
-    bound = limit(record.target) * _MARGIN
+        return 0.0
+    bound = limit(target) * _MARGIN
     if "winograd" in task:
         bound *= _WINOGRAD
-    if "tensorcore" in task or (record.target.kind != "llvm" and args[0][2] in _NARROW_TYPES):
+    if "tensorcore" in task or (target.kind != "llvm" and args[0][2] in _NARROW_TYPES):
         bound *= _MATRIX_UNIT
     elif args[0][2] in _NARROW_TYPES:
         bound *= _NARROW
-    claim = operations / record.mean_cost / bound
-    return claim if claim > 1 else None
+    return operations / bound

@@ -17,6 +17,9 @@ from tophub_registry.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PACKAGE = r"[a-z][a-z0-9_-]{0,63}"
+"""What a package of records is called, as a regular expression: no dot and no slash, hence no way out of a folder."""
+
 _WORD = re.compile(r"(?:[^\s']|'[^']*')+")
 _OPTION = re.compile(r"-{1,2}(?P<key>[A-Za-z0-9][\w.-]*)(?:=(?P<value>.+))?", re.DOTALL)
 _KIND = re.compile(r"[A-Za-z][\w.-]*")

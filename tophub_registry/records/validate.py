@@ -9,15 +9,14 @@ An error makes a log unfit to be published; a warning says what a reader should 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
+from tophub_registry.records.finding import Finding
+from tophub_registry.records.fitness import Policy, refusal
 from tophub_registry.records.log import parse_old_row, parse_row, read_lines
-from tophub_registry.records.record import EARLIEST, LATEST_AHEAD
-from tophub_registry.records.speed_limit import times_too_fast
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import NoConversionError
 
@@ -42,6 +41,9 @@ RULES = {
     "torn": "the last row was cut short",
     "time": "measured in the future, or nobody knows when",
     "speed": "faster than the device can be",
+    "failed": "the record of a failed measurement, which no package has",
+    "package": "a record of another package than the others",
+    "empty": "there is no record",
     "conversion": "a row of log version 0.1 that can't be converted with certainty",
     "duplicate": "the same record stands there before",
     "several": "one of several records for the same target and workload",
@@ -49,38 +51,12 @@ RULES = {
     "devices": "records of one target from several devices",
     "unchanged": "the same records as in the version before",
 }
-"""The rules of the levels row (to `conversion`) and log."""
+"""The rules of the levels row (to `conversion`) and log, and of what can be released."""
 
 MAX_FINDINGS = 10_000
 """So many findings of a log are kept; all are counted."""
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing about one line.
-
-    Attributes
-    ----------
-    rule
-        The rule's name; `RULES` has those of the levels row and log.
-    message
-        What is the matter.
-    severity
-        An error makes the log unfit to be published; a warning does not.
-    remedy
-        What can be done.
-    file, line
-        Where; filled in by the validation for checks that see a record only.
-    """
-
-    rule: str
-    message: str
-    severity: Literal["error", "warning"] = "error"
-    remedy: str | None = None
-    file: str = ""
-    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +73,10 @@ class Validation:
         How many findings of either severity.
     findings
         The findings, in the order of the lines; those about the log as a whole come last.
+    package
+        The package that it could be released as; None where its records are of several, or it has none.
+    unfit
+        Why it can't be released, the first reason; None where it can.
     """
 
     file: str
@@ -105,6 +85,8 @@ class Validation:
     errors: int
     warnings: int
     findings: tuple[Finding, ...]
+    package: str | None = None
+    unfit: Finding | None = None
 
     def plus(self, findings: Sequence[Finding]) -> Validation:
         """Return the same with more findings, those about the log as a whole last."""
@@ -149,7 +131,7 @@ def validate_log(
     found = _Found(str(path))
     lines = _Together()
     rows = comments = 0
-    latest = time.time() + LATEST_AHEAD
+    policy = Policy(tuple(checks))
     for line in read_lines(path, progress=progress):
         if line.text.startswith(b"#"):
             comments += 1
@@ -166,14 +148,15 @@ def validate_log(
             found.add(Finding(getattr(error, "rule", "row"), error.message, "error", error.remedy), line.number)
             continue
         if record is not None:
-            for finding in (*_plausible(record, latest), *(finding for check in checks for finding in check(record))):
+            for finding in policy.findings(record):
                 found.add(finding, line.number)
             if together:
                 lines.add(record, line.number)
     if together:
         for finding in lines.findings(previous):
             found.add(finding, finding.line)
-    return found.validation(rows, comments)
+    package, unfit = refusal(path, policy)
+    return replace(found.validation(rows, comments), package=package, unfit=unfit)
 
 
 class _Found:
@@ -193,20 +176,6 @@ class _Found:
         # Findings about the log as a whole have no line.
         ordered = sorted(self._findings, key=lambda finding: (finding.line == 0, finding.line))
         return Validation(self._file, rows, comments, self._counts["error"], self._counts["warning"], tuple(ordered))
-
-
-def _plausible(record: Record, latest: float) -> Iterator[Finding]:
-    """Check what a sound row claims: when it was measured, and how fast its kernel is."""
-    timestamp = record.result.timestamp
-    if timestamp > latest:
-        yield Finding("time", f"measured in the future: {timestamp:.0f}", remedy="a timestamp is in seconds since 1970")
-    elif timestamp < EARLIEST:
-        yield Finding("time", f"does not say when it was measured: {timestamp:.0f}", "warning")
-    if record.valid:
-        times = times_too_fast(record)
-        if times is not None:
-            message = f"a mean cost of {record.mean_cost:.3g} s is {times:.3g} times faster than the device can be"
-            yield Finding("speed", message, remedy="measure it again")
 
 
 class _Together:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tophub_registry.errors import InputError
+from tophub_registry.records.finding import Finding
 from tophub_registry.records.record import Record
-from tophub_registry.records.validate import Finding
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.template import Template
 

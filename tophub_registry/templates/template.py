@@ -69,7 +69,7 @@ class Template(ABC):
 
     @property
     def flop(self) -> int:
-        """Floating-point operations of the workload: those of the direct computation, as AutoTVM counts."""
+        """Floating-point operations of the workload: those of the direct computation (`records.flops`)."""
         return self.workload.flop
 
     @cached_property

@@ -218,9 +218,9 @@ class TransposedConv2d:
 
     @property
     def flop(self) -> int:
-        """Floating-point operations, those with the zeros between the data included, as AutoTVM counts."""
-        outputs = self.batch * self.out_channels * self.out_height * self.out_width
-        return 2 * outputs * (self.in_channels // self.groups) * self.kernel_height * self.kernel_width
+        """Floating-point operations: each pixel is spread over the output by the whole kernel, without added zeros."""
+        spread = self.batch * self.in_channels * self.height * self.width
+        return 2 * spread * (self.out_channels // self.groups) * self.kernel_height * self.kernel_width
 
     @property
     def inputs(self) -> list[tuple[int, ...]]:

@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from statistics import median
 
 from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.records.finding import Finding
 from tophub_registry.records.record import Provenance, Record, Result
-from tophub_registry.records.validate import Finding
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.outcome import ErrorNo

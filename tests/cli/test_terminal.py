@@ -1,0 +1,63 @@
+"""No command lets what it reads steer the terminal: escape bytes of a log become replacement characters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.records.rows import row
+from tophub_registry.cli import COMMANDS, main, terminal
+
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+
+
+def hostile(path: Path) -> Path:
+    """Write a log with escape sequences wherever text can stand."""
+    target = f"llvm -mcpu='{ESCAPE}'"
+    first = row(target=target, tophub={"device": ESCAPE, "tuner": ESCAPE})
+    second = row(task=f"task{ESCAPE}", tophub={"device": "other\nline"})
+    second["input"][2][0] = ["TENSOR", [1], ESCAPE]
+    broken = {**row(), "version": 0.2, "config": {"index": 0, "code_hash": None, "entity": [[ESCAPE, "sp", "x"]]}}
+    path.write_text("".join(json.dumps(each) + "\n" for each in (first, second)) + f"# {ESCAPE}\n", encoding="utf-8")
+    (path.parent / "broken.log").write_text(json.dumps(broken) + f"\n{{{ESCAPE}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["validate", "new.log", "broken.log"],
+        ["show", "new.log"],
+        ["show", "new.log", "--best"],
+        ["audit", "new.log"],
+        ["diff", "new.log", "new2.log"],
+        ["merge", "new.log", "broken.log", "-o", "out.log"],
+        ["convert", "new.log", "--to", "0.1", "-o", "out.log"],
+        ["release", "llvm", "new.log", "--registry", "registry"],
+        ["fetch", f"llvm{ESCAPE}"],
+        ["list", "--location", f"http://{ESCAPE}"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:1] + [each for each in arguments if each == "--best"]),
+)
+def test_escape_bytes_do_not_reach_it(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    hostile(tmp_path / "new.log")
+    lines = (tmp_path / "new.log").read_text().splitlines(keepends=True)
+    (tmp_path / "new2.log").write_text(lines[1])
+    with pytest.raises(SystemExit):
+        main(arguments)
+    told = capsys.readouterr()
+    assert told.out or told.err
+    for text in (told.out, told.err):
+        assert not {each for each in text if not each.isprintable()} - {"\n", "\t"}
+
+
+def test_every_command_writes_through_one_place():
+    for path in Path(terminal.__file__).parent.glob("*.py"):
+        if path.name != "terminal.py":
+            assert not {"sys.stdout.write", "sys.stderr.write", "print("} & set(path.read_text().split()), path
+            for word in ("sys.stdout.write(", "sys.stderr.write(", " print("):
+                assert word not in path.read_text(), (path, word)
+    assert len(COMMANDS) > 10

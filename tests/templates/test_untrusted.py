@@ -1,0 +1,141 @@
+"""Arguments of a task are anybody's text: a template takes them, or says in one of our errors why not, and soon."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import time
+import tracemalloc
+
+import pytest
+
+from tests.gpu.workloads import WORKLOADS
+from tests.records.rows import row
+from tophub_registry.cli import main
+from tophub_registry.errors import InputError
+from tophub_registry.records.record import Record
+from tophub_registry.records.target import Target
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.fit import check_space
+from tophub_registry.templates.registry import TEMPLATES, instantiate
+from tophub_registry.templates.space import MAX_WAYS, split
+from tophub_registry.templates.workloads import MAX_SIZE
+
+INPUTS = 10_000
+SECONDS = 4.0
+"""What one workload may take at most, on a slow machine at work; most take a thousandth."""
+
+CONV = [tensor([1, 64, 56, 56]), tensor([64, 64, 3, 3]), [1, 1], [1, 1, 1, 1], [1, 1]]
+LAYOUTS = ["NCHW", "NCHW", "float32"]
+ARGUMENTS = {
+    "conv2d_NCHWc.x86": [*CONV, *LAYOUTS],
+    "conv2d_NCHWc_winograd.x86": [*CONV, *LAYOUTS],
+    "depthwise_conv2d_NCHWc.x86": [CONV[0], tensor([64, 1, 3, 3]), *CONV[2:], *LAYOUTS],
+    "group_conv2d_nchw.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
+    "group_conv2d_NCHWc.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
+    "dense_nopack.x86": [tensor([1, 512]), tensor([1000, 512]), None, "float32"],
+    "dense_pack.x86": [tensor([4, 512]), tensor([1000, 512]), None, "float32"],
+    **dict(WORKLOADS),
+}
+"""Sound arguments of every template."""
+
+STRANGE = [
+    *(None, True, -1, 0, 1, 2, 7, 1.5, "x", [], {}, [[]], ["TENSOR"], "float16"),
+    *(10**30, 2**31 - 1, 735_134_400, 720_720, 1_048_576, 65_536, 4096, 997),
+    *([0, 0], [1, 0], [-1, 1], [2**20, 2**20], [9, 9, 9, 9], [1, 1, 1]),
+    ["TENSOR", [1, 735_134_400, 1, 1], "float32"],
+]
+TARGETS = [Target.parse(text) for text in ("llvm -mcpu=znver4", "llvm -mcpu=znver3", "cuda -model=h100")]
+
+
+def mutated(args, chance):
+    """Return arguments with something strange in one or two places, mostly sizes."""
+    args = copy.deepcopy(args)
+    for _ in range(chance.choice((1, 1, 2))):
+        place = args
+        while True:
+            key = chance.randrange(len(place))
+            if not isinstance(place[key], list) or not place[key] or chance.random() < 0.1:
+                break
+            place = place[key]
+        place[key] = copy.deepcopy(chance.choice(STRANGE))
+    return args
+
+
+def look_at(task, args):
+    """Do what validation, look-up, tuning and compiling do with a workload before they build anything."""
+    template = instantiate(task, args)
+    space = template.space
+    assert len(space) > 0
+    for index in {0, len(space) - 1, len(space) // 2}:
+        config = space.config(index)
+        assert space.find(config.entity) == index
+        template.feasible(config)
+        template.possible(config)
+        template.register_tile(config)
+    assert template.flop >= 0
+
+
+def test_ten_thousand_argument_lists_over_all_templates():
+    assert set(ARGUMENTS) == set(TEMPLATES)
+    chance = random.Random(0)
+    taken = told = 0
+    tracemalloc.start()
+    for number in range(INPUTS):
+        task = sorted(ARGUMENTS)[number % len(ARGUMENTS)]
+        args = mutated(ARGUMENTS[task], chance)
+        began = time.process_time()
+        try:
+            look_at(task, args)
+            taken += 1
+        except InputError as error:
+            told = max(told, len(str(error)))
+        assert time.process_time() - began < SECONDS, (task, args)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken > INPUTS / 10
+    assert told < 500
+    assert peak < 512 << 20
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (
+            [tensor([1, 64, 56, 56]), tensor([64, 64, 3, 3]), [0, 0], [1, 1], [1, 1], "float32"],
+            "0 where a whole number",
+        ),
+        ([tensor([1, 64, 2, 2]), tensor([64, 64, 7, 7]), [1, 1], [0, 0], [1, 1], "float32"], "larger than the padded"),
+        (
+            [tensor([1, 735_134_400, 1, 1]), tensor([1, 735_134_400, 1, 1]), [1, 1], [0, 0], [1, 1], "float32"],
+            f"735134400 where a whole number from 1 to {MAX_SIZE}",
+        ),
+        ([tensor([1, 8, 9, 9]), tensor([8, 8, 3, 3]), [1, 1], [-1, 0], [1, 1], "float32"], "-1 where a whole number"),
+        ([tensor([1, 8, 9, 9]), tensor([8, True, 3, 3]), [1, 1], [0, 0], [1, 1], "float32"], "True where a whole"),
+    ],
+    ids=["no stride", "no output", "channels", "padding", "true"],
+)
+def test_validation_and_release_name_what_is_wrong_with_a_workload(args, reason, tmp_path, capsys):
+    value = row(target="cuda -model=h100", task="conv2d_nchw.cuda")
+    value["input"][2] = args
+    (finding,) = check_space(Record.model_validate(value))
+    assert (finding.rule, finding.severity) == ("space", "error")
+    assert reason in finding.message
+    log = tmp_path / "new.log"
+    log.write_text(json.dumps(value) + "\n")
+    for command in (["validate", log], ["release", "cuda", log, "--registry", tmp_path / "registry"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, command)])
+        assert ended.value.code == 1
+        told = capsys.readouterr()
+        assert f"{log}:1: " in told.out + told.err
+        assert reason in told.out + told.err
+
+
+def test_an_axis_with_too_many_ways_to_be_split_is_refused_before_they_are_all_listed():
+    began = time.process_time()
+    with pytest.raises(InputError, match=f"more than {MAX_WAYS} ways"):
+        split("tile_f", 735_134_400, parts=4)
+    assert time.process_time() - began < SECONDS
+    assert len(split("tile_f", 4096, parts=4).options) == 455

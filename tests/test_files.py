@@ -1,0 +1,95 @@
+"""A file is there whole or not at all, is made as the process makes files, and is blamed for its own errors only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.records.rows import record
+from tophub_registry import files
+from tophub_registry.errors import EnvironmentFailure, UsageError
+from tophub_registry.files import atomic_write
+from tophub_registry.records.log import LogAppender
+
+
+def write(path, data=b"new", **options):
+    with atomic_write(path, **options) as stream:
+        stream.write(data)
+
+
+def test_the_mode_is_the_processs_own_and_its_umask_is_never_touched(tmp_path):
+    """Nor may another thread's files be readable for a moment."""
+    before = os.umask(0o077)
+    try:
+        done = threading.Event()
+
+        def others():
+            number = 0
+            while not done.is_set():
+                number += 1
+                (tmp_path / f"other{number % 50}").unlink(missing_ok=True)
+                descriptor = os.open(tmp_path / f"other{number % 50}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+                mode = os.fstat(descriptor).st_mode & 0o777
+                os.close(descriptor)
+                if mode != 0o600:
+                    return mode
+            return 0o600
+
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(others)
+            for _ in range(300):
+                write(tmp_path / "file", overwrite=True)
+            done.set()
+            assert found.result() == 0o600
+        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    write(tmp_path / "open")
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o666 & ~before
+
+
+def test_an_error_of_the_block_is_its_own(tmp_path):
+    with pytest.raises(IsADirectoryError), atomic_write(tmp_path / "out"):
+        tmp_path.read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_of_the_file():
+    with (
+        pytest.raises(EnvironmentFailure, match="No space left") as caught,
+        files._Raw(os.open("/dev/full", os.O_WRONLY), "out.log") as raw,
+    ):
+        raw.write(b"x")
+    assert caught.value.file == "out.log"
+
+
+@pytest.mark.parametrize("renaming", [True, False])
+def test_without_hard_links_nothing_is_overwritten_either(tmp_path, monkeypatch, renaming):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    if not renaming:
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+    write(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    with pytest.raises(UsageError, match="already there"), atomic_write(tmp_path / "late"):
+        (tmp_path / "late").write_bytes(b"theirs")
+    assert (tmp_path / "late").read_bytes() == b"theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "late"]
+
+
+def test_one_process_at_a_time_appends_to_a_log(tmp_path):
+    """A second one would cut off the first one's half-written row."""
+    with LogAppender(tmp_path / "new.log") as first:
+        first.append([record()])
+        with pytest.raises(EnvironmentFailure, match="another process is appending to this log"):
+            LogAppender(tmp_path / "new.log")
+        first.append([record(channels=128)])
+    with LogAppender(tmp_path / "new.log"):
+        pass
+    assert len((tmp_path / "new.log").read_text().splitlines()) == 2
