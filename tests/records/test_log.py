@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.records.rows import record, row, text
+from tests.registries import OLD_ROW
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.records.log import MAX_LINE, LogAppender, parse_record, read_records, read_rows, write_log
+from tophub_registry.records.log import (
+    MAX_LINE,
+    LogAppender,
+    is_old_row,
+    parse_record,
+    read_records,
+    read_rows,
+    write_log,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,3 +266,39 @@ def test_when_the_disk_is_full_the_log_is_as_it_was(log: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert os.strerror(27) in caught.value.message  # 27: file too large
     assert log.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            '{"i": [["[\\"conv2d\\", 1]", "llvm"], [[], []]], "r": [[0.001], 0, 1.2, 1600000000], "v": "v0.6"}',
+            "this is a log of Ansor",
+        ),
+        ("[0, [[[], []], [0.001], {}, []]]", "this is a log of MetaSchedule (its tuning records)"),
+        ('["9172", "eyJyb290IjogMX0="]', "this is a log of MetaSchedule (its workloads)"),
+        ("\ufeff" + text(), "a byte order mark"),
+        (text(costs=[float("nan")]), "result.costs.0: NaN and Infinity are no JSON numbers"),
+    ],
+    ids=["Ansor", "MetaSchedule", "its workloads", "byte order mark", "NaN"],
+)
+def test_what_is_no_autotvm_log_is_called_what_it_is(log: Path, line: str, message: str) -> None:
+    log.write_text(f"{line}\n", encoding="utf-8")
+    error = broken(log)
+    assert message in error.message
+    assert error.remedy
+    assert (error.file, error.line) == (str(log), 1)
+
+
+def test_the_log_version_is_told_from_the_keys_and_not_from_the_text() -> None:
+    old = json.loads(OLD_ROW)
+    old["i"][1], old["i"][2] = "mine", ["input"]
+    assert parse_record(json.dumps(old)).input.task == "mine"
+    new = row(tophub={"device": '"i"'})
+    assert parse_record(json.dumps(new)).tophub.device == '"i"'
+    assert is_old_row(json.dumps({**old, "tophub": {"tuner": "input"}}))
+    assert not is_old_row(json.dumps({**row(), "i": 1}))
+
+
+def test_records_that_can_not_be_converted_are_passed_over_by_whoever_looks_for_some(upstream: Path) -> None:
+    assert len(list(read_records(upstream / "vta_v0.05.log"))) > 0

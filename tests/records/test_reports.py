@@ -65,7 +65,7 @@ def test_upstreams_update_was_one_record(upstream: Path) -> None:
     comparison = compare(upstream / "cuda_v0.05.log", upstream / "cuda_v0.06.log")
     (difference,) = comparison.differences
     assert (difference.kind, difference.target, comparison.same) == ("added", "cuda -model=v100", 682)
-    assert difference.task == "conv2d_transpose_nchw.cuda 1x512x1x128 512x1x1x512"
+    assert difference.task == "conv2d_transpose_nchw.cuda 1x512x1x128 512x1x1x512 /1,128"
 
 
 @pytest.mark.parametrize("pair", [("cuda_v0.07", "cuda_v0.08"), ("arm_cpu_v0.05", "arm_cpu_v0.06")])
@@ -134,5 +134,25 @@ def test_workloads_are_named_for_people_whatever_their_arguments() -> None:
     tensor = ["TENSOR", [1, 64, 56, 56], "float32"]
     assert describe("conv2d_nchw.cuda", [tensor, tensor, [2, 2]]) == "conv2d_nchw.cuda 1x64x56x56 1x64x56x56 /2"
     assert describe("conv2d_nchw.cuda", [tensor, tensor, 1]) == "conv2d_nchw.cuda 1x64x56x56 1x64x56x56"
-    assert describe("conv2d_nchw.cuda", [["TENSOR"], ["TENSOR", 3, 4], []]) == "conv2d_nchw.cuda"
+    odd = [["TENSOR"], ["TENSOR", 3, 4], []]
+    assert describe("conv2d_nchw.cuda", odd) == f"conv2d_nchw.cuda {json.dumps(odd)}"
     assert describe("odd", []) == "odd"
+    # No stride is read out of arguments that nobody knows.
+    tutorial = [1, 28, 28, 128, 256, 3, 3, [1, 1], [1, 1]]
+    assert describe("tutorial/conv2d", tutorial) == f"tutorial/conv2d {json.dumps(tutorial)}"
+
+
+def test_two_workloads_have_two_names() -> None:
+    tensor, kernel = ["TENSOR", [1, 64, 56, 56], "float32"], ["TENSOR", [64, 64, 3, 3], "float32"]
+    windows = [
+        ([1, 1], [1, 1, 1, 1], [1, 1]),
+        ([1, 1], [0, 0, 0, 0], [1, 1]),
+        ([1, 1], [0, 1, 1, 0], [1, 1]),
+        ([1, 1], [2, 2, 2, 2], [2, 2]),
+        ([2, 2], [1, 1, 1, 1], [1, 1]),
+        ([2, 1], [1, 1, 1, 1], [1, 1]),
+    ]
+    names = [describe("conv2d_nchw.cuda", [tensor, kernel, *window, "float32"]) for window in windows]
+    start = "conv2d_nchw.cuda 1x64x56x56 64x64x3x3"
+    ends = ["", " pad 0", " pad 0,1,1,0", " pad 2 dilated 2", " /2", " /2,1"]
+    assert names == [start + end for end in ends]

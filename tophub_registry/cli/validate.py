@@ -20,6 +20,8 @@ from tophub_registry.records.validate import Validation, validate_log
 from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES
 
+_TASKS = 3
+
 LEVELS = ("row", "space", "log", "replay")
 """The levels, each of which includes those before it."""
 
@@ -119,9 +121,12 @@ def _text(validation: Validation, *, judged: bool) -> str:
         lines.append(terminal.line(f"{place}: {finding.severity}: {finding.message}{remedy} [{finding.rule}]"))
     if validation.errors + validation.warnings > len(validation.findings):
         lines.append(f"{validation.file}: and more of them")
-    counts = (f"{validation.rows} rows", _number(validation.errors, "error"), _number(validation.warnings, "warning"))
+    counts = [f"{validation.rows} rows", _number(validation.errors, "error"), _number(validation.warnings, "warning")]
+    if validation.unchecked:
+        tasks = ", ".join(sorted(validation.unchecked)[:_TASKS]) + (", …" if len(validation.unchecked) > _TASKS else "")
+        counts.append(f"{sum(validation.unchecked.values())} not checked, for no template here knows {tasks}")
     verdict = f"; {_verdict(validation)}" if judged else ""
-    return "\n".join([*lines, f"{validation.file}: {', '.join(counts)}{verdict}"]) + "\n"
+    return "\n".join([*lines, terminal.line(f"{validation.file}: {', '.join(counts)}{verdict}")]) + "\n"
 
 
 def _verdict(validation: Validation) -> str:

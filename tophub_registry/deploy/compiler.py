@@ -86,6 +86,8 @@ class CompiledModel:
         Records that are not used, since they can't be built.
     executable
         TVM's `relax.VMExecutable`.
+    scheduled
+        The module that it was compiled of, and the target.
     """
 
     imported: ImportedModel
@@ -94,6 +96,7 @@ class CompiledModel:
     notices: tuple[Notice, ...]
     left_out: tuple[LeftOut, ...]
     executable: Any = field(repr=False)
+    scheduled: tuple[Any, Any] = field(repr=False)
 
     def run(self, *arrays: Array) -> list[Array]:
         """Run the model on this machine.
@@ -142,7 +145,10 @@ class CompiledModel:
         """
         from tvm import relax
 
-        machine = relax.VirtualMachine(self.executable, self._device)
+        executable = self.executable
+        if self.target.kind == "cuda":  # a kernel in a CUDA graph can't be waited for while the graph is made
+            executable = _executable(*self.scheduled, graph=False)
+        machine = relax.VirtualMachine(executable, self._device)
         return profile(machine, self._device, self._inputs(arrays), runs)
 
     def export(self, path: str | Path, *, overwrite: bool = True) -> None:
@@ -249,7 +255,7 @@ def compile_model(
     unbuilt: list[LeftOut] = []
     while True:
         try:
-            lowered, executable = _build(imported.module, resolved, search.find)
+            lowered, executable, scheduled = _build(imported.module, resolved, search.find)
             break
         except KernelFailures as found:
             blamed = [failure for failure in found.failures if failure.has_record]
@@ -260,7 +266,9 @@ def compile_model(
                 search.avoid(failure.kernel)
             unbuilt += map(unbuildable, blamed)
     layers = [CompiledLayer(layer, kernel) for layer, kernel in lowered.layers]
-    return CompiledModel(imported, resolved, layers, sources.notices, (*lowered.left_out, *unbuilt), executable)
+    return CompiledModel(
+        imported, resolved, layers, sources.notices, (*lowered.left_out, *unbuilt), executable, scheduled
+    )
 
 
 class _Search:
@@ -314,8 +322,8 @@ def _sources(target: Target, records: Sequence[str | Path] | None) -> Sources:
 
 def _build(
     module: Any, target: Target, find: Callable[[Collection[str]], tuple[dict[str, list[Answer]], Neighbourhood]]
-) -> tuple[Lowered, Any]:
-    """Lower, fuse, schedule and compile a Relax module.
+) -> tuple[Lowered, Any, tuple[Any, Any]]:
+    """Lower, fuse, schedule and compile a Relax module; return what it was compiled of too.
 
     Raises
     ------
@@ -340,10 +348,8 @@ def _build(
         raise _of_layers(found.causes, lowered) from found
     except Exception as error:
         raise compiler_failure(error, "the model") from error
-    options = {"relax.backend.use_cuda_graph": target.kind == "cuda"}
     try:
-        with tvm.transform.PassContext(opt_level=3, config=options):
-            return lowered, tvm.compile(scheduled, target=made_for)
+        return lowered, _executable(scheduled, made_for, graph=target.kind == "cuda"), (scheduled, made_for)
     except FileNotFoundError as error:
         raise EnvironmentFailure(
             f"a compiler is missing: {error}", remedy="CUDA code needs nvcc on the PATH"
@@ -352,6 +358,14 @@ def _build(
         if causes := _uncompiled(scheduled, made_for):
             raise _of_layers(causes, lowered) from error
         raise compiler_failure(error, "the model") from error
+
+
+def _executable(scheduled: Any, target: Any, *, graph: bool) -> Any:
+    """Compile a scheduled module; with `graph` its kernels are launched as one CUDA graph."""
+    import tvm
+
+    with tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": graph}):
+        return tvm.compile(scheduled, target=target)
 
 
 def _fused(module: Any, target: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.devices.device import KINDS, check_runs_here, resolve
 from tophub_registry.errors import EnvironmentFailure, InputError
-from tophub_registry.records.log import read_rows
+from tophub_registry.records.log import read_convertible_rows
 from tophub_registry.records.lookup import Match, match_targets
 from tophub_registry.records.record import Record
 from tophub_registry.records.summary import readable
@@ -81,7 +81,7 @@ def claims(log: Path, before: Path | None) -> list[Claim]:
     for old in sorted((record for record in known if record.valid), key=lambda record: record.mean_cost):
         best.setdefault((old.target, old.workload), old)
     found = []
-    for line, new, _ in read_rows(log):
+    for line, new, _ in read_convertible_rows(log):
         if new is None or new.to_json() in texts:
             continue
         if new.input.task not in TEMPLATES:

@@ -17,7 +17,7 @@ class Finding:
     message
         What is the matter.
     severity
-        An error makes the log unfit to be published; a warning does not.
+        An error makes the log unfit to be published; a warning does not; a note is counted by itself.
     remedy
         What can be done.
     file, line
@@ -26,7 +26,7 @@ class Finding:
 
     rule: str
     message: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Literal["error", "warning", "note"] = "error"
     remedy: str | None = None
     file: str = ""
     line: int = 0

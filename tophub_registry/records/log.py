@@ -168,9 +168,27 @@ def read_rows(path: str | Path) -> Iterator[Row]:
     return (parse_row(line, file=path) for line in read_lines(path))
 
 
+def read_convertible_rows(path: str | Path) -> Iterator[Row]:
+    """Yield the rows of a log in their order, without those of log version 0.1 that can't be converted.
+
+    No workload of today is theirs: whoever looks for records has as much without them. Whoever must not lose a row
+    takes `read_rows`.
+
+    Raises
+    ------
+    InputError
+        At the first line that is neither a record nor a comment.
+    """
+    for line in read_lines(path):
+        try:
+            yield parse_row(line, file=path)
+        except NoConversionError:  # noqa: PERF203  # it is the row that decides
+            continue
+
+
 def read_records(path: str | Path) -> Iterator[Record]:
-    """Yield the records of a log in their order, without the comments."""
-    return (row.record for row in read_rows(path) if row.record is not None)
+    """Yield the records of a log in their order, without comments and without what can't be converted."""
+    return (row.record for row in read_convertible_rows(path) if row.record is not None)
 
 
 def parse_row(line: Line, *, file: str | Path) -> Row:
@@ -236,7 +254,12 @@ def parse_old_row(text: str | bytes, *, file: str | Path | None = None, line: in
 def is_old_row(text: str | bytes) -> bool:
     """Whether a row calls its input `i`, as log version 0.1 does, and not `input`."""
     data = text.encode() if isinstance(text, str) else text
-    return b'"input"' not in data and b'"i"' in data
+    if b'"i"' not in data:
+        return False
+    if b'"input"' not in data:
+        return True
+    value = _loaded(data)  # one of the two is no key, but somewhere else in the row
+    return isinstance(value, dict) and "i" in value and "input" not in value
 
 
 @contextmanager
@@ -284,6 +307,9 @@ def _explained(error: ValidationError, text: str | bytes) -> RowError:
         return RowError(
             "a byte order mark, at which AutoTVM clients stop", "encoding", remedy="save the file as UTF-8 without one"
         )
+    if (tool := _other_tool(_loaded(data))) is not None:
+        remedy = "only records of AutoTVM, and of this project, can be used here"
+        return RowError(f"this is a log of {tool}", "shape", remedy=remedy)
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message, rule = finding["msg"], finding["type"]
     if rule == "json_invalid":
@@ -301,6 +327,22 @@ def _loaded(data: bytes) -> Value:
         return from_json(data)
     except ValueError:
         return None
+
+
+def _other_tool(value: Value) -> str | None:
+    """Return which of TVM's other tuners writes such rows; None where it is none of them.
+
+    Source: `auto_scheduler/measure_record.cc` and `meta_schedule/database/json_database.cc` of TVM 0.8 to 0.16.
+    """
+    if isinstance(value, dict) and isinstance(value.get("v"), str) and {"i", "r"} <= value.keys():
+        return "Ansor, TVM's auto-scheduler"
+    if isinstance(value, list) and len(value) == len(["workload", "record"]):
+        first, second = value
+        if type(first) is int and isinstance(second, list):
+            return "MetaSchedule (its tuning records)"
+        if isinstance(first, str) and isinstance(second, str):
+            return "MetaSchedule (its workloads)"
+    return None
 
 
 def _place(steps: tuple[int | str, ...]) -> list[str]:

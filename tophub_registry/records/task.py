@@ -22,6 +22,9 @@ def tensor(shape: tuple[int, ...] | list[int], dtype: str = "float32") -> list[A
     return ["TENSOR", list(shape), dtype]
 
 
+_SHOWN = 120
+
+
 class Task(BaseModel):
     """A workload and its place in a model.
 
@@ -54,11 +57,41 @@ class Task(BaseModel):
 
 
 def describe(task: str, args: list[Any]) -> str:
-    """Name a workload for people: `conv2d_NCHWc.x86 1x64x56x56 128x64x3x3 /2` (strides after the slash)."""
+    """Name a workload for people: `conv2d_NCHWc.x86 1x64x56x56 128x64x3x3 /2` (strides after the slash).
+
+    What two workloads may differ in besides is named where it is not the usual: another padding than half the kernel
+    (`pad 0`), a dilation (`dilated 2`). Of a task whose arguments nobody knows here all are given.
+    """
     tensors = ["x".join(map(str, argument[1])) for argument in args if _is_tensor(argument)]
-    strides = args[2] if "conv" in task and len(args) > len(["data", "kernel"]) else None
-    stride = strides[0] if isinstance(strides, list) and strides else strides
-    return " ".join([task, *tensors, *([f"/{stride}"] if type(stride) is int and stride != 1 else [])])
+    if len(args) < len(["data", "kernel"]) or not all(map(_is_tensor, args[:2])):
+        return " ".join([task, *([json.dumps(args)[:_SHOWN]] if args else [])])
+    said = [task, *tensors]
+    if "conv" in task:
+        strides, padding, dilation = (_pair(args, place) for place in (2, 3, 4))
+        if strides not in (None, (1, 1)):
+            said.append(f"/{_short(strides)}")
+        if padding not in (None, tuple(size // 2 for size in args[1][1][2:4] if type(size) is int)):
+            said.append(f"pad {_short(padding)}")
+        if dilation not in (None, (1, 1)):
+            said.append(f"dilated {_short(dilation)}")
+    return " ".join(said)
+
+
+def _pair(args: list[Any], place: int) -> tuple[int, ...] | None:
+    """Return strides, padding or dilation: two numbers, or four of an uneven padding; None where there are none."""
+    value = args[place] if len(args) > place else None
+    if type(value) is int:
+        return value, value
+    if not isinstance(value, list) or not all(type(number) is int for number in value):
+        return None
+    if len(value) == len("tlbr") and value[:2] == value[2:]:
+        value = value[:2]
+    return tuple(value) if len(value) in (2, 4) else None
+
+
+def _short(numbers: tuple[int, ...] | None) -> str:
+    """Spell numbers that are mostly the same."""
+    return "" if numbers is None else str(numbers[0]) if len(set(numbers)) == 1 else ",".join(map(str, numbers))
 
 
 def _is_tensor(argument: Any) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
@@ -73,6 +73,9 @@ class Validation:
         How many findings of either severity.
     findings
         The findings, in the order of the lines; those about the log as a whole come last.
+    unchecked
+        How many records have a task that no template here knows, so that nobody can say whether their configs exist,
+        by task.
     package
         The package that it could be released as; None where its records are of several, or it has none.
     unfit
@@ -85,6 +88,7 @@ class Validation:
     errors: int
     warnings: int
     findings: tuple[Finding, ...]
+    unchecked: dict[str, int] = field(default_factory=dict)
     package: str | None = None
     unfit: Finding | None = None
 
@@ -148,8 +152,7 @@ def validate_log(
             found.add(Finding(getattr(error, "rule", "row"), error.message, "error", error.remedy), line.number)
             continue
         if record is not None:
-            for finding in policy.findings(record):
-                found.add(finding, line.number)
+            found.add_all(policy.findings(record), line.number)
             if together:
                 lines.add(record, line.number)
     if together:
@@ -166,6 +169,14 @@ class _Found:
         self._file = file
         self._counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
+        self._unchecked: Counter[str] = Counter()
+
+    def add_all(self, findings: Iterable[Finding], line: int) -> None:
+        for finding in findings:
+            if finding.severity == "note":
+                self._unchecked[finding.message] += 1
+            else:
+                self.add(finding, line)
 
     def add(self, finding: Finding, line: int) -> None:
         self._counts[finding.severity] += 1
@@ -175,7 +186,8 @@ class _Found:
     def validation(self, rows: int, comments: int) -> Validation:
         # Findings about the log as a whole have no line.
         ordered = sorted(self._findings, key=lambda finding: (finding.line == 0, finding.line))
-        return Validation(self._file, rows, comments, self._counts["error"], self._counts["warning"], tuple(ordered))
+        errors, warnings = self._counts["error"], self._counts["warning"]
+        return Validation(self._file, rows, comments, errors, warnings, tuple(ordered), dict(self._unchecked))
 
 
 class _Together:

@@ -12,12 +12,13 @@ from tophub_registry.templates.template import Template
 
 
 def check_space(record: Record) -> Iterator[Finding]:
-    """Yield what is wrong with a record's config: nothing for a task without a template.
+    """Yield what is wrong with a record's config; of a task without a template, a note that it was not checked.
 
     The entity is what clients use, so a knob, kind or value that the space does not have is an error. The
     index is a number in a list that TVM enumerated differently over the years: a warning.
     """
     if record.input.task not in TEMPLATES:
+        yield Finding("unchecked", record.input.task, "note")
         return
     try:
         index = _templates.of(record).space.find(record.config.entity)

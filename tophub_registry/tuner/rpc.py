@@ -24,6 +24,7 @@ from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
 from tophub_registry.tuner import kernels
+from tophub_registry.tuner.outcome import last_line
 from tophub_registry.tuner.places import NoDevice, Session
 
 _ANSWER = 5.0
@@ -201,8 +202,11 @@ def ask(place: Tracked, kind: str) -> _Said:
     with ProcessPool(1, initializer=kernels.start_worker, context=context) as pool:
         try:
             said: _Said = pool.schedule(_ask, args=(place, kind), timeout=_ASKING).result()
-        except Exception as error:
+        except NoDevice as error:
             raise EnvironmentFailure(f"no device answers at {place}: {error}", remedy=place.remedy) from error
+        except Exception as error:
+            remedy = "see what its server printed, and start that again"
+            raise EnvironmentFailure(f"a device of {place} failed: {last_line(error)}", remedy=remedy) from error
     return said
 
 
@@ -225,9 +229,19 @@ class _Remote:
 
     def __init__(self, session: Any, key: str, until: float) -> None:
         self._session, self._key, self._until = session, key, until
+        self._gpu: Any = None
 
     def device(self, kind: str) -> Any:
-        return self._session.cuda(0) if kind == "cuda" else self._session.cpu(0)
+        if kind != "cuda":
+            return self._session.cpu(0)
+        if self._gpu is None:
+            import tvm
+
+            self._gpu = self._session.cuda(0)
+            if self._gpu.exist:
+                # The server's process has not used its GPU yet, and until it does CUDA tells neither name nor anything.
+                tvm.runtime.empty((1,), "float32", self._gpu)
+        return self._gpu
 
     def load(self, path: str) -> Any:
         self._session.upload(path)
