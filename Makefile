@@ -16,11 +16,14 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 demo: .venv/.demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
+# What compares times runs by itself, after the rest.
 test: .venv/.dev
-	$(PYTEST)
+	$(PYTEST) -m "not timed"
+	$(BIN)/pytest -m timed
 
 test-all: .venv/.dev
-	$(PYTEST) --exhaustive
+	$(PYTEST) -m "not timed" --exhaustive
+	$(BIN)/pytest -m timed --exhaustive
 
 check: .venv/.dev
 	$(BIN)/ruff format --check

@@ -56,7 +56,7 @@ def test_as_json(old: Path, new: Path, tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["output"] == str(tmp_path / "merged.log")
     assert (report["read"], report["written"]) == (4, 4)
-    reasons = ("worse", "failed", "duplicate", "small_gain", "unconvertible", "unproven", "unfit")
+    reasons = ("worse", "failed", "duplicate", "small_gain", "unconvertible", "unproven", "unfit", "withdrawn")
     assert report["dropped"] == dict.fromkeys(reasons, 0)
     assert report["changes"][-1]["before"] == 0.002
 

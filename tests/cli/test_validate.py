@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.records.rows import text
 
 if TYPE_CHECKING:
@@ -54,3 +56,29 @@ def test_the_version_before_stands_beside_it(tmp_path: Path) -> None:
 def test_misuse(tmp_path: Path) -> None:
     assert tophub(tmp_path / "no.log").returncode == 1
     assert tophub(tmp_path / "no.log", "--level", "deep").returncode == 2
+
+
+def test_a_replay_writes_every_row_and_comment_of_all_logs_and_looks_at_its_output_first(tmp_path: Path) -> None:
+    pytest.importorskip("tvm", reason="needs the extra [tune]")
+    from tests.registries import row
+    from tophub_registry.devices.device import resolve
+
+    here = str(resolve("llvm"))
+    sound = row(0, target=here).replace('["tile_k", "sp", [-1, 1]]', '["tile_k", "sp", [-1, 8]]')
+    first, second, out = tmp_path / "first.log", tmp_path / "second.log", tmp_path / "out.log"
+    first.write_text(f"# mine\n{sound}\n{row(1, target='llvm -mcpu=core2')}\n# the end\n")
+    second.write_text(f"{sound}\n{{broken\n")
+    out.write_text("precious")
+    done = tophub(first, "--level", "replay", "-o", out)
+    assert done.returncode == 2
+    assert "already there" in done.stderr
+    assert out.read_text() == "precious"
+    out.unlink()
+    done = tophub(first, second, "--level", "replay", "--rounds", "3", "-o", out)
+    lines = out.read_text().splitlines()
+    assert [line[:6] for line in lines] == ["# mine", '{"inpu', '{"inpu', "# the ", '{"inpu', "{broke"]
+    assert [json.loads(line)["input"][0] for line in lines if line.startswith('{"')] == [here, "llvm -mcpu=core2", here]
+    assert lines[2] == row(1, target="llvm -mcpu=core2")
+    for line in (lines[1], lines[4]):
+        assert json.loads(line)["tophub"]["revalidated"]
+        assert len(json.loads(line)["result"][0]) == 3

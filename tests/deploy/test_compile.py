@@ -98,6 +98,7 @@ def test_a_record_that_is_left_out_is_not_used(cifar: ImportedModel, for_znver4:
     assert again.layers[1].kernel.config != kernel.config
 
 
+@pytest.mark.timed
 def test_records_that_lose_against_the_default_are_found(
     cifar: ImportedModel, compiled: CompiledModel, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task
 from tophub_registry.tuner.measure import Measurer
 
+pytestmark = pytest.mark.timed
+
 DATA = Path(__file__).parents[2] / "registry_data"
 HERE = resolve("llvm")
 

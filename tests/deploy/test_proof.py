@@ -20,6 +20,8 @@ from tophub_registry.records.record import Config
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import instantiate
 
+pytestmark = pytest.mark.timed
+
 TOOL = Path(__file__).parents[2] / "tools" / "release.py"
 HERE = resolve("llvm")
 TEMPLATE = instantiate("dense_pack.x86", [tensor([1, 512]), tensor([1000, 512]), None, "float32"])

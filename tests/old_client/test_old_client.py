@@ -20,7 +20,7 @@ from tophub_registry.records.target import Target
 
 REGISTRY = Path(__file__).parents[2] / "registry_data"
 MODEL, SHAPE = "resnet18_v1", "1,3,224,224"
-ROUNDS = 301
+ROUNDS = 101
 
 NOISE = 0.03
 """Two medians of one network differ by about so much."""
@@ -32,7 +32,7 @@ TARGETS = {
     "native, asking for its family": f"{HERE} -keys={family_of(Target.parse(HERE))},cpu",
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def package():
     return max(REGISTRY.glob("llvm_v*.log"))
 
 
-@pytest.fixture(scope="module", params=TARGETS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(each, marks=[pytest.mark.exhaustive] * (each == "native")) for each in TARGETS]
+)
 def name(request):
     return request.param
 

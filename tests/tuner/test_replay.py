@@ -12,6 +12,8 @@ from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.replay import findings, replay
 from tophub_registry.tuner.tune import Plan, tune
 
+pytestmark = pytest.mark.timed
+
 TASK = Task(task="dense_nopack.x86", args=[tensor([1, 256]), tensor([64, 256]), None, "float32"])
 
 

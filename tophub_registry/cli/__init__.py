@@ -32,6 +32,7 @@ COMMANDS = {
     "convert": "Convert logs from log version 0.1, of TVM 0.6, to 0.2, or back",
     "release": "Publish a log as a package's next version in a registry",
     "yank": "Mark a published version as one that nobody should use, or undo that",
+    "withdraw": "Take records out of a log for good, so that no merge brings them back",
     "import": "Take over somebody's packages into one's own registry",
     "fetch": "Bring packages into ~/.tvm/tophub, checked and cached",
     "list": "List the packages of a registry and what this machine has of them",

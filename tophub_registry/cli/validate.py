@@ -1,24 +1,32 @@
 """`tophub validate`."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tophub_registry.cli import terminal
 from tophub_registry.cli.model_options import Processor
-from tophub_registry.errors import UsageError
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.files import atomic_write
 from tophub_registry.packages.version import FileName
 from tophub_registry.records.finding import Finding
-from tophub_registry.records.log import read_rows, write_log
+from tophub_registry.records.log import parse_row, read_lines
+from tophub_registry.records.lookup import Match, match_targets
 from tophub_registry.records.record import Record
 from tophub_registry.records.validate import Validation, validate_log
 from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES
+
+if TYPE_CHECKING:
+    from tophub_registry.tuner.measure import Measurer
 
 _TASKS = 3
 
@@ -32,7 +40,7 @@ def command(
         str, typer.Option(help=f"How far to look: {', '.join(LEVELS)}; each includes the former.")
     ] = "log",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="With replay: where to write the log with today's costs.")
+        Path | None, typer.Option("-o", "--output", help="With replay: where to write the logs with today's costs.")
     ] = None,
     target: Annotated[str, typer.Option(help="With replay: the records of which target to measure.")] = "llvm",
     rounds: Annotated[int, typer.Option(min=1, help="With replay: how often each kernel is timed.")] = 9,
@@ -53,7 +61,7 @@ def command(
     checks = _checks(level)
     found = [validate_log(log, together=together, checks=checks, previous=_previous(log)) for log in logs]
     if level == "replay":
-        found = [_replayed(validation, target, rounds, tolerance, output) for validation in found]
+        found = _replay_all(found, target, rounds, tolerance, output)
     if as_json:
         terminal.out(json.dumps({"logs": [dataclasses.asdict(validation) for validation in found]}, indent=1) + "\n")
     else:
@@ -68,39 +76,77 @@ def _checks(level: str) -> list[Callable[[Record], Iterable[Finding]]]:
     return [check_space] if LEVELS.index(level) >= LEVELS.index("space") else []
 
 
-def _replayed(validation: Validation, target: str, rounds: int, tolerance: float, output: Path | None) -> Validation:
-    """Add what measuring a log's sound records again brings to light."""
+def _replay_all(
+    found: list[Validation], target: str, rounds: int, tolerance: float, output: Path | None
+) -> list[Validation]:
+    """Add what measuring the logs' sound records again brings to light, and write the logs with today's costs.
+
+    While that goes on, the output has what is measured so far, as a log that is being tuned has.
+    """
     from tophub_registry.devices.device import check_runs_here, resolve
-    from tophub_registry.records.lookup import Match, match_targets
+    from tophub_registry.records.log import LogAppender
     from tophub_registry.tuner.measure import Measurer
-    from tophub_registry.tuner.replay import findings, replay
 
     resolved = resolve(target)
     check_runs_here(resolved)
+    if output is None:
+        with Measurer(resolved) as measurer:
+            return [_replayed(each, measurer, rounds, tolerance, {}, lambda _: None) for each in found]
+    if output.exists():
+        raise UsageError("the log is already there", file=output, remedy="choose another name")
+    again: dict[tuple[str, int], Record] = {}
+    with LogAppender(output) as log, Measurer(resolved) as measurer:
+
+        def keep(record: Record) -> None:
+            log.append([record])
+
+        replayed = [_replayed(each, measurer, rounds, tolerance, again, keep) for each in found]
+    with atomic_write(output, overwrite=True) as stream:
+        for validation in found:
+            for line in read_lines(validation.file):
+                measured = again.get((validation.file, line.number))
+                stream.write((line.text if measured is None else measured.to_json().encode()) + b"\n")
+    return replayed
+
+
+def _replayed(
+    validation: Validation,
+    measurer: Measurer,
+    rounds: int,
+    tolerance: float,
+    again: dict[tuple[str, int], Record],
+    keep: Callable[[Record], None],
+) -> Validation:
+    """Add what measuring a log's sound records again brings to light."""
+    from tophub_registry.tuner.replay import findings, replay
+
     unsound = {finding.line for finding in validation.findings if finding.severity == "error"}
     lines = {
-        id(row.record): (row.line, row.record)
-        for row in read_rows(validation.file)
-        if row.record
-        and row.record.valid
-        and match_targets(resolved, row.record.target) is Match.DEVICE
-        and row.line not in unsound
+        id(record): (line, record)
+        for line, record in _records(validation.file)
+        if line not in unsound and match_targets(measurer.target, record.target) is Match.DEVICE
     }
     known = [record for _, record in lines.values() if record.input.task in TEMPLATES]
-    terminal.err(f"{validation.file}: {len(known)} of {validation.rows} rows can be measured for {resolved}\n")
+    terminal.err(f"{validation.file}: {len(known)} of {validation.rows} rows can be measured for {measurer.target}\n")
     more: list[Finding] = []
-    again: list[Record] = []
-    with Measurer(resolved) as measurer:
-        for replayed in replay(known, measurer, rounds=rounds):
-            line = lines[id(replayed.claimed)][0]
-            more += [
-                dataclasses.replace(finding, file=validation.file, line=line)
-                for finding in findings(replayed, tolerance)
-            ]
-            again += [replayed.record] if replayed.record else []
-    if output is not None:
-        write_log(output, again)
+    for replayed in replay(known, measurer, rounds=rounds):
+        line = lines[id(replayed.claimed)][0]
+        more += [
+            dataclasses.replace(finding, file=validation.file, line=line) for finding in findings(replayed, tolerance)
+        ]
+        if replayed.record is not None:
+            again[validation.file, line] = replayed.record
+            keep(replayed.record)
     return validation.plus(more)
+
+
+def _records(log: str) -> Iterator[tuple[int, Record]]:
+    """Yield the records of a log that succeeded, with their lines; what is broken is told already."""
+    for line in read_lines(log):
+        with suppress(InputError):
+            record = parse_row(line, file=log).record
+            if record is not None and record.valid:
+                yield line.number, record
 
 
 def _previous(log: Path) -> Path | None:

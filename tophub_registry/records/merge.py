@@ -25,6 +25,7 @@ from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.speed_limit import quickest
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import LeftOut, NoConversionError
+from tophub_registry.records.withdrawal import identity, withdrawals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.log import Line
     from tophub_registry.records.skim import Key, Skimmed
+    from tophub_registry.records.withdrawal import Identity
 
 _MAX_LEFT_OUT = 100
 
@@ -57,6 +59,8 @@ class Dropped:
         A new record of a target and workload that `merge_logs` was told to leave as they were.
     unfit
         What can't be published: measured in the future, faster than the device can be, a config that is none.
+    withdrawn
+        What a comment of one of the logs says must not be published any more.
     """
 
     worse: int = 0
@@ -66,6 +70,7 @@ class Dropped:
     unconvertible: int = 0
     unproven: int = 0
     unfit: int = 0
+    withdrawn: int = 0
 
     @property
     def total(self) -> int:
@@ -172,7 +177,8 @@ def merge_logs(
     EnvironmentFailure
         `output` can't be written.
     """
-    merger = Merger(keep=keep, min_gain=min_gain, unproven=unproven, policy=policy)
+    gone = withdrawals((old, *new))
+    merger = Merger(keep=keep, min_gain=min_gain, unproven=unproven, policy=policy, withdrawn=gone)
     with atomic_write(output) as stream:
         for number, path in enumerate((old, *new)):
 
@@ -249,6 +255,8 @@ class Merger:
     ----------
     keep, min_gain, unproven, policy
         As for `merge_logs`.
+    withdrawn
+        What must not be in the result, as the comments of all logs say.
 
     Raises
     ------
@@ -263,6 +271,7 @@ class Merger:
         min_gain: float | None = None,
         unproven: Collection[tuple[Target, str]] = (),
         policy: Policy | None = None,
+        withdrawn: Collection[Identity] = (),
     ) -> None:
         if keep is not None and keep < 1:
             raise UsageError(f"can't keep {keep} records", remedy="keep 1 or more")
@@ -274,6 +283,8 @@ class Merger:
         self._policy = policy or Policy()
         self._quickest: dict[Key, float] = {}
         self._unfit = 0
+        self._gone = withdrawn
+        self._withdrawn = 0
         self._skimmer = Skimmer()
         self._groups: dict[Key, _Group] = {}
         self._comments: set[str] = set()
@@ -336,19 +347,17 @@ class Merger:
             self._unproven += 1
             return None
         group = self._groups.get(row.key) or _Group()
-        if row.cost > group.limit and not self._is_suspect(row, text):
-            self._worse += 1
+        if text in group.entries or (row.cost > group.limit and not self._is_suspect(row, text)):
+            self._enter(row, text, group, old=old)
             return None
-        if text not in group.entries:  # it may be spelled differently
-            record = row.record or parse_record(text)
-            if (finding := self._policy.unfit(record)) is not None:
-                return finding.message
-            if row.cost > group.limit:
-                self._worse += 1
-                return None
-            text = record.to_json().encode()
-        self._groups[row.key] = group
-        self._enter(row, text, group, old=old)
+        record = row.record or parse_record(text)  # it may be spelled differently
+        if (finding := self._policy.unfit(record)) is not None:
+            return finding.message
+        if self._gone and identity(record) in self._gone:
+            self._withdrawn += 1
+        else:
+            self._groups[row.key] = group
+            self._enter(row, record.to_json().encode(), group, old=old)
         return None
 
     def _is_suspect(self, row: Skimmed, text: bytes) -> bool:
@@ -360,6 +369,10 @@ class Merger:
         return row.timestamp > self._policy.latest or row.cost < least
 
     def _enter(self, row: Skimmed, text: bytes, group: _Group, *, old: bool) -> None:
+        """Put a row among those of its key that are kept for now, if it is good enough."""
+        if row.cost > group.limit:
+            self._worse += 1
+            return
         entry = group.entries.get(text)
         if entry is not None:
             entry.copies += 1
@@ -438,6 +451,7 @@ class Merger:
                 self._unconvertible,
                 self._unproven,
                 self._unfit,
+                self._withdrawn,
             ),
             comments=len(self._comments),
             comments_repeated=self._comments_repeated,

@@ -88,7 +88,7 @@ class Tracked:
         """How a device is started."""
         return (
             f"start it beside the device: python -m tvm.exec.rpc_server --tracker {self.host}:{self.port}"
-            f" --key {self.key}"
+            f" --key {self.key} (with a GPU add --no-fork)"
         )
 
     def count(self) -> int:
@@ -205,7 +205,7 @@ def ask(place: Tracked, kind: str) -> _Said:
         except NoDevice as error:
             raise EnvironmentFailure(f"no device answers at {place}: {error}", remedy=place.remedy) from error
         except Exception as error:
-            remedy = "see what its server printed, and start that again"
+            remedy = "see what its server printed; with a GPU it must be started with --no-fork"
             raise EnvironmentFailure(f"a device of {place} failed: {last_line(error)}", remedy=remedy) from error
     return said
 
