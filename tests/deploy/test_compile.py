@@ -169,3 +169,11 @@ def test_a_model_is_written_as_a_library_that_tvm_runs(compiled: CompiledModel, 
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(tmp_path / "cifar.so")), tvm.cpu())
     (array,) = noise(compiled.imported)
     np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(array)).numpy(), compiled.run(array)[0])
+
+
+def test_a_profile_s_kernels_are_in_no_cuda_graph(cifar: ImportedModel) -> None:
+    """The clock waits for each kernel, which a graph that is being made forbids."""
+    compiled = compile_model(cifar, "cuda -model=h100 -arch=sm_90", records=[])
+    graph = "vm.builtin.cuda_graph"
+    assert graph in compiled.executable.as_text()
+    assert graph not in compiled.without_graph.as_text()

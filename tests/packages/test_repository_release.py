@@ -172,6 +172,13 @@ def test_a_log_with_an_error_is_refused_with_its_line_and_nothing_changes(reposi
     assert (error.file, error.line) == (str(new), 5)
 
 
+def test_records_measured_again_are_looked_at_like_all_others(repository, new, tmp_path):
+    again = write_rows(tmp_path / "again.log", 2)
+    again.write_text(again.read_text() + "{\n")
+    error = refused(repository, InputError, "not a JSON row", "llvm", [new], again=[again])
+    assert (error.file, error.line) == (str(again), 3)
+
+
 def test_a_check_of_records_can_refuse_a_log(repository, new):
     def check(record):
         if record.config.index == 3:

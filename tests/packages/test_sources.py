@@ -5,6 +5,7 @@ import pytest
 from tests.registries import served, write_rows
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.packages.location import Folder, Web, find_location
+from tophub_registry.packages.registry import newest_here, read_index
 from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import find_sources
@@ -90,3 +91,23 @@ def test_without_a_network_what_is_here_is_taken(registry, root, tmp_path):
     assert names(find_sources(LLVM, location, root)) == (["llvm v0.06"], ["offline", "offline"])
     with pytest.raises(EnvironmentFailure, match="does not answer"):
         find_sources(Target.parse("cuda"), location, root)
+
+
+def test_the_newest_here_is_no_yanked_and_no_damaged_one(registry, tmp_path):
+    def newest(**options):
+        path = newest_here(registry, read_index(registry), "llvm", **options)
+        return path and path.name
+
+    for rows in (3, 4):
+        release("llvm", write_rows(tmp_path / "llvm.log", rows), registry)
+    assert newest() == "llvm_v0.08.log"
+    yank(Reference.parse("llvm@v0.08"), "bad", registry)
+    assert newest() == "llvm_v0.07.log"
+    (registry / "llvm_v0.07.log").write_text("something else")
+    assert newest() == "llvm_v0.06.log"
+    write_rows(registry / "llvm_v0.10.log", 1)
+    write_rows(registry / "llvm_v0.9.log", 1)
+    assert newest() == "llvm_v0.10.log", "which an AutoTVM client may have fetched"
+    assert newest(strangers=False) == "llvm_v0.06.log"
+    assert newest_here(registry, read_index(registry), "rocm") is None
+    assert newest_here(registry, None, "llvm").name == "llvm_v0.10.log"

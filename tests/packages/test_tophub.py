@@ -6,13 +6,15 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.registries import served, write_rows
+from tests.registries import OLD_ROW, row, served, write_rows
 from tophub_registry import tophub
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.packages.fetch import ask_index, fetch
-from tophub_registry.packages.location import Web, builtin
+from tophub_registry.packages.imports import import_packages
+from tophub_registry.packages.location import Folder, Web, builtin
 from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
+from tophub_registry.packages.version import Reference
 
 
 @pytest.fixture
@@ -134,3 +136,13 @@ def test_the_other_names():
     assert {"PACKAGE_VERSION", "AUTOTVM_TOPHUB_ROOT_PATH"} <= set(dir(tophub))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = tophub.nothing
+
+
+def test_reference_records_do_without_the_rows_that_can_not_be_converted(registry, tmp_path):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    rows = [OLD_ROW, row(1, target="cuda -model=1080ti"), OLD_ROW, row(2, target="cuda -model=v100")]
+    (plain / "cuda_v0.12.log").write_text("".join(f"{each}\n" for each in rows))
+    import_packages([Reference.parse("cuda@v0.12")], Folder(plain), registry)
+    found = tophub._reference_records("cuda", "1080ti", "dense_nopack.x86")
+    assert [record.input.args[0][1] for record in found] == [[1, 17]]

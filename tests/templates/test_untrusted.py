@@ -14,6 +14,7 @@ from tests.gpu.workloads import WORKLOADS
 from tests.records.rows import row
 from tophub_registry.cli import main
 from tophub_registry.errors import InputError
+from tophub_registry.records.flops import flop
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
@@ -139,3 +140,26 @@ def test_an_axis_with_too_many_ways_to_be_split_is_refused_before_they_are_all_l
         split("tile_f", 735_134_400, parts=4)
     assert time.process_time() - began < SECONDS
     assert len(split("tile_f", 4096, parts=4).options) == 455
+
+
+def varied(args, chance):
+    """Return arguments with other strides, padding and dilation, where the task has such."""
+    choices = {2: [[1, 1], [2, 2], [2, 1], [1, 3]], 3: [[1, 1, 1, 1], [0, 0, 0, 0], [2, 1, 0, 1]], 4: [[1, 1], [2, 2]]}
+    return [
+        chance.choice(choices.get(place, [value])) if isinstance(value, list) and isinstance(value[0], int) else value
+        for place, value in enumerate(copy.deepcopy(args))
+    ]
+
+
+def test_tuning_and_showing_count_the_same_operations():
+    chance = random.Random(7)
+    counted = dict.fromkeys(ARGUMENTS, 0)
+    for task, sound in ARGUMENTS.items():
+        for args in (sound, *(varied(sound, chance) for _ in range(20))):
+            try:
+                template = instantiate(task, args)
+            except InputError:
+                continue  # winograd has no strides, say
+            assert template.flop == flop(task, args), (task, args)
+            counted[task] += 1
+    assert all(counted.values()), counted

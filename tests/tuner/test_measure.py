@@ -1,10 +1,14 @@
 """Measuring: what is kept of a config that is sound; for the others see `test_faults.py`."""
 
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
 from tests.tuner.faulty import Faulty
+from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.record import Config
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import instantiate
@@ -49,3 +53,37 @@ def test_configs_travel_as_records_do(measurer):
     config = Config.model_validate_json(template.space.config(0).model_dump_json())
     (measured,) = measurer.measure(template, [config])
     assert measured.result.error_no == 0
+
+
+def test_builders_that_are_killed_over_and_over_are_given_up(measurer, monkeypatch):
+    tries = []
+
+    def killed(*_):
+        tries.append(Future())
+        tries[-1].set_exception(BrokenProcessPool("as where the memory is full"))
+        return tries[-1]
+
+    monkeypatch.setattr(measurer, "_build", killed)
+    template = Faulty(["none"])
+    with pytest.raises(EnvironmentFailure, match=r"killed 4 times.*out of memory"):
+        list(measurer.measure(template, [template.space.config(0)]))
+    assert len(tries) == 4
+
+
+def test_every_process_is_ended_even_where_one_can_not_be(monkeypatch):
+    measurer = Measurer(resolve("llvm"), workers=1)
+    lane, folder = measurer._lanes[0], measurer._folder.name
+    closed = []
+
+    class Stuck:
+        def close(self):
+            closed.append(self)
+            raise OSError("stuck")
+
+    measurer._lanes += [Stuck(), Stuck()]
+    close = lane.close
+    monkeypatch.setattr(lane, "close", lambda: (closed.append(lane), close()))
+    with pytest.raises(OSError, match="stuck"):
+        measurer.close()
+    assert len(closed) == 3
+    assert not Path(folder).exists()

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,7 @@ from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.tuner.measure import Measurer
-from tophub_registry.tuner.rpc import Tracked
+from tophub_registry.tuner.rpc import Tracked, _Remote
 
 DENSE = ["dense_nopack.x86", [tensor([1, 64]), tensor([36, 64]), None, "float32"]]
 
@@ -78,6 +79,25 @@ def test_targets_that_the_devices_can_not_run_are_refused(servers):
         servers.place.resolve("cuda")
     with pytest.raises(EnvironmentFailure, match="it lacks"):
         servers.place.resolve("llvm -mcpu=diamondrapids")
+
+
+def test_a_gpu_is_used_before_it_is_asked_its_name(monkeypatch):
+    """CUDA tells a server's process neither name nor version until something was done on the device."""
+    import tvm
+
+    class Gpu:
+        exist, used = True, False
+
+        @property
+        def device_name(self):
+            if not self.used:
+                raise RuntimeError("CUDA_ERROR_NOT_INITIALIZED")
+            return "NVIDIA H100"
+
+    gpu = Gpu()
+    monkeypatch.setattr(tvm.runtime, "empty", lambda _shape, _dtype, device: setattr(device, "used", True))
+    remote = _Remote(SimpleNamespace(cuda=lambda _index: gpu), "h100", 0.0)
+    assert remote.describe("cuda").device == "NVIDIA H100"
 
 
 def test_no_tracker_is_an_error_that_says_how_to_start_one():

@@ -145,10 +145,8 @@ class CompiledModel:
         """
         from tvm import relax
 
-        executable = self.executable
-        if self.target.kind == "cuda":  # a kernel in a CUDA graph can't be waited for while the graph is made
-            executable = _executable(*self.scheduled, graph=False)
-        machine = relax.VirtualMachine(executable, self._device)
+        # A kernel in a CUDA graph can't be waited for while the graph is made.
+        machine = relax.VirtualMachine(self.without_graph, self._device)
         return profile(machine, self._device, self._inputs(arrays), runs)
 
     def export(self, path: str | Path, *, overwrite: bool = True) -> None:
@@ -183,6 +181,11 @@ class CompiledModel:
         import tvm
 
         return tvm.runtime.tensor(array, self._device)
+
+    @functools.cached_property
+    def without_graph(self) -> Any:
+        """The `relax.VMExecutable` that launches each kernel by itself; on a CPU all do."""
+        return _executable(*self.scheduled, graph=False) if self.target.kind == "cuda" else self.executable
 
     @functools.cached_property
     def _device(self) -> Any:

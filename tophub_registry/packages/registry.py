@@ -115,19 +115,28 @@ def newest_log(folder: Path, index: Index, package: str) -> Path | None:
     return path
 
 
-def newest_here(folder: Path, index: Index | None, package: str) -> Path | None:
-    """Return a package's newest file in a folder, of those that the index does not call yanked; None without one.
+def newest_here(folder: Path, index: Index | None, package: str, *, strangers: bool = True) -> Path | None:
+    """Return a package's newest good file in a folder, None without one.
 
-    Files that the index does not know count: an AutoTVM client may have fetched them.
+    A version that the index knows is good when it is not yanked and its bytes are the published ones.
+
+    Parameters
+    ----------
+    strangers
+        Whether files that the index does not know count: an AutoTVM client may have fetched them.
     """
     known = {} if index is None else index.versions(package)
+
+    def good(version: Version, path: Path) -> bool:
+        published = known.get(version)
+        if published is None:
+            return strangers
+        return published.yanked is None and Digest.of(path) == (published.bytes, published.sha256)
+
     named = [(name.version, path) for path in folder.glob(f"{package}_v*.log") if (name := FileName.parse(path.name))]
-    good = [
-        (version, path)
-        for version, path in named
-        if path.name == str(FileName(package, version)) and (version not in known or known[version].yanked is None)
-    ]
-    return max(good, key=lambda each: each[0])[1] if good else None
+    exact = [(version, path) for version, path in named if path.name == str(FileName(package, version))]
+    newest_first = sorted(exact, reverse=True)
+    return next((path for version, path in newest_first if good(version, path)), None)
 
 
 def unknown_files(folder: Path, package: str, known: Mapping[Version, object]) -> dict[Version, Digest]:

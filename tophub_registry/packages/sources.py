@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import ask_or_recall, fetch
 from tophub_registry.packages.index import Notice, now
+from tophub_registry.packages.registry import newest_here
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.lookup import Source, backends_of
 
@@ -98,20 +98,12 @@ def find_sources(
     try:
         done = fetch([Reference(package, version)], location, root, index=index, time=time)
     except EnvironmentFailure as error:
-        held = None if version is not None else _held(package, index, root)
-        if held is None:
+        here = None if version is not None else newest_here(root.path, index, package, strangers=False)
+        if here is None:
             raise
-        notice = Notice("offline", f"{error}; {held.name} is here and is taken")
-        return Sources((*mine, held), (*notices, notice))
+        held = " ".join(here.stem.rsplit("_", 1))
+        notice = Notice("offline", f"{error}; {held} is here and is taken")
+        return Sources((*mine, Source(held, here)), (*notices, notice))
     (fetched,) = done.packages
     source = Source(f"{package} {fetched.version}", fetched.path)
     return Sources((*mine, source), tuple(dict.fromkeys((*notices, *done.notices))))
-
-
-def _held(package: str, index: Index, root: Root) -> Source | None:
-    """Return the newest good version that is here."""
-    for version, published in reversed(index.versions(package).items()):
-        path = root.file(published)
-        if published.yanked is None and Digest.of(path) == (published.bytes, published.sha256):
-            return Source(f"{package} {version}", path)
-    return None
