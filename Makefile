@@ -41,7 +41,7 @@ bench: .venv/.dev
 	"$(PYTHON)" -m venv .venv
 
 .venv/.demo: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,models]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,models,report]"
 	touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python

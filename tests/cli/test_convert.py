@@ -37,7 +37,7 @@ def test_what_is_left_out_is_told_and_in_the_exit_code(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("0 of 8 records converted, 1 were of that version already, 7 left out\n")
     assert done.stderr.count("\n") == 1
-    assert "(line 2, 3, 4, 5, 6 and 2 more)" in done.stderr
+    assert "(lines 2, 3, 4, 5, 6 and 2 more)" in done.stderr
 
 
 def test_misuse(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_a_release_says_what_was_published(tmp_path, capsys):
     code, out, err = run(capsys, "llvm", log, "--registry", "mine")
     assert (code, err) == (0, "")
     assert out.startswith("llvm v0.05: 3 records, ")
-    assert "its first version\nmine/llvm_v0.05.log\n" in out
+    assert "its first version in this registry\nmine/llvm_v0.05.log\n" in out
     assert (tmp_path / "mine" / "llvm_v0.05.log").read_bytes() == log.read_bytes()
 
 

@@ -112,6 +112,9 @@ def test_records_of_other_packages_are_left_out_on_request(tmp_path, capsys):
     assert run("release", "llvm", log, "--registry", tmp_path / "registry", "--drop-others") == 0
     assert "records of other packages than llvm (line 2)" in capsys.readouterr().err
     assert len(list(read_records(tmp_path / "registry" / "llvm_v0.01.log"))) == 2
+    log = write(tmp_path / "new.log", UNFIT["package"], text(), text(error_no=4, costs=[1e9]))
+    assert run("release", "llvm", log, "--registry", tmp_path / "registry", "--drop-others") == 1
+    assert f"{log}:3: the record of a failed measurement" in capsys.readouterr().err
 
 
 def test_what_belongs_to_a_phone_or_an_accelerator_is_not_cuda_s(cases, tmp_path, capsys):

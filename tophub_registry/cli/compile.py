@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tophub_registry.deploy.choice import Kernel
     from tophub_registry.deploy.compiler import CompiledLayer, CompiledModel
     from tophub_registry.deploy.profile import KernelTime
+    from tophub_registry.records.record import Record
     from tophub_registry.tuner.neighbours import Neighbour
 
 _NAMED = 5
@@ -85,7 +86,7 @@ def command(
             f"{len(bare)} of {len(compiled.layers)} layers have no record for {compiled.target}: {names}",
             remedy="tune them with `tophub tune`, or give a --log",
         )
-    if len(bare) == len(compiled.layers):
+    if not any(layer.match.recorded or (layer.kernel and layer.kernel.evidence) for layer in compiled.layers):
         nothing = "none of the logs has" if log else "no package has"
         terminal.err(f"tophub: note: {nothing} a record for a layer of this model on {compiled.target}\n")
     compiled.export(output, overwrite=force)
@@ -94,7 +95,7 @@ def command(
         terminal.out(json.dumps(_as_json(compiled, output, lost, times), indent=1) + "\n")
     else:
         _print(compiled, output, lost if verify else None)
-        _print_evidence(compiled, model, shape)
+        _print_evidence(compiled, model, shape, output)
         _print_profile(times)
 
 
@@ -102,17 +103,19 @@ def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None)
     table.show(["layer", "template", "blocks", "record", "match", ">cost"], [_row(layer) for layer in compiled.layers])
     for kernel in lost or ():
         terminal.out(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
-    covered = sum(layer.recorded for layer in compiled.layers)
+    recorded = [layer for layer in compiled.layers if layer.kernel is not None and layer.match.recorded]
+    foreign = sum(layer.kernel is not None and layer.kernel.evidence is not None for layer in recorded)
     alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
     others = f", {alike} by those of similar layers" if alike else ""
     inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, (shape, _) in compiled.imported.inputs.items())
-    said = f"{covered} of {len(compiled.layers)} layers by records{others}, for {compiled.target} with {inputs}"
+    by = f"by records ({foreign} of them other processors')" if foreign else "by records"
+    said = f"{len(recorded)} of {len(compiled.layers)} layers {by}{others}, for {compiled.target} with {inputs}"
     if lost is not None:
         said += f"; the records were timed, and {len(lost) or 'none'} left out"
     terminal.out(f"{output}: {said}\n")
 
 
-def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | None) -> None:
+def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | None, output: Path) -> None:
     """Say which layers have other processors' records only, and how to tune them here."""
     found = [
         (layer, layer.kernel.evidence)
@@ -122,7 +125,7 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
     if not found:
         return
     used = sum(layer.match.recorded for layer, _ in found)
-    where = sorted({f"{_device(answer)} ({answer.record.target})" for _, answer in found if answer.record is not None})
+    where = sorted({_where(answer.record) for _, answer in found if answer.record is not None})
     names = ", ".join(layer.layer.name for layer, _ in found[:_NAMED])
     names += f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
     shapes = "".join(f" --shape {each}" for each in shape or ())
@@ -130,7 +133,7 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
     commands = [
         f"tophub extract {model}{shapes} {options} -o tasks.json" if shapes else "",
         f"tophub tune tasks.json --target '{compiled.target}'" if shapes else f"tophub tune {model} {options}",
-        f"tophub compile {model}{shapes} --target '{compiled.target}' --log new.log",
+        f"tophub compile {model}{shapes} --target '{compiled.target}' --log new.log -o {output} --force",
     ]
     commands[1] += " --total-trials 500 -o new.log"
     terminal.out(
@@ -141,9 +144,9 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
     )
 
 
-def _device(answer: Answer) -> str:
-    record = answer.record
-    return record.tophub.device if record is not None and record.tophub and record.tophub.device else "a device unnamed"
+def _where(record: Record) -> str:
+    device = record.tophub.device if record.tophub and record.tophub.device else "a device unnamed"
+    return f"{device} ({record.target.attributes.get('mcpu', record.input.target)})"
 
 
 def _print_profile(times: Sequence[KernelTime]) -> None:

@@ -83,6 +83,8 @@ def _text(report: MergeReport) -> str:
     gains = [change.before / change.after for change in report.changes if change.before is not None]
     if gains:
         lines.append(f"what improved is {min(gains):.2f} to {max(gains):.2f} times as fast as before")
+    if not report.written:
+        lines.append("note: no record is left")
     if report.implausible_times:
         lines.append(f"note: {report.implausible_times} timestamps can't be right")
     return "\n".join(lines)

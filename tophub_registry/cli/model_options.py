@@ -22,7 +22,12 @@ Shape = Annotated[
 
 Log = Annotated[
     list[Path] | None,
-    typer.Option("-l", "--log", help="Take records from this log (repeatable).", show_default="the package"),
+    typer.Option(
+        "-l",
+        "--log",
+        help="Take records from this log, and not from the package (repeatable).",
+        show_default="the package",
+    ),
 ]
 
 

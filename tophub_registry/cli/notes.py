@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tophub_registry.cli import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tophub_registry.packages.index import Notice
     from tophub_registry.records.unconvertible import LeftOut
@@ -26,11 +26,16 @@ def progress(what: str) -> None:
     terminal.status(f"{what} …" if what else "")
 
 
+def lines_of(numbers: Sequence[int]) -> str:
+    """Name lines, the first of them if they are many: `line 3`, or `lines 2, 3, 5, 7, 11 and 40 more`."""
+    more = f" and {len(numbers) - _SHOWN} more" if numbers[_SHOWN:] else ""
+    return f"line{'s' if numbers[1:] else ''} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
+
+
 def left_out(rows: Iterable[LeftOut]) -> None:
     """Tell what could not be converted: one line for each reason, with the first lines that it holds for."""
     reasons: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         reasons.setdefault((row.file, row.reason), []).append(row.line)
     for (file, reason), lines in reasons.items():
-        shown = ", ".join(map(str, lines[:_SHOWN])) + (f" and {len(lines) - _SHOWN} more" if lines[_SHOWN:] else "")
-        terminal.err(f"tophub: note: left out of {file}: {reason} (line {shown})\n")
+        terminal.err(f"tophub: note: left out of {file}: {reason} ({lines_of(lines)})\n")

@@ -2,12 +2,14 @@
 
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from tophub_registry.cli import terminal
+from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import InputError
@@ -17,8 +19,6 @@ from tophub_registry.records.fitness import Policy
 from tophub_registry.records.log import read_rows, write_log
 from tophub_registry.records.lookup import backend_of
 from tophub_registry.templates.fit import check_space
-
-_SHOWN = 5
 
 
 def command(
@@ -47,45 +47,71 @@ def command(
     """
     folder, policy = find_registry(registry), Policy((check_space,))
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
-        if drop_others:
-            log = _without_others(package, log, Path(scratch))
-        if prove:
-            plan_release(package, log, folder, policy=policy)  # what else is wrong is said before anything is timed
-            _refuse_unproven(package, log, folder)
-        done = release(package, log, folder, policy=policy)
+        part = _without_others(package, log, Path(scratch)) if drop_others else _Part(log, log, None)
+        with part.named_in_errors():
+            if prove:
+                plan_release(package, part.file, folder, policy=policy)  # what else is wrong is said before timing
+                _refuse_unproven(package, part, folder)
+            done = release(package, part.file, folder, policy=policy)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 
-def _without_others(package: str, log: Path, scratch: Path) -> Path:
+class _Part(NamedTuple):
+    """A log, or those of its rows that are to be published."""
+
+    log: Path
+    file: Path
+    lines: Sequence[int] | None
+    """The line in the log of each of the file's; None where they are the same."""
+
+    def line(self, number: int) -> int:
+        """Return the line in the log that a line of the file is."""
+        return number if self.lines is None else self.lines[number - 1]
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Say of the log and its lines what is said of the file, which nobody else can look at."""
+        try:
+            yield
+        except InputError as error:
+            if self.lines is None or error.file != str(self.file):
+                raise
+            line = None if error.line is None else self.line(error.line)
+            raise InputError(error.message, file=self.log, line=line, remedy=error.remedy) from error
+
+
+def _without_others(package: str, log: Path, scratch: Path) -> _Part:
     """Write a log without the records of other packages, and tell their lines."""
-    kept, lines = [], []
+    kept, lines, others = [], [], []
     for row in read_rows(log):
-        if row.record is None or backend_of(row.record.target) == package:
-            kept.append(row.comment if row.record is None else row.record)
-        else:
+        if row.record is not None and backend_of(row.record.target) != package:
+            others.append(row.line)
+        elif (content := row.comment if row.record is None else row.record) is not None:
+            kept.append(content)
             lines.append(row.line)
-    if lines:
-        shown = ", ".join(map(str, lines[:_SHOWN])) + (f" and {len(lines) - _SHOWN} more" if lines[_SHOWN:] else "")
-        terminal.err(f"tophub: note: left out of {log}: records of other packages than {package} (line {shown})\n")
+    if others:
+        terminal.err(
+            f"tophub: note: left out of {log}: records of other packages than {package} ({notes.lines_of(others)})\n"
+        )
     mine = scratch / log.name
-    write_log(mine, [row for row in kept if row is not None])
-    return mine
+    write_log(mine, kept)
+    return _Part(log, mine, lines)
 
 
-def _refuse_unproven(package: str, log: Path, folder: Path) -> None:
+def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:
     """Refuse a log with a record that loses against what users have without it."""
     from tophub_registry.deploy.proof import claims, prove
 
     index = read_index(folder)
-    made = claims(log, None if index is None else newest_log(folder, index, package))
+    made = claims(part.file, None if index is None else newest_log(folder, index, package))
     lost = []
     for loss in prove(made):
-        terminal.err(f"{log}:{loss.claim.line}: {loss}\n")
+        terminal.err(f"{part.log}:{part.line(loss.claim.line)}: {loss}\n")
         lost.append(loss)
     if lost:
         raise InputError(
             f"{len(lost)} of {len(made)} new records {'lose' if len(lost) > 1 else 'loses'}: {lost[0].reason}",
-            file=log,
+            file=part.file,
             line=lost[0].claim.line,
             remedy="delete such rows, or tune again",
         )
@@ -106,5 +132,5 @@ def _text(done: Release) -> str:
 
     published = done.published
     records = f"{published.records} record{'s' if published.records > 1 else ''}"
-    after = f", follows {published.base}" if published.base else ", its first version"
+    after = f", follows {published.base}" if published.base else ", its first version in this registry"
     return f"{done.package} {done.version}: {records}, {decimal(published.bytes)}{after}\n{done.path}"

@@ -167,7 +167,11 @@ def _text(validation: Validation, *, judged: bool) -> str:
         lines.append(terminal.line(f"{place}: {finding.severity}: {finding.message}{remedy} [{finding.rule}]"))
     if validation.errors + validation.warnings > len(validation.findings):
         lines.append(f"{validation.file}: and more of them")
-    counts = [f"{validation.rows} rows", _number(validation.errors, "error"), _number(validation.warnings, "warning")]
+    counts = [
+        _number(validation.rows, "row"),
+        _number(validation.errors, "error"),
+        _number(validation.warnings, "warning"),
+    ]
     if validation.unchecked:
         tasks = ", ".join(sorted(validation.unchecked)[:_TASKS]) + (", …" if len(validation.unchecked) > _TASKS else "")
         counts.append(f"{sum(validation.unchecked.values())} not checked, for no template here knows {tasks}")

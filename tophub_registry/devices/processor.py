@@ -32,13 +32,13 @@ def processor() -> str:
     named = os.environ.get(VARIABLE)
     if not named:
         return here
-    remedy = "name a lesser processor, as x86-64-v3, or none"
+    remedy = f"--processor or ${VARIABLE} names a lesser one, as x86-64-v3"
     if not known(named):
-        raise UsageError(f"${VARIABLE}: LLVM knows no processor {named!r}", remedy=remedy)
+        raise UsageError(f"LLVM knows no processor {named!r}", remedy=remedy)
     missing = features(Target.parse(f"llvm -mcpu={named}")) - features(Target.parse(f"llvm -mcpu={here}"))
     if missing:
         lacking = ", ".join(sorted(missing))
-        raise UsageError(f"${VARIABLE}: this machine ({here}) is no {named}: it lacks {lacking}", remedy=remedy)
+        raise UsageError(f"this machine ({here}) can't stand in for {named}: it lacks {lacking}", remedy=remedy)
     return named
 
 

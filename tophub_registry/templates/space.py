@@ -212,7 +212,7 @@ class ConfigSpace:
         names = [knob.name for knob in self.knobs]
         if len(given) != len(entity) or set(given) != set(names):
             raise InputError(
-                f"the knobs are {', '.join(k.name for k in entity)} where they should be {', '.join(names)}"
+                f"the knobs are {', '.join(k.name for k in entity) or 'none'} where they should be {', '.join(names)}"
             )
         positions = []
         for knob in self.knobs:
