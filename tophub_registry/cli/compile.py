@@ -136,11 +136,11 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
         f"tophub compile {model}{shapes} --target '{compiled.target}' --log new.log -o {output} --force",
     ]
     commands[1] += " --total-trials 500 -o new.log"
+    have, are = "layer has" if len(found) == 1 else "layers have", "is" if used == 1 else "are"
     terminal.out(
-        f"{len(found)} layers have records of other processors only, measured on {'; '.join(where)}: {names}\n"
-        f"{used or 'None'} of these records may be expected to gain here and {'is' if used == 1 else 'are'} used; the "
-        "other layers get the default config. To tune them here:\n"
-        + "".join(f"  {command}\n" for command in commands if command)
+        f"{len(found)} {have} records of other processors only, measured on {'; '.join(where)}: {names}\n"
+        f"{used or 'None'} of these records {are} used, as likely to gain here; other layers get the default config. "
+        "To tune them here:\n" + "".join(f"  {command}\n" for command in commands if command)
     )
 
 
