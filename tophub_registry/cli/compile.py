@@ -80,10 +80,8 @@ def command(
         terminal.err(f"tophub: note: left out: {record}\n")
     bare = [layer for layer in compiled.layers if not layer.recorded]
     if strict and bare:
-        names = ", ".join(layer.layer.name for layer in bare[:_NAMED])
-        names += f" and {len(bare) - _NAMED} more" if bare[_NAMED:] else ""
         raise InputError(
-            f"{len(bare)} of {len(compiled.layers)} layers have no record for {compiled.target}: {names}",
+            f"{len(bare)} of {len(compiled.layers)} layers have no record for {compiled.target}: {_named(bare)}",
             remedy="tune them with `tophub tune`, or give a --log",
         )
     if not any(layer.match.recorded or (layer.kernel and layer.kernel.evidence) for layer in compiled.layers):
@@ -126,8 +124,7 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
         return
     used = sum(layer.match.recorded for layer, _ in found)
     where = sorted({_where(answer.record) for _, answer in found if answer.record is not None})
-    names = ", ".join(layer.layer.name for layer, _ in found[:_NAMED])
-    names += f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
+    names = _named([layer for layer, _ in found])
     shapes = "".join(f" --shape {each}" for each in shape or ())
     options = f"--target '{compiled.target}' --own-templates"
     commands = [
@@ -142,6 +139,11 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
         f"{used or 'None'} of these records {are} used, as likely to gain here; other layers get the default config. "
         "To tune them here:\n" + "".join(f"  {command}\n" for command in commands if command)
     )
+
+
+def _named(layers: Sequence[CompiledLayer]) -> str:
+    more = f" and {len(layers) - _NAMED} more" if layers[_NAMED:] else ""
+    return ", ".join(layer.layer.name for layer in layers[:_NAMED]) + more
 
 
 def _where(record: Record) -> str:
