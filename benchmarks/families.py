@@ -23,6 +23,7 @@ os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 from tophub_registry.devices.processor import processor
 from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.measurement.measure import Measurer
 from tophub_registry.records.families import FAMILIES, PROCESSORS, family_of
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Config, Knob
@@ -30,7 +31,6 @@ from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.template import Template
 from tophub_registry.templates.transfer import fills, transfers
-from tophub_registry.tuner.measure import Measurer
 
 COLUMNS = ("family", "task", "args", "origin", "entity", "seconds")
 

@@ -32,7 +32,7 @@ def tune(folder: Path, database: Path, target: str, cores: int, trials: int) -> 
     from tvm import relax
     from tvm.s_tir import meta_schedule
 
-    from tophub_registry.deploy.bench.prepared import Prepared
+    from tophub_registry.bench.prepared import Prepared
     from tophub_registry.devices.device import compiled_for, resolve
 
     made_for = tvm.target.Target({**compiled_for(resolve(target)), "num-cores": cores})

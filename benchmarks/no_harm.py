@@ -16,9 +16,9 @@ from statistics import median
 
 os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
-from tophub_registry.deploy.compiler import CompiledModel, compile_model
-from tophub_registry.deploy.importer import import_model
+from tophub_registry.compiler.compiler import CompiledModel, compile_model
 from tophub_registry.devices.processor import described
+from tophub_registry.frontends.mxnet import import_model
 
 MODELS = [
     "cifar_resnet20_v1",

@@ -18,9 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tophub_registry.deploy.bench.job import Job
-from tophub_registry.deploy.bench.peer import Peer
-from tophub_registry.deploy.bench.prepared import Prepared, prepare
+from tophub_registry.bench.job import Job
+from tophub_registry.bench.peer import Peer
+from tophub_registry.bench.prepared import Prepared, prepare
 from tophub_registry.devices.device import resolve
 
 LOADING = 600.0

@@ -29,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the old client's environme
 
 from tests.old_client.environment import OldClient, find_or_build
 from tophub_registry.devices.device import resolve
+from tophub_registry.measurement.measure import Measurer
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Config
 from tophub_registry.records.task import Task, TaskFile, tensor
 from tophub_registry.templates.registry import instantiate
-from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.tune import Plan, tune
 from tophub_registry.tuner.warm_start import Experience
 

@@ -10,9 +10,9 @@ import pytest
 if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
     pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
 
-from tophub_registry.deploy.bench.comparison import PEERS, Comparison, Row, default_threads
-from tophub_registry.deploy.bench.job import Job
-from tophub_registry.deploy.bench.peer import Peer
+from tophub_registry.bench.comparison import PEERS, Comparison, Row, default_threads
+from tophub_registry.bench.job import Job
+from tophub_registry.bench.peer import Peer
 from tophub_registry.errors import EnvironmentFailure
 
 

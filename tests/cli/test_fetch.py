@@ -11,7 +11,7 @@ import pytest
 
 from tests.registries import served, write_rows
 from tophub_registry.cli import main
-from tophub_registry.packages.release import release
+from tophub_registry.publishing.release import release
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from tests.registries import served, write_rows
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.location import Folder, Web
-from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
+from tophub_registry.publishing.release import release
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from tests.registries import write_rows
 from tophub_registry.cli.packages_here import packages_here
 from tophub_registry.cli.tasks_argument import tasks_of_all
-from tophub_registry.packages.release import release
 from tophub_registry.packages.version import Reference
-from tophub_registry.packages.yank import yank
+from tophub_registry.publishing.release import release
+from tophub_registry.publishing.yank import yank
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task, TaskFile, tensor
 

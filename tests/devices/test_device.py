@@ -10,8 +10,8 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tophub_registry.devices.device import check_runs_here, compiled_for, resolve
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.measurement.measure import Measurer
 from tophub_registry.records.target import Target
-from tophub_registry.tuner.measure import Measurer
 
 
 def test_llvm_alone_means_this_machines_processor():
@@ -44,7 +44,7 @@ def test_code_that_this_machine_lacks_the_instructions_for_is_not_run():
 def test_the_number_of_threads_follows_tvms_variables(threads):
     program = (
         "from tophub_registry.devices.device import resolve\n"
-        "from tophub_registry.tuner.measure import Measurer\n"
+        "from tophub_registry.measurement.measure import Measurer\n"
         "if __name__ == '__main__':\n"
         "    with Measurer(resolve('llvm'), workers=1) as measurer:\n"
         "        said = measurer.describe()\n"

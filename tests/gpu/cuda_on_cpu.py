@@ -20,7 +20,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
-from tophub_registry.deploy.bench.prepared import read_arrays, write_arrays
+from tophub_registry.bench.prepared import read_arrays, write_arrays
 
 ARCH = "sm_90"
 _MODULE, _INPUTS, _OUTPUTS = "module.json", "inputs.npz", "outputs.npz"

@@ -12,7 +12,7 @@ import pytest
 from tests.records.rows import record, row, text
 from tests.registries import OLD_ROW, body, served, write_rows
 from tophub_registry.devices.processor import processor
-from tophub_registry.packages.release import release
+from tophub_registry.publishing.release import release
 from tophub_registry.records.task import tensor
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from tophub_registry.models.network import Network
+    from tophub_registry.frontends.mxnet.network import Network
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,7 +63,7 @@ def is_more_of_the_same(name: str) -> bool:
 @pytest.fixture(scope="module")
 def comparisons(old_client, exhaustive):
     """Ask the old client two things at a time, as nothing is timed here."""
-    from tophub_registry.models.network import read_network
+    from tophub_registry.frontends.mxnet.network import read_network
 
     pool = ThreadPoolExecutor(2)
     found = {}
@@ -97,7 +97,7 @@ def test_a_symbol_file_gives_both_the_same(old_client, tmp_path):
     path = tmp_path / "net-symbol.json"
     network = gluoncv.model_zoo.get_model("cifar_resnet20_v1", pretrained=False)
     path.write_text(network(mxnet.sym.var("data")).tojson())
-    from tophub_registry.models import extract_tasks
+    from tophub_registry.frontends.mxnet.extract import extract_tasks
 
     ours = extract_tasks(path, "llvm", shapes={"data": [1, 3, 32, 32]}).tasks
     [theirs] = old_client.run("extract", json.dumps([[str(path), "llvm", [1, 3, 32, 32]]]), "--layers")

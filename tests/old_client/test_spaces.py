@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.gpu.workloads import WORKLOADS
-from tophub_registry.models.network import read_network
+from tophub_registry.frontends.mxnet.network import read_network
 from tophub_registry.records.record import Knob
 from tophub_registry.records.task import Task, tensor
 from tophub_registry.templates.registry import TEMPLATES, instantiate

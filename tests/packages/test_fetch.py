@@ -15,9 +15,9 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import INDEX_FILE, LIFETIME, Index, moment
 from tophub_registry.packages.location import Folder, NotThere, Web
-from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
+from tophub_registry.publishing.release import release
 
 LLVM = [Reference.parse("llvm")]
 

@@ -9,13 +9,13 @@ import pytest
 from tests.killing import kill_at_random_moments
 from tests.registries import file_of, served, write_rows
 from tophub_registry.packages.fetch import fetch
-from tophub_registry.packages.imports import import_packages
+from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import Index
 from tophub_registry.packages.location import Folder, Web
-from tophub_registry.packages.registry import read_index
-from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
+from tophub_registry.publishing.imports import import_packages
+from tophub_registry.publishing.release import release
 
 ROWS = 20_000
 

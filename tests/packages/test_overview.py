@@ -7,8 +7,8 @@ from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.location import Folder, Web
 from tophub_registry.packages.overview import survey
-from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
+from tophub_registry.publishing.release import release
 
 
 @pytest.fixture

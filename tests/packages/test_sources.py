@@ -4,13 +4,13 @@ import pytest
 
 from tests.registries import served, write_rows
 from tophub_registry.errors import EnvironmentFailure, UsageError
+from tophub_registry.packages.folder import newest_here, read_index
 from tophub_registry.packages.location import Folder, Web, find_location
-from tophub_registry.packages.registry import newest_here, read_index
-from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import find_sources
 from tophub_registry.packages.version import Reference, Version
-from tophub_registry.packages.yank import yank
+from tophub_registry.publishing.release import release
+from tophub_registry.publishing.yank import yank
 from tophub_registry.records.lookup import lookup_all
 from tophub_registry.records.target import Target
 

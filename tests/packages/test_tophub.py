@@ -10,11 +10,11 @@ from tests.registries import OLD_ROW, row, served, write_rows
 from tophub_registry import tophub
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.packages.fetch import ask_index, fetch
-from tophub_registry.packages.imports import import_packages
 from tophub_registry.packages.location import Folder, Web, builtin
-from tophub_registry.packages.release import release
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
+from tophub_registry.publishing.imports import import_packages
+from tophub_registry.publishing.release import release
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.gpu.workloads import WORKLOADS
-from tophub_registry.models import libraries
+from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tophub_registry.errors import InputError
-from tophub_registry.models import libraries
-from tophub_registry.models.layers import TransposedConvolution
-from tophub_registry.models.rules import workloads
+from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
+from tophub_registry.tasks.layers import TransposedConvolution
+from tophub_registry.tasks.rules import workloads
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from tophub_registry.tuner.rpc import Tracked
+from tophub_registry.measurement.rpc import Tracked
 
 KEY = "test"
 # Where TVM and NumPy take a while to be imported, on a busy machine.

@@ -18,11 +18,11 @@ from tests.tuner.faulty import FAULTS, Faulty
 from tests.tuner.servers import KEY, Servers
 from tophub_registry.devices.device import resolve
 from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.measurement.measure import Limits, Measurer
+from tophub_registry.measurement.outcome import ErrorNo
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 from tophub_registry.tuner import tune as tuning
-from tophub_registry.tuner.measure import Limits, Measurer
-from tophub_registry.tuner.outcome import ErrorNo
 from tophub_registry.tuner.tune import Plan, tune
 
 LIMITS = Limits(build=3, run=3)

@@ -6,9 +6,9 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tophub_registry.devices.device import resolve
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.measurement.measure import Measurer
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, tensor
-from tophub_registry.tuner.measure import Measurer
 from tophub_registry.tuner.tune import Plan, supported, tune
 from tophub_registry.tuner.warm_start import Experience
 

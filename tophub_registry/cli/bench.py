@@ -14,7 +14,7 @@ from tophub_registry.cli.model_options import CompileTarget, Log, Params, Proces
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 
 if TYPE_CHECKING:
-    from tophub_registry.deploy.bench.comparison import Comparison, Row
+    from tophub_registry.bench.comparison import Comparison, Row
 
 
 def command(
@@ -63,8 +63,8 @@ def command(
     Every framework runs in a process of its own, computes the same network with the same weights, and is held
     against MXNet's outputs. Ratios are to ours, from pairs in the same rounds: above 1 a framework is slower.
     """
-    from tophub_registry.deploy.bench.comparison import check, compare
-    from tophub_registry.deploy.bench.prepared import read_or_prepare
+    from tophub_registry.bench.comparison import check, compare
+    from tophub_registry.bench.prepared import read_or_prepare
 
     shapes = shapes_of(shape) or None
     if prepare is not None:
@@ -103,7 +103,7 @@ def command(
 def _prepare(
     model: str, folder: Path, params: Path | None, shapes: dict[str, tuple[int, ...]] | None, *, force: bool
 ) -> None:
-    from tophub_registry.deploy.bench.prepared import prepare
+    from tophub_registry.bench.prepared import prepare
 
     if folder.exists() and not force:
         raise UsageError("the folder is already there", file=folder, remedy="--force writes into it")
@@ -113,7 +113,7 @@ def _prepare(
 
 def _judge(comparison: Comparison) -> None:
     """Raise where the outcome is no comparison."""
-    from tophub_registry.deploy.bench.comparison import OURS
+    from tophub_registry.bench.comparison import OURS
 
     wrong = [row.framework for row in comparison.rows if row.times and not row.agrees]
     if wrong:
@@ -124,7 +124,7 @@ def _judge(comparison: Comparison) -> None:
 
 
 def _check_outputs(outputs: list[Path], *, force: bool) -> None:
-    from tophub_registry.deploy.bench.plot import check_charts
+    from tophub_registry.bench.plot import check_charts
 
     for path in outputs:
         if path.suffix not in {".json", ".html"}:
@@ -146,7 +146,7 @@ def _pythons(options: list[str]) -> dict[str, str]:
 
 
 def _write(comparison: Comparison, path: Path, *, force: bool) -> None:
-    from tophub_registry.deploy.bench.plot import render
+    from tophub_registry.bench.plot import render
     from tophub_registry.files import atomic_write
 
     text = render(comparison) if path.suffix == ".html" else json.dumps(comparison.as_json(), indent=1) + "\n"

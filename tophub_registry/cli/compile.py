@@ -17,11 +17,11 @@ from tophub_registry.records.task import describe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tophub_registry.deploy.choice import Kernel
-    from tophub_registry.deploy.compiler import CompiledLayer, CompiledModel
-    from tophub_registry.deploy.profile import KernelTime
+    from tophub_registry.compiler.choice import Kernel
+    from tophub_registry.compiler.compiler import CompiledLayer, CompiledModel
+    from tophub_registry.compiler.profile import KernelTime
     from tophub_registry.records.record import Record
-    from tophub_registry.tuner.neighbours import Neighbour
+    from tophub_registry.templates.neighbours import Neighbour
 
 _NAMED = 5
 
@@ -56,8 +56,8 @@ def command(
     Records come from the target's package, which is fetched if it is not here. A gluoncv name without --params
     gets random weights: enough to time it, not to use it.
     """
-    from tophub_registry.deploy.compiler import check_linker, compile_model
-    from tophub_registry.deploy.proof import losing
+    from tophub_registry.compiler.compiler import check_linker, compile_model
+    from tophub_registry.proof.proof import losing
 
     output = output or Path(f"{Path(model).name.removesuffix('.json').removesuffix('-symbol')}.so")
     if output.is_dir():

@@ -16,8 +16,8 @@ from tophub_registry.errors import UsageError
 from tophub_registry.records.target import Target
 
 if TYPE_CHECKING:
-    from tophub_registry.models.layers import Layer
     from tophub_registry.records.task import TaskFile
+    from tophub_registry.tasks.layers import Layer
 
 
 def command(
@@ -38,8 +38,8 @@ def command(
     With -o they are written to a file, which `tophub tune` takes on a machine without MXNet too. Where a layer has
     two templates (direct and winograd, packed or not), it has two tasks.
     """
-    from tophub_registry.models.network import read_network
-    from tophub_registry.models.rules import rules_for
+    from tophub_registry.frontends.mxnet.network import read_network
+    from tophub_registry.tasks.rules import rules_for
 
     if shape and batch is not None:
         raise UsageError("--batch and --shape contradict each other", remedy="give the batch in the shape")

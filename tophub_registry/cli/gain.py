@@ -14,7 +14,7 @@ from tophub_registry.cli.model_options import CompileTarget, Processor
 from tophub_registry.errors import InputError
 
 if TYPE_CHECKING:
-    from tophub_registry.deploy.gain import ModelGain
+    from tophub_registry.proof.gain import ModelGain
     from tophub_registry.records.record import Provenance
     from tophub_registry.records.target import Target
 
@@ -28,11 +28,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns."""
-    from tophub_registry.deploy.gain import measure_gain
     from tophub_registry.devices.device import check_runs_here, resolve
+    from tophub_registry.measurement.measure import Measurer
+    from tophub_registry.proof.gain import measure_gain
     from tophub_registry.records.log import read_records
     from tophub_registry.records.lookup import Match, match_targets
-    from tophub_registry.tuner.measure import Measurer
     from tophub_registry.tuner.tune import supported
 
     resolved = resolve(target)

@@ -9,9 +9,9 @@ from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.cli.transfer import bars
 from tophub_registry.errors import UsageError
-from tophub_registry.packages.imports import Import, import_packages
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.version import Reference
+from tophub_registry.publishing.imports import Import, import_packages
 
 
 def command(

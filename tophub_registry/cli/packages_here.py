@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def packages_here(target: Target) -> list[Path]:
     """Return the newest log of the target's packages in the root, and in the default location if it is a folder."""
+    from tophub_registry.packages.folder import newest_here, read_index
     from tophub_registry.packages.location import Folder, find_location
-    from tophub_registry.packages.registry import newest_here, read_index
     from tophub_registry.packages.root import Root
     from tophub_registry.records.lookup import backends_of
 

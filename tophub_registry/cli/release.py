@@ -13,8 +13,8 @@ from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import InputError
-from tophub_registry.packages.registry import newest_log, read_index
-from tophub_registry.packages.release import Release, plan_release, release
+from tophub_registry.packages.folder import newest_log, read_index
+from tophub_registry.publishing.release import Release, plan_release, release
 from tophub_registry.records.fitness import Policy
 from tophub_registry.records.log import read_rows, write_log
 from tophub_registry.records.lookup import backend_of
@@ -100,7 +100,7 @@ def _without_others(package: str, log: Path, scratch: Path) -> _Part:
 
 def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:
     """Refuse a log with a record that loses against what users have without it."""
-    from tophub_registry.deploy.proof import claims, prove
+    from tophub_registry.proof.proof import claims, prove
 
     index = read_index(folder)
     made = claims(part.file, None if index is None else newest_log(folder, index, package))

@@ -30,7 +30,7 @@ def tasks_of(model: str, kind: str, *, own: bool = False) -> TaskFile:
                 f"these tasks are for {tasks.kind}, not for {kind}", file=path, remedy=f"--target {tasks.kind}"
             )
         return tasks
-    from tophub_registry.models import extract_tasks
+    from tophub_registry.frontends.mxnet.extract import extract_tasks
 
     return extract_tasks(path if path.suffix == ".json" else model, kind, own=own)
 

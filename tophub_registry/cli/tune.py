@@ -16,8 +16,8 @@ from tophub_registry.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tophub_registry.measurement.places import Place
     from tophub_registry.records.task import Task
-    from tophub_registry.tuner.places import Place
     from tophub_registry.tuner.tune import TaskOutcome
 
 
@@ -72,10 +72,10 @@ def command(  # each is an option of the command line
     be changed between layers.
     """
     from tophub_registry.cli.packages_here import packages_here
+    from tophub_registry.measurement.kernels import Timing
+    from tophub_registry.measurement.measure import Limits, Measurer
     from tophub_registry.records.target import Target
     from tophub_registry.templates.registry import instantiate
-    from tophub_registry.tuner.kernels import Timing
-    from tophub_registry.tuner.measure import Limits, Measurer
     from tophub_registry.tuner.search import SEARCHES
     from tophub_registry.tuner.tune import Plan, supported, tune
     from tophub_registry.tuner.warm_start import Experience
@@ -127,8 +127,8 @@ def command(  # each is an option of the command line
 
 def _place(tracker: str | None, key: str | None, timeout: float) -> Place:
     """Return where kernels run: on the devices of a tracker, else here."""
-    from tophub_registry.tuner.places import ThisMachine
-    from tophub_registry.tuner.rpc import Tracked
+    from tophub_registry.measurement.places import ThisMachine
+    from tophub_registry.measurement.rpc import Tracked
 
     if tracker is None and key is None:
         return ThisMachine()

@@ -26,7 +26,7 @@ from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES
 
 if TYPE_CHECKING:
-    from tophub_registry.tuner.measure import Measurer
+    from tophub_registry.measurement.measure import Measurer
 
 _TASKS = 3
 
@@ -84,8 +84,8 @@ def _replay_all(
     While that goes on, the output has what is measured so far, as a log that is being tuned has.
     """
     from tophub_registry.devices.device import check_runs_here, resolve
+    from tophub_registry.measurement.measure import Measurer
     from tophub_registry.records.log import LogAppender
-    from tophub_registry.tuner.measure import Measurer
 
     resolved = resolve(target)
     check_runs_here(resolved)
@@ -118,7 +118,7 @@ def _replayed(
     keep: Callable[[Record], None],
 ) -> Validation:
     """Add what measuring a log's sound records again brings to light."""
-    from tophub_registry.tuner.replay import findings, replay
+    from tophub_registry.proof.replay import findings, replay
 
     unsound = {finding.line for finding in validation.findings if finding.severity == "error"}
     lines = {

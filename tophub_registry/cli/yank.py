@@ -9,7 +9,7 @@ from tophub_registry.cli import terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import Reference
-from tophub_registry.packages.yank import Yank, yank
+from tophub_registry.publishing.yank import Yank, yank
 
 
 def command(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.fetch import ask_or_recall, fetch
+from tophub_registry.packages.folder import newest_here
 from tophub_registry.packages.index import Notice, now
-from tophub_registry.packages.registry import newest_here
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.lookup import Source, backends_of
 

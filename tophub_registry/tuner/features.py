@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tophub_registry.tuner.neighbours import numbers
+from tophub_registry.templates.neighbours import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 from tophub_registry import __version__
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.measurement.measure import Measurer
+from tophub_registry.measurement.outcome import Measured
 from tophub_registry.records.log import LogAppender, read_records
 from tophub_registry.records.record import LOG_VERSION, Config, Input, Provenance, Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.tuner.budget import Progress, most_rewarding
-from tophub_registry.tuner.measure import Measurer
-from tophub_registry.tuner.outcome import Measured
 from tophub_registry.tuner.search import SEARCHES, ModelSearch, Search
 from tophub_registry.tuner.warm_start import Experience
 

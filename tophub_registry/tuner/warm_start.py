@@ -21,10 +21,10 @@ from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
+from tophub_registry.templates.neighbours import Origin, carry, nearest
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.tuner.features import ConfigFeatures
-from tophub_registry.tuner.neighbours import Origin, carry, nearest
 
 TEACHES = 16
 """A workload's costs teach the cost model from so many measured configs on."""

@@ -1,0 +1,168 @@
+"""ONNX Runtime and PyTorch compute what Relax and MXNet do, operator by operator and as a network.
+
+PyTorch runs in a process of its own: it and MXNet do not go together. $TOPHUB_TORCH_PYTHON names another
+environment's interpreter, which needs nothing else but this package.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
+    pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
+
+from tests.compiler.agreement import noise
+from tophub_registry.bench.comparison import difference
+from tophub_registry.bench.network import Network
+from tophub_registry.bench.prepared import read_arrays, write_arrays
+from tophub_registry.bench.relax_network import network_of
+from tophub_registry.frontends.mxnet import import_model, libraries
+
+TORCH = """
+import sys, torch
+from pathlib import Path
+from tophub_registry.bench.prepared import read_arrays, write_arrays
+from tophub_registry.bench.network import Network
+from tophub_registry.bench.torch_module import torch_module
+for line in sys.stdin:
+    folder = Path(line.rstrip())
+    inputs = [torch.from_numpy(array) for array in read_arrays(folder / "inputs.npz")]
+    with torch.inference_mode():
+        traced = torch.jit.trace(torch_module(Network.read(folder)), inputs)
+        write_arrays(folder / "outputs.npz", [output.numpy() for output in traced(*inputs)])
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def torch_process():
+    """Return a process that answers each folder with a network by its outputs."""
+    python = os.environ.get("TOPHUB_TORCH_PYTHON", sys.executable)
+    if python == sys.executable and importlib.util.find_spec("torch") is None:
+        pytest.skip("needs the extra [bench], or $TOPHUB_TORCH_PYTHON")
+    command = [python, "-W", "ignore", "-c", TORCH]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture(params=["onnxruntime", "pytorch"])
+def framework(request):
+    """Return what computes a network in a framework."""
+    if request.param == "onnxruntime":
+        return onnxruntime
+    return functools.partial(pytorch, request.getfixturevalue("torch_process"))
+
+
+def onnxruntime(network: Network, inputs, _):
+    pytest.importorskip("onnx", reason="needs the extra [bench]")
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra [bench]")
+    from tophub_registry.bench.onnx_model import onnx_model
+
+    session = runtime.InferenceSession(onnx_model(network), providers=["CPUExecutionProvider"])
+    return session.run([*network.outputs], dict(zip(network.inputs, inputs, strict=True)))
+
+
+def pytorch(process, network: Network, inputs, folder):
+    network.write(folder)
+    write_arrays(folder / "inputs.npz", inputs)
+    process.stdin.write(f"{folder}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n"
+    return read_arrays(folder / "outputs.npz")
+
+
+def check(model, framework, folder):
+    inputs = noise(model)
+    outputs = framework(network_of(model.module), inputs, folder)
+    assert difference(outputs, model.reference(*inputs)) < 1e-3
+
+
+def block(*layers):
+    """Return layers one after the other, with random weights."""
+    mx = libraries.mxnet()
+    mx.random.seed(0)
+    whole = mx.gluon.nn.HybridSequential()
+    whole.add(*layers)
+    whole.initialize(mx.init.Normal(0.5))
+    return whole
+
+
+def image():
+    return {"data": (1, 4, 9, 9)}
+
+
+def blocks():
+    mx = libraries.mxnet()
+    nn, F = mx.gluon.nn, mx.sym
+
+    def function(calls):
+        return nn.HybridLambda(lambda _, data: calls(F if isinstance(data, mx.sym.Symbol) else mx.nd, data))
+
+    return {
+        "dilated and grouped": [nn.Conv2D(8, 3, 2, 1, 2, groups=2, activation="relu")],
+        "transposed": [nn.Conv2DTranspose(6, 3, 2, 1, 1)],
+        "max, rounded up": [nn.MaxPool2D(3, 2, 1, ceil_mode=True)],
+        "average without the padding": [nn.AvgPool2D(3, 2, 1, count_include_pad=False)],
+        "average": [nn.AvgPool2D(3, 2, 1)],
+        "activations": [nn.PReLU(), nn.LeakyReLU(0.1), nn.Swish(), nn.Activation("softrelu")],
+        "exponential": [nn.ELU(0.5)],
+        "padded": [
+            function(lambda F, x: F.pad(x, mode="constant", pad_width=(0, 0, 0, 0, 1, 2, 3, 0), constant_value=2))
+        ],
+        "reflected": [function(lambda F, x: F.pad(x, mode="reflect", pad_width=(0, 0, 0, 0, 1, 2, 3, 1)))],
+        "cut": [function(lambda F, x: F.slice(x, begin=(0, 1, 1, 0), end=(1, 4, 8, 9), step=(1, 1, 2, 3)))],
+        "joined": [function(lambda F, x: F.concat(x, F.softmax(x, axis=1), F.clip(x, -0.5, 0.5), dim=1))],
+        "stacked": [function(lambda F, x: F.stack(x, F.tanh(x), axis=1))],
+        "reduced": [function(lambda F, x: F.broadcast_sub(x, F.sum(x, axis=(1, 2), keepdims=True)))],
+        "normalized": [function(lambda F, x: F.L2Normalization(x, mode="channel")), nn.Flatten(), nn.Dense(5)],
+        "chosen": [function(lambda F, x: F.where(x > 0.1, x, F.exp(x)))],
+        "transposed axes": [function(lambda F, x: F.transpose(x, (0, 2, 3, 1)))],
+    }
+
+
+@pytest.mark.parametrize("name", blocks())
+def test_an_operator_computes_the_same(name, framework, tmp_path):
+    check(import_model(block(*blocks()[name]), shapes=image()), framework, tmp_path)
+
+
+@pytest.mark.parametrize("model", ["cifar_resnet20_v1", "mobilenetv2_0.25"])
+def test_a_classifier_computes_the_same(model, framework, tmp_path):
+    shapes = {"data": (2, 3, 32, 32)} if "cifar" in model else {"data": (1, 3, 64, 64)}
+    check(import_model(model, shapes=shapes), framework, tmp_path)
+
+
+def boxes(generator):
+    """Return candidates of three classes, some invalid, many on top of each other."""
+    corners = generator.uniform(0, 60, (1, 90, 2))
+    classes, scores = generator.integers(-1, 3, (1, 90, 1)), generator.permutation(90).reshape(1, 90, 1) / 90
+    return np.concatenate([classes, scores, corners, corners + generator.uniform(20, 60, (1, 90, 2))], 2)
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_the_same_boxes_are_suppressed(framework, forced, tmp_path):
+    mx = libraries.mxnet()
+    settings = {"overlap_thresh": 0.4, "valid_thresh": 0.1, "id_index": 0, "score_index": 1, "coord_start": 2}
+    settings |= {"topk": 60, "force_suppress": forced}
+    suppression = mx.gluon.nn.HybridLambda(lambda F, data: F.contrib.box_nms(data, **settings))
+    model = import_model(suppression, shapes={"data": (1, 90, 6)})
+    rows = boxes(np.random.default_rng(1)).astype("float32")
+    (expected,) = model.reference(rows)
+    (found,) = framework(network_of(model.module), [rows], tmp_path)
+    assert 5 < (expected[0, :, 0] >= 0).sum() < 50
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_outputs_of_other_shapes_or_no_numbers_never_agree():
+    ones = [np.ones((2, 2), "float32")]
+    assert difference(ones, ones) == 0
+    assert difference([np.ones((1, 4), "float32")], ones) == float("inf")
+    assert difference([np.full((2, 2), np.nan, "float32")], ones) == float("inf")
+    assert difference([1.01 * ones[0]], ones) == pytest.approx(0.01)

@@ -1,0 +1,178 @@
+"""Which kernel computes each layer: the cheapest over the graph, changes of layout included."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tophub_registry.compiler.choice import PLAIN, Use, choose_blocks, kernels_for
+from tophub_registry.records.lookup import Answer, Match
+from tophub_registry.records.record import Record, workload_key
+from tophub_registry.records.target import Target
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.cuda import CudaTemplate
+from tophub_registry.templates.neighbours import Neighbourhood
+from tophub_registry.templates.registry import instantiate
+
+TARGET = Target.parse("llvm -mcpu=znver4")
+CONVOLUTION = (
+    "conv2d_NCHWc.x86",
+    [tensor([1, 32, 8, 8]), tensor([32, 32, 3, 3]), [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"],
+)
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A kernel of which only its layouts and its time matter."""
+
+    blocks: tuple[int, int]
+    cost: float
+
+
+def use(data: str, output: str, *kernels: Timed) -> Use:
+    return Use(data, output, MEGABYTE, MEGABYTE, kernels)  # type: ignore[arg-type]
+
+
+def test_a_faster_kernel_is_not_worth_a_change_of_layout_that_costs_more() -> None:
+    same, other = Timed((16, 16), 110e-6), Timed((8, 8), 100e-6)
+    uses = [use("x", "y", same), use("y", "z", same, other), use("z", "w", same)]
+    blocks = choose_blocks(uses, dict.fromkeys("xyzw", 32), {})
+    assert [each.best(blocks)[1].blocks for each in uses] == [(16, 16)] * 3
+
+
+def test_a_much_faster_kernel_is_worth_it() -> None:
+    same, other = Timed((16, 16), 9000e-6), Timed((8, 8), 100e-6)
+    uses = [use("x", "y", Timed((16, 16), 50e-6)), use("y", "z", same, other), use("z", "w", Timed((16, 16), 50e-6))]
+    blocks = choose_blocks(uses, dict.fromkeys("xyzw", 32), {})
+    assert uses[1].best(blocks)[1] == other
+
+
+def test_a_block_must_divide_the_channels_of_all_values_that_lie_alike() -> None:
+    uses = [use("x", "y", Timed((16, 16), 1e-6))]
+    assert choose_blocks(uses, {"x": 3, "y": 32}, {}) == {"x": PLAIN, "y": 16}
+
+
+def test_what_an_operator_wants_plain_stays_plain_where_nobody_gains() -> None:
+    assert choose_blocks([], {"x": 32}, {"x": MEGABYTE}) == {"x": PLAIN}
+
+
+def answer(entity: list[Any], cost: float) -> Answer:
+    row = {
+        "input": [str(TARGET), *CONVOLUTION, {}],
+        "config": {"index": 0, "code_hash": None, "entity": entity},
+        "result": [[cost], 0, 0.1, 1.7e9],
+        "version": 0.2,
+        "tvm_version": "0.27.0",
+    }
+    return Answer(Record.model_validate(row), Match.DEVICE, "a log")
+
+
+def test_of_each_layout_the_best_record_and_no_config_that_does_not_exist() -> None:
+    template = instantiate(*CONVOLUTION)
+    good, twin = (
+        [[knob.name, knob.kind, knob.value] for knob in template.space.config_of(values).entity]
+        for values in (
+            {"tile_ic": [2, 16], "tile_oc": [2, 16], "tile_ow": [1, 8], "unroll_kw": True},
+            {"tile_ic": [2, 16], "tile_oc": [2, 16], "tile_ow": [2, 4], "unroll_kw": True},
+        )
+    )
+    wrong = [["tile_ic", "sp", [-1, 5]], *good[1:]]
+    found = [answer(good, 3e-5), answer(twin, 2e-5), answer(wrong, 1e-6)]
+    (kernel,) = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): found}, Neighbourhood())
+    assert (kernel.blocks, kernel.cost) == ((16, 16), 2e-5)
+
+
+def like(size: int, cost: float, oc: int) -> Answer:
+    """Return the record of a convolution that differs in its size."""
+    task, args = CONVOLUTION
+    data = [args[0][0], [1, args[0][1][1], size, size], args[0][2]]
+    template = instantiate(task, [data, *args[1:]])
+    values = {"tile_ic": [-1, 16], "tile_oc": [-1, oc], "tile_ow": [-1, 4], "unroll_kw": True}
+    entity = [[knob.name, knob.kind, knob.value] for knob in template.space.config_of(values).entity]
+    found = answer(entity, cost)
+    assert found.record is not None
+    row = found.record.model_copy(update={"input": found.record.input._replace(args=template.args)})
+    return Answer(row, Match.DEVICE, "a log")
+
+
+def test_without_a_record_the_nearest_neighbours_config_and_that_is_said() -> None:
+    """Its speed is what the layer is taken to reach; the default's layout is offered too, at a little more."""
+    template = instantiate(*CONVOLUTION)
+    near, far = like(2 * template.workload.height, 4e-5, 32), like(16 * template.workload.height, 1e-9, 8)
+    kernels = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): []}, Neighbourhood([far, near]))
+    first = min(reversed(kernels), key=lambda kernel: kernel.cost)
+    assert (first.blocks, first.answer.match, first.answer.record, first.answer.source) == (
+        (16, 32),
+        Match.FALLBACK,
+        None,
+        "a log",
+    )
+    assert first.cost == pytest.approx(1e-5)
+    assert first.neighbour is not None
+    assert near.record is not None
+    assert first.neighbour.args == near.record.input.args
+    assert not first.answer.match.recorded
+    (default,) = [kernel for kernel in kernels if kernel.neighbour is None]
+    assert default.config == template.default(TARGET)
+    assert first.cost < default.cost < 1.1 * first.cost
+
+
+def test_a_processors_default_is_better_than_a_neighbours_config_that_does_not_fit() -> None:
+    """Tiles of four pixels leave a tail where a row has seven."""
+    task, args = CONVOLUTION
+    data = [args[0][0], [1, args[0][1][1], 7, 7], args[0][2]]
+    odd = (task, [data, *args[1:]])
+    (kernel,) = kernels_for([odd], TARGET, {workload_key(*odd, {}): []}, Neighbourhood([like(16, 1e-4, 32)]))
+    assert kernel.config == instantiate(*odd).default(TARGET)
+    assert (kernel.answer.match, kernel.neighbour) == (Match.NONE, None)
+    assert kernel.cost < 1e-4  # as quick as the neighbour, about
+
+
+def test_a_record_is_taken_whatever_neighbours_there_are() -> None:
+    template = instantiate(*CONVOLUTION)
+    entity = [[knob.name, knob.kind, knob.value] for knob in template.default(TARGET).entity]
+    neighbourhood = Neighbourhood([like(2 * template.workload.height, 1e-9, 32)])
+    answers = {workload_key(*CONVOLUTION, {}): [answer(entity, 1.0)]}
+    assert [kernel.answer.match for kernel in kernels_for([CONVOLUTION], TARGET, answers, neighbourhood)] == [
+        Match.DEVICE
+    ]
+
+
+def test_a_layer_whose_record_lost_gets_the_default_and_no_neighbours_config() -> None:
+    key = workload_key(*CONVOLUTION, {})
+    neighbourhood = Neighbourhood([like(112, 1e-9, 32)], excluded=[key])
+    (kernel,) = kernels_for([CONVOLUTION], TARGET, {key: []}, neighbourhood)
+    assert kernel.config == instantiate(*CONVOLUTION).default(TARGET)
+
+
+@pytest.mark.parametrize("task", ["group_conv2d_nchw.cuda", "conv2d_nchw.cuda", "conv2d_nchw_winograd.cuda"])
+def test_on_a_gpu_without_records_and_neighbours_a_config_that_keeps_it_busy(task: str) -> None:
+    grouped = task.startswith("group")
+    kernel = [256, 256 // (32 if grouped else 1), 3, 3]
+    args = [
+        tensor([1, 256, 28, 28]),
+        tensor(kernel),
+        [1, 1],
+        [1, 1, 1, 1],
+        [1, 1],
+        *([32] if grouped else []),
+        "float32",
+    ]
+    target = Target.parse("cuda -model=h100")
+    (its,) = kernels_for([(task, args)], target, {workload_key(task, args, {}): []}, Neighbourhood())
+    assert isinstance(its.template, CudaTemplate)
+    limits = its.template.limits(its.config)
+    assert its.template.feasible(its.config)
+    assert 64 <= math.prod(limits.threads) <= 256
+    assert limits.sums <= 16
+    assert its.answer.match is Match.NONE
+
+
+def test_without_a_record_autotvms_default() -> None:
+    (kernel,) = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): []}, Neighbourhood())
+    assert kernel.config == instantiate(*CONVOLUTION).default(TARGET)
+    assert kernel.answer.match is Match.NONE

@@ -1,0 +1,115 @@
+"""The GPU's kernels for detection give what TVM's operators give on a processor, and are bound to the GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+if not importlib.util.find_spec("tvm"):
+    pytest.skip("TVM is not installed", allow_module_level=True)
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tests.gpu.cuda_on_cpu import Launch, run_kernels
+from tophub_registry.compiler.detection import detection_on_gpu, kept_rows, valid_rows
+from tophub_registry.compiler.schedules import schedule_all
+from tophub_registry.errors import InputError
+
+BATCH, COUNT, WIDTH = 2, 50, 6
+GPU = tvm.target.Target(
+    {"kind": "cuda", "arch": "sm_90", "max_num_threads": 1024, "thread_warp_size": 32}, host={"kind": "llvm"}
+)
+
+
+def boxes(seed: int = 0) -> np.ndarray:
+    """Return rows of class, score and corners; some scores are alike, some classes and scores negative."""
+    generator = np.random.default_rng(seed)
+    corners = generator.uniform(0, 100, (BATCH, COUNT, 4))
+    corners[..., 2:] = corners[..., :2] + generator.uniform(-5, 50, (BATCH, COUNT, 2))
+    classes = generator.integers(-1, 3, (BATCH, COUNT, 1))
+    scores = generator.integers(-2, 20, (BATCH, COUNT, 1)) / 20
+    return np.concatenate([classes, scores, corners], axis=2).astype("float32")
+
+
+def suppression(width: int = COUNT, **options) -> tvm.IRModule:
+    """Return a module that keeps the valid rows and suppresses some."""
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", relax.TensorType((BATCH, width, WIDTH), "float32"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            found = builder.emit(relax.op.vision.get_valid_counts(data, 0.1, id_index=0, score_index=1))
+            settings = {"iou_threshold": 0.3, "id_index": 0, "top_k": -1, "max_output_size": -1, **options}
+            kept = relax.op.vision.non_max_suppression(
+                found[1], found[0], found[2], return_indices=False, invalid_to_bottom=True, **settings
+            )
+            output = builder.emit_output(relax.Tuple([found[0], found[1], found[2], builder.emit(kept)]))
+        builder.emit_func_output(output)
+    return builder.get()
+
+
+def by_tvm(module: tvm.IRModule, *inputs: np.ndarray) -> list[np.ndarray]:
+    machine = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
+    return [output.numpy() for output in machine["main"](*map(tvm.runtime.tensor, inputs))]
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ({}, {"classes": 0, "most": (-1, -1)}),
+        ({"force_suppress": True}, {"classes": -1, "most": (-1, -1)}),
+        ({"top_k": 20, "max_output_size": 5}, {"classes": 0, "most": (20, 5)}),
+    ],
+)
+def test_suppression_keeps_the_same_rows_in_the_same_order(options, settings):
+    data = boxes()
+    total, rows, places, kept = by_tvm(suppression(**options), data)
+
+    shapes = [((BATCH,), "int32"), (data.shape, "float32"), ((BATCH, COUNT), "int32")]
+    ours = run_kernels([Launch(valid_rows(data.shape, 0.1, 0, 1), [data], shapes)])
+    kernel = kept_rows(data.shape, overlap=0.3, score=1, corners=2, **settings)
+    (our_rows,) = run_kernels([Launch(kernel, [ours[1], ours[0]], [(data.shape, "float32")])])
+
+    for mine, theirs in zip([*ours, our_rows], [total, rows, places, kept], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert 0 < (kept[..., 1] > 0).sum() < total.sum() < BATCH * COUNT
+
+
+def test_more_boxes_than_a_block_has_threads():
+    count = 1200
+    data = np.repeat(boxes(), count // COUNT, axis=1)
+    data[..., 1] = np.random.default_rng(1).permutation(BATCH * count).reshape(BATCH, count) / (BATCH * count)
+    total, rows, _, kept = by_tvm(suppression(count), data)
+
+    kernel = kept_rows(data.shape, overlap=0.3, score=1, corners=2, classes=0, most=(-1, -1))
+    (ours,) = run_kernels([Launch(kernel, [rows, total], [(data.shape, "float32")])])
+
+    np.testing.assert_array_equal(ours, kept)
+
+
+def test_detection_is_bound_to_the_gpu():
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", relax.TensorType((1, 5000), "float32"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            output = builder.emit_output(relax.op.topk(data, 400, axis=1, ret_type="indices", dtype="int32"))
+        builder.emit_func_output(output)
+
+    for module in (builder.get(), suppression()):
+        with GPU:
+            lowered = relax.transform.LegalizeOps()(detection_on_gpu(module, GPU))
+        scheduled = schedule_all(lowered, GPU, [])
+
+        assert all(
+            function.attrs.get("tirx.is_scheduled")
+            for _, function in scheduled.functions_items()
+            if isinstance(function, tvm.tirx.PrimFunc)
+        )
+        tvm.compile(scheduled, target=GPU)
+
+
+def test_more_boxes_than_shared_memory_holds_are_refused():
+    with pytest.raises(InputError, match="of 5000 boxes does not fit"):
+        detection_on_gpu(suppression(5000), GPU)

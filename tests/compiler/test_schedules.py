@@ -1,0 +1,190 @@
+"""What no record covers computes the same after it is scheduled, and runs in parallel or on the GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+if not importlib.util.find_spec("tvm"):
+    pytest.skip("TVM is not installed", allow_module_level=True)
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tests.compiler.writes import writes
+from tests.gpu.cuda_on_cpu import run_module
+from tophub_registry.compiler.schedules import schedule_all
+
+CPU = tvm.target.Target("llvm")
+GPU = tvm.target.Target(
+    {"kind": "cuda", "arch": "sm_90", "max_num_threads": 1024, "thread_warp_size": 32}, host={"kind": "llvm"}
+)
+
+
+def scheduled(compute, shapes, target) -> tvm.IRModule:
+    """Return a function of the arguments, fused as a model is and scheduled."""
+    builder = relax.BlockBuilder()
+    arguments = [relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)]
+    with builder.function("main", arguments):
+        with builder.dataflow():
+            output = builder.emit_output(compute(builder, *arguments))
+        builder.emit_func_output(output)
+    with target:
+        fused = tvm.transform.Sequential(
+            [
+                relax.transform.LegalizeOps(),
+                relax.transform.AnnotateTIROpPattern(),
+                relax.transform.FuseOps(),
+                relax.transform.FuseTIR(),
+                relax.transform.DeadCodeElimination(),
+            ]
+        )(builder.get())
+    return schedule_all(fused, target, [])
+
+
+def noise(shapes) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.standard_normal(shape, dtype="float32") for shape in shapes]
+
+
+def windows(data: np.ndarray, size: int, stride: int, padding: int, fill: float) -> np.ndarray:
+    """Return `[batch, chunk, y, x, size, size, lane]` of `[batch, chunk, y, x, lane]`."""
+    sides = [(0, 0), (0, 0), (padding, padding), (padding, padding), (0, 0)]
+    padded = np.pad(data, sides, constant_values=fill)
+    found = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))
+    return np.moveaxis(found[:, :, ::stride, ::stride], 4, -1)
+
+
+def max_pool(_, x):
+    return relax.op.nn.max_pool2d(x, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1), layout="NCHW16c")
+
+
+def max_pool_by_hand(x):
+    return windows(x, 3, 2, 1, -np.inf).max(axis=(4, 5))
+
+
+def average_pool(_, x):
+    return relax.op.nn.avg_pool2d(x, (3, 3), strides=(1, 1), padding=(1, 1, 1, 1), layout="NCHW16c")
+
+
+def average_pool_by_hand(x):
+    return windows(x, 3, 1, 1, 0).sum(axis=(4, 5)) / windows(np.ones_like(x), 3, 1, 1, 0).sum(axis=(4, 5))
+
+
+def plain(builder, x):
+    """Take a layer's output out of its blocks of channels."""
+    batch, chunks, height, width, lanes = map(int, x.ty.shape)
+    moved = builder.emit(relax.op.permute_dims(x, [0, 1, 4, 2, 3]))
+    flat = builder.emit(relax.op.reshape(moved, (batch, chunks * lanes, height, width)))
+    return relax.op.nn.relu(flat)
+
+
+def plain_by_hand(x):
+    batch, _, height, width, _ = x.shape
+    return np.maximum(x.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width), 0)
+
+
+def narrower(builder, x):
+    """Put channels in blocks of 16 into blocks of 12."""
+    batch, _, height, width, _ = map(int, x.ty.shape)
+    flat = builder.emit(plain(builder, x))
+    blocks = builder.emit(relax.op.reshape(flat, (batch, -1, 12, height, width)))
+    return relax.op.permute_dims(blocks, [0, 1, 3, 4, 2])
+
+
+def narrower_by_hand(x):
+    batch, _, height, width, _ = x.shape
+    return plain_by_hand(x).reshape(batch, -1, 12, height, width).transpose(0, 1, 3, 4, 2)
+
+
+def softmax_by_hand(x):
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+FAMILIES = {
+    "max pooling": (max_pool, [(1, 4, 33, 33, 16)], max_pool_by_hand),
+    "average pooling": (average_pool, [(1, 2, 8, 8, 16)], average_pool_by_hand),
+    "global mean": (lambda _, x: relax.op.mean(x, axis=[2, 3]), [(1, 64, 7, 7)], lambda x: x.mean(axis=(2, 3))),
+    "softmax": (lambda _, x: relax.op.nn.softmax(x), [(1, 300, 21)], softmax_by_hand),
+    "concatenation": (
+        lambda _, x, y: relax.op.concat([x, y], axis=1),
+        [(1, 24, 14, 14), (1, 40, 14, 14)],
+        lambda x, y: np.concatenate([x, y], axis=1),
+    ),
+    "transposition": (
+        lambda _, x: relax.op.permute_dims(x, [0, 2, 3, 1]),
+        [(1, 24, 16, 16)],
+        lambda x: x.transpose(0, 2, 3, 1),
+    ),
+    "change of layout": (plain, [(1, 4, 14, 14, 16)], plain_by_hand),
+    "change of blocks": (narrower, [(1, 3, 14, 14, 16)], narrower_by_hand),
+    "padding": (
+        lambda _, x: relax.op.nn.pad(x, [0, 0, 0, 100, 0, 0], pad_value=-1),
+        [(1, 400, 6)],
+        lambda x: np.pad(x, [(0, 0), (0, 100), (0, 0)], constant_values=-1),
+    ),
+    "product": (lambda _, x, y: relax.op.matmul(x, y), [(1, 512), (512, 40)], lambda x, y: x @ y),
+    "one axis of one": (lambda _, x: relax.op.exp(x), [(1,)], np.exp),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_computes_the_same_on_a_processor(family):
+    compute, shapes, by_hand = FAMILIES[family]
+    inputs = noise(shapes)
+
+    machine = relax.VirtualMachine(tvm.compile(scheduled(compute, shapes, CPU), target=CPU), tvm.cpu())
+    found = machine["main"](*map(tvm.runtime.tensor, inputs)).numpy()
+
+    np.testing.assert_allclose(found, by_hand(*inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_computes_the_same_on_a_gpu(family):
+    compute, shapes, by_hand = FAMILIES[family]
+    inputs = noise(shapes)
+
+    (found,) = run_module(scheduled(compute, shapes, GPU), inputs)  # TVM refuses what no thread of a GPU does
+
+    np.testing.assert_allclose(found, by_hand(*inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 35])
+def test_on_a_gpu_one_thread_sums_up_a_small_window(size):
+    shape = (1, 2, size, size)
+    (data,) = noise([shape])
+
+    def mean(_, x):
+        return relax.op.nn.avg_pool2d(x, (3, 3), padding=(1, 1, 1, 1))
+
+    module = scheduled(mean, [shape], GPU)
+    (found,) = run_module(module, [data])
+
+    expected = average_pool_by_hand(data[..., None])[..., 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert {write.along("threadIdx") for write in writes(module)} == {128}
+
+
+def test_a_window_s_padding_is_written_row_by_row():
+    module = scheduled(max_pool, [(1, 4, 64, 64, 16)], CPU)
+
+    text = module["max_pool2d"].script()
+    assert text.count("T.parallel(") == 1
+    assert text.index("T.parallel(") < text.index('T.sblock("pad_temp")') < text.index('T.sblock("pool_max_init")')
+
+
+def test_what_is_dear_is_computed_once():
+    assert scheduled(lambda _, x: relax.op.nn.softmax(x), [(1, 300, 21)], CPU)["softmax"].script().count("T.exp(") == 1
+
+
+def test_channels_in_blocks_are_read_line_by_line():
+    text = next(
+        function.script()
+        for _, function in scheduled(plain, [(1, 4, 16, 16, 16)], CPU).functions_items()
+        if isinstance(function, tvm.tirx.PrimFunc)
+    )
+
+    assert text.index("in range(16)") < text.index("T.vectorized(16)")

@@ -1,0 +1,56 @@
+"""MXNet and gluoncv are imported in silence, beside today's NumPy and PyTorch, or their absence is told plainly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tophub_registry.errors import MissingExtra
+
+
+def python(code, *, path=None):
+    """Run code in a process of its own, where every warning is an error and nothing was imported before."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, filter(None, [path, os.environ.get("PYTHONPATH")])))}
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def torch(tmp_path):
+    """A package that looks like PyTorch 2, beside which gluoncv refuses to be imported."""
+    folder = tmp_path / "torch"
+    folder.mkdir()
+    (folder / "__init__.py").write_text('__version__ = "2.5.1"\nclass Tensor: ...\n')
+    return tmp_path
+
+
+@pytest.mark.usefixtures("mxnet")
+@pytest.mark.parametrize("before", ["", "import torch; "])
+def test_gluoncv_is_imported_beside_pytorch(torch, before):
+    code = (
+        f"import sys; {before}before = sys.modules.get('torch')\n"
+        "from tophub_registry.frontends.mxnet.extract import extract_tasks\n"
+        "print(len(extract_tasks('cifar_resnet20_v1', 'llvm').tasks))\n"
+        "assert sys.modules.get('torch') is before\n"
+        "import torch; print(torch.__version__)"
+    )
+    assert python(code, path=torch).split() == ["10", "2.5.1"]
+
+
+@pytest.mark.parametrize("missing", ["mxnet", "gluoncv", "numpy"])
+def test_a_missing_library_is_told_with_the_way_to_get_it(missing):
+    """A process that can't import it, as one without the extra."""
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from tophub_registry.errors import MissingExtra\n"
+        "from tophub_registry.frontends.mxnet.extract import extract_tasks\n"
+        "try: extract_tasks('resnet18_v1', 'llvm')\n"
+        "except MissingExtra as error: print(error)"
+    )
+    assert 'pip install "tophub-registry[models]"' in python(code)
+    assert MissingExtra("models", ModuleNotFoundError(name=missing)).exit_code == 3

@@ -1,0 +1,202 @@
+"""Networks of gluoncv and symbol files become tasks: all layers, counted, with AutoTVM's arguments."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.frontends.mxnet.extract import extract_tasks
+from tophub_registry.frontends.mxnet.network import read_network
+
+pytestmark = pytest.mark.usefixtures("mxnet")
+
+
+def layers_of(block, kinds):
+    """Count a gluon network's layers by walking its blocks, without any symbol."""
+    own = Counter(type(block).__name__ for _ in [0] if type(block).__name__ in kinds)
+    return sum((layers_of(child, kinds) for child in block._children.values()), own)
+
+
+@pytest.fixture(scope="module")
+def symbol_of(mxnet):
+    def symbol(name):
+        import gluoncv
+
+        with mxnet.name.NameManager():
+            return gluoncv.model_zoo.get_model(name, pretrained=False)(mxnet.sym.var("data"))
+
+    return symbol
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a graph as a symbol file."""
+
+    def written(graph):
+        path = tmp_path / "net-symbol.json"
+        path.write_text(graph if isinstance(graph, str) else json.dumps(graph))
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("model", "convolutions"), [("resnet18_v1", 20), ("cifar_resnet20_v1", 21), ("vgg16", 13), ("mobilenet1.0", 27)]
+)
+def test_every_layer_of_the_network_is_counted(model, convolutions):
+    import gluoncv
+
+    counted = layers_of(gluoncv.model_zoo.get_model(model, pretrained=False), {"Conv2D", "Dense"})
+    tasks = extract_tasks(model, "llvm").tasks
+    assert counted["Conv2D"] == convolutions
+    assert sum(task.count for task in tasks if "conv2d" in task.task) == counted["Conv2D"]
+    for template in ("dense_nopack.x86", "dense_pack.x86"):
+        assert sum(task.count for task in tasks if task.task == template) == counted["Dense"]
+
+
+def test_a_task_names_its_layers_in_order():
+    tasks = extract_tasks("resnet18_v1", "llvm").tasks
+    assert all(len(task.layers) == task.count for task in tasks)
+    assert len({task.workload for task in tasks}) == len(tasks) == 13
+    assert tasks[1].layers == [f"resnetv10_stage1_conv{i}_fwd" for i in range(4)]
+
+
+def test_the_file_of_tasks_says_what_it_is_of():
+    tasks = extract_tasks("ResNet18_v1", "cuda", batch=2)
+    assert (tasks.model, tasks.kind, tasks.shapes) == ("resnet18_v1", "cuda", {"data": [2, 3, 224, 224]})
+    assert tasks.tasks[0].args[0] == ["TENSOR", [2, 3, 224, 224], "float32"]
+
+
+def test_the_same_model_gives_the_same_file_every_time():
+    assert extract_tasks("resnet18_v1", "llvm") == extract_tasks("resnet18_v1", "llvm")
+
+
+def test_other_inputs_give_other_workloads():
+    tasks = extract_tasks("resnet18_v1", "llvm", shapes={"data": [4, 3, 128, 96]})
+    assert tasks.shapes == {"data": [4, 3, 128, 96]}
+    assert tasks.tasks[-1].args[0] == ["TENSOR", [4, 512], "float32"]
+
+
+@pytest.mark.parametrize("kind", ["llvm", "cuda"])
+def test_a_symbol_file_gives_the_same_tasks_as_the_model(symbol_of, write, kind):
+    path = write(symbol_of("mobilenetv2_1.0").tojson())
+    from_file = extract_tasks(path, kind, shapes={"data": [1, 3, 224, 224]})
+    assert from_file.tasks == extract_tasks("mobilenetv2_1.0", kind).tasks
+    assert from_file.model == str(path)
+    assert extract_tasks(str(path), kind) == from_file
+
+
+def test_a_detector_is_built_without_downloading_its_base():
+    network = read_network("ssd_512_resnet50_v1_voc")
+    assert network.inputs == {"data": (1, 3, 512, 512)}
+    assert (len(network.tasks("llvm").tasks), len(network.tasks("cuda").tasks)) == (39, 55)
+
+
+def test_layers_of_one_name_are_told_apart(mxnet, write):
+    """Gluon gives the two convolutions of a block that is called twice the same name."""
+    with mxnet.name.NameManager():
+        block = mxnet.gluon.nn.Conv2D(8, 3, in_channels=8, padding=1, use_bias=False)
+        once = block(mxnet.sym.var("data"))
+        twice = block(mxnet.sym.Pooling(once, kernel=(2, 2), stride=(2, 2), pool_type="max"))
+    tasks = extract_tasks(write(twice.tojson()), "llvm", shapes={"data": (1, 8, 16, 16)}).tasks
+    assert [task.args[0][1] for task in tasks] == [[1, 8, 16, 16], [1, 8, 8, 8]]
+    assert tasks[0].layers == tasks[1].layers
+
+
+def test_the_outputs_of_a_node_are_told_apart(mxnet, write):
+    halves = mxnet.sym.SliceChannel(mxnet.sym.var("data"), num_outputs=2)
+    dense = mxnet.sym.FullyConnected(mxnet.sym.BatchNorm(halves[1]), num_hidden=5, name="dense")
+    path = write(mxnet.sym.Group([halves[0], dense]).tojson())
+    assert extract_tasks(path, "cuda", shapes={"data": (3, 8, 2, 2)}).tasks[0].args[0][1] == [3, 16]
+
+
+def test_what_no_template_serves_is_reported():
+    untuned = read_network("center_net_resnet18_v1b_dcnv2_voc").untuned("cuda")
+    assert {layer.operator for layer in untuned} == {"_contrib_ModulatedDeformableConvolution"}
+    assert len(untuned) == 3
+
+
+def test_an_unknown_model_is_refused_with_those_it_could_be():
+    with pytest.raises(UsageError, match=r"no model 'resnet18v1' \(did you mean resnet18_v1 or"):
+        extract_tasks("resnet18v1", "llvm")
+
+
+@pytest.mark.parametrize("model", ["mobilenet1.0_int8", "ssd_512_resnet50_v1_custom"])
+def test_a_model_that_has_no_tasks_is_refused(model):
+    with pytest.raises(UsageError, match=model):
+        extract_tasks(model, "llvm")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"image": (1, 3, 224, 224)}, r"no input 'image' \(its inputs: data\)"),
+        ({"data": (3, 224)}, "data=3,224 does not fit the network.*resnetv10_conv0_fwd"),
+        ({"data": (1, 3, 0, 0)}, "can't have the shape 1,3,0,0"),
+        ({"data": ()}, "can't have the shape"),
+    ],
+)
+def test_inputs_that_do_not_fit(shapes, message, capfd):
+    with pytest.raises(UsageError, match=message):
+        extract_tasks("resnet18_v1", "llvm", shapes=shapes)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_inputs_that_leave_shapes_open(mxnet, write):
+    both = mxnet.sym.Convolution(mxnet.sym.var("left"), kernel=(3, 3), num_filter=4) + mxnet.sym.Convolution(
+        mxnet.sym.var("right"), kernel=(3, 3), num_filter=4
+    )
+    path = write(both.tojson())
+    with pytest.raises(UsageError, match="left=1,3,8,8 leaves shapes open"):
+        extract_tasks(path, "llvm", shapes={"left": (1, 3, 8, 8)})
+    assert len(extract_tasks(path, "llvm", shapes={"left": (1, 3, 8, 8), "right": (1, 5, 8, 8)}).tasks) == 2
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        extract_tasks(tmp_path / "net-symbol.json", "llvm")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"nodes": []}', '{"nodes": 3}', '{"nodes": [{}], "heads": []}', "[" * 100_000, "\0", "é"],
+)
+def test_a_file_that_is_no_symbol(write, text):
+    path = write(text)
+    with pytest.raises(InputError, match=r"net-symbol.json: not an? (MXNet symbol|JSON) file"):
+        extract_tasks(path, "llvm")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"op": "Nope"},
+        {"inputs": [[99999, 0, 0]]},
+        {"inputs": "x"},
+        {"attrs": {}},
+        {"attrs": {"kernel": "(a)", "num_filter": "3"}},
+    ],
+)
+def test_a_symbol_with_a_falsified_node(symbol_of, write, change):
+    graph = json.loads(symbol_of("cifar_resnet20_v1").tojson())
+    next(node for node in graph["nodes"] if node["op"] == "Convolution").update(change)
+    with pytest.raises(InputError, match="not an MXNet symbol file"):
+        extract_tasks(write(graph), "llvm", shapes={"data": (1, 3, 32, 32)})
+
+
+def test_a_symbol_that_names_an_output_which_is_not_there(symbol_of, write):
+    graph = json.loads(symbol_of("cifar_resnet20_v1").tojson())
+    next(node for node in graph["nodes"] if node["op"] == "Convolution")["inputs"][0] = [0, 7, 0]
+    with pytest.raises((InputError, UsageError)):
+        extract_tasks(write(graph), "llvm", shapes={"data": (1, 3, 32, 32)})
+
+
+def test_weights_that_can_t_be_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing answers there
+    with pytest.raises(EnvironmentFailure, match="weights that it failed to download"):
+        extract_tasks("resnet18_v1b_kinetics400", "llvm")

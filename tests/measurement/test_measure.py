@@ -1,0 +1,89 @@
+"""Measuring: what is kept of a config that is sound; for the others see `test_faults.py`."""
+
+import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.faulty import Faulty
+from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.records.record import Config
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.registry import instantiate
+
+pytest.importorskip("tvm", reason="needs the extra [tune]")
+pytest.importorskip("pebble", reason="needs the extra [tune]")
+
+from tophub_registry.devices.device import resolve
+from tophub_registry.measurement.measure import Measurer
+
+
+@pytest.fixture(scope="module")
+def measurer():
+    with Measurer(resolve("llvm")) as measurer:
+        yield measurer
+
+
+def test_all_repeats_are_kept_and_hopeless_kernels_are_timed_once(measurer):
+    template = instantiate("dense_nopack.x86", [tensor([1, 512]), tensor([512, 512]), None, "float32"])
+    configs = [template.space.config(index) for index in (3, 40)]
+    assert [len(m.result.costs) for m in measurer.measure(template, configs)] == [3, 3]
+    assert [len(m.result.costs) for m in measurer.measure(template, configs, best=1e-9)] == [1, 1]
+
+
+def test_results_carry_the_time_they_took_and_when(measurer):
+    template = Faulty(["none"])
+    before = time.time()
+    (measured,) = measurer.measure(template, [template.space.config(0)])
+    assert before <= measured.result.timestamp <= time.time()
+    assert 0 < measured.result.all_cost < 60
+
+
+def test_kernels_are_compared_in_turns(measurer):
+    template = instantiate("dense_nopack.x86", [tensor([1, 512]), tensor([512, 512]), None, "float32"])
+    costs = measurer.compare(template, [template.space.config(3), template.space.config(40)], rounds=5)
+    assert [len(times) for times in costs] == [5, 5]
+    assert all(0 < seconds < 1 for times in costs for seconds in times)
+
+
+def test_configs_travel_as_records_do(measurer):
+    template = Faulty(["none"])
+    config = Config.model_validate_json(template.space.config(0).model_dump_json())
+    (measured,) = measurer.measure(template, [config])
+    assert measured.result.error_no == 0
+
+
+def test_builders_that_are_killed_over_and_over_are_given_up(measurer, monkeypatch):
+    tries = []
+
+    def killed(*_):
+        tries.append(Future())
+        tries[-1].set_exception(BrokenProcessPool("as where the memory is full"))
+        return tries[-1]
+
+    monkeypatch.setattr(measurer, "_build", killed)
+    template = Faulty(["none"])
+    with pytest.raises(EnvironmentFailure, match=r"killed 4 times.*out of memory"):
+        list(measurer.measure(template, [template.space.config(0)]))
+    assert len(tries) == 4
+
+
+def test_every_process_is_ended_even_where_one_can_not_be(monkeypatch):
+    measurer = Measurer(resolve("llvm"), workers=1)
+    lane, folder = measurer._lanes[0], measurer._folder.name
+    closed = []
+
+    class Stuck:
+        def close(self):
+            closed.append(self)
+            raise OSError("stuck")
+
+    measurer._lanes += [Stuck(), Stuck()]
+    close = lane.close
+    monkeypatch.setattr(lane, "close", lambda: (closed.append(lane), close()))
+    with pytest.raises(OSError, match="stuck"):
+        measurer.close()
+    assert len(closed) == 3
+    assert not Path(folder).exists()

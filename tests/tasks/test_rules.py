@@ -1,0 +1,171 @@
+"""The rules give the tasks and the very argument lists that AutoTVM writes into its logs.
+
+The expected lists were printed by AutoTVM itself; `tests/old_client/test_extraction.py` compares whole networks.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tophub_registry.errors import UsageError
+from tophub_registry.tasks.layers import Convolution, Dense, Other, TransposedConvolution
+from tophub_registry.tasks.rules import RULES, workloads
+
+
+def convolution(data, kernel, *, stride=1, padding=1, dilation=1, groups=1):
+    axes = len(data) - 2
+    window = ((stride,) * axes, (padding,) * axes, (dilation,) * axes)
+    return Convolution("layer", "Convolution", data, kernel, *window, groups)
+
+
+def names(layer, kind):
+    return [name for name, _ in workloads(layer, kind)]
+
+
+def tensor(*shape):
+    return ["TENSOR", list(shape), "float32"]
+
+
+def test_a_convolution_on_a_cpu():
+    layer = convolution((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3)
+    arguments = [tensor(1, 3, 224, 224), tensor(64, 3, 7, 7), [2, 2], [3, 3, 3, 3], [1, 1], "NCHW", "NCHW", "float32"]
+    assert workloads(layer, "llvm") == [("conv2d_NCHWc.x86", arguments)]
+
+
+def test_a_convolution_on_a_gpu_is_tuned_directly_and_with_winograd():
+    layer = convolution((1, 64, 56, 56), (64, 64, 3, 3))
+    arguments = [tensor(1, 64, 56, 56), tensor(64, 64, 3, 3), [1, 1], [1, 1, 1, 1], [1, 1], "float32"]
+    assert workloads(layer, "cuda") == [("conv2d_nchw.cuda", arguments), ("conv2d_nchw_winograd.cuda", arguments)]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        ((64, 64, 1, 1), {}),
+        ((64, 64, 2, 2), {}),
+        ((64, 64, 9, 9), {}),
+        ((64, 64, 1, 3), {}),
+        ((64, 64, 3, 3), {"stride": 2}),
+        ((64, 64, 3, 3), {"dilation": 2}),
+    ],
+)
+def test_winograd_is_for_square_kernels_without_stride_and_dilation(kernel, options):
+    assert names(convolution((1, 64, 56, 56), kernel, **options), "cuda") == ["conv2d_nchw.cuda"]
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_winograd_is_for_kernels_of_three_to_seven(size):
+    layer = convolution((1, 64, 56, 56), (64, 64, size, size))
+    assert names(layer, "cuda") == ["conv2d_nchw.cuda", "conv2d_nchw_winograd.cuda"]
+
+
+def test_a_template_of_our_own_is_listed_only_where_it_is_asked_for():
+    layer = convolution((1, 64, 56, 56), (64, 64, 3, 3))
+    (direct, arguments), *own = workloads(layer, "llvm", own=True)
+    assert workloads(layer, "llvm") == [(direct, arguments)]
+    assert own == [("conv2d_NCHWc_winograd.x86", arguments)]
+    assert workloads(layer, "cuda", own=True) == workloads(layer, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [((64, 64, 5, 5), {}), ((64, 64, 3, 3), {"stride": 2}), ((64, 64, 3, 3), {"dilation": 2})],
+)
+def test_winograd_in_blocks_is_for_3x3_kernels_without_stride_and_dilation(kernel, options):
+    layer = convolution((1, 64, 56, 56), kernel, **options)
+    assert workloads(layer, "llvm", own=True) == workloads(layer, "llvm")
+
+
+def test_a_depthwise_convolution():
+    layer = convolution((1, 32, 112, 112), (32, 1, 3, 3), groups=32)
+    window = [tensor(1, 32, 112, 112), tensor(32, 1, 3, 3), [1, 1], [1, 1, 1, 1], [1, 1]]
+    assert workloads(layer, "llvm") == [("depthwise_conv2d_NCHWc.x86", [*window, "NCHW", "NCHW", "float32"])]
+    assert workloads(layer, "cuda") == [("depthwise_conv2d_nchw.cuda", [*window, "float32"])]
+
+
+def test_a_depthwise_convolution_with_dilation_is_tuned_on_a_gpu_only():
+    layer = convolution((1, 32, 112, 112), (32, 1, 3, 3), groups=32, dilation=2)
+    assert names(layer, "llvm") == []
+    assert names(layer, "cuda") == ["depthwise_conv2d_nchw.cuda"]
+
+
+@pytest.mark.parametrize("filters", [32, 64, 128])
+def test_a_grouped_convolution_is_one_with_other_groups_than_channels(filters):
+    layer = convolution((1, 64, 28, 28), (filters, 2, 3, 3), groups=32)
+    window = [tensor(1, 64, 28, 28), tensor(filters, 2, 3, 3), [1, 1], [1, 1, 1, 1], [1, 1], 32, "float32"]
+    assert workloads(layer, "llvm") == [("group_conv2d_nchw.x86", window)]
+    assert workloads(layer, "llvm", own=True)[1:] == [("group_conv2d_NCHWc.x86", window)]
+    assert workloads(layer, "cuda") == [("group_conv2d_nchw.cuda", window)]
+
+
+def test_several_filters_for_each_channel_make_a_grouped_convolution():
+    layer = convolution((1, 32, 28, 28), (64, 1, 3, 3), groups=32)
+    assert names(layer, "llvm") == ["group_conv2d_nchw.x86"]
+
+
+def test_one_channel_in_one_group_is_plain():
+    assert names(convolution((1, 1, 28, 28), (1, 1, 3, 3)), "llvm") == ["conv2d_NCHWc.x86"]
+
+
+def test_a_convolution_over_three_axes():
+    layer = convolution((1, 3, 16, 112, 112), (64, 3, 3, 3, 3))
+    arguments = [tensor(1, 3, 16, 112, 112), tensor(64, 3, 3, 3, 3), [1] * 3, [1] * 6, [1] * 3, 1, "float32"]
+    assert workloads(layer, "llvm") == [("conv3d_ncdhw.x86", arguments)]
+    assert workloads(layer, "cuda") == [("conv3d_ncdhw.cuda", arguments), ("conv3d_ncdhw_winograd.cuda", arguments)]
+
+
+def transposed(**changes):
+    fields = {"strides": (2, 2), "padding": (1, 1), "output_padding": (0, 0), "groups": 1, **changes}
+    return TransposedConvolution("layer", "Deconvolution", (1, 512, 8, 6), (512, 256, 4, 4), **fields)
+
+
+def test_a_transposed_convolution_on_a_gpu():
+    arguments = [tensor(1, 512, 8, 6), tensor(512, 256, 4, 4), [2, 2], [1, 1, 1, 1], "float32", [0, 0], 1]
+    assert workloads(transposed(), "cuda") == [("conv2d_transpose_nchw.cuda", arguments)]
+
+
+def test_a_transposed_convolution_on_a_cpu_is_the_convolution_it_amounts_to():
+    spread = tensor(1, 512, 19, 15)  # 8 rows, 7 zero rows between them, 2 at both ends
+    arguments = [spread, tensor(256, 512, 4, 4), [1, 1], [0, 0], [1, 1], "NCHW", "NCHW", "float32"]
+    assert workloads(transposed(), "llvm") == [("conv2d_NCHWc.x86", arguments)]
+
+
+def test_output_padding_adds_rows_at_the_end():
+    [(_, arguments)] = workloads(transposed(output_padding=(1, 0)), "llvm")
+    assert arguments[0] == tensor(1, 512, 20, 15)
+
+
+def test_a_transposed_convolution_in_groups_is_tuned_on_a_gpu_only():
+    assert names(transposed(groups=2), "llvm") == []
+    assert names(transposed(groups=2), "cuda") == ["conv2d_transpose_nchw.cuda"]
+
+
+def dense(batch):
+    return Dense("layer", "FullyConnected", (batch, 512), (1000, 512))
+
+
+def test_a_dense_layer_is_two_tasks_on_a_cpu():
+    arguments = [tensor(1, 512), tensor(1000, 512), None, "float32"]
+    assert workloads(dense(1), "llvm") == [("dense_nopack.x86", arguments), ("dense_pack.x86", arguments)]
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        (1, ["dense_small_batch.gpu"]),
+        (31, ["dense_small_batch.gpu"]),
+        (32, ["dense_small_batch.gpu", "dense_large_batch.gpu"]),
+    ],
+)
+def test_a_dense_layer_on_a_gpu_has_a_second_template_from_a_batch_of_32(batch, expected):
+    assert names(dense(batch), "cuda") == expected
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_what_autotvm_does_not_tune_has_no_task(kind):
+    assert workloads(Other("layer", "batch_dot"), kind) == []
+
+
+def test_a_kind_of_target_without_rules_is_named_with_those_there_are():
+    with pytest.raises(UsageError, match=r"'opencl'.*llvm, cuda"):
+        workloads(dense(1), "opencl")

@@ -1,0 +1,127 @@
+"""Neighbours: configs of other workloads in the space of the one at hand, on real spaces and our own package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tophub_registry.records.lookup import Answer, Match, Source, lookup_all
+from tophub_registry.records.record import Config, Record
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.neighbours import Neighbourhood, Origin, carry, nearest
+from tophub_registry.templates.registry import instantiate
+from tophub_registry.templates.template import Template
+
+CUDA = Path(__file__).parents[2] / "registry_data" / "cuda_v0.11.log"
+H100 = "cuda -model=h100"
+
+
+def convolution(channels: int, size: int, kernel: int = 3, stride: int = 1, *, cuda: bool = False) -> Template:
+    args = [
+        tensor([1, channels, size, size]),
+        tensor([channels, channels, kernel, kernel]),
+        *([stride, stride], [kernel // 2] * 4, [1, 1]),
+        *(() if cuda else ("NCHW", "NCHW")),
+        "float32",
+    ]
+    return instantiate("conv2d_nchw.cuda" if cuda else "conv2d_NCHWc.x86", args)
+
+
+def config(template: Template, ic: int, oc: int, ow: int) -> Config:
+    return template.space.config_of({"tile_ic": [-1, ic], "tile_oc": [-1, oc], "tile_ow": [-1, ow], "unroll_kw": True})
+
+
+def answer(template: Template, its: Config, cost: float) -> Answer:
+    row = {
+        "input": ["llvm -mcpu=znver4", template.task, template.args, {}],
+        "config": its.model_dump(),
+        "result": [[cost], 0, 0.1, 1.7e9],
+        "version": 0.2,
+        "tvm_version": "0.27.0",
+    }
+    return Answer(Record.model_validate_json(Record.model_validate(row).to_json()), Match.DEVICE, "a log")
+
+
+def test_a_config_of_another_workload_moves_to_the_nearest_options() -> None:
+    small, large = convolution(48, 14), convolution(64, 56)
+    carried = carry(config(large, 64, 16, 28), large.space, small.space)
+    assert carried is not None
+    moved = small.space.config(carried.index)
+    assert [moved.value(name)[-1] for name in ("tile_ic", "tile_oc", "tile_ow")] == [48, 16, 14]
+    assert moved.value("unroll_kw") is True
+
+
+def test_what_fits_as_it_is_is_nearer_than_what_has_to_change() -> None:
+    here, alike, other = convolution(64, 28), convolution(64, 56), convolution(48, 56)
+    origins = [
+        Origin(other.space, other.args, config(other, 48, 48, 8)),
+        Origin(alike.space, alike.args, config(alike, 16, 16, 14)),
+    ]
+    (first, carried), (_, further) = nearest(here.space, here.args, origins, count=2)
+    assert (first, carried.distance) == (1, 1)  # half as many tiles of 14
+    assert further.distance > 1
+
+
+def test_other_knobs_are_no_neighbours() -> None:
+    here, pointwise = convolution(64, 28), convolution(64, 28, kernel=1)
+    assert carry(pointwise.space.config(3), pointwise.space, here.space) is None
+    assert nearest(here.space, here.args, [Origin(pointwise.space, pointwise.args, pointwise.space.config(3))]) == []
+
+
+def test_where_tiles_must_change_or_leave_tails_a_config_is_not_carried_over_whole() -> None:
+    there = convolution(64, 56)
+    its = config(there, 16, 32, 8)
+    fitting, smaller, tail, little = (convolution(*shape) for shape in ((32, 56), (48, 56), (64, 28), (64, 111)))
+    whole = {}
+    for here in (fitting, smaller, tail, little):
+        carried = carry(its, there.space, here.space)
+        assert carried is not None
+        whole[here] = carried.whole
+    assert whole == {fitting: True, smaller: False, tail: False, little: True}  # 112 of 111 are covered, or 32 of 28
+
+
+def test_a_neighbours_speed_is_the_guess() -> None:
+    here, there = convolution(64, 28), convolution(64, 56)
+    (its,) = Neighbourhood([answer(there, config(there, 16, 16, 14), 4e-4)]).of(here)
+    assert its.config.value("tile_ow") == [-1, 14]
+    assert its.seconds == pytest.approx(1e-4)
+    assert (its.task, its.args) == (there.task, there.args)
+
+
+def test_a_workload_is_not_its_own_neighbour_and_damaged_records_are_none() -> None:
+    here, there = convolution(64, 28), convolution(64, 56)
+    wrong = config(there, 5, 16, 14)
+    assert Neighbourhood([answer(here, config(here, 16, 16, 14), 1e-4), answer(there, wrong, 1e-4)]).of(here) == []
+
+
+def test_every_layer_left_out_of_our_gpu_package_gets_a_config_that_a_gpu_runs() -> None:
+    answers = lookup_all(H100, [Source("cuda", CUDA)])
+    neighbourhood = Neighbourhood(answers.values())
+    for its in answers.values():
+        assert its.record is not None
+        template = instantiate(its.record.input.task, its.record.input.args)
+        (neighbour,) = neighbourhood.of(template)
+        assert neighbour.args != template.args
+        assert template.feasible(neighbour.config)
+
+
+def test_what_fits_one_workload_and_no_gpu_for_another_is_passed_over() -> None:
+    """Where every other pixel is left out, the same outputs read four times as many."""
+    here, there = convolution(64, 56, 1, 2, cuda=True), convolution(64, 28, 1, cuda=True)
+    values = {
+        "tile_f": [-1, 1, 16, 1],
+        "tile_y": [-1, 1, 1, 4],
+        "tile_x": [-1, 1, 28, 1],
+        "tile_rc": [-1, 64],
+        "tile_ry": [-1, 1],
+        "tile_rx": [-1, 1],
+        "auto_unroll_max_step": 512,
+        "unroll_explicit": 1,
+    }
+    its = there.space.config_of(values)
+    assert there.feasible(its)
+    carried = carry(its, there.space, here.space)
+    assert carried is not None
+    assert not here.feasible(here.space.config(carried.index))
+    assert Neighbourhood([answer(there, its, 1e-5)]).of(here) == []

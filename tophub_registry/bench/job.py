@@ -1,0 +1,55 @@
+"""What a framework's process is told, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tophub_registry.bench.prepared import Prepared
+
+_JOB = "job.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run.
+
+    Attributes
+    ----------
+    folder
+        Of the prepared model.
+    target
+        TVM's target string.
+    records
+        Logs; None for the packages in the root.
+    threads
+        How many threads a framework may use on the CPU.
+    database
+        The folder of MetaSchedule's database, for the framework `metaschedule`.
+    """
+
+    folder: str
+    target: str
+    records: list[str] | None
+    threads: int
+    database: str | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the target is a GPU."""
+        return self.target.split()[0] == "cuda"
+
+    @property
+    def prepared(self) -> Prepared:
+        """The prepared model."""
+        return Prepared.read(Path(self.folder))
+
+    def write(self, folder: Path) -> None:
+        """Write the job into its folder."""
+        (folder / _JOB).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        """Read what `write` wrote."""
+        return cls(**json.loads((folder / _JOB).read_text(encoding="utf-8")))

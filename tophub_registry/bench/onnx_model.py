@@ -1,0 +1,310 @@
+"""A network as an ONNX model, for ONNX Runtime: one table, from an operation's kind to ONNX nodes.
+
+Opset 17 is what is meant by the operators' names here; every ONNX Runtime since 1.12 reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tophub_registry.bench.network import Array, Network, Operation
+from tophub_registry.errors import UsageError
+
+OPSET = 17
+_IR_VERSION = 8  # the one that came with opset 17
+
+
+class _Model:
+    """Nodes and initializers as they come."""
+
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self.weights = dict(weights)
+        self.nodes: list[Any] = []
+
+    def add(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """Add a node; return its output, which gets a name unless it has one."""
+        from onnx import helper
+
+        output = output or f"{kind}.{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, [*inputs], [output], **attributes))
+        return output
+
+    def constant(self, value: Array | Sequence[float] | float, dtype: str) -> str:
+        """Add an initializer; return its name."""
+        name = f"constant.{len(self.weights)}"
+        self.weights[name] = np.asarray(value, dtype)
+        return name
+
+
+_Entry = Callable[[_Model, Operation], object]
+
+
+def onnx_model(network: Network) -> bytes:
+    """Return a network as an ONNX file.
+
+    Raises
+    ------
+    UsageError
+        An operation has no entry in the table.
+    ImportError
+        onnx is not installed.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    network.check_kinds(_TABLE, "ONNX")
+    model = _Model(network.weights)
+    for operation in network.operations:
+        _TABLE[operation.kind](model, operation)
+    shapes = {operation.output: operation.shape for operation in network.operations}
+    graph = helper.make_graph(
+        model.nodes,
+        "network",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in network.inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in network.outputs],
+        [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in model.weights.items()],
+    )
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+    serialized: bytes = whole.SerializeToString()
+    return serialized
+
+
+def _same(kind: str, **attributes: Any) -> _Entry:
+    """Return what adds one node with the operation's inputs."""
+    return lambda model, operation: model.add(kind, operation.inputs, operation.output, **attributes)
+
+
+def _along_axis(kind: str) -> _Entry:
+    return lambda model, operation: model.add(kind, operation.inputs, operation.output, axis=operation.number("axis"))
+
+
+def _convolution(kind: str, *more: str) -> _Entry:
+    """Return what adds a convolution, which has these further lists of numbers."""
+    return lambda model, operation: model.add(
+        kind,
+        operation.inputs,
+        operation.output,
+        strides=operation.numbers("strides"),
+        pads=operation.numbers("padding"),
+        dilations=operation.numbers("dilation"),
+        group=operation.number("groups"),
+        **{name: operation.numbers(name) for name in more},
+    )
+
+
+def _pooling(kind: str, *more: str) -> _Entry:
+    """Return what adds a pooling, which has these further numbers."""
+    return lambda model, operation: model.add(
+        kind,
+        operation.inputs,
+        operation.output,
+        kernel_shape=operation.numbers("pool_size"),
+        strides=operation.numbers("strides"),
+        pads=operation.numbers("padding"),
+        ceil_mode=operation.number("ceil_mode"),
+        **{name: operation.number(name) for name in more},
+    )
+
+
+def _reduction(kind: str) -> _Entry:
+    def entry(model: _Model, operation: Operation) -> object:
+        axes, keeps = operation.numbers("axis"), operation.number("keepdims")
+        if kind == "ReduceSum":  # the first whose axes became an input
+            inputs = [*operation.inputs, model.constant(axes, "int64")]
+            return model.add(kind, inputs, operation.output, keepdims=keeps)
+        return model.add(kind, operation.inputs, operation.output, axes=axes, keepdims=keeps)
+
+    return entry
+
+
+def _average(model: _Model, operation: Operation) -> object:
+    if operation.numbers("axis") == [2, 3] and operation.number("keepdims"):
+        return model.add("GlobalAveragePool", operation.inputs, operation.output)
+    return _reduction("ReduceMean")(model, operation)
+
+
+def _reshape(model: _Model, operation: Operation) -> object:
+    return model.add("Reshape", [operation.inputs[0], model.constant(operation.shape, "int64")], operation.output)
+
+
+def _broadcast(model: _Model, operation: Operation) -> object:
+    return model.add("Expand", [operation.inputs[0], model.constant(operation.shape, "int64")], operation.output)
+
+
+def _transpose(model: _Model, operation: Operation) -> object:
+    return model.add("Transpose", operation.inputs, operation.output, perm=operation.numbers("axes"))
+
+
+def _clip(model: _Model, operation: Operation) -> object:
+    bounds = [model.constant(operation.real(name), "float32") for name in ("min", "max")]
+    return model.add("Clip", [*operation.inputs, *bounds], operation.output)
+
+
+def _leaky(model: _Model, operation: Operation) -> object:
+    return model.add("LeakyRelu", operation.inputs, operation.output, alpha=operation.real("alpha"))
+
+
+def _parametric(model: _Model, operation: Operation) -> object:
+    data, slopes = operation.inputs
+    rank, axis = len(operation.shape), operation.number("axis")
+    shape = [-1 if index == axis else 1 for index in range(rank)]
+    shaped = model.constant(model.weights[slopes].reshape(shape), "float32")
+    return model.add("PRelu", [data, shaped], operation.output)
+
+
+def _slice(model: _Model, operation: Operation) -> object:
+    bounds = [model.constant(operation.numbers(name), "int64") for name in ("begin", "end", "axes", "strides")]
+    return model.add("Slice", [*operation.inputs, *bounds], operation.output)
+
+
+def _pad(model: _Model, operation: Operation) -> object:
+    """ONNX has all paddings before the axes first, Relax the two of an axis together."""
+    widths = operation.numbers("pad_width")
+    modes = {"replicate": "edge"}
+    mode = operation.word("pad_mode")
+    inputs = [
+        *operation.inputs,
+        model.constant([*widths[::2], *widths[1::2]], "int64"),
+        model.constant(operation.real("pad_value"), "float32"),
+    ]
+    return model.add("Pad", inputs, operation.output, mode=modes.get(mode, mode))
+
+
+def _square(model: _Model, operation: Operation) -> object:
+    return model.add("Mul", [operation.inputs[0]] * 2, operation.output)
+
+
+def _reciprocal_root(model: _Model, operation: Operation) -> object:
+    return model.add("Reciprocal", [model.add("Sqrt", operation.inputs)], operation.output)
+
+
+def _cast(model: _Model, operation: Operation) -> object:
+    from onnx import TensorProto
+
+    kinds = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int64": TensorProto.INT64}
+    return model.add("Cast", operation.inputs, operation.output, to=kinds[operation.dtype])
+
+
+def _stack(model: _Model, operation: Operation) -> object:
+    axis = operation.number("axis")
+    place = model.constant([axis], "int64")
+    parts = [model.add("Unsqueeze", [name, place]) for name in operation.inputs]
+    return model.add("Concat", parts, operation.output, axis=axis)
+
+
+def _take(model: _Model, operation: Operation) -> object:
+    return model.add("Gather", operation.inputs, operation.output, axis=operation.number("axis"))
+
+
+def _best(model: _Model, operation: Operation) -> object:
+    from onnx import TensorProto, helper
+
+    count = model.constant([operation.number("k")], "int64")
+    places = f"{operation.output}.places"
+    axis, largest = operation.number("axis"), operation.number("largest")
+    outputs = [f"{operation.output}.values", places]
+    model.nodes.append(helper.make_node("TopK", [operation.inputs[0], count], outputs, axis=axis, largest=largest))
+    return model.add("Cast", [places], operation.output, to=TensorProto.INT32)
+
+
+def _suppression(model: _Model, operation: Operation) -> object:
+    """Suppress boxes; so that none covers one of another class, each class's boxes are moved to a place of their own.
+
+    ONNX gives the places of those that are left; rows of -1 after them make it the number that it was.
+    """
+    (rows,) = operation.inputs
+    batch, count, _ = operation.shape
+    if batch != 1:
+        raise UsageError("boxes of several images are not translated to ONNX yet")
+    first, ids, score = (operation.number(name) for name in ("coord_start", "id_index", "score_index"))
+    boxes, scores = _columns(model, rows, first, first + 4), _columns(model, rows, score, score + 1)
+    if ids >= 0:
+        classes = _columns(model, rows, ids, ids + 1)
+        nothing = model.constant(0.0, "float32")
+        scores = model.add("Where", [model.add("Less", [classes, nothing]), model.constant(-1.0, "float32"), scores])
+        if not operation.number("force_suppress"):
+            farthest = model.add("ReduceMax", [model.add("Abs", [boxes])], keepdims=0)
+            span = model.add("Mul", [farthest, model.constant(3.0, "float32")])
+            boxes = model.add("Add", [boxes, model.add("Mul", [classes, span])])
+    settings = [
+        model.constant([count], "int64"),
+        model.constant([operation.real("iou_threshold")], "float32"),
+        model.constant([operation.real("score_threshold")], "float32"),
+    ]
+    by_class = model.add("Transpose", [scores], perm=[0, 2, 1])
+    selected = model.add("NonMaxSuppression", [boxes, by_class, *settings])
+    places = model.add("Gather", [selected, model.constant(2, "int64")], axis=1)
+    found = model.add("Gather", [rows, places], axis=1)
+    filled = model.add("Concat", [found, model.constant(np.full(operation.shape, -1), "float32")], axis=1)
+    bounds = [model.constant([number], "int64") for number in (0, count, 1)]
+    return model.add("Slice", [filled, *bounds], operation.output)
+
+
+def _columns(model: _Model, rows: str, begin: int, end: int) -> str:
+    return model.add("Slice", [rows, *(model.constant([number], "int64") for number in (begin, end, 2))])
+
+
+_TABLE: Mapping[str, _Entry] = {
+    "abs": _same("Abs"),
+    "add": _same("Add"),
+    "astype": _cast,
+    "box_suppression": _suppression,
+    "broadcast_to": _broadcast,
+    "ceil": _same("Ceil"),
+    "clip": _clip,
+    "concat": _along_axis("Concat"),
+    "cos": _same("Cos"),
+    "divide": _same("Div"),
+    "equal": _same("Equal"),
+    "erf": _same("Erf"),
+    "exp": _same("Exp"),
+    "floor": _same("Floor"),
+    "floor_divide": _same("Div"),  # of whole numbers, none of them negative
+    "floor_mod": _same("Mod"),
+    "greater": _same("Greater"),
+    "greater_equal": _same("GreaterOrEqual"),
+    "less": _same("Less"),
+    "less_equal": _same("LessOrEqual"),
+    "log": _same("Log"),
+    "logical_and": _same("And"),
+    "matmul": _same("MatMul"),
+    "max": _reduction("ReduceMax"),
+    "maximum": _same("Max"),
+    "mean": _average,
+    "min": _reduction("ReduceMin"),
+    "minimum": _same("Min"),
+    "multiply": _same("Mul"),
+    "negative": _same("Neg"),
+    "nn.avg_pool2d": _pooling("AveragePool", "count_include_pad"),
+    "nn.conv2d": _convolution("Conv"),
+    "nn.conv2d_transpose": _convolution("ConvTranspose", "output_padding"),
+    "nn.leakyrelu": _leaky,
+    "nn.log_softmax": _along_axis("LogSoftmax"),
+    "nn.max_pool2d": _pooling("MaxPool"),
+    "nn.pad": _pad,
+    "nn.prelu": _parametric,
+    "nn.relu": _same("Relu"),
+    "nn.softmax": _along_axis("Softmax"),
+    "nn.softplus": _same("Softplus"),
+    "permute_dims": _transpose,
+    "power": _same("Pow"),
+    "prod": _reduction("ReduceProd"),
+    "reshape": _reshape,
+    "rsqrt": _reciprocal_root,
+    "sigmoid": _same("Sigmoid"),
+    "sign": _same("Sign"),
+    "sin": _same("Sin"),
+    "sqrt": _same("Sqrt"),
+    "square": _square,
+    "stack": _stack,
+    "strided_slice": _slice,
+    "subtract": _same("Sub"),
+    "sum": _reduction("ReduceSum"),
+    "take": _take,
+    "tanh": _same("Tanh"),
+    "topk": _best,
+    "where": _same("Where"),
+}
+"""From an operation's kind to what adds its nodes."""

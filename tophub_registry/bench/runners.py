@@ -1,0 +1,337 @@
+"""A model in each framework, ready to run: our compiler, apache-tvm without it, MXNet, PyTorch, ONNX Runtime.
+
+Each is loaded in a process of its own, which imports no other. A run's inputs are where the framework wants them, and
+it is over when its outputs can be read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tophub_registry.bench.job import Job
+from tophub_registry.bench.prepared import Array
+from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra
+
+METASCHEDULE = "metaschedule"
+"""The framework that needs a database."""
+
+_WARM_UP_RUNS = 3
+_WARM_UP_SECONDS = 0.5
+
+
+class Runner(ABC):
+    """A model that was loaded.
+
+    Attributes
+    ----------
+    version
+        The framework's.
+    note
+        What a reader of its times should know; often nothing.
+    """
+
+    version: str
+    note: str = ""
+
+    @abstractmethod
+    def outputs(self) -> list[Array]:
+        """Run once and return the outputs."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Run once and wait for the end."""
+
+    def seconds(self, repeats: int) -> list[float]:
+        """Return how long each of so many runs takes, once the threads are awake and the caches full."""
+        times = []
+        awake = time.perf_counter() + _WARM_UP_SECONDS
+        for _ in range(_WARM_UP_RUNS):
+            self.run()
+            if time.perf_counter() > awake:
+                break
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.run()
+            times.append(time.perf_counter() - start)
+        return times
+
+
+class Ours(Runner):
+    """The model compiled with the registry's records."""
+
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
+        _hide_torch()
+        from tophub_registry import __version__
+        from tophub_registry.compiler.compiler import compile_model
+
+        records = None if job.records is None else [*map(Path, job.records)]
+        self._compiled = compile_model(job.prepared.imported(), job.target, records=records)
+        self._inputs = inputs
+        self.version = __version__
+        layers = self._compiled.layers
+        self.note = f"{sum(layer.recorded for layer in layers)} of {len(layers)} layers by records"
+        if unbuilt := self._compiled.left_out:
+            self.note += f"; {len(unbuilt)} left out: {unbuilt[0]}"
+
+    def outputs(self) -> list[Array]:
+        return list(self._compiled.run(*self._inputs))
+
+    def run(self) -> None:
+        self._compiled.run(*self._inputs)
+
+    def seconds(self, repeats: int) -> list[float]:
+        return list(self._compiled.benchmark(*self._inputs, repeats=repeats))
+
+
+_WEIGHTS = "layout_free_buffers"
+"""TVM's attribute of a function: which of its arguments are weights, that may be packed."""
+
+
+class Untuned(Runner):
+    """The imported model as apache-tvm compiles it by itself."""
+
+    note = "default pipeline"
+
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
+        _hide_torch()
+        try:
+            import tvm
+        except ImportError as error:
+            raise MissingExtra("tune", error) from error
+        from tvm import relax
+
+        from tophub_registry.devices.device import compiled_for
+        from tophub_registry.records.target import Target
+
+        host = {"host": "llvm"} if job.on_gpu else {}
+        target = tvm.target.Target(compiled_for(Target.parse(job.target)), **host)
+        self._device = tvm.cuda(0) if job.on_gpu else tvm.cpu()
+        module = self._ready(job.prepared.imported().module, job, target)
+        with target:
+            executable = tvm.compile(module, target=target)
+        self._main = relax.VirtualMachine(executable, self._device)["main"]
+        self._inputs = [tvm.runtime.tensor(array, self._device) for array in inputs]
+        self.version = str(tvm.__version__)
+
+    def _ready(self, module: Any, job: Job, target: Any) -> Any:
+        """Return the module that apache-tvm's default pipeline takes."""
+        del job, target
+        return module
+
+    def outputs(self) -> list[Array]:
+        found = self._main(*self._inputs)
+        return [output.numpy() for output in ([found] if hasattr(found, "numpy") else found)]
+
+    def run(self) -> None:
+        self._main(*self._inputs)
+        self._device.sync()
+
+
+class MetaScheduled(Untuned):
+    """The imported model with the best schedules of a MetaSchedule database, its weights packed beforehand."""
+
+    def _ready(self, module: Any, job: Job, target: Any) -> Any:
+        import tvm
+        from tvm import relax
+
+        database = Path(str(job.database))
+        measured = database / "database_tuning_record.json"
+        try:
+            self.note = f"{len(measured.read_bytes().splitlines())} trials"
+        except OSError as error:
+            raise InputError("no database of MetaSchedule's", file=measured) from error
+        with target:
+            tuned = tvm.transform.Sequential(
+                [
+                    relax.transform.DecomposeOpsForInference(),
+                    relax.transform.CanonicalizeBindings(),
+                    relax.get_pipeline("zero"),
+                    *([] if job.on_gpu else [relax.transform.AttachAttrLayoutFreeBuffers()]),
+                    relax.transform.MetaScheduleApplyDatabase(str(database)),
+                ]
+            )(module)
+            return tuned if job.on_gpu else _packed(tuned)
+
+
+def _packed(module: Any) -> Any:
+    """Return a tuned module with its weights packed, as TVM's `static_shape_tuning_pipeline` does.
+
+    Functions without weights are kept from the pass that splits the packing off: it fails at those of the detector.
+    """
+    import tvm
+    from tvm import relax
+
+    functions = dict(module.functions_items())
+    apart = {name for name, function in functions.items() if _weightless(function)}
+    others = tvm.IRModule({name: functions[name] for name in functions.keys() - apart})
+    split = relax.transform.SplitLayoutRewritePreproc()(others)
+    split.update(tvm.IRModule({name: functions[name] for name in apart}))
+    return tvm.transform.Sequential([relax.transform.LiftTransformParams(), relax.transform.FoldConstant()])(split)
+
+
+def _weightless(function: Any) -> bool:
+    """Return whether TVM says of a function that it has no weights which may be packed."""
+    attributes = function.attrs
+    return attributes is not None and _WEIGHTS in attributes and not list(attributes[_WEIGHTS])
+
+
+class Hybridized(Runner):
+    """The original in MXNet, as gluoncv's users run it: hybridized, with static memory."""
+
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
+        _hide_torch()
+        from tophub_registry.frontends.mxnet import libraries
+
+        mx = libraries.mxnet()
+        if job.on_gpu and mx.context.num_gpus() == 0:
+            raise EnvironmentFailure("this MXNet has no GPU", remedy="it needs one that was built for CUDA")
+        context = mx.gpu(0) if job.on_gpu else mx.cpu()
+        prepared = job.prepared
+        names = [*prepared.shapes]
+        self._block = mx.gluon.SymbolBlock.imports(str(prepared.symbol), names, str(prepared.params), ctx=context)
+        self._block.hybridize(static_alloc=True, static_shape=True)
+        self._inputs = [mx.nd.array(array, ctx=context) for array in inputs]
+        self.version = str(mx.__version__)
+
+    def _forward(self) -> list[Any]:
+        found = self._block(*self._inputs)
+        return list(found) if isinstance(found, (list, tuple)) else [found]
+
+    def outputs(self) -> list[Array]:
+        return [output.asnumpy() for output in self._forward()]
+
+    def run(self) -> None:
+        for output in self._forward():
+            output.wait_to_read()
+
+
+class Torch(Runner):
+    """The network in PyTorch: traced and frozen on the CPU, a CUDA graph on a GPU, TF32 off."""
+
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtra("bench", error) from error
+        from tophub_registry.bench.torch_module import torch_module
+
+        if job.on_gpu and not torch.cuda.is_available():
+            raise EnvironmentFailure("this PyTorch has no GPU", remedy="it needs one that was built for CUDA")
+        torch.set_num_threads(job.threads)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        self._torch = torch
+        self._on_gpu = job.on_gpu
+        self.version = str(torch.__version__)
+        network = job.prepared.network()
+        device = "cuda" if job.on_gpu else "cpu"
+        module = torch_module(network).to(device)
+        tensors = [torch.from_numpy(array).to(device) for array in inputs]
+        with torch.inference_mode():
+            if job.on_gpu:
+                self._forward = self._captured(module, tensors, whole=network.is_static)
+            else:
+                frozen = torch.jit.freeze(torch.jit.trace(module, tensors))
+                frozen = torch.jit.optimize_for_inference(frozen)
+                self.note = "traced and frozen"
+                self._forward = lambda: frozen(*tensors)
+
+    def _captured(self, module: Any, tensors: Sequence[Any], *, whole: bool) -> Callable[[], Any]:
+        """Return what runs the module from a CUDA graph, or in single calls where what it does depends on values."""
+        torch = self._torch
+        if not whole:
+            self.note = "eager, as suppressing boxes waits for values; TF32 off"
+            return lambda: module(*tensors)
+        aside = torch.cuda.Stream()
+        with torch.cuda.stream(aside):  # PyTorch wants a few runs before it captures one
+            for _ in range(3):
+                module(*tensors)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            found = module(*tensors)
+        self.note = "CUDA graph, TF32 off"
+
+        def replay() -> Any:
+            graph.replay()
+            return found
+
+        return replay
+
+    def outputs(self) -> list[Array]:
+        with self._torch.inference_mode():
+            return [output.cpu().numpy() for output in self._forward()]
+
+    def run(self) -> None:
+        with self._torch.inference_mode():
+            self._forward()
+        if self._on_gpu:
+            self._torch.cuda.synchronize()
+
+
+class OnnxRuntime(Runner):
+    """The network in ONNX Runtime."""
+
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
+        _hide_torch()
+        try:
+            import onnxruntime
+
+            from tophub_registry.bench.onnx_model import onnx_model
+
+            network = job.prepared.network()
+            model = onnx_model(network)
+        except ImportError as error:
+            raise MissingExtra("bench", error) from error
+        provider: Any = "CPUExecutionProvider"
+        if job.on_gpu:
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise EnvironmentFailure("this ONNX Runtime has no GPU", remedy="pip install onnxruntime-gpu")
+            provider = ("CUDAExecutionProvider", {"use_tf32": "0"})
+            self.note = "TF32 off"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        self._binding = self._session.io_binding()
+        device = "cuda" if job.on_gpu else "cpu"
+        for name, array in zip(network.inputs, inputs, strict=True):
+            self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
+        for name in network.outputs:
+            self._binding.bind_output(name, device)
+        self.version = str(onnxruntime.__version__)
+
+    def outputs(self) -> list[Array]:
+        self.run()
+        return list(self._binding.copy_outputs_to_cpu())
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
+    "tophub": Ours,
+    "gluoncv": Hybridized,
+    "pytorch": Torch,
+    "onnxruntime": OnnxRuntime,
+    "tvm": Untuned,
+    METASCHEDULE: MetaScheduled,
+}
+"""By the name that the command line has for it."""
+
+
+def _hide_torch() -> None:
+    """Keep a framework from importing PyTorch, which brings threads of its own, where it is installed."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    # SciPy, which gluoncv needs, stumbles over the gap unless it is there first.
+    if importlib.util.find_spec("scipy") is not None:
+        importlib.import_module("scipy.stats")
+    sys.modules["torch"] = None  # type: ignore[assignment]  # documented: it makes the import fail

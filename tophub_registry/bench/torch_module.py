@@ -1,0 +1,253 @@
+"""A network as a PyTorch module: one table, from an operation's kind to a call of PyTorch's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tophub_registry.bench.network import Network, Operation
+
+_Entry = Callable[..., Any]
+"""Takes PyTorch, the operation, and its inputs as tensors."""
+
+
+def torch_module(network: Network) -> Any:
+    """Return a network as a module in evaluation mode; it gives a tuple of its outputs.
+
+    Raises
+    ------
+    UsageError
+        An operation has no entry in the table.
+    ImportError
+        PyTorch is not installed.
+    """
+    import torch
+
+    network.check_kinds(_TABLE, "PyTorch")
+
+    class Translated(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not installed where types are checked
+        """Runs the operations in their order."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.places = {name: f"weight{index}" for index, name in enumerate(network.weights)}
+            for name, array in network.weights.items():
+                self.register_buffer(self.places[name], torch.from_numpy(np.array(array)))
+
+        def forward(self, *inputs: Any) -> tuple[Any, ...]:
+            found = dict(zip(network.inputs, inputs, strict=True))
+            for operation in network.operations:
+                tensors = [
+                    found[name] if name in found else getattr(self, self.places[name]) for name in operation.inputs
+                ]
+                found[operation.output] = _TABLE[operation.kind](torch, operation, *tensors)
+            return tuple(found[name] for name in network.outputs)
+
+    return Translated().eval()
+
+
+def _named(name: str) -> _Entry:
+    """Return what calls PyTorch's function of that name with the operation's inputs."""
+    return lambda torch, _, *tensors: getattr(torch, name)(*tensors)
+
+
+def _convolution(name: str, *more: str) -> _Entry:
+    """Return what calls a convolution of PyTorch's, which takes these further lists of numbers."""
+    return lambda torch, operation, data, weight, bias=None: getattr(torch.nn.functional, name)(
+        data,
+        weight,
+        bias,
+        stride=operation.numbers("strides"),
+        padding=_half(operation),
+        dilation=operation.numbers("dilation"),
+        groups=operation.number("groups"),
+        **{each: operation.numbers(each) for each in more},
+    )
+
+
+def _half(operation: Operation) -> list[int]:
+    """Return the padding at the top and the left; the importer makes that at the bottom and the right alike."""
+    return operation.numbers("padding")[:2]
+
+
+def _pooling(name: str, *more: str) -> _Entry:
+    """Return what calls a pooling of PyTorch's, which takes these further flags."""
+    return lambda torch, operation, data: getattr(torch.nn.functional, name)(
+        data,
+        operation.numbers("pool_size"),
+        operation.numbers("strides"),
+        _half(operation),
+        ceil_mode=bool(operation.number("ceil_mode")),
+        **{each: bool(operation.number(each)) for each in more},
+    )
+
+
+def _reduction(name: str) -> _Entry:
+    return lambda torch, operation, data: getattr(torch, name)(
+        data, dim=operation.numbers("axis"), keepdim=bool(operation.number("keepdims"))
+    )
+
+
+def _reshape(_: Any, operation: Operation, data: Any) -> Any:
+    return data.reshape(operation.shape)
+
+
+def _broadcast(_: Any, operation: Operation, data: Any) -> Any:
+    return data.expand(operation.shape)
+
+
+def _transpose(_: Any, operation: Operation, data: Any) -> Any:
+    return data.permute(operation.numbers("axes"))
+
+
+def _clip(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.clamp(data, operation.real("min"), operation.real("max"))
+
+
+def _leaky(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.nn.functional.leaky_relu(data, operation.real("alpha"))
+
+
+def _softmax(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.softmax(data, operation.number("axis"))
+
+
+def _log_softmax(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.log_softmax(data, operation.number("axis"))
+
+
+def _softplus(torch: Any, _: Operation, data: Any) -> Any:
+    return torch.nn.functional.softplus(data)
+
+
+def _joined(name: str) -> _Entry:
+    return lambda torch, operation, *tensors: getattr(torch, name)(tensors, operation.number("axis"))
+
+
+def _slice(_: Any, operation: Operation, data: Any) -> Any:
+    parts = [slice(None)] * data.dim()
+    bounds: Sequence[list[int]] = [operation.numbers(name) for name in ("axes", "begin", "end", "strides")]
+    for axis, begin, end, step in zip(*bounds, strict=True):
+        parts[axis] = slice(begin, end, step)
+    return data[tuple(parts)]
+
+
+def _pad(torch: Any, operation: Operation, data: Any) -> Any:
+    """Pad; PyTorch counts axes from the last."""
+    widths = operation.numbers("pad_width")
+    last_first = [width for axis in range(len(widths) - 2, -1, -2) for width in widths[axis : axis + 2]]
+    mode = operation.word("pad_mode")
+    if mode == "constant":
+        return torch.nn.functional.pad(data, last_first, value=operation.real("pad_value"))
+    return torch.nn.functional.pad(data, last_first[:4], mode=mode)
+
+
+def _cast(torch: Any, operation: Operation, data: Any) -> Any:
+    return data.to(getattr(torch, operation.dtype))
+
+
+def _remainder(torch: Any, _: Operation, data: Any, divisor: Any) -> Any:
+    return torch.remainder(data, divisor)
+
+
+def _take(torch: Any, operation: Operation, data: Any, places: Any) -> Any:
+    axis = operation.number("axis")
+    shape = (*data.shape[:axis], *places.shape, *data.shape[axis + 1 :])
+    return torch.index_select(data, axis, places.reshape(-1)).reshape(shape)
+
+
+def _best(torch: Any, operation: Operation, data: Any) -> Any:
+    count, axis = operation.number("k"), operation.number("axis")
+    return torch.topk(data, count, axis, bool(operation.number("largest")))[1].to(torch.int32)
+
+
+def _suppression(torch: Any, operation: Operation, rows: Any) -> Any:
+    from tophub_registry.bench.torch_suppression import suppress
+
+    first = operation.number("coord_start")
+    ids = operation.number("id_index")
+    forced = operation.number("force_suppress")
+    parts = []
+    for image in rows.unbind():
+        groups = torch.zeros_like(image[:, 0]) if ids < 0 else image[:, ids]
+        parts.append(
+            suppress(
+                image,
+                image[:, first : first + 4],
+                image[:, operation.number("score_index")],
+                torch.clamp(groups, max=0) if forced else groups,
+                operation.real("score_threshold"),
+                operation.real("iou_threshold"),
+            )
+        )
+    return torch.stack(parts)
+
+
+_TABLE: Mapping[str, _Entry] = {
+    **{
+        name: _named(name)
+        for name in (
+            "abs",
+            "add",
+            "ceil",
+            "cos",
+            "divide",
+            "erf",
+            "exp",
+            "floor",
+            "floor_divide",
+            "greater",
+            "greater_equal",
+            "less",
+            "less_equal",
+            "log",
+            "logical_and",
+            "matmul",
+            "maximum",
+            "minimum",
+            "multiply",
+            "negative",
+            "rsqrt",
+            "sigmoid",
+            "sign",
+            "sin",
+            "sqrt",
+            "square",
+            "subtract",
+            "tanh",
+            "where",
+        )
+    },
+    "astype": _cast,
+    "box_suppression": _suppression,
+    "broadcast_to": _broadcast,
+    "clip": _clip,
+    "concat": _joined("cat"),
+    "equal": _named("eq"),
+    "floor_mod": _remainder,
+    "max": _reduction("amax"),
+    "mean": _reduction("mean"),
+    "min": _reduction("amin"),
+    "nn.avg_pool2d": _pooling("avg_pool2d", "count_include_pad"),
+    "nn.conv2d": _convolution("conv2d"),
+    "nn.conv2d_transpose": _convolution("conv_transpose2d", "output_padding"),
+    "nn.leakyrelu": _leaky,
+    "nn.log_softmax": _log_softmax,
+    "nn.max_pool2d": _pooling("max_pool2d"),
+    "nn.pad": _pad,
+    "nn.prelu": _named("prelu"),
+    "nn.relu": _named("relu"),
+    "nn.softmax": _softmax,
+    "nn.softplus": _softplus,
+    "permute_dims": _transpose,
+    "power": _named("pow"),
+    "reshape": _reshape,
+    "stack": _joined("stack"),
+    "strided_slice": _slice,
+    "sum": _reduction("sum"),
+    "take": _take,
+    "topk": _best,
+}
+"""From an operation's kind to what computes it."""

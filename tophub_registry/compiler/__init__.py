@@ -1,0 +1,1 @@
+"""A whole model compiled with records."""

@@ -1,0 +1,133 @@
+"""How values lie: images in blocks of channels, the operators that work on them all the same, changes of layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tvm import relax, te
+from tvm.ir import GenericConst as Constant
+
+from tophub_registry.tasks.reading import shape_of
+from tophub_registry.templates.x86 import into_blocks
+
+_IMAGE = 4
+
+_ELEMENTWISE = {
+    *("relax.add", "relax.subtract", "relax.multiply", "relax.divide", "relax.maximum", "relax.minimum", "relax.power"),
+    *("relax.negative", "relax.abs", "relax.exp", "relax.log", "relax.sqrt", "relax.rsqrt", "relax.clip"),
+    *("relax.tanh", "relax.sigmoid", "relax.nn.relu", "relax.nn.leakyrelu", "relax.nn.silu", "relax.nn.gelu"),
+}
+_POOLS: dict[str, Callable[..., Any]] = {
+    "relax.nn.max_pool2d": relax.op.nn.max_pool2d,
+    "relax.nn.avg_pool2d": relax.op.nn.avg_pool2d,
+}
+
+
+def bytes_of(value: Any) -> int:
+    """Return the bytes of a tensor in Relax."""
+    return math.prod(shape_of(value)) * np.dtype(str(value.ty.dtype)).itemsize
+
+
+def is_image(value: Any) -> bool:
+    """Return whether a value has the axes `[N, C, H, W]`."""
+    return isinstance(value, relax.Var) and isinstance(value.ty, relax.TensorType) and value.ty.ndim == _IMAGE
+
+
+def is_agnostic(call: relax.Call) -> bool:
+    """Return whether an operator does the same to channels in blocks."""
+    name = getattr(call.op, "name", "")
+    if is_elementwise(call):
+        return bool(images(call)) and all(_fits(argument, call) for argument in call.args)
+    if name in _POOLS:
+        return bool(call.attrs.layout == "NCHW") and is_image(call.args[0])
+    if name == "relax.mean":
+        return is_image(call.args[0]) and list(map(int, call.attrs.axis)) == [2, 3] and bool(call.attrs.keepdims)
+    if name == "relax.concat":
+        return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
+    return False
+
+
+def is_elementwise(call: relax.Call) -> bool:
+    """Return whether an operator computes each element of its output from the same elements of its arguments."""
+    return getattr(call.op, "name", "") in _ELEMENTWISE
+
+
+def _fits(argument: Any, call: relax.Call) -> bool:
+    """Return whether an elementwise operator's argument broadcasts over blocks as it does over channels."""
+    if not isinstance(argument, relax.Expr) or not isinstance(argument.ty, relax.TensorType):
+        return True  # a number
+    if is_image(argument):
+        return shape_of(argument)[1] == shape_of(call)[1]
+    return isinstance(argument, Constant) and (
+        math.prod(shape_of(argument)) == 1
+        or (len(shape_of(argument)) == _IMAGE and shape_of(argument)[1] == shape_of(call)[1])
+    )
+
+
+def images(call: relax.Call) -> list[Any]:
+    """Return the images that an operator takes."""
+    return [value for value in values_of(call) if is_image(value)]
+
+
+def values_of(expression: Any) -> list[Any]:
+    """Return the variables that an expression reads."""
+    return list(relax.analysis.free_vars(expression))
+
+
+def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
+    """Return an agnostic operator on channels in blocks.
+
+    Parameters
+    ----------
+    lying
+        Returns an image in these blocks.
+    """
+    name = call.op.name
+    if name in _POOLS:
+        a = call.attrs
+        return _POOLS[name](
+            lying(call.args[0]),
+            pool_size=list(a.pool_size),
+            strides=list(a.strides),
+            padding=list(a.padding),
+            dilation=list(a.dilation),
+            ceil_mode=bool(a.ceil_mode),
+            count_include_pad=bool(a.count_include_pad),
+            layout=f"NCHW{block}c",
+        )
+    if name == "relax.concat":
+        return relax.op.concat([lying(part) for part in call.args[0].fields], axis=1)
+    if name == "relax.mean":
+        return relax.op.mean(lying(call.args[0]), [2, 3], keepdims=True)
+    arguments = [lying(each) if is_image(each) else _constant_in_blocks(each, block) for each in call.args]
+    return relax.Call(call.op, arguments, call.attrs)
+
+
+def _constant_in_blocks(argument: Any, block: int) -> Any:
+    if not isinstance(argument, Constant) or len(shape_of(argument)) != _IMAGE:
+        return argument
+    numbers = argument.value.numpy()
+    return relax.const(np.ascontiguousarray(into_blocks(numbers, block if numbers.shape[1] > 1 else 1)))
+
+
+def to_blocks(data: te.Tensor, block: int) -> te.Tensor:
+    """Change the layout of an image from `[N, C, H, W]` to `[N, C/c, H, W, c]`."""
+    n, c, h, w = data.shape
+    return te.compute(
+        (n, c // block, h, w, block),
+        lambda n, chunk, y, x, i: data[n, chunk * block + i, y, x],
+        name="layout_blocked",
+    )
+
+
+def to_plain(data: te.Tensor) -> te.Tensor:
+    """Change the layout of an image from `[N, C/c, H, W, c]` to `[N, C, H, W]`."""
+    n, chunks, h, w, block = data.shape
+    return te.compute(
+        (n, chunks * block, h, w),
+        lambda n, c, y, x: data[n, te.indexdiv(c, block), y, x, te.indexmod(c, block)],
+        name="layout_plain",
+    )

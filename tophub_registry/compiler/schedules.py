@@ -1,0 +1,400 @@
+"""Schedules for the functions of a lowered module: records' kernels as their configs say, all else by general rules.
+
+What follows a kernel element by element is computed where the kernel writes its output. On a processor all other
+loops run in parallel outside and in vectors inside; on a GPU TVM's own rules (`dlight`) bind them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.s_tir import dlight
+
+from tophub_registry.compiler.choice import Kernel
+from tophub_registry.compiler.lowering import KERNEL
+
+_LANES = 16
+"""Elements that a vector loop has at most: a register of AVX-512, two of AVX2."""
+
+_WORTH_THREADS = 4096
+"""Elements below which starting threads takes longer than the loop."""
+
+_TASKS = 64
+"""Turns of a parallel loop that are enough for the cores of any processor."""
+
+_SHORTEST_VECTOR = 4
+
+_WORTH_A_LOOP = 8
+"""Turns below which a loop within a task costs more than the place in a fused one."""
+
+_UNROLLED = 16
+"""Steps of a sum that are written out, so that it stays in a register: windows of 2x2 and 3x3."""
+
+_DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
+"""Functions that are not computed once more for a second reader."""
+
+_THREADS = 128
+
+_WARP = 32
+"""Threads of a GPU that run together: with fewer numbers to a sum, one thread adds them up sooner."""
+
+
+class SchedulingFailures(Exception):  # noqa: N818  # it says what happened
+    """Kernels that can't be scheduled even by themselves: what TVM raised, by their numbers."""
+
+    def __init__(self, causes: Mapping[int, Exception]) -> None:
+        self.causes = causes
+        super().__init__(f"{len(causes)} kernels can't be scheduled")
+
+
+def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Sequence[Kernel]) -> tvm.IRModule:
+    """Schedule every function of a lowered and fused module.
+
+    Parameters
+    ----------
+    kernels
+        Those that the annotations `KERNEL` number; the functions that hold them get the number as an attribute.
+
+    Raises
+    ------
+    SchedulingFailures
+        Configs that their templates can't apply.
+    """
+    module = tirx.transform.ForceNarrowIndexToInt32()(module)
+    with target:
+        layers = _Kernels(kernels, target.kind.name)
+        rules: list[Any] = [layers]
+        if target.kind.name == "cuda":
+            gpu = dlight.gpu
+            rules += [_Windows(), gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
+        else:
+            rules += [_Processor()]
+        scheduled = dlight.ApplyDefaultSchedule(*rules)(module)
+    if layers.failures:
+        raise SchedulingFailures(layers.failures)
+    return scheduled
+
+
+class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
+    """Schedules a function that holds a record's kernel.
+
+    Attributes
+    ----------
+    failures
+        By the numbers of kernels: what TVM raised when it scheduled one even by itself.
+    """
+
+    def __init__(self, kernels: Sequence[Kernel], kind: str) -> None:
+        self._kernels = kernels
+        self._kind = kind
+        self.failures: dict[int, Exception] = {}
+
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+        if not _has_loops(func):
+            return None
+        number = _kernel_in(s_tir.Schedule(func, debug_mask="none"))
+        if number is None:
+            return None
+        numbered = func.with_attr(KERNEL, number)
+        try:
+            return self._scheduled(numbered, self._kernels[number], fused=True)
+        except s_tir.ScheduleError:  # what stands around the kernel can't be computed inside it
+            try:
+                return self._scheduled(numbered, self._kernels[number], fused=False)
+            except Exception as error:  # noqa: BLE001  # whatever TVM makes of a config
+                self.failures[number] = error
+        except Exception as error:  # noqa: BLE001
+            self.failures[number] = error
+        return None
+
+    def _scheduled(self, func: Any, kernel: Kernel, *, fused: bool) -> Any:
+        """Return the schedule of a function, with what stands around its kernel computed inside it or apart."""
+        sch = s_tir.Schedule(func, debug_mask="none")
+        blocks = sch.get_child_blocks(sch.get_sblock("root"))
+        output = next(block for block in blocks if KERNEL in sch.get(block).annotations)
+        sch.unannotate(output, KERNEL)
+        before = _reached(sch, output, sch.get_producers)
+        after = _reached(sch, output, sch.get_consumers)
+        own = {*before, _name(sch, output)}
+        # A residual, say, may be computed here too, though the kernel neither reads nor makes it.
+        beside = [block for block in blocks if _name(sch, block) not in own | after]
+        following = [block for block in blocks if _name(sch, block) in after]
+        apart = [block for block in beside if not _inline(sch, block)]
+        last = None
+        if fused:
+            alike = [block for block in following if _shape(sch, block) == _shape(sch, output)]
+            *between, last = alike or [None]
+            for block in between:
+                sch.compute_inline(block)
+            following = [block for block in following if block not in alike]
+        early = last is not None and not _reduces(sch, output)
+        if early:
+            sch.reverse_compute_inline(last)
+        kernel.template.apply(sch, kernel.config)
+        if last is not None and not early and not _inlined(sch, last):
+            apart.append(last)
+        apart += [block for block in following if block is following[-1] or not _inline(sch, block)]
+        for block in apart:
+            self._schedule_apart(sch, block)
+        return sch
+
+    def _schedule_apart(self, sch: Any, block: Any) -> None:
+        """Schedule what can't be computed where the kernel writes its output."""
+        if self._kind != "cuda":
+            _tile(sch, block)
+            return
+        blocks, threads = sch.split(sch.fuse(*sch.get_loops(block)), [None, _THREADS])
+        sch.bind(blocks, "blockIdx.x")
+        sch.bind(threads, "threadIdx.x")
+
+
+def _kernel_in(sch: Any) -> int | None:
+    """Return the number of the kernel that a function holds; None where it holds none."""
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        annotations = sch.get(block).annotations
+        if KERNEL in annotations:
+            return int(annotations[KERNEL])
+    return None
+
+
+def _name(sch: Any, block: Any) -> str:
+    return str(sch.get(block).name_hint)
+
+
+def _reached(sch: Any, block: Any, step: Callable[[Any], Sequence[Any]]) -> set[str]:
+    """Return the names of the blocks that steps from one to the next lead to."""
+    found: set[str] = set()
+    waiting = [block]
+    while waiting:
+        for each in step(waiting.pop()):
+            if _name(sch, each) not in found:
+                found.add(_name(sch, each))
+                waiting.append(each)
+    return found
+
+
+def _inlined(sch: Any, block: Any) -> bool:
+    """Compute a block where its producer writes its output; return whether that could be done."""
+    try:
+        sch.reverse_compute_inline(block)
+    except s_tir.ScheduleError:  # the producer sums up in its output itself
+        return False
+    return True
+
+
+def _shape(sch: Any, block: Any) -> list[int]:
+    """Return the extents of a block's spatial axes."""
+    variables = sch.get(block).iter_vars
+    return [int(variable.dom.extent) for variable in variables if variable.iter_type == tirx.IterVar.DataPar]
+
+
+def _has_loops(func: Any) -> bool:
+    """Return whether a function is made of blocks in loops; some are written as a whole, a sort for example."""
+    return isinstance(func.body, s_tir.SBlockRealize) and func.body.block.name_hint == "root"
+
+
+def _reduces(sch: Any, block: Any) -> bool:
+    return any(variable.iter_type == tirx.IterVar.CommReduce for variable in sch.get(block).iter_vars)
+
+
+class _Windows(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
+    """Schedules small windows for a GPU: one thread for each output, where `dlight` has a block of threads."""
+
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+        if not _has_loops(func):
+            return None
+        sch = s_tir.Schedule(func, debug_mask="none")
+        root = sch.get_sblock("root")
+        for block in sch.get_child_blocks(root)[:-1]:
+            _inlined_forward(sch, block)
+        window, *following = sch.get_child_blocks(root)
+        if not 1 < _extent_of_sum(sch, window) <= _WARP or len(following) > 1:
+            return None
+        if following:
+            (output,) = following
+            if _reduces(sch, output) or _shape(sch, output) != _shape(sch, window):
+                return None
+            sch.set_scope(window, 0, "local")
+        else:
+            output = sch.cache_write(window, 0, "local")
+        blocks, threads = sch.split(sch.fuse(*sch.get_loops(output)), [None, _THREADS])
+        sch.bind(blocks, "blockIdx.x")
+        sch.bind(threads, "threadIdx.x")
+        sch.compute_at(window, threads)
+        for loop in sch.get_loops(window)[2:]:
+            sch.unroll(loop)  # so that nobody asks at each step whether it is the first
+        return sch
+
+
+def _inlined_forward(sch: Any, block: Any) -> None:
+    """Compute a block where it is read, if that can be done."""
+    with contextlib.suppress(s_tir.ScheduleError):
+        sch.compute_inline(block)
+
+
+def _extent_of_sum(sch: Any, block: Any) -> int:
+    """Return how many numbers each output of a block is made of; 1 where it sums up nothing."""
+    variables = sch.get(block).iter_vars
+    return math.prod(int(each.dom.extent) for each in variables if each.iter_type == tirx.IterVar.CommReduce)
+
+
+class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
+    """Schedules a function for a processor: what can be inlined is, and every other loop nest is tiled alike.
+
+    Padding is written row by row where a window reads it, so that it stays in the cache.
+    """
+
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+        sch = s_tir.Schedule(func, debug_mask="none")
+        if not _has_loops(func):
+            return sch
+        root = sch.get_sblock("root")
+        padding = [block for block in sch.get_child_blocks(root)[:-1] if not _inline(sch, block)]
+        padding = [block for block in padding if _is_padding(sch, block) and _windows(sch, block)]
+        apart = [sch.get(block).name_hint for block in padding]
+        rows = {
+            sch.get(block).name_hint: _tile(sch, block)
+            for block in sch.get_child_blocks(root)
+            if sch.get(block).name_hint not in apart
+        }
+        for block in padding:
+            (window,) = sch.get_consumers(block)
+            row = rows.get(sch.get(window).name_hint.removesuffix("_update"))
+            _pad(sch, block, row)
+        return sch
+
+
+def _is_padding(sch: Any, block: Any) -> bool:
+    return "pad" in sch.get(block).name_hint
+
+
+def _windows(sch: Any, block: Any) -> bool:
+    """Return whether one block reads this one, and sums up over a window."""
+    consumers = sch.get_consumers(block)
+    return len(consumers) == 1 and _reduces(sch, consumers[0])
+
+
+def _inline(sch: Any, block: Any) -> bool:
+    """Inline what is computed element by element; return whether that was done.
+
+    Padding stays apart, for its conditions would be in a window's loop, and so does what is dear and read twice.
+    """
+    if _is_padding(sch, block) or (len(sch.get_consumers(block)) > 1 and _is_dear(sch, block)):
+        return False
+    try:
+        sch.compute_inline(block)
+    except s_tir.ScheduleError:
+        return False
+    return True
+
+
+def _is_dear(sch: Any, block: Any) -> bool:
+    return any(f"T.{name}(" in sch.get(block).script() for name in _DEAR)
+
+
+def _tile(sch: Any, block: Any) -> Any:
+    """Run the outer loops in parallel and the innermost one in vectors; return the loop over tasks, if there is one."""
+    loops = sch.get_loops(block)
+    variables = sch.get(block).iter_vars
+    if not loops or len(loops) != len(variables):
+        return None  # what an operator wrote as a whole, a sort for example, stays as it is
+    kinds = [variable.iter_type for variable in variables]
+    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.DataPar]
+    reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
+    if len(spatial) + len(reduced) != len(loops) or not spatial:
+        return None
+    size = _extent(sch, *loops)
+    last = max((place for place, loop in enumerate(spatial) if _extent(sch, loop) > 1), default=0)
+    outer, vector = _split(sch, block, spatial[: last + 1])
+    outer = spatial[last + 1 :] + outer
+    sch.reorder(*outer, *reduced, *vector)
+    tasks = None
+    if outer:
+        # The last of several loops stays in its task: to find one's place costs divisions.
+        alone = int(_extent(sch, *outer[:-1]) >= _TASKS and _extent(sch, outer[-1]) >= _WORTH_A_LOOP)
+        tasks = sch.fuse(*outer[: len(outer) - alone])
+        if size >= _WORTH_THREADS:
+            sch.parallel(tasks)
+    for loop in vector:
+        sch.vectorize(loop)
+    if reduced:
+        _sum_in_registers(sch, block, reduced, vector)
+    return tasks
+
+
+def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the outer loops, and the loop over a vector's elements if there is one.
+
+    A line of the cache that holds a block of channels is used up before it goes: the loop over them is the last of
+    the outer ones.
+    """
+    *outer, inner = spatial
+    blocks = _blocks_read(sch, block)
+    inside = []
+    for place, loop in enumerate(spatial[:-1]):
+        widths = blocks.get(place, set())
+        width = next(iter(widths)) if len(widths) == 1 else 1
+        if 1 < width <= _LANES and _extent(sch, loop) % width == 0:
+            outer[place], channel = sch.split(loop, [None, width])
+            inside.append(channel)
+    extent = _extent(sch, inner)
+    widths = blocks.get(len(outer), set())
+    contiguous = math.gcd(extent, *widths)
+    run = contiguous if len(widths) == 1 and contiguous >= _SHORTEST_VECTOR else extent
+    lanes = next(n for n in range(min(_LANES, run), 0, -1) if run % n == 0)
+    if lanes == 1:
+        return [*outer, inner, *inside], []
+    if lanes < extent:
+        rest, inner = sch.split(inner, [None, lanes])
+        # From one width of blocks to another, the place within a block is worked out once for each row.
+        outer.insert(len(outer) - 1 if outer and run < extent else len(outer), rest)
+    return [*outer, *inside], [inner]
+
+
+def _sum_in_registers(sch: Any, block: Any, reduced: list[Any], vector: list[Any]) -> None:
+    if _extent(sch, *reduced) <= _UNROLLED:
+        for loop in reduced:
+            sch.unroll(loop)
+    init = sch.decompose_reduction(block, reduced[0])
+    if vector:
+        sch.vectorize(sch.get_loops(init)[-1])
+
+
+def _blocks_read(sch: Any, block: Any) -> dict[int, set[int]]:
+    """Return by which numbers places are divided where a block reads, by the last spatial axis that they depend on."""
+    described = sch.get(block)
+    variables = [each.var for each in described.iter_vars if each.iter_type == tirx.IterVar.DataPar]
+    found: dict[int, set[int]] = {}
+
+    def note(remainder: Any) -> None:
+        if isinstance(remainder.b, tirx.IntImm):
+            used = tirx.analysis.undefined_vars(remainder.a)
+            places = [i for i, variable in enumerate(variables) if any(variable.same_as(each) for each in used)]
+            if places:
+                found.setdefault(places[-1], set()).add(int(remainder.b))
+
+    for region in described.reads:
+        for axis in region.region:
+            tvm_ffi.structural_walk(axis.min, [(tirx.FloorMod, note)], order="post")
+    return found
+
+
+def _pad(sch: Any, block: Any, tasks: Any) -> None:
+    """Write padding in the task that reads it."""
+    if tasks is None:
+        _tile(sch, block)
+        return
+    sch.compute_at(block, tasks)
+    extent = _extent(sch, sch.get_loops(block)[-1])
+    if extent <= _LANES:
+        sch.vectorize(sch.get_loops(block)[-1])
+
+
+def _extent(sch: Any, *loops: Any) -> int:
+    return math.prod(int(sch.get(loop).extent) for loop in loops)

@@ -1,0 +1,57 @@
+"""A transposed convolution as the convolution that AutoTVM makes of it on a processor.
+
+Zeros are put between and around the data, and the kernel is turned over; what is left is a convolution without
+padding and strides, whose records are those of `conv2d_NCHWc.x86`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tvm import te, tirx
+
+from tophub_registry.tasks.layers import TransposedConvolution
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def spread(data: te.Tensor, layer: TransposedConvolution) -> te.Tensor:
+    """Put zeros between and around the pixels.
+
+    Parameters
+    ----------
+    data
+        `[N, C, H, W]` or `[N, C/c, H, W, c]`; the result lies alike.
+    """
+    stride_y, stride_x = layer.strides
+    reach = [size - 1 for size in layer.kernel[2:]]
+    top, left = (far - padding for far, padding in zip(reach, layer.padding, strict=True))
+    batch, channels, height, width, *block = data.shape
+    sizes = [
+        (size - 1) * stride + 1 + 2 * before + extra
+        for size, stride, before, extra in zip(
+            (height, width), layer.strides, (top, left), layer.output_padding, strict=True
+        )
+    ]
+
+    def pixel(n: Any, c: Any, y: Any, x: Any, *lane: Any) -> Any:
+        y, x = y - top, x - left
+        inside = tirx.all(
+            y >= 0,
+            y < (height - 1) * stride_y + 1,
+            x >= 0,
+            x < (width - 1) * stride_x + 1,
+            te.indexmod(y, stride_y) == 0,
+            te.indexmod(x, stride_x) == 0,
+        )
+        given = (n, c, te.indexdiv(y, stride_y), te.indexdiv(x, stride_x), *lane)
+        return tirx.if_then_else(inside, data[given], tirx.const(0, data.dtype))
+
+    return te.compute((batch, channels, *sizes, *block), pixel, name="spread")
+
+
+def turned_over(kernel: NDArray[Any]) -> NDArray[Any]:
+    """Return the kernel `[out, in, height, width]` of the convolution; the given one is `[in, out, height, width]`."""
+    return np.ascontiguousarray(kernel.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])

@@ -1,1 +1,0 @@
-"""What records save a whole model. Needs the extra [tune]."""

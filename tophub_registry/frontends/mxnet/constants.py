@@ -1,0 +1,65 @@
+"""What depends on weights alone, computed while the model is imported, by MXNet itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.graph import Entry, Graph, Node
+from tophub_registry.tasks.layers import Shape
+
+Array = np.ndarray[Any, Any]
+
+_VERSION = 10901  # of MXNet, and so of the symbols that it writes
+# Operators that take a mere shape from an input that is not known.
+_BY_SHAPE: Mapping[str, Callable[[list[Array], Shape], Array]] = {
+    "zeros_like": lambda _, shape: np.zeros(shape, "float32"),
+    "ones_like": lambda _, shape: np.ones(shape, "float32"),
+    "slice_like": lambda inputs, shape: inputs[0][tuple(map(slice, shape))],
+}
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Return the graph without the nodes whose inputs are all known; their values are in it instead."""
+    values = dict(graph.values)
+    left = []
+    for node in graph.nodes:
+        if all(entry in values for entry in node.inputs):
+            for output, array in _evaluate(node, [values[entry] for entry in node.inputs]).items():
+                values[Entry(node.key, output)] = np.ascontiguousarray(array, "float32")
+        else:
+            left.append(node)
+    return replace(graph, nodes=tuple(left), values=values)
+
+
+def _evaluate(node: Node, inputs: list[Array]) -> dict[int, Array]:
+    """Return the outputs of a node that are used."""
+    if node.operator in _BY_SHAPE:
+        return {output: _BY_SHAPE[node.operator](inputs, shape) for output, shape in node.shapes.items()}
+    mx = libraries.mxnet()
+    names = [f"input{i}" for i in range(len(inputs))]
+    variables = [{"op": "null", "name": name, "inputs": []} for name in names]
+    operator = {
+        "op": node.operator,
+        "name": "node",
+        "attrs": dict(node.attributes.text),
+        "inputs": [[i, 0, 0] for i in range(len(inputs))],
+    }
+    heads = [[len(inputs), output, 0] for output in node.shapes]
+    symbol = mx.sym.load_json(
+        json.dumps(
+            {
+                "nodes": [*variables, operator],
+                "arg_nodes": [*range(len(inputs))],
+                "heads": heads,
+                "attrs": {"mxnet_version": ["int", _VERSION]},
+            }
+        )
+    )
+    results = symbol.eval(mx.cpu(), **dict(zip(names, map(mx.nd.array, inputs), strict=True)))
+    return {output: result.asnumpy() for output, result in zip(node.shapes, results, strict=True)}

@@ -1,0 +1,170 @@
+"""What a detector does with its network's output: boxes from anchors, and non-maximum suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from tvm import relax
+
+from tophub_registry.frontends.mxnet.class_boxes import CLASS_BOX_NMS
+from tophub_registry.frontends.mxnet.site import Array, Expression, Site, constant
+from tophub_registry.frontends.mxnet.translator import Translator
+from tophub_registry.tasks.layers import Shape
+
+_op: Any = relax.op
+
+
+def _box_decode(site: Site) -> Expression:
+    """Boxes `[batch, number, 4]` from offsets, measured in anchors, and the anchors `[1, number, 4]`."""
+    attributes = site.attributes
+    anchors = site.array(1)
+    deviations = np.array([float(attributes.text.get(f"std{i}", "1")) for i in range(4)], "float32")
+    clip = float(attributes.text.get("clip", "-1"))
+    if attributes.word("format", "center") == "corner":
+        size = anchors[..., 2:] - anchors[..., :2]
+        center = anchors[..., :2] + size / 2
+    else:
+        center, size = anchors[..., :2], anchors[..., 2:]
+    offsets = site.emit(_op.multiply(site.tensor(0), constant(deviations.reshape(1, 1, 4))), "offsets")
+    shift = site.emit(_op.strided_slice(offsets, [2], [0], [2]), "shift")
+    growth = site.emit(_op.strided_slice(offsets, [2], [2], [4]), "growth")
+    if clip > 0:
+        growth = site.emit(_op.minimum(growth, constant(clip)), "clipped")
+    middle = site.emit(_op.add(_op.multiply(shift, constant(size)), constant(center)), "middle")
+    half = site.emit(_op.multiply(_op.exp(growth), constant(size / 2)), "half")
+    return _op.concat([_op.subtract(middle, half), _op.add(middle, half)], axis=2)
+
+
+def _box_nms(site: Site) -> Expression:
+    """Boxes `[batch, number, width]`, each with a class, a score and four coordinates somewhere in its row.
+
+    They come out in the order of their scores; those that a better one covers are left out, and rows of -1 fill the
+    end.
+    """
+    _check_suppression(site)
+    shape = site.shape_of(0)
+    batch, count, width = prod(shape[:-2]), *shape[-2:]
+    boxes = _reshaped(site, site.tensor(0), (batch, count, width))
+    best = site.attributes.number("topk", -1)
+    if 0 < best < count:
+        id_index, score_index = site.attributes.number("id_index", -1), site.attributes.number("score_index", 1)
+        ids = None if id_index < 0 else _column(site, boxes, id_index, "ids")
+        order = _best(site, _column(site, boxes, score_index, "scores"), ids, best)
+        boxes = _rows(site, boxes, order, "best")
+    return _reshaped(site, _filled(site, _suppressed(site, boxes), count), shape)
+
+
+def _class_box_nms(site: Site) -> Expression:
+    """Do the same with boxes `[batch, number, 4]`, each in every class: ids and scores `[batch, number, classes]`.
+
+    Before they are sorted they are in the order of their classes. Only the best are written down with their boxes.
+    """
+    _check_suppression(site)
+    batch, count, classes = site.shape_of(1)
+    ids, scores, boxes = site.tensors()
+    by_class = [
+        _reshaped(site, site.emit(_op.permute_dims(tensor, [0, 2, 1]), what), (batch, classes * count))
+        for tensor, what in ((scores, "class_scores"), (ids, "class_ids"))
+    ]
+    best = site.attributes.number("topk", -1)
+    order = _best(site, by_class[0], by_class[1], best)
+    box = site.emit(_op.floor_mod(order, _integers(count)), "box")
+    of_class = site.emit(_op.floor_divide(order, _integers(count)), "class")
+    place = site.emit(_op.add(_op.multiply(box, _integers(classes)), of_class), "place")
+    parts = [
+        _rows(site, _reshaped(site, tensor, (batch, count * classes, 1)), place, what)
+        for tensor, what in ((ids, "best_ids"), (scores, "best_scores"))
+    ]
+    candidates = site.emit(_op.concat([*parts, _rows(site, boxes, box, "best_boxes")], axis=2), "best")
+    return _filled(site, _suppressed(site, candidates), classes * count)
+
+
+def _check_suppression(site: Site) -> None:
+    for name in ("in_format", "out_format"):
+        if site.attributes.word(name, "corner") != "corner":
+            site.refuse(f"with {name} {site.attributes.text[name]}")
+    if site.attributes.number("background_id", -1) != -1:
+        site.refuse("with a background_id")
+
+
+def _best(site: Site, scores: Expression, ids: Expression | None, count: int) -> Expression:
+    """Return the places `[batch, count]` of the best scores `[batch, number]`, as far as they are valid."""
+    valid = site.emit(_op.greater(scores, constant(_threshold(site))), "valid")
+    if ids is not None:
+        valid = site.emit(_op.logical_and(valid, _op.greater_equal(ids, constant(0))), "valid")
+    ranked = site.emit(_op.where(valid, scores, constant(-np.inf)), "ranked")
+    return site.emit(_op.topk(ranked, count, axis=1, ret_type="indices", largest=True, dtype="int32"), "order")
+
+
+def _suppressed(site: Site, boxes: Expression) -> Expression:
+    """Return valid boxes in their order, without those that a better one covers."""
+    number = site.attributes.number
+    id_index, score_index = number("id_index", -1), number("score_index", 1)
+    found = site.emit(
+        _op.vision.get_valid_counts(
+            boxes, score_threshold=_threshold(site), id_index=id_index, score_index=score_index
+        ),
+        "valid",
+    )
+    kept = _op.vision.non_max_suppression(
+        found[1],
+        found[0],
+        found[2],
+        max_output_size=-1,
+        iou_threshold=float(site.attributes.text.get("overlap_thresh", "0.5")),
+        force_suppress=site.attributes.flag("force_suppress", default=False),
+        top_k=number("topk", -1),
+        coord_start=number("coord_start", 2),
+        score_index=score_index,
+        id_index=id_index,
+        return_indices=False,
+        invalid_to_bottom=True,
+    )
+    return site.emit(kept, "kept")
+
+
+def _threshold(site: Site) -> float:
+    return float(site.attributes.text.get("valid_thresh", "0"))
+
+
+def _filled(site: Site, rows: Expression, count: int) -> Expression:
+    """Add rows of -1 to `[batch, number, width]` until there are `count`."""
+    missing = count - int(rows.ty.shape[1])
+    if missing == 0:
+        return rows
+    return site.emit(_op.nn.pad(rows, [0, 0, 0, missing, 0, 0], pad_mode="constant", pad_value=-1), "filled")
+
+
+def _column(site: Site, rows: Expression, index: int, what: str) -> Expression:
+    """Return one column of `[batch, number, width]` as `[batch, number]`."""
+    column = site.emit(_op.strided_slice(rows, [2], [index], [index + 1]), what)
+    return _reshaped(site, column, tuple(map(int, rows.ty.shape))[:2])
+
+
+def _rows(site: Site, rows: Expression, places: Expression, what: str) -> Expression:
+    """Take rows of `[batch, number, width]` at the places `[batch, count]`."""
+    batch, number, width = map(int, rows.ty.shape)
+    count = int(places.ty.shape[1])
+    if batch > 1:
+        places = site.emit(_op.add(places, _integers(np.arange(batch)[:, None] * number)), f"{what}_places")
+    flat = _reshaped(site, rows, (batch * number, width))
+    taken = site.emit(_op.take(flat, _reshaped(site, places, (batch * count,)), axis=0, mode="clip"), what)
+    return _reshaped(site, taken, (batch, count, width))
+
+
+def _reshaped(site: Site, tensor: Expression, shape: Shape) -> Expression:
+    return tensor if tuple(map(int, tensor.ty.shape)) == shape else site.emit(_op.reshape(tensor, shape), "reshaped")
+
+
+def _integers(value: int | Array) -> Expression:
+    return relax.const(np.asarray(value, "int32"))
+
+
+TRANSLATORS: Mapping[str, Translator] = {
+    "_contrib_box_decode": _box_decode,
+    "_contrib_box_nms": _box_nms,
+    CLASS_BOX_NMS: _class_box_nms,
+}

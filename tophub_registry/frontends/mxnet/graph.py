@@ -1,0 +1,155 @@
+"""A symbol's operators with the shapes of what they give, and the values that are known before the network runs.
+
+Only what the outputs depend on is here: an operator that takes no more than a shape from its input does not keep
+that input alive.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tophub_registry.frontends.mxnet.operators import Attributes
+from tophub_registry.frontends.mxnet.shapes import infer_shapes
+from tophub_registry.tasks.layers import Shape
+
+_WITH_VALUE = {"zeros_like": 0, "ones_like": 0, "slice_like": 1, "SoftmaxOutput": 1}
+"""How many of an operator's first inputs are more to it than a shape, where that is not all of them."""
+
+
+class Entry(NamedTuple):
+    """One output of a node."""
+
+    node: int
+    output: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator in the network.
+
+    Attributes
+    ----------
+    key
+        Its number in the symbol file.
+    inputs
+        Whose values it needs.
+    shapes
+        The shapes of its outputs, as far as they are used.
+    """
+
+    key: int
+    name: str
+    operator: str
+    attributes: Attributes
+    inputs: tuple[Entry, ...]
+    shapes: Mapping[int, Shape]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A weight that some node takes.
+
+    Attributes
+    ----------
+    user
+        The name of the first node that takes it.
+    attributes
+        What the symbol says about it; gluon's constants are found by it.
+    """
+
+    entry: Entry
+    name: str
+    shape: Shape
+    user: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The operators in the order in which they are computed.
+
+    Attributes
+    ----------
+    inputs
+        The variables that the user gives, by name.
+    values
+        The weights, and what was computed from them.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: Mapping[str, Entry]
+    outputs: tuple[Entry, ...]
+    variables: tuple[Variable, ...]
+    values: Mapping[Entry, np.ndarray[Any, Any]] = field(default_factory=dict)
+
+    def uses(self) -> Counter[Entry]:
+        """Return how often each entry is taken, by nodes or as an output."""
+        return Counter([*self.outputs, *(entry for node in self.nodes for entry in node.inputs)])
+
+    def pruned(self) -> Graph:
+        """Return the graph without the nodes on which no output depends."""
+        used = {entry.node for entry in self.outputs}
+        kept = []
+        for node in reversed(self.nodes):
+            if node.key in used:
+                used.update(entry.node for entry in node.inputs)
+                kept.append(node)
+        return replace(self, nodes=tuple(reversed(kept)))
+
+
+def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) -> Graph:
+    """Read a symbol, and infer its shapes from those of its inputs.
+
+    Raises
+    ------
+    UsageError
+        The shapes do not fit the network, or are of inputs that it does not have.
+    """
+    graph = json.loads(symbol.tojson())
+    nodes = graph["nodes"]
+    shape_of = infer_shapes(graph, inputs, file=file)
+    outputs = tuple(Entry(*head[:2]) for head in graph["heads"])
+    used: dict[int, set[int]] = {}
+    first_user: dict[int, str] = {}
+    for entry in outputs:
+        used.setdefault(entry.node, set()).add(entry.output)
+    found: list[Node] = []
+    for key in reversed(range(len(nodes))):
+        if key not in used or nodes[key]["op"] == "null":
+            continue
+        taken = tuple(_taken(nodes[key]))
+        for entry in taken:
+            used.setdefault(entry.node, set()).add(entry.output)
+            first_user[entry.node] = nodes[key]["name"]
+        shapes = {output: shape_of((key, output)) for output in sorted(used[key])}
+        attributes = Attributes(nodes[key].get("attrs", {}))
+        found.append(Node(key, nodes[key]["name"], nodes[key]["op"], attributes, taken, shapes))
+    variables = [key for key in sorted(used) if nodes[key]["op"] == "null"]
+    return Graph(
+        nodes=tuple(reversed(found)),
+        inputs={nodes[key]["name"]: Entry(key, 0) for key in variables if nodes[key]["name"] in inputs},
+        outputs=outputs,
+        variables=tuple(
+            Variable(
+                Entry(key, 0),
+                nodes[key]["name"],
+                shape_of((key, 0)),
+                first_user.get(key, "the output"),
+                nodes[key].get("attrs", {}),
+            )
+            for key in variables
+            if nodes[key]["name"] not in inputs
+        ),
+    )
+
+
+def _taken(node: Mapping[str, Any]) -> Iterator[Entry]:
+    """Yield the inputs of a node whose values it needs."""
+    entries: Sequence[Sequence[int]] = node["inputs"][: _WITH_VALUE.get(node["op"])]
+    return (Entry(*entry[:2]) for entry in entries)

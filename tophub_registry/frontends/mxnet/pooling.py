@@ -1,0 +1,107 @@
+"""Operators that make an image, or some axes, smaller or larger: pooling, reductions, upsampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm import relax
+
+from tophub_registry.frontends.mxnet.site import Expression, Site
+from tophub_registry.frontends.mxnet.translator import Translator
+
+_op: Any = relax.op
+
+_IMAGE = [2, 3]
+_RANK = 4
+
+_REDUCTIONS: Mapping[str, Callable[..., Expression]] = {
+    "max": _op.max,
+    "mean": _op.mean,
+    "min": _op.min,
+    "prod": _op.prod,
+    "sum": _op.sum,
+}
+
+
+def _pooling(site: Site) -> Expression:
+    """MXNet's convention `full` rounds the number of windows up, `same` would pad."""
+    kind, layout = site.attributes.word("pool_type", "max"), site.attributes.word("layout", "NCHW")
+    if len(site.shape) != _RANK or layout != "NCHW":
+        site.refuse(f"over {len(site.shape) - 2} axes in the layout {layout}")
+    if kind not in {"max", "avg"}:
+        site.refuse(f"of the kind {kind}")
+    if site.attributes.flag("global_pool", default=False):
+        reduction = _op.max if kind == "max" else _op.mean
+        return reduction(site.tensor(0), axis=_IMAGE, keepdims=True)
+    convention = site.attributes.word("pooling_convention", "valid")
+    if convention not in {"valid", "full"}:
+        site.refuse(f"with the convention {convention}")
+    padding = site.attributes.numbers("pad", (0, 0))
+    window = {
+        "pool_size": site.attributes.numbers("kernel", (1, 1)),
+        "strides": site.attributes.numbers("stride", (1, 1)),
+        "padding": (*padding, *padding),
+        "ceil_mode": convention == "full",
+        "layout": "NCHW",
+    }
+    if kind == "max":
+        return _op.nn.max_pool2d(site.tensor(0), **window)
+    padding_counts = site.attributes.flag("count_include_pad", default=True)
+    return _op.nn.avg_pool2d(site.tensor(0), **window, count_include_pad=padding_counts)
+
+
+def _adaptive_average(site: Site) -> Expression:
+    if set(site.shape[2:]) == {1}:
+        return _op.mean(site.tensor(0), axis=_IMAGE, keepdims=True)
+    return _op.nn.adaptive_avg_pool2d(site.tensor(0), site.shape[2:])
+
+
+def _upsampling(site: Site) -> Expression:
+    if site.attributes.word("sample_type", "nearest") != "nearest" or len(site) != 1:
+        site.refuse("other than the nearest of one image")
+    return _op.image.resize2d(
+        site.tensor(0),
+        site.shape[2:],
+        layout="NCHW",
+        method="nearest_neighbor",
+        coordinate_transformation_mode="asymmetric",
+        rounding_method="floor",
+    )
+
+
+def _bilinear_resize(site: Site) -> Expression:
+    if site.attributes.word("mode", "size") not in {"size", "like"}:
+        site.refuse(f"in the mode {site.attributes.word('mode', 'size')}")
+    aligned = site.attributes.flag("align_corners", default=True)
+    return _op.image.resize2d(
+        site.tensor(0),
+        site.shape[2:],
+        layout="NCHW",
+        method="linear",
+        coordinate_transformation_mode="align_corners" if aligned else "half_pixel",
+    )
+
+
+def _reduction(function: Callable[..., Expression]) -> Translator:
+    def translate(site: Site) -> Expression:
+        rank = len(site.shape_of(0))
+        named = {axis % rank for axis in site.attributes.numbers("axis")}
+        if site.attributes.flag("exclude", default=False):
+            named = set(range(rank)) - named
+        axes = sorted(named) or [*range(rank)]
+        keeps = site.attributes.flag("keepdims", default=False)
+        reduced = function(site.tensor(0), axis=axes, keepdims=keeps)
+        # Where nothing is left, MXNet keeps one axis.
+        return reduced if keeps or len(axes) < rank else _op.reshape(site.emit(reduced, "all"), site.shape)
+
+    return translate
+
+
+TRANSLATORS: Mapping[str, Translator] = {
+    "Pooling": _pooling,
+    "UpSampling": _upsampling,
+    "_contrib_AdaptiveAvgPooling2D": _adaptive_average,
+    "_contrib_BilinearResize2D": _bilinear_resize,
+    **{name: _reduction(function) for name, function in _REDUCTIONS.items()},
+}

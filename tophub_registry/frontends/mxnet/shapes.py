@@ -1,0 +1,86 @@
+"""The shapes of all values in a symbol's graph, inferred by MXNet from those of the inputs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
+from tophub_registry.tasks.layers import Shape
+
+
+def infer_shapes(
+    graph: Mapping[str, Any], inputs: Mapping[str, Shape], *, file: str | None
+) -> Callable[[Sequence[int]], Shape]:
+    """Return a function that gives the shape of an entry of a symbol's graph, `[node, output, version]`.
+
+    Parameters
+    ----------
+    graph
+        The symbol as JSON.
+    inputs
+        The shapes of its inputs, by name.
+    file
+        The symbol file that errors are to name.
+
+    Raises
+    ------
+    UsageError
+        The network has no input of a name, or the shapes do not fit it or leave others open.
+    """
+    nodes = graph["nodes"]
+    _check_inputs(nodes, inputs, file=file)
+    # MXNet tells inner shapes by name only, and a block that is called twice gives two nodes one name.
+    renamed = [node if node["op"] == "null" else {**node, "name": f"#{i}"} for i, node in enumerate(nodes)]
+    internals = libraries.mxnet().sym.load_json(json.dumps({**graph, "nodes": renamed})).get_internals()
+    spelled = " ".join(f"{name}={_spell(shape)}" for name, shape in inputs.items())
+    with quiet():
+        try:
+            _, shapes, _ = internals.infer_shape(**inputs)
+        except Exception as error:  # MXNet raises several kinds, this one among them
+            reason = re.sub(r"#(\d+)", lambda match: str(nodes[int(match[1])]["name"]), reason_of(error))
+            raise UsageError(
+                f"{spelled} does not fit the network: {reason}", file=file, remedy="give other shapes"
+            ) from error
+    if shapes is None:
+        free = ", ".join(_free_inputs(nodes)[:5])
+        raise UsageError(f"{spelled} leaves shapes open", file=file, remedy=f"give more of the inputs {free}")
+    number = {node["name"]: i for i, node in enumerate(nodes) if node["op"] == "null"}
+    outputs: dict[int, list[Shape]] = {}
+    for name, shape in zip(internals.list_outputs(), shapes, strict=True):
+        match = re.match(r"#(\d+)_", name)
+        outputs.setdefault(int(match[1]) if match else number[name], []).append(tuple(shape))
+
+    def shape_of(entry: Sequence[int]) -> Shape:
+        node, output = entry[:2]
+        try:
+            return outputs[node][output]
+        except IndexError:
+            raise InputError(f"the node {nodes[node]['name']!r} has no output {output}", file=file) from None
+
+    return shape_of
+
+
+def _check_inputs(nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Shape], *, file: str | None) -> None:
+    """Raise a UsageError where the network has no input of a name, or a shape is none."""
+    names = {node["name"] for node in nodes if node["op"] == "null"}
+    for name, shape in inputs.items():
+        if name not in names:
+            free = ", ".join(_free_inputs(nodes)[:5])
+            raise UsageError(f"the network has no input {name!r}", file=file, remedy=f"its inputs: {free}")
+        if not shape or min(shape) < 1:
+            raise UsageError(f"the input {name!r} can't have the shape {_spell(shape)}", file=file)
+
+
+def _free_inputs(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the variables that some operator takes as its first argument, where weights never stand."""
+    first = {node["inputs"][0][0] for node in nodes if node["inputs"]}
+    return [node["name"] for i, node in enumerate(nodes) if node["op"] == "null" and i in first]
+
+
+def _spell(shape: Shape) -> str:
+    return ",".join(map(str, shape))

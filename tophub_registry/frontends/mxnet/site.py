@@ -1,0 +1,95 @@
+"""One operator while it is translated: what its inputs have become, and the way to add to the Relax function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from tophub_registry.errors import UsageError
+from tophub_registry.frontends.mxnet.graph import Node
+from tophub_registry.frontends.mxnet.operators import Attributes
+from tophub_registry.tasks.layers import Shape
+
+Array = np.ndarray[Any, Any]
+Expression: TypeAlias = Any
+"""A Relax expression."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node with the values of its inputs.
+
+    Attributes
+    ----------
+    values
+        An array where the value is known, else the Relax variable.
+    builder
+        The `relax.BlockBuilder` at work.
+    """
+
+    node: Node
+    values: tuple[Array | Expression, ...]
+    builder: Any
+
+    @property
+    def attributes(self) -> Attributes:
+        """The node's attributes."""
+        return self.node.attributes
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of its first output that is used."""
+        return next(iter(self.node.shapes.values()))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def shape_of(self, index: int) -> Shape:
+        """Return an input's shape."""
+        value = self.values[index]
+        return value.shape if isinstance(value, np.ndarray) else tuple(map(int, value.ty.shape))
+
+    def tensor(self, index: int) -> Expression:
+        """Return an input as a Relax expression."""
+        value = self.values[index]
+        return constant(value) if isinstance(value, np.ndarray) else value
+
+    def tensors(self) -> list[Expression]:
+        """Return all inputs as Relax expressions."""
+        return [self.tensor(index) for index in range(len(self.values))]
+
+    def array(self, index: int) -> Array:
+        """Return an input that must be known, such as a weight.
+
+        Raises
+        ------
+        UsageError
+            It depends on the network's input.
+        """
+        value = self.values[index]
+        if not isinstance(value, np.ndarray):
+            self.refuse("with a computed weight")
+        return value
+
+    def emit(self, expression: Expression, what: str = "") -> Expression:
+        """Add an expression to the function; the variable has the layer's name, and says what of it this is."""
+        return self.builder.emit(expression, name_hint=f"{self.node.name}_{what}" if what else self.node.name)
+
+    def refuse(self, form: str) -> NoReturn:
+        """Say that this form of the operator can't be translated.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        raise UsageError(f"{self.node.operator} {form} can't be translated, as the layer {self.node.name!r} has it")
+
+
+def constant(value: Array | float) -> Expression:
+    """Return a constant in float32."""
+    from tvm import relax
+
+    return relax.const(np.asarray(value, "float32"))

@@ -1,0 +1,126 @@
+"""Where a model comes from: the symbol, and the weights as far as there are any, of a name, a file or a block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.inputs import default_shape
+from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
+from tophub_registry.frontends.mxnet.symbol import load_symbol, symbol_of, zoo_block, zoo_symbol
+from tophub_registry.tasks.layers import Shape
+
+Weights = Mapping[str, "np.ndarray[Any, Any]"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model before its translation.
+
+    Attributes
+    ----------
+    file
+        The symbol file, where there is one.
+    symbol
+        MXNet's symbol.
+    inputs
+        The inputs' shapes, by name.
+    weights
+        By name; None where they are to be random.
+    weights_file
+        Where the weights were read from.
+    """
+
+    name: str
+    file: str | None
+    symbol: Any
+    inputs: Mapping[str, Shape]
+    weights: Weights | None
+    weights_file: str | None = None
+
+
+def read_source(model: Any, *, batch: int, shapes: Mapping[str, Sequence[int]] | None, params: Path | None) -> Source:
+    """Read a model's symbol and weights; see `import_model`."""
+    chosen = {key: tuple(shape) for key, shape in (shapes or {}).items()}
+    if not isinstance(model, (str, Path)):
+        return _of_block(model, chosen or {"data": default_shape("", batch)}, params)
+    inputs = chosen or {"data": default_shape(str(model).lower(), batch)}
+    if isinstance(model, Path) or model.endswith(".json"):
+        path = Path(model)
+        symbol = load_symbol(path)
+        weights_file = params or _beside(path)
+        return Source(str(model), str(model), symbol, inputs, _read_weights(weights_file), str(weights_file))
+    if params is None:
+        return Source(model, None, zoo_symbol(model), inputs, None)
+    return _named_with_weights(model, inputs, params)
+
+
+def _named_with_weights(name: str, inputs: Mapping[str, Shape], params: Path) -> Source:
+    """Read a gluoncv model with a file of weights, exported or saved by gluon."""
+    symbol = zoo_symbol(name)
+    weights = _read_weights(params)
+    if not any("." in key for key in weights):
+        return Source(name, None, symbol, inputs, weights, str(params))
+    mx = libraries.mxnet()
+    with mx.name.NameManager(), quiet():
+        block = zoo_block(name)
+        try:
+            block.load_parameters(str(params))
+        except Exception as error:  # MXNet raises what it likes: AssertionError, ValueError, its own
+            raise InputError(f"these are not the weights of {name!r}: {reason_of(error)}", file=params) from error
+    found = _of_block(block, inputs, None)
+    return Source(name, None, found.symbol, inputs, found.weights, str(params))
+
+
+def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> Source:
+    """Read a gluon block."""
+    mx = libraries.mxnet()
+    if not isinstance(block, mx.gluon.HybridBlock):
+        raise UsageError(f"a {type(block).__name__} is no model", remedy="give a name, a symbol file or a HybridBlock")
+    if params is not None:
+        raise UsageError("a block has its own weights", remedy="leave out the file with weights")
+    with quiet():
+        try:
+            symbol = symbol_of(block, inputs)
+            if any(parameter._deferred_init for parameter in block.collect_params().values()):  # noqa: SLF001  # MXNet tells it nowhere else
+                block(*(mx.nd.zeros(shape) for shape in inputs.values()))
+            weights = {name: parameter.data().asnumpy() for name, parameter in block.collect_params().items()}
+        except Exception as error:
+            raise UsageError(f"the block {block.name!r} can't be read: {reason_of(error)}") from error
+    return Source(block.name, None, symbol, inputs, weights)
+
+
+def _beside(symbol: Path) -> Path:
+    """Return the file with the last epoch's weights beside a symbol file."""
+    prefix = re.sub(r"-symbol$", "", symbol.stem)
+    candidates = sorted(symbol.parent.glob(f"{_literal(prefix)}-[0-9][0-9][0-9][0-9].params"))
+    if not candidates:
+        raise InputError("no weights are beside it", file=symbol, remedy=f"it needs {prefix}-0000.params or the like")
+    return candidates[-1]
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def _read_weights(path: Path) -> Weights:
+    """Read a file of weights; what says whether one is an argument or an auxiliary state is dropped."""
+    mx = libraries.mxnet()
+    if not path.is_file():
+        raise InputError("no such file", file=path)
+    try:
+        loaded = mx.nd.load(str(path))
+    except mx.base.MXNetError as error:
+        raise InputError(f"not a file of MXNet weights: {reason_of(error)}", file=path) from error
+    except OSError as error:
+        raise EnvironmentFailure(f"can't be read: {reason_of(error)}", file=path) from error
+    if not isinstance(loaded, dict):
+        raise InputError("the weights in it have no names", file=path)
+    return {re.sub(r"^(arg|aux):", "", name): array.asnumpy() for name, array in loaded.items()}

@@ -1,0 +1,102 @@
+"""MXNet's symbols: of gluoncv's models, of gluon blocks, and read from files."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
+
+
+def zoo_symbol(name: str) -> Any:
+    """Return the symbol of a gluoncv model, whose input is called `data`.
+
+    Raises
+    ------
+    UsageError
+        There is no such model, it is quantised, or gluoncv can't build it.
+    EnvironmentFailure
+        gluoncv downloads weights even for an untrained model of this name, and failed to.
+    MissingExtra
+        MXNet or gluoncv is not installed.
+    """
+    mx = libraries.mxnet()
+    known = list(libraries.gluoncv().model_zoo.get_model_list())
+    if name.lower() not in known:
+        close = difflib.get_close_matches(name.lower(), known, 3)
+        raise UsageError(
+            f"gluoncv has no model {name!r}",
+            remedy=f"did you mean {' or '.join(close)}?" if close else "a symbol file's name ends in .json",
+        )
+    if name.lower().endswith("_int8"):
+        raise UsageError(f"{name!r} is quantised", remedy="only models in float32 have tasks")
+    # Without a name manager of their own, layers are numbered on from what was built before in this process.
+    with mx.name.NameManager(), quiet():
+        try:
+            return symbol_of(zoo_block(name), ["data"])
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"gluoncv builds {name!r} only with weights that it failed to download: {reason_of(error)}"
+            ) from error
+        except Exception as error:
+            raise UsageError(f"gluoncv can't build {name!r}: {reason_of(error)}") from error
+
+
+def zoo_block(name: str) -> Any:
+    """Instantiate a gluoncv model without its weights; those of a detector's base are a second matter."""
+    get_model = libraries.gluoncv().model_zoo.get_model
+    try:
+        return get_model(name, pretrained=False, pretrained_base=False)
+    except (TypeError, Warning):  # a model without a base does not take the argument; one raises a Warning
+        return get_model(name, pretrained=False)
+
+
+def symbol_of(block: Any, inputs: Iterable[str]) -> Any:
+    """Return the symbol that a gluon block makes of its inputs, given by their names."""
+    mx = libraries.mxnet()
+    return mx.sym.Group(list(_flat(block(*map(mx.sym.var, inputs)))))
+
+
+def load_symbol(path: Path) -> Any:
+    """Load a symbol file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, can't be read, or is none.
+    MissingExtra
+        MXNet is not installed.
+    """
+    mx = libraries.mxnet()
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError("no such file", file=path) from error
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror or error}", file=path) from error
+    try:
+        graph = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not a JSON file: {error}", file=path) from error
+    if not isinstance(graph, dict) or not isinstance(graph.get("nodes"), list):
+        raise InputError("not an MXNet symbol file: it has no nodes", file=path)
+    try:
+        return mx.sym.load_json(text.decode())
+    except (mx.base.MXNetError, ValueError) as error:
+        raise InputError(f"not an MXNet symbol file: {reason_of(error)}", file=path) from error
+
+
+def _flat(outputs: Any) -> Iterator[Any]:
+    """Yield the symbols in nested lists and dicts of them."""
+    if isinstance(outputs, dict):
+        outputs = list(outputs.values())
+    if isinstance(outputs, (list, tuple)):
+        for output in outputs:
+            yield from _flat(output)
+    else:
+        yield outputs

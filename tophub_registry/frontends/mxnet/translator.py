@@ -1,0 +1,10 @@
+"""What translates one operator: from a site to the expression of its output, or to those of its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from tophub_registry.frontends.mxnet.site import Expression, Site
+
+Translator: TypeAlias = Callable[[Site], "Expression | Sequence[Expression]"]

@@ -1,0 +1,90 @@
+"""The weights of a network: those that were read, checked against it, or random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from tophub_registry.errors import InputError
+from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.graph import Entry, Variable
+from tophub_registry.frontends.mxnet.source import Source
+from tophub_registry.tasks.layers import Shape
+
+Array = np.ndarray[Any, Any]
+
+# From the end of a weight's name to the range its random values come from. The gains are such that values neither
+# vanish nor explode over a hundred layers, and that every term of a batch norm counts.
+_RANGES = {
+    "gamma": (0.5, 1.2),
+    "beta": (-0.2, 0.2),
+    "mean": (-0.2, 0.2),
+    "var": (0.7, 1.5),
+    "bias": (-0.2, 0.2),
+    "alpha": (0.1, 0.4),
+    "scale": (0.5, 1.5),
+}
+
+
+def weights_of(source: Source, variables: Iterable[Variable]) -> dict[Entry, Array]:
+    """Return the weights in float32.
+
+    Raises
+    ------
+    InputError
+        A weight is missing, has another shape than the network needs, or is no floating-point number.
+    """
+    generator = np.random.default_rng(0)
+    return {
+        variable.entry: _random(variable, generator) if source.weights is None else _given(variable, source)
+        for variable in variables
+    }
+
+
+def _given(variable: Variable, source: Source) -> Array:
+    assert source.weights is not None  # noqa: S101  # the caller asked
+    if variable.name not in source.weights:
+        raise InputError(
+            f"the weight {variable.name!r} of the layer {variable.user!r} is missing",
+            file=source.weights_file,
+            remedy="is it an input? then give its shape" if source.file else None,
+        )
+    array = source.weights[variable.name]
+    if array.shape != variable.shape:
+        raise InputError(
+            f"the weight {variable.name!r} has the shape {_spell(array.shape)}, and the layer {variable.user!r} "
+            f"takes {_spell(variable.shape)}",
+            file=source.weights_file,
+            remedy="the input's shape may be another than the network was made for",
+        )
+    if array.dtype.kind != "f":
+        raise InputError(f"the weight {variable.name!r} is {array.dtype}, not float32", file=source.weights_file)
+    return np.ascontiguousarray(array, dtype="float32")
+
+
+def _random(variable: Variable, generator: np.random.Generator) -> Array:
+    initializer = variable.attributes.get("__init__", "")
+    if initializer.startswith("Constant_"):
+        return _constant(initializer, variable.shape)
+    width = sqrt(3 / max(prod(variable.shape[1:]), 1))  # a variance of 1 / fan-in
+    low, high = next((_RANGES[ending] for ending in _RANGES if variable.name.endswith(ending)), (-width, width))
+    values: Array = generator.random(variable.shape, dtype="float32")
+    values *= np.float32(high - low)
+    values += np.float32(low)
+    return values
+
+
+def _constant(initializer: str, shape: Shape) -> Array:
+    """Return a gluon constant, which its symbol knows by the name of an initializer."""
+    mx = libraries.mxnet()
+    array = mx.nd.zeros(shape)
+    mx.init.create(initializer)._init_weight(initializer, array)  # noqa: SLF001  # calling it wants a description
+    values: Array = array.asnumpy()
+    return values
+
+
+def _spell(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "()"

@@ -1,0 +1,1 @@
+"""Records measured against what they replace."""

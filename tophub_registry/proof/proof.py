@@ -1,0 +1,181 @@
+"""The proof of no harm: a record's kernel is timed in turns with what a user has without the record.
+
+That is AutoTVM's default config and, where a record takes another one's place, that other one. A loss within
+the noise is none.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tophub_registry.devices.device import KINDS, check_runs_here, resolve
+from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.measurement.measure import Measurer
+from tophub_registry.proof.replay import NOISE, Replayed, replay
+from tophub_registry.records.log import read_convertible_rows
+from tophub_registry.records.lookup import Match, match_targets
+from tophub_registry.records.record import Record
+from tophub_registry.records.summary import readable
+from tophub_registry.records.target import Target
+from tophub_registry.records.task import describe
+from tophub_registry.templates.registry import TEMPLATES
+
+if TYPE_CHECKING:
+    from tophub_registry.compiler.choice import Kernel
+    from tophub_registry.compiler.compiler import CompiledModel
+
+
+class Claim(NamedTuple):
+    """A record that a log adds to the one before, or has in another's place.
+
+    Attributes
+    ----------
+    record
+        The record.
+    line
+        Its line in the log.
+    before
+        The best record of its target and workload in the log before; None where that has none.
+    """
+
+    record: Record
+    line: int
+    before: Record | None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A claim without proof.
+
+    Attributes
+    ----------
+    claim
+        Which one.
+    reason
+        To what it lost, or why its kernel can't be measured.
+    """
+
+    claim: Claim
+    reason: str
+
+    def __str__(self) -> str:
+        record = self.claim.record
+        return f"{describe(record.input.task, record.input.args)}: {self.reason}"
+
+
+def claims(log: Path, before: Path | None) -> list[Claim]:
+    """Return what a log claims beyond the one before.
+
+    Raises
+    ------
+    InputError
+        One of the logs can't be read, or a record of the first has no template here.
+    """
+    known = [record for record in readable([] if before is None else [before]) if record is not None]
+    texts = {record.to_json() for record in known}
+    best: dict[tuple[Target, str], Record] = {}
+    for old in sorted((record for record in known if record.valid), key=lambda record: record.mean_cost):
+        best.setdefault((old.target, old.workload), old)
+    found = []
+    for line, new, _ in read_convertible_rows(log):
+        if new is None or new.to_json() in texts:
+            continue
+        if new.input.task not in TEMPLATES:
+            raise InputError(f"no template computes {new.input.task}, so it can't be timed", file=log, line=line)
+        found.append(Claim(new, line, best.get((new.target, new.workload))))
+    return found
+
+
+def prove(made: Iterable[Claim], *, rounds: int = 9) -> Iterator[Loss]:
+    """Time each claim's kernel in turns with its rivals', and yield the claims that lose by more than noise.
+
+    Parameters
+    ----------
+    made
+        The claims, of any number of targets that are all this machine.
+    rounds
+        How often each kernel is timed.
+
+    Raises
+    ------
+    EnvironmentFailure
+        A record is for another device than this machine's. That is said before anything is timed.
+    """
+    by_target: defaultdict[Target, defaultdict[str, list[Claim]]] = defaultdict(lambda: defaultdict(list))
+    for claim in made:
+        by_target[claim.record.target][claim.record.workload].append(claim)
+    for target in by_target:
+        _check_is_here(target)
+    for target, workloads in by_target.items():
+        with Measurer(target) as measurer:
+            for group in workloads.values():
+                yield from _prove_group(group, measurer, rounds)
+
+
+def _check_is_here(target: Target) -> None:
+    """Raise EnvironmentFailure where a target is not the device of this machine."""
+    remedy = "prove them on the device that they are for"
+    if target.kind not in KINDS:
+        raise EnvironmentFailure(f"records for {target} can't be timed: there are no templates for it", remedy=remedy)
+    try:
+        here = resolve(target.kind)
+        check_runs_here(target)
+    except EnvironmentFailure as error:
+        raise EnvironmentFailure(f"records for {target} can't be timed: {error.message}", remedy=remedy) from error
+    if match_targets(here, target) < Match.DEVICE:
+        raise EnvironmentFailure(f"records for {target} can't be timed: this machine is {here}", remedy=remedy)
+
+
+def _prove_group(group: Sequence[Claim], measurer: Measurer, rounds: int) -> Iterator[Loss]:
+    """Prove the claims about one target and workload."""
+    before = group[0].before
+    records = [*(claim.record for claim in group), *([] if before is None else [before])]
+    measured = {id(replayed.claimed): replayed for replayed in replay(records, measurer, rounds=rounds)}
+    for claim in group:
+        reason = _reason(measured[id(claim.record)], None if before is None else measured[id(before)])
+        if reason is not None:
+            yield Loss(claim, reason)
+
+
+def _reason(claimed: Replayed, before: Replayed | None) -> str | None:
+    """Return to what a claim loses, if it does."""
+    if claimed.measured is None:
+        return f"can't be measured: {claimed.failure}"
+    if claimed.gain is not None and claimed.gain < 1 - NOISE:
+        return f"only {claimed.gain:.2f} times as fast as AutoTVM's default config"
+    if before is None or before.measured is None or before.claimed.config.entity == claimed.claimed.config.entity:
+        return None
+    gain = before.measured / claimed.measured
+    return None if gain >= 1 - NOISE else f"only {gain:.2f} times as fast as the record that it replaces"
+
+
+def losing(
+    compiled: CompiledModel, *, rounds: int = 9, progress: Callable[[Kernel], None] = lambda _: None
+) -> list[Kernel]:
+    """Return the kernels of a model whose records lose against AutoTVM's default config.
+
+    Raises
+    ------
+    EnvironmentFailure
+        A kernel can't be built or run here.
+    """
+    kernels = {
+        record.workload: (kernel, record)
+        for kernel in (layer.kernel for layer in compiled.layers)
+        if kernel is not None and (record := kernel.answer.record) is not None
+    }
+    check_runs_here(compiled.target)
+    lost = []
+    with Measurer(compiled.target) as measurer:
+        for kernel, record in kernels.values():
+            (replayed,) = replay([record], measurer, rounds=rounds)
+            if replayed.failure is not None:
+                raise EnvironmentFailure(replayed.failure)
+            if _reason(replayed, None) is not None:
+                lost.append(kernel)
+            progress(kernel)
+    return lost

@@ -1,0 +1,1 @@
+"""A maintainer's side of a registry: releases, imports, what is yanked."""

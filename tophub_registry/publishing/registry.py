@@ -1,0 +1,98 @@
+"""A registry's folder as it is written: its index, and the files that the index names.
+
+Promised: whatever changes a registry does so alone; a file is there before the index names it, so that a
+crash leaves the old registry, or the old one and a file that the same command, tried again, takes over; a
+published file is never written again.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.files import atomic_write
+from tophub_registry.packages.digest import Digest, Meter
+from tophub_registry.packages.index import INDEX_FILE, Index
+from tophub_registry.packages.root import clear_leftovers
+from tophub_registry.packages.version import FileName
+from tophub_registry.records.log import open_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tophub_registry.packages.version import Version
+
+PATIENCE = 60.0
+"""Seconds to wait for another change of the same registry."""
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Replace a registry's index as a whole."""
+    with atomic_write(folder / INDEX_FILE, overwrite=True) as stream:
+        stream.write(index.to_bytes())
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Keep other changes away from a registry; its folder is made if it is missing.
+
+    Raises
+    ------
+    EnvironmentFailure
+        Another change does not end, or the folder can't be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=PATIENCE)
+        lock.acquire()
+    except Timeout as error:
+        raise EnvironmentFailure("another change of this registry does not end", file=folder) from error
+    except OSError as error:
+        raise EnvironmentFailure(f"can't be written to: {error.strerror or error}", file=folder) from error
+    try:
+        clear_leftovers(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def unknown_files(folder: Path, package: str, known: Mapping[Version, object]) -> dict[Version, Digest]:
+    """Return the files that are called like versions of a package and that are not among the known ones.
+
+    A change that was cut short leaves one, and somebody may have put one there.
+    """
+    try:
+        names = [FileName.parse(path.name) for path in folder.iterdir()]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=folder) from error
+    versions = sorted(name.version for name in names if name and name.package == package and name.version not in known)
+    digests = {version: Digest.of(folder / str(FileName(package, version))) for version in versions}
+    return {version: digest for version, digest in digests.items() if digest is not None}
+
+
+def put(log: Path, path: Path, digest: Digest) -> None:
+    """Put a log's plain bytes into a registry, unless they are there already.
+
+    Raises
+    ------
+    InputError
+        The log is not what it was when its digest was taken.
+    UsageError
+        Another file has that name.
+    EnvironmentFailure
+        The registry can't be written to.
+    """
+    if Digest.of(path) == digest:
+        return
+    meter = Meter()
+    with open_log(log) as source, atomic_write(path) as stream:
+        for chunk in meter.passing(source):
+            stream.write(chunk)
+        if meter.digest != digest:
+            raise InputError("it changed while it was read", file=log, remedy="try again when nobody writes to it")

@@ -1,0 +1,248 @@
+"""A release of a repository's own data in one step: index, log file, changelog, and the TVM that asks for it.
+
+New records are validated, merged with the package's current version and published as its next one; the
+changelog gets a line, and TVM's table the new number. Each step is done only where it is not done yet, so
+that what was cut short is completed by trying again, and a second time there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tophub_registry.errors import InputError
+from tophub_registry.packages.folder import newest_log, read_index
+from tophub_registry.packages.index import Index, now
+from tophub_registry.packages.version import FileName, Version, check_package
+from tophub_registry.publishing.changelog import note_version
+from tophub_registry.publishing.release import Release, plan_release, release
+from tophub_registry.publishing.tvm_tree import find_tophub, raise_version
+from tophub_registry.records.fitness import Policy
+from tophub_registry.records.log import read_records
+from tophub_registry.records.merge import MergeReport, merge_logs
+from tophub_registry.records.validate import Validation, validate_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from tophub_registry.publishing.edit import Edit
+    from tophub_registry.records.finding import Finding
+    from tophub_registry.records.record import Record
+    from tophub_registry.records.target import Target
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What a release changes.
+
+    Attributes
+    ----------
+    registry
+        The registry's folder.
+    changelog
+        The file in which a version is told.
+    tvm_tree
+        A TVM's checkout, or the folder in which TVM is installed, that is to ask for the version.
+    """
+
+    registry: Path
+    changelog: Path
+    tvm_tree: Path | None = None
+
+
+@dataclass(frozen=True)
+class RepositoryRelease:
+    """What was done, or with a dry run is to be done.
+
+    Attributes
+    ----------
+    package, version
+        The package, and its newest version afterwards.
+    validations
+        What was found in the new logs; no errors.
+    merged
+        What became of their records.
+    release
+        What was published; None where the new logs bring nothing that the current version has not.
+    edits
+        What changed in the changelog and in TVM.
+    """
+
+    package: str
+    version: Version
+    validations: tuple[Validation, ...]
+    merged: MergeReport
+    release: Release | None
+    edits: tuple[Edit, ...]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether all of it had been done before."""
+        return self.release is None and not self.edits
+
+
+def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
+    package: str,
+    new: Sequence[Path],
+    repository: Repository,
+    *,
+    again: Sequence[Path] = (),
+    min_gain: float | None = None,
+    checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
+    addressed: Callable[[Record], Record] | None = None,
+    prove: Callable[[Path, Path | None], Iterable[Record]] | None = None,
+    dry_run: bool = False,
+    time: datetime | None = None,
+) -> RepositoryRelease:
+    """Release new records.
+
+    Parameters
+    ----------
+    package
+        The package. Its first version takes its number from the first log's name, if that is called like one.
+    new
+        The logs with the new records, one or more.
+    repository
+        Where.
+    again
+        Logs with records of the current version measured again: their costs stand for those that it claims, or what
+        was once measured too fast could never be replaced.
+    min_gain
+        By how many per cent a new record must be better than the current one.
+    checks
+        More checks of each new record than reading a log makes.
+    addressed
+        Returns a record as it is to be published, with the target by which clients find it.
+    prove
+        Given the merged log and the current version's, yields the records that must not take the place that they
+        have in the first; of their targets and workloads no new record is released.
+    dry_run
+        Whether nothing is changed.
+    time
+        The time of the release; now, if it is not given.
+
+    Raises
+    ------
+    InputError
+        A log is not fit to be published; the registry's, the changelog's or TVM's file is not what it should be.
+    UsageError
+        The package's name can't be one; TVM asks for a later version; there is no TVM in the tree.
+    EnvironmentFailure
+        A file can't be written.
+    """
+    check_package(package)
+    blamed = new[0]
+    policy = Policy(tuple(checks))
+    time = time or now()
+    registry = repository.registry
+    tophub = None if repository.tvm_tree is None else find_tophub(repository.tvm_tree)
+    validations = tuple(_validated(log, checks) for log in new)
+    index = read_index(registry) or Index.empty(time)
+    current = index.newest(package)
+    with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
+        log = Path(scratch) / (_first_name(package, blamed) if current is None else "merged.log")
+        with _blaming(blamed, log):
+            old = newest_log(registry, index, package)
+            for each in again:
+                _validated(each, checks)
+            if old is not None and again:
+                old = _with_costs_of(again, old, Path(scratch) / "again.log")
+            if addressed is not None:
+                old = None if old is None else _rewritten(old, addressed, Path(scratch) / "old.log")
+                new = [_rewritten(each, addressed, Path(scratch) / f"new{i}.log") for i, each in enumerate(new)]
+            merged = _merge(old, new, log, _Merging(min_gain, policy, prove))
+        planned = None
+        if current is None or merged.added + merged.improved > 0:
+            with _blaming(blamed, log):
+                planned = plan_release(package, log, registry, policy=policy, time=time)
+            log = log.rename(log.with_name(planned.path.name))  # which pins the number
+            index = index.with_version(package, planned.version, planned.published, time)
+        version = _version(current, planned)
+        edits = [note_version(repository.changelog, index, package, version, None if planned is None else merged)]
+        if tophub is not None:
+            edits.append(raise_version(tophub, package, version))
+        done = RepositoryRelease(
+            package, version, validations, merged, planned, tuple(edit for edit in edits if edit is not None)
+        )
+        if not dry_run:
+            if planned is not None:
+                release(package, log, registry, policy=policy, time=time)
+            for edit in done.edits:
+                edit.apply()
+    return done
+
+
+class _Merging(NamedTuple):
+    """How records are merged: as `release_in_repository` is told."""
+
+    min_gain: float | None
+    policy: Policy
+    prove: Callable[[Path, Path | None], Iterable[Record]] | None
+
+
+def _merge(old: Path | None, new: Sequence[Path], log: Path, how: _Merging) -> MergeReport:
+    """Merge new records with the current version's, but for those of targets and workloads that are not proven."""
+    first = old or log.with_name("nothing.log")
+    if old is None:
+        first.touch()
+    merged = merge_logs(first, new, log, min_gain=how.min_gain, policy=how.policy)
+    if how.prove and (unproven := {(record.target, record.workload) for record in how.prove(log, old)}):
+        log.unlink()
+        merged = merge_logs(first, new, log, min_gain=how.min_gain, policy=how.policy, unproven=unproven)
+    return merged
+
+
+def _with_costs_of(again: Sequence[Path], old: Path, log: Path) -> Path:
+    """Write a log anew, with the rows of others in the place of those that have the same config."""
+    measured = {_config(record): record for path in again for record in read_records(path) if record.valid}
+    lines = [measured.get(_config(record), record).to_json() for record in read_records(old)]
+    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return log
+
+
+def _rewritten(old: Path, change: Callable[[Record], Record], log: Path) -> Path:
+    """Write a log's records anew, each changed."""
+    lines = [change(record).to_json() for record in read_records(old)]
+    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return log
+
+
+def _config(record: Record) -> tuple[Target, str, str]:
+    return record.target, record.workload, repr(record.config.entity)
+
+
+@contextmanager
+def _blaming(new: Path, log: Path) -> Iterator[None]:
+    """Say of a new log what is said of the merged one, which nobody else can look at."""
+    try:
+        yield
+    except InputError as error:
+        if error.file != str(log):
+            raise
+        raise InputError(error.message, file=new, remedy=error.remedy) from error
+
+
+def _version(current: Version | None, planned: Release | None) -> Version:
+    if planned is not None:
+        return planned.version
+    assert current is not None, "a first version is always released"  # noqa: S101  # for the type checker
+    return current
+
+
+def _validated(log: Path, checks: Sequence[Callable[[Record], Iterable[Finding]]]) -> Validation:
+    found = validate_log(log, checks=checks)
+    if found.errors:
+        worst = next(finding for finding in found.findings if finding.severity == "error")
+        more = f", and {found.errors - 1} errors more" if found.errors > 1 else ""
+        raise InputError(worst.message + more, file=log, line=worst.line or None, remedy="`tophub validate` tells all")
+    return found
+
+
+def _first_name(package: str, log: Path) -> str:
+    """Return a name for the merged log that asks for the number in the new log's name."""
+    name = FileName.parse(log.name)
+    return log.name if name is not None and name.package == package else "merged.log"

@@ -1,0 +1,1 @@
+"""A network's layers, and the tuning tasks that AutoTVM makes of them."""

@@ -1,0 +1,200 @@
+"""Which templates a layer has, and the arguments by which AutoTVM names its workload.
+
+One table for each kind of target, in the order in which AutoTVM lists a layer's tasks. The rules are those of
+`tvm.relay.op.strategy` and the argument lists those of `tvm.topi` in TVM 0.7 to 0.19, for float32 in the layout
+NCHW; the tests compare them with what a real AutoTVM extracts. Templates of our own, which AutoTVM never asks for,
+stand apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from tophub_registry.errors import UsageError
+from tophub_registry.records.task import tensor
+from tophub_registry.tasks.layers import Convolution, Dense, Layer, Shape, TransposedConvolution
+
+DTYPE = "float32"
+
+Arguments = list[Any]
+
+_IMAGE, _VOLUME = 2, 3  # the axes of a convolution
+_WINOGRAD_KERNELS = range(3, 8)
+_BLOCKED_WINOGRAD_KERNEL = 3
+_LARGE_BATCH = 32
+
+
+class Rule(NamedTuple):
+    """A template, the layers that it serves, and the arguments of its task for such a layer."""
+
+    template: str
+    layer: type[Layer]
+    serves: Callable[[Any], bool]
+    arguments: Callable[[Any], Arguments]
+
+
+def _plain(conv: Convolution) -> bool:
+    return len(conv.strides) == _IMAGE and conv.groups == 1
+
+
+def _depthwise(conv: Convolution) -> bool:
+    """Whether each channel is convolved with one kernel of its own."""
+    return len(conv.strides) == _IMAGE and 1 < conv.groups == conv.data[1] == conv.kernel[0]
+
+
+def _undilated_depthwise(conv: Convolution) -> bool:
+    # With dilation a CPU gets an untuned schedule.
+    return _depthwise(conv) and set(conv.dilation) == {1}
+
+
+def _grouped(conv: Convolution) -> bool:
+    return len(conv.strides) == _IMAGE and conv.groups > 1 and not _depthwise(conv)
+
+
+def _volumetric(conv: Convolution) -> bool:
+    return len(conv.strides) == _VOLUME
+
+
+def _suits_winograd(conv: Convolution) -> bool:
+    """Whether the kernel is square in the two inner axes, which have neither stride nor dilation."""
+    height, width = conv.kernel[-2:]
+    return (
+        conv.groups == 1
+        and height == width
+        and height in _WINOGRAD_KERNELS
+        and set(conv.strides[-2:]) == {1}
+        and set(conv.dilation[-2:]) == {1}
+    )
+
+
+def _suits_blocked_winograd(conv: Convolution) -> bool:
+    return _plain(conv) and _suits_winograd(conv) and set(conv.kernel[-2:]) == {_BLOCKED_WINOGRAD_KERNEL}
+
+
+def _ungrouped(conv: TransposedConvolution) -> bool:
+    return conv.groups == 1
+
+
+def _any(_: Layer) -> bool:
+    return True
+
+
+def _large_batch(dense: Dense) -> bool:
+    return dense.data[0] >= _LARGE_BATCH
+
+
+def _window(conv: Convolution) -> Arguments:
+    """Return data, kernel, strides, padding (of each axis at its front, then of each at its back) and dilation."""
+    return [
+        tensor(conv.data),
+        tensor(conv.kernel),
+        list(conv.strides),
+        [*conv.padding, *conv.padding],
+        list(conv.dilation),
+    ]
+
+
+def _direct(conv: Convolution) -> Arguments:
+    return [*_window(conv), DTYPE]
+
+
+def _with_layouts(conv: Convolution) -> Arguments:
+    return [*_window(conv), "NCHW", "NCHW", DTYPE]
+
+
+def _with_groups(conv: Convolution) -> Arguments:
+    return [*_window(conv), conv.groups, DTYPE]
+
+
+def _transposed(conv: TransposedConvolution) -> Arguments:
+    padding = [*conv.padding, *conv.padding]
+    shapes = [tensor(conv.data), tensor(conv.kernel), list(conv.strides), padding]
+    return [*shapes, DTYPE, list(conv.output_padding), conv.groups]
+
+
+def _transposed_as_direct(conv: TransposedConvolution) -> Arguments:
+    """Spell the convolution that a CPU computes: zeros between and around the data, the kernel turned over."""
+    batch, channels, *size = conv.data
+    _, filters, *kernel = conv.kernel
+    spread: Shape = tuple(
+        (length - 1) * stride + 1 + 2 * (reach - 1 - padding) + extra
+        for length, stride, reach, padding, extra in zip(
+            size, conv.strides, kernel, conv.padding, conv.output_padding, strict=True
+        )
+    )
+    shapes = [tensor((batch, channels, *spread)), tensor((filters, channels, *kernel))]
+    # The padding is already in the shape, and AutoTVM writes the none that is left with two elements, not four.
+    return [*shapes, [1, 1], [0, 0], [1, 1], "NCHW", "NCHW", DTYPE]
+
+
+def _dense(dense: Dense) -> Arguments:
+    return [tensor(dense.data), tensor(dense.weight), None, DTYPE]
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "llvm": (
+        Rule("conv2d_NCHWc.x86", Convolution, _plain, _with_layouts),
+        Rule("depthwise_conv2d_NCHWc.x86", Convolution, _undilated_depthwise, _with_layouts),
+        Rule("group_conv2d_nchw.x86", Convolution, _grouped, _with_groups),
+        Rule("conv3d_ncdhw.x86", Convolution, _volumetric, _with_groups),
+        Rule("conv2d_NCHWc.x86", TransposedConvolution, _ungrouped, _transposed_as_direct),
+        Rule("dense_nopack.x86", Dense, _any, _dense),
+        Rule("dense_pack.x86", Dense, _any, _dense),
+    ),
+    "cuda": (
+        Rule("conv2d_nchw.cuda", Convolution, _plain, _direct),
+        Rule("conv2d_nchw_winograd.cuda", Convolution, lambda c: _plain(c) and _suits_winograd(c), _direct),
+        Rule("depthwise_conv2d_nchw.cuda", Convolution, _depthwise, _direct),
+        Rule("group_conv2d_nchw.cuda", Convolution, _grouped, _with_groups),
+        Rule("conv3d_ncdhw.cuda", Convolution, _volumetric, _with_groups),
+        Rule("conv3d_ncdhw_winograd.cuda", Convolution, lambda c: _volumetric(c) and _suits_winograd(c), _with_groups),
+        Rule("conv2d_transpose_nchw.cuda", TransposedConvolution, _any, _transposed),
+        Rule("dense_small_batch.gpu", Dense, _any, _dense),
+        Rule("dense_large_batch.gpu", Dense, _large_batch, _dense),
+    ),
+}
+"""The rules by kind of target. A layer has one task for each rule that serves it."""
+
+OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
+    "llvm": (
+        Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
+        Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
+    ),
+}
+"""The rules of templates that AutoTVM does not have."""
+
+
+def is_own(template: str) -> bool:
+    """Whether a template is one that AutoTVM does not have."""
+    return any(template == rule.template for rules in OWN_RULES.values() for rule in rules)
+
+
+def workloads(layer: Layer, kind: str, *, own: bool = False) -> list[tuple[str, Arguments]]:
+    """Return a layer's workloads, each as task name and arguments; an empty list where no template serves it.
+
+    Parameters
+    ----------
+    own
+        Whether the templates that AutoTVM does not have serve it too.
+
+    Raises
+    ------
+    UsageError
+        There are no rules for this kind of target.
+    """
+    return [
+        (rule.template, rule.arguments(layer))
+        for rule in (*rules_for(kind), *(OWN_RULES.get(kind, ()) if own else ()))
+        if isinstance(layer, rule.layer) and rule.serves(layer)
+    ]
+
+
+def rules_for(kind: str) -> tuple[Rule, ...]:
+    """Return the rules for a kind of target, or raise a UsageError that names the kinds there are."""
+    try:
+        return RULES[kind]
+    except KeyError:
+        raise UsageError(
+            f"there are no templates for the target {kind!r}", remedy=f"choose one of {', '.join(RULES)}"
+        ) from None
