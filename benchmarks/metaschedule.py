@@ -45,7 +45,7 @@ def tune(folder: Path, database: Path, target: str, cores: int, trials: int) -> 
                 relax.get_pipeline("zero"),
                 relax.transform.AttachAttrLayoutFreeBuffers(),
             ]
-        )(Prepared.read(folder).imported().module)
+        )(Prepared.read(folder).read_model().module)
         while True:
             meta_schedule.relax_integration.tune_relax(
                 module,

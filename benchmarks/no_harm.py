@@ -18,7 +18,7 @@ os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 from tophub_registry.compiler.compiler import CompiledModel, compile_model
 from tophub_registry.devices.processor import described
-from tophub_registry.frontends.mxnet import import_model
+from tophub_registry.frontends import read_model
 
 MODELS = [
     "cifar_resnet20_v1",
@@ -65,7 +65,7 @@ def main() -> None:
     )
     for name in options.models:
         began = time.monotonic()
-        model = import_model(name)
+        model = read_model(name)
         shipped = compile_model(model, options.target, records=options.log)
         bare = compile_model(model, options.target, records=[])
         with_records, without = in_turns([shipped, bare], options.rounds, options.seconds)

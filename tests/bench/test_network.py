@@ -13,12 +13,12 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 from tophub_registry.bench.network import Network, Operation
 from tophub_registry.bench.relax_network import network_of
 from tophub_registry.errors import UsageError
-from tophub_registry.frontends.mxnet import import_model
+from tophub_registry.frontends import read_model
 
 
 @pytest.fixture(scope="module")
 def cifar():
-    return network_of(import_model("cifar_resnet20_v1").module)
+    return network_of(read_model("cifar_resnet20_v1").module)
 
 
 def test_a_network_is_read_as_it_was_written(cifar, tmp_path):

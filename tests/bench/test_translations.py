@@ -23,7 +23,8 @@ from tophub_registry.bench.comparison import difference
 from tophub_registry.bench.network import Network
 from tophub_registry.bench.prepared import read_arrays, write_arrays
 from tophub_registry.bench.relax_network import network_of
-from tophub_registry.frontends.mxnet import import_model, libraries
+from tophub_registry.frontends import read_model
+from tophub_registry.frontends.mxnet import libraries
 
 TORCH = """
 import sys, torch
@@ -130,13 +131,13 @@ def blocks():
 
 @pytest.mark.parametrize("name", blocks())
 def test_an_operator_computes_the_same(name, framework, tmp_path):
-    check(import_model(block(*blocks()[name]), shapes=image()), framework, tmp_path)
+    check(read_model(block(*blocks()[name]), shapes=image()), framework, tmp_path)
 
 
 @pytest.mark.parametrize("model", ["cifar_resnet20_v1", "mobilenetv2_0.25"])
 def test_a_classifier_computes_the_same(model, framework, tmp_path):
     shapes = {"data": (2, 3, 32, 32)} if "cifar" in model else {"data": (1, 3, 64, 64)}
-    check(import_model(model, shapes=shapes), framework, tmp_path)
+    check(read_model(model, shapes=shapes), framework, tmp_path)
 
 
 def boxes(generator):
@@ -152,7 +153,7 @@ def test_the_same_boxes_are_suppressed(framework, forced, tmp_path):
     settings = {"overlap_thresh": 0.4, "valid_thresh": 0.1, "id_index": 0, "score_index": 1, "coord_start": 2}
     settings |= {"topk": 60, "force_suppress": forced}
     suppression = mx.gluon.nn.HybridLambda(lambda F, data: F.contrib.box_nms(data, **settings))
-    model = import_model(suppression, shapes={"data": (1, 90, 6)})
+    model = read_model(suppression, shapes={"data": (1, 90, 6)})
     rows = boxes(np.random.default_rng(1)).astype("float32")
     (expected,) = model.reference(rows)
     (found,) = framework(network_of(model.module), [rows], tmp_path)

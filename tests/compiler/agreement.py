@@ -1,4 +1,4 @@
-"""Running an imported model, and comparing it with the original."""
+"""Running a model that was read, and comparing it with the original."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tophub_registry.frontends.mxnet import ImportedModel
+    from tophub_registry.frontends import Model
 
 
-def run(model: ImportedModel, *arrays: np.ndarray) -> list[np.ndarray]:
+def run(model: Model, *arrays: np.ndarray) -> list[np.ndarray]:
     """Compile the module as it is, untuned, and run it."""
     import tvm
     from tvm import relax
@@ -21,13 +21,13 @@ def run(model: ImportedModel, *arrays: np.ndarray) -> list[np.ndarray]:
     return [output.numpy() for output in ([outputs] if len(model.outputs) == 1 else outputs)]
 
 
-def noise(model: ImportedModel) -> list[np.ndarray]:
+def noise(model: Model) -> list[np.ndarray]:
     """Return normal noise for each input."""
     generator = np.random.default_rng(0)
     return [generator.standard_normal(shape, dtype="float32") for shape, _ in model.inputs.values()]
 
 
-def assert_agrees(model: ImportedModel, *inputs: np.ndarray) -> None:
+def assert_agrees(model: Model, *inputs: np.ndarray) -> None:
     """Hold the outputs against MXNet's, on noise unless inputs are given."""
     inputs = inputs or tuple(noise(model))
     assert_close(run(model, *inputs), model.reference(*inputs))
@@ -40,9 +40,8 @@ def assert_close(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> No
         np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
-def operators(model: ImportedModel) -> list[str]:
+def operators(model: Model) -> list[str]:
     """Return the operators of the module, in their order."""
-    from tvm import relax
+    from tophub_registry.tasks.reading import calls_of
 
-    (block,) = model.module["main"].body.blocks
-    return [binding.value.op.name for binding in block.bindings if isinstance(binding.value, relax.Call)]
+    return [call.op.name for _, call in calls_of(model.module["main"])]

@@ -23,11 +23,10 @@ from tests.compiler.writes import writes
 from tests.frontends.mxnet import insightface
 from tophub_registry.compiler.compiler import CompiledModel, compile_model
 from tophub_registry.devices.processor import processor
-from tophub_registry.frontends.mxnet import ImportedModel, import_model
+from tophub_registry.frontends import Model, read_model
 from tophub_registry.records.families import FAMILIES, family_of
 from tophub_registry.records.record import Config
 from tophub_registry.records.target import Target
-from tophub_registry.tasks.reading import layer_of
 from tophub_registry.tasks.rules import workloads
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.template import Template
@@ -52,13 +51,13 @@ _DRAWS = 400
 """Configs that are drawn before a template is passed over, none of them feasible."""
 
 
-def small(name: str, folder: Path) -> ImportedModel:
+def small(name: str, folder: Path) -> Model:
     """Import a model of the twelve with small inputs."""
     shapes = {"data": (1, 3, *MODELS[name])}
     if name == "insightface":
         saved = insightface.checkpoint(folder, shapes, channels=(32, 32, 64, 128), embedding=128)
-        return import_model(saved, shapes=shapes)
-    return import_model(name, shapes=shapes)
+        return read_model(saved, shapes=shapes)
+    return read_model(name, shapes=shapes)
 
 
 def families_here() -> list[str]:
@@ -76,14 +75,12 @@ def random_config(template: Template, draw: random.Random) -> Config | None:
     return None
 
 
-def random_log(model: ImportedModel, target: str, draw: random.Random, path: Path) -> int:
+def random_log(model: Model, target: str, draw: random.Random, path: Path) -> int:
     """Write a log with one record for each layer of a model, and return how many rows it has."""
-    (block,) = model.module["main"].body.blocks
     kind = Target.parse(target).kind
     rows = {}
-    for binding in block.bindings:
-        layer = layer_of(binding.value, binding.var.name) if hasattr(binding.value, "args") else None
-        tasks = workloads(layer, kind, own=True) if layer is not None else []
+    for layer in model.layers:
+        tasks = workloads(layer, kind, own=True)
         draw.shuffle(tasks)
         for task, args in tasks:
             template = instantiate(task, args)
@@ -117,7 +114,7 @@ class _Scheduled:
             self.module = module
 
 
-def compiled_with(model: ImportedModel, target: str, log: Path) -> CompiledModel:
+def compiled_with(model: Model, target: str, log: Path) -> CompiledModel:
     """Compile a model with a log, whose records must all be used; no large loop may be left to one core."""
     seen = _Scheduled()
     with tvm.transform.PassContext(instruments=[seen]):
@@ -130,7 +127,7 @@ def compiled_with(model: ImportedModel, target: str, log: Path) -> CompiledModel
     return compiled
 
 
-def check(model: ImportedModel, target: str, log: Path) -> None:
+def check(model: Model, target: str, log: Path) -> None:
     """Compile a model with a log, run it, and hold its outputs against MXNet's."""
     compiled = compiled_with(model, target, log)
     inputs = noise(model)

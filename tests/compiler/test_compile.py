@@ -11,7 +11,7 @@ import pytest
 from tests.compiler.agreement import assert_close, noise
 from tophub_registry.compiler.compiler import CompiledModel, compile_model
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.frontends.mxnet import ImportedModel, import_model
+from tophub_registry.frontends import Model, read_model
 from tophub_registry.proof.proof import losing
 from tophub_registry.records.log import read_records
 from tophub_registry.records.lookup import Match
@@ -22,24 +22,24 @@ ZNVER4 = "llvm -mcpu=znver4"
 
 
 @pytest.fixture(scope="module")
-def cifar() -> ImportedModel:
-    return import_model("cifar_resnet20_v1")
+def cifar() -> Model:
+    return read_model("cifar_resnet20_v1")
 
 
 @pytest.fixture(scope="module")
-def compiled(cifar: ImportedModel) -> CompiledModel:
+def compiled(cifar: Model) -> CompiledModel:
     """Compile for this machine, with the package of its backend."""
     return compile_model(cifar)
 
 
 @pytest.fixture(scope="module")
-def for_znver4(cifar: ImportedModel) -> CompiledModel:
+def for_znver4(cifar: Model) -> CompiledModel:
     return compile_model(cifar, ZNVER4)
 
 
 def assert_agrees(compiled: CompiledModel) -> None:
-    inputs = noise(compiled.imported)
-    assert_close(compiled.run(*inputs), compiled.imported.reference(*inputs))
+    inputs = noise(compiled.model)
+    assert_close(compiled.run(*inputs), compiled.model.reference(*inputs))
 
 
 def functions(compiled: CompiledModel) -> set[str]:
@@ -66,7 +66,7 @@ def test_each_layer_says_which_record_it_got_and_how_that_matched(for_znver4: Co
 
 
 @pytest.mark.parametrize(("processor", "match"), [("icelake-server", Match.FAMILY), ("znver3", Match.BACKEND)])
-def test_another_processors_records_are_evidence(cifar: ImportedModel, processor: str, match: Match) -> None:
+def test_another_processors_records_are_evidence(cifar: Model, processor: str, match: Match) -> None:
     """Of its family they are records where they are used; of another one they are none."""
     target = f"llvm -mcpu={processor}"
     other = compile_model(cifar, target, records=[DATA / "llvm_v0.08.log"])
@@ -85,13 +85,13 @@ def test_another_processors_records_are_evidence(cifar: ImportedModel, processor
             )
 
 
-def test_without_records_autotvms_defaults_or_ours_and_right_all_the_same(cifar: ImportedModel) -> None:
+def test_without_records_autotvms_defaults_or_ours_and_right_all_the_same(cifar: Model) -> None:
     compiled = compile_model(cifar, records=[])
     assert {layer.match for layer in compiled.layers} == {Match.NONE}
     assert_agrees(compiled)
 
 
-def test_a_record_that_is_left_out_is_not_used(cifar: ImportedModel, for_znver4: CompiledModel) -> None:
+def test_a_record_that_is_left_out_is_not_used(cifar: Model, for_znver4: CompiledModel) -> None:
     kernel = for_znver4.layers[1].kernel
     assert kernel is not None
     again = compile_model(cifar, ZNVER4, left_out=[kernel])
@@ -100,9 +100,7 @@ def test_a_record_that_is_left_out_is_not_used(cifar: ImportedModel, for_znver4:
 
 
 @pytest.mark.timed
-def test_records_that_lose_against_the_default_are_found(
-    cifar: ImportedModel, compiled: CompiledModel, tmp_path: Path
-) -> None:
+def test_records_that_lose_against_the_default_are_found(cifar: Model, compiled: CompiledModel, tmp_path: Path) -> None:
     """A record whose kernel handles one output at a time stands in for the best one."""
     record = next(
         record
@@ -127,7 +125,7 @@ def test_a_profile_names_each_kernel_the_slowest_first(compiled: CompiledModel) 
 
 
 def test_inputs_are_brought_into_the_models_dtype_or_refused(compiled: CompiledModel) -> None:
-    (array,) = noise(compiled.imported)
+    (array,) = noise(compiled.model)
     for other in (array.astype("float64"), array.tolist()):
         np.testing.assert_array_equal(compiled.run(other)[0], compiled.run(array)[0])
     for wrong in ([], [array, array], [array[:, :, :8]]):
@@ -157,7 +155,7 @@ def test_a_library_is_written_whole_or_not_at_all(
     assert [path.name for path in library.parent.iterdir()] == ["model.so"]
 
 
-def test_a_missing_log_is_named(cifar: ImportedModel, tmp_path: Path) -> None:
+def test_a_missing_log_is_named(cifar: Model, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         compile_model(cifar, records=[tmp_path / "none.log"])
 
@@ -168,11 +166,11 @@ def test_a_model_is_written_as_a_library_that_tvm_runs(compiled: CompiledModel, 
 
     compiled.export(tmp_path / "cifar.so")
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(tmp_path / "cifar.so")), tvm.cpu())
-    (array,) = noise(compiled.imported)
+    (array,) = noise(compiled.model)
     np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(array)).numpy(), compiled.run(array)[0])
 
 
-def test_a_profile_s_kernels_are_in_no_cuda_graph(cifar: ImportedModel) -> None:
+def test_a_profile_s_kernels_are_in_no_cuda_graph(cifar: Model) -> None:
     """The clock waits for each kernel, which a graph that is being made forbids."""
     compiled = compile_model(cifar, "cuda -model=h100 -arch=sm_90", records=[])
     graph = "vm.builtin.cuda_graph"

@@ -15,7 +15,7 @@ from tests.compiler.agreement import assert_close, noise
 from tophub_registry.cli import main
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.frontends.mxnet import import_model
+from tophub_registry.frontends import read_model
 from tophub_registry.templates.conv2d_nchwc_x86 import Conv2dNCHWcX86
 from tophub_registry.templates.registry import instantiate
 
@@ -32,7 +32,7 @@ SLOWER = {"tile_ic": [1, 16], "tile_oc": [1, 16], "tile_ow": [8, 4], "unroll_kw"
 
 @pytest.fixture(scope="module")
 def cifar():
-    return import_model("cifar_resnet20_v1")
+    return read_model("cifar_resnet20_v1")
 
 
 def entity_of(values):
@@ -56,8 +56,8 @@ def write(path: Path, *entities, target=TARGET, task=TASK, args=ARGS) -> Path:
 
 
 def assert_right(compiled):
-    inputs = noise(compiled.imported)
-    assert_close(compiled.run(*inputs), compiled.imported.reference(*inputs))
+    inputs = noise(compiled.model)
+    assert_close(compiled.run(*inputs), compiled.model.reference(*inputs))
 
 
 def test_a_config_that_the_template_does_not_have(cifar, tmp_path):

@@ -17,7 +17,8 @@ from tvm.ir.instrument import pass_instrument
 from tests.compiler.agreement import assert_close, noise
 from tests.compiler.writes import writes
 from tophub_registry.compiler.compiler import compile_model
-from tophub_registry.frontends.mxnet import import_model, libraries
+from tophub_registry.frontends import read_model
+from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.records.lookup import Match
 from tophub_registry.tasks.layers import TransposedConvolution
 from tophub_registry.templates.registry import instantiate
@@ -32,7 +33,7 @@ def transposed(channels=32, filters=16, **window):
     network.add(nn.Conv2D(channels, 1, in_channels=8))
     network.add(nn.Conv2DTranspose(filters, in_channels=channels, activation="relu", **window))
     network.initialize()
-    return import_model(network, shapes={"data": (1, 8, 7, 9)})
+    return read_model(network, shapes={"data": (1, 8, 7, 9)})
 
 
 WINDOWS = {
@@ -114,7 +115,7 @@ def excited():
 
     network = Excited()
     network.initialize()
-    return import_model(network, shapes={"data": (1, 8, 28, 28)})
+    return read_model(network, shapes={"data": (1, 8, 28, 28)})
 
 
 def test_what_is_larger_than_a_kernel_s_output_is_written_in_one_go():

@@ -51,8 +51,8 @@ def test_blocks_that_differ_between_neighbours(cases, tmp_path):
     compiled = compile_model("resnet18_v1", "llvm -mcpu=x86-64-v3", records=[log], shapes={"data": (1, 3, 224, 224)})
     assert all(layer.recorded for layer in compiled.layers)
     assert len({layer.kernel.blocks for layer in compiled.layers}) > 3
-    inputs = noise(compiled.imported)
-    assert_close(compiled.run(*inputs), compiled.imported.reference(*inputs))
+    inputs = noise(compiled.model)
+    assert_close(compiled.run(*inputs), compiled.model.reference(*inputs))
     # A change of layout comes after bias and activation, which are computed in the kernel.
     kernels = {each.name for each in compiled.profile(runs=1)}
     assert not any(name.startswith("fused_add") or "relu" in name.split("_")[1:2] for name in kernels), kernels

@@ -23,7 +23,7 @@ from tests.compiler.writes import writes
 from tests.frontends.mxnet import insightface
 from tests.gpu.cuda_on_cpu import run_module
 from tophub_registry.compiler.compiler import CompiledModel, compile_model
-from tophub_registry.frontends.mxnet import ImportedModel, import_model
+from tophub_registry.frontends import Model, read_model
 from tophub_registry.records.lookup import Match
 
 NATIVE, AVX2 = "llvm", "llvm -mcpu=x86-64-v3"
@@ -85,7 +85,7 @@ class Scheduled:
             self.module = module
 
 
-def build(model: ImportedModel, target: str, package: str, registry: Path) -> Built:
+def build(model: Model, target: str, package: str, registry: Path) -> Built:
     seen = Scheduled()
     newest = max(registry.glob(f"{package}_v*.log"))
     with tvm.transform.PassContext(instruments=[seen]):
@@ -106,8 +106,8 @@ def model(name, tmp_path_factory):
     shapes = MODELS[name]
     if name == "insightface":
         saved = insightface.checkpoint(tmp_path_factory.mktemp(name), shapes, channels=(32, 32, 64, 128), embedding=128)
-        return import_model(saved, shapes=shapes)
-    return import_model(name, shapes=shapes)
+        return read_model(saved, shapes=shapes)
+    return read_model(name, shapes=shapes)
 
 
 @pytest.fixture(scope="module", params=[NATIVE, AVX2], ids=["native", "AVX2"])

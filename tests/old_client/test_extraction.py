@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from tophub_registry.frontends.mxnet.network import Network
+    from tophub_registry.frontends import Model
 
 pytestmark = [
     pytest.mark.slow,
@@ -52,7 +52,7 @@ class Comparison(NamedTuple):
     """What is asked, our networks, and the old client's answers to come."""
 
     asked: Asked
-    networks: list[Network]
+    networks: list[Model]
     answers: Future[list[Any]]
 
 
@@ -63,15 +63,15 @@ def is_more_of_the_same(name: str) -> bool:
 @pytest.fixture(scope="module")
 def comparisons(old_client, exhaustive):
     """Ask the old client two things at a time, as nothing is timed here."""
-    from tophub_registry.frontends.mxnet.network import read_network
+    from tophub_registry.frontends import read_model
 
     pool = ThreadPoolExecutor(2)
     found = {}
     for name, (asked, options) in CASES.items():
         if is_more_of_the_same(name) and not exhaustive:
             continue
-        networks = [read_network(model, batch=batch) for model, _, batch in asked]
-        question = [[model, kind, net.inputs["data"]] for (model, kind, _), net in zip(asked, networks, strict=True)]
+        networks = [read_model(model, batch=batch, weightless=True) for model, _, batch in asked]
+        question = [[model, kind, net.inputs["data"][0]] for (model, kind, _), net in zip(asked, networks, strict=True)]
         answers = pool.submit(old_client.run, "extract", json.dumps(question), *options)
         found[name] = Comparison(asked, networks, answers)
     yield found
@@ -97,8 +97,8 @@ def test_a_symbol_file_gives_both_the_same(old_client, tmp_path):
     path = tmp_path / "net-symbol.json"
     network = gluoncv.model_zoo.get_model("cifar_resnet20_v1", pretrained=False)
     path.write_text(network(mxnet.sym.var("data")).tojson())
-    from tophub_registry.frontends.mxnet.extract import extract_tasks
+    from tophub_registry.frontends import read_model
 
-    ours = extract_tasks(path, "llvm", shapes={"data": [1, 3, 32, 32]}).tasks
+    ours = read_model(path, shapes={"data": [1, 3, 32, 32]}, weightless=True).tasks("llvm").tasks
     [theirs] = old_client.run("extract", json.dumps([[str(path), "llvm", [1, 3, 32, 32]]]), "--layers")
     assert {json.dumps([task.task, task.args]) for task in ours} == set(map(json.dumps, theirs))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.gpu.workloads import WORKLOADS
-from tophub_registry.frontends.mxnet.network import read_network
+from tophub_registry.frontends import read_model
 from tophub_registry.records.record import Knob
 from tophub_registry.records.task import Task, tensor
 from tophub_registry.templates.registry import TEMPLATES, instantiate
@@ -31,7 +31,7 @@ SAMPLES = 200
 
 @pytest.fixture(scope="module")
 def networks(exhaustive):
-    return [read_network(model, batch=1) for model in (MODELS if exhaustive else KINDS_OF_LAYERS)]
+    return [read_model(model, weightless=True) for model in (MODELS if exhaustive else KINDS_OF_LAYERS)]
 
 
 def odd_tasks():

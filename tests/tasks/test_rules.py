@@ -14,8 +14,8 @@ from tophub_registry.tasks.rules import RULES, workloads
 
 def convolution(data, kernel, *, stride=1, padding=1, dilation=1, groups=1):
     axes = len(data) - 2
-    window = ((stride,) * axes, (padding,) * axes, (dilation,) * axes)
-    return Convolution("layer", "Convolution", data, kernel, *window, groups)
+    window = ((stride,) * axes, (padding,) * 2 * axes, (dilation,) * axes)
+    return Convolution("layer", "convolution", data, kernel, *window, groups)
 
 
 def names(layer, kind):
@@ -115,8 +115,8 @@ def test_a_convolution_over_three_axes():
 
 
 def transposed(**changes):
-    fields = {"strides": (2, 2), "padding": (1, 1), "output_padding": (0, 0), "groups": 1, **changes}
-    return TransposedConvolution("layer", "Deconvolution", (1, 512, 8, 6), (512, 256, 4, 4), **fields)
+    fields = {"strides": (2, 2), "padding": (1, 1, 1, 1), "output_padding": (0, 0), "groups": 1, **changes}
+    return TransposedConvolution("layer", "transposed convolution", (1, 512, 8, 6), (512, 256, 4, 4), **fields)
 
 
 def test_a_transposed_convolution_on_a_gpu():

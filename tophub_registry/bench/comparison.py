@@ -44,8 +44,8 @@ class Row:
     times
         For each round the median over its runs, in seconds; slow frameworks have the first rounds only.
     difference
-        The largest difference of an output from MXNet's, relative to it; relative to a hundredth of the largest
-        output where that is more. None where there are no outputs.
+        The largest difference of an output from that of the model's own framework, relative to it; relative to a
+        hundredth of the largest output where that is more. None where there are no outputs.
     failure
         Why there are no times.
     """
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Whether the outputs are MXNet's, within 1e-3."""
+        """Whether the outputs are those of the model's own framework, within 1e-3."""
         return self.difference is not None and self.difference <= _TOLERANCE
 
     @property

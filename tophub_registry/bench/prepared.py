@@ -1,6 +1,6 @@
-"""A model in a folder, in the form of every framework, with inputs and what MXNet computes from them.
+"""A model in a folder, in the form of every framework, with inputs and what its own framework computes from them.
 
-It is made where MXNet is, and measured anywhere: only MXNet's own process needs MXNet again.
+It is made where that framework is, and measured anywhere: only the framework's own process needs it again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from tophub_registry.bench.network import Network
 from tophub_registry.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from tophub_registry.frontends.mxnet import ImportedModel
+    from tophub_registry.frontends import Model
 
 Array = np.ndarray[Any, Any]
 
 _DESCRIPTION = "model.json"
 _INPUTS, _REFERENCES = "inputs.npz", "references.npz"
 _SYMBOL, _PARAMS = "model-symbol.json", "model-0000.params"
+_ONNX, _TORCH = "model.onnx", "model.pt2"
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,24 @@ class Prepared:
     Attributes
     ----------
     model
-        The name in the zoo, or of the symbol file.
-    shapes
-        The inputs' shapes by name; all in float32.
+        The name in the zoo, or of the file.
+    framework
+        The model's own, which computed the references.
+    shapes, dtypes
+        Of the inputs, by name.
     outputs
         Names, in their order.
+    untranslated
+        Why the model can't be translated to other frameworks than its own; empty where it can.
     """
 
     folder: Path
     model: str
+    framework: str
     shapes: Mapping[str, Sequence[int]]
+    dtypes: Mapping[str, str]
     outputs: Sequence[str]
+    untranslated: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Prepared:
@@ -56,15 +64,15 @@ class Prepared:
         """
         try:
             said = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-            return cls(folder, said["model"], said["shapes"], said["outputs"])
-        except (OSError, ValueError, KeyError) as error:
+            return cls(folder, **said)
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 "no prepared model", file=folder, remedy="write one by `tophub bench MODEL --prepare FOLDER`"
             ) from error
 
     @property
     def symbol(self) -> Path:
-        """MXNet's symbol file."""
+        """MXNet's symbol file; it is there for MXNet's models only, as the next one."""
         return self.folder / _SYMBOL
 
     @property
@@ -72,68 +80,103 @@ class Prepared:
         """MXNet's file of weights."""
         return self.folder / _PARAMS
 
+    @property
+    def onnx(self) -> Path:
+        """The ONNX file that the model is, where it is one."""
+        return self.folder / _ONNX
+
+    @property
+    def torch(self) -> Path:
+        """The program of `torch.export` that the model is, where it is one."""
+        return self.folder / _TORCH
+
     def inputs(self) -> list[Array]:
         """Return the inputs, in the order of `shapes`."""
         return read_arrays(self.folder / _INPUTS)
 
     def references(self) -> list[Array]:
-        """Return MXNet's outputs."""
+        """Return the outputs that the model's own framework computed."""
         return read_arrays(self.folder / _REFERENCES)
 
     def network(self) -> Network:
-        """Return the network in no framework's words."""
+        """Return the network in no framework's words.
+
+        Raises
+        ------
+        UsageError
+            It can't be translated.
+        """
+        if self.untranslated:
+            raise UsageError(self.untranslated)
         return Network.read(self.folder)
 
-    def imported(self) -> ImportedModel:
-        """Return the model as our compiler takes it, without MXNet's symbol."""
+    def read_model(self) -> Model:
+        """Return the model as our compiler takes it."""
         from tophub_registry.bench.relax_files import read_module
-        from tophub_registry.frontends.mxnet.imported import ImportedModel
+        from tophub_registry.frontends.model import Model
+        from tophub_registry.frontends.relax import RelaxModule
 
-        inputs = {name: (tuple(shape), "float32") for name, shape in self.shapes.items()}
-        return ImportedModel(read_module(self.folder), inputs, [*self.outputs], symbol=None, weights={})
+        module = read_module(self.folder)
+        inputs = {name: (tuple(shape), self.dtypes[name]) for name, shape in self.shapes.items()}
+        return Model(self.model, module, inputs, [*self.outputs], RelaxModule(module))
 
 
 def prepare(
     model: str, folder: Path, *, params: Path | None = None, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> Prepared:
-    """Import a model and write it into a folder, with random inputs and MXNet's outputs.
+    """Read a model and write it into a folder, with random inputs and the outputs that its own framework computes.
 
     Parameters
     ----------
     model, params, shapes
-        As `import_model` takes them.
+        As `frontends.read_model` takes them.
 
     Raises
     ------
     UsageError, InputError, MissingExtra
-        As `import_model` does.
+        As `read_model` does.
     """
     from tophub_registry.bench.relax_files import write_module
     from tophub_registry.bench.relax_network import network_of
-    from tophub_registry.frontends.mxnet import import_model, libraries
+    from tophub_registry.frontends import read_model
 
-    imported = import_model(model, shapes=shapes, params=params)
-    mx = libraries.mxnet()
-    generator = np.random.default_rng(0)
-    inputs = [generator.standard_normal(shape, dtype="float32") for shape, _ in imported.inputs.values()]
+    read = read_model(model, shapes=shapes, params=params)
+    read.check_translated()
+    inputs = read.random_inputs()
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / _INPUTS, inputs)
-    write_arrays(folder / _REFERENCES, imported.reference(*inputs))
-    network_of(imported.module).write(folder)
-    write_module(folder, imported.module)
-    imported.symbol.save(str(folder / _SYMBOL))
-    auxiliary = set(imported.symbol.list_auxiliary_states())
-    mx.nd.save(
-        str(folder / _PARAMS),
-        {("aux:" if name in auxiliary else "arg:") + name: mx.nd.array(w) for name, w in imported.weights.items()},
-    )
+    write_arrays(folder / _REFERENCES, read.reference(*inputs))
+    untranslated = ""
+    try:
+        network_of(read.module).write(folder)
+    except UsageError as error:
+        untranslated = error.message
+    write_module(folder, read.module)
+    _write_original(read.original, folder)
     described = {
-        "model": Path(model).name.removesuffix("-symbol.json"),
-        "shapes": {name: shape for name, (shape, _) in imported.inputs.items()},
-        "outputs": imported.outputs,
+        "model": Path(read.name).name.removesuffix("-symbol.json"),
+        "framework": read.original.framework,
+        "shapes": {name: shape for name, (shape, _) in read.inputs.items()},
+        "dtypes": {name: dtype for name, (_, dtype) in read.inputs.items()},
+        "outputs": [*read.outputs],
+        "untranslated": untranslated,
     }
     (folder / _DESCRIPTION).write_text(json.dumps(described) + "\n", encoding="utf-8")  # the last: the folder is whole
     return Prepared.read(folder)
+
+
+def _write_original(original: Any, folder: Path) -> None:
+    """Write a model as its own framework reads it; a Relax module is there already."""
+    from tophub_registry.frontends.mxnet.original import MXNetModel
+    from tophub_registry.frontends.onnx import OnnxModel
+    from tophub_registry.frontends.pytorch import TorchProgram
+
+    if isinstance(original, MXNetModel):
+        original.save(folder / _SYMBOL, folder / _PARAMS)
+    elif isinstance(original, OnnxModel):
+        original.save(folder / _ONNX)
+    elif isinstance(original, TorchProgram):
+        original.save(folder / _TORCH)
 
 
 def read_or_prepare(

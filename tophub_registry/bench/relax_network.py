@@ -1,4 +1,4 @@
-"""An imported model's Relax function as a network of no framework's own."""
+"""A model's Relax function as a network of no framework's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from tvm import relax
-from tvm.ir import GenericConst
+from tvm.ir import GenericConst, Op
 
 from tophub_registry.bench.network import Array, Attribute, Network, Operation
 from tophub_registry.errors import UsageError
@@ -38,7 +38,7 @@ _SUPPRESS = "relax.vision.non_max_suppression"
 
 
 def network_of(module: Any) -> Network:
-    """Return the function `main` of an imported model as a network, biases in their convolutions.
+    """Return the function `main` of a model as a network, biases in their convolutions.
 
     Raises
     ------
@@ -74,6 +74,8 @@ class _Reader:
             self.filtered[variable] = self.filtered[value.tuple_value]
         elif not isinstance(value, relax.Call):
             raise UsageError(f"a {type(value).__name__} has no translation to other frameworks")
+        elif not isinstance(value.op, Op):
+            raise UsageError("a function of TVM's own has no translation to other frameworks")
         elif value.op.name == _VALID:
             self.filtered[variable] = (value.args[0], float(value.attrs.score_threshold))
         elif value.op.name == _SUPPRESS:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.prepared import Array
-from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra
+from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
 
 METASCHEDULE = "metaschedule"
 """The framework that needs a database."""
@@ -71,7 +71,7 @@ class Ours(Runner):
         from tophub_registry.compiler.compiler import compile_model
 
         records = None if job.records is None else [*map(Path, job.records)]
-        self._compiled = compile_model(job.prepared.imported(), job.target, records=records)
+        self._compiled = compile_model(job.prepared.read_model(), job.target, records=records)
         self._inputs = inputs
         self.version = __version__
         layers = self._compiled.layers
@@ -112,7 +112,7 @@ class Untuned(Runner):
         host = {"host": "llvm"} if job.on_gpu else {}
         target = tvm.target.Target(compiled_for(Target.parse(job.target)), **host)
         self._device = tvm.cuda(0) if job.on_gpu else tvm.cpu()
-        module = self._ready(job.prepared.imported().module, job, target)
+        module = self._ready(job.prepared.read_model().module, job, target)
         with target:
             executable = tvm.compile(module, target=target)
         self._main = relax.VirtualMachine(executable, self._device)["main"]
@@ -193,6 +193,8 @@ class Hybridized(Runner):
             raise EnvironmentFailure("this MXNet has no GPU", remedy="it needs one that was built for CUDA")
         context = mx.gpu(0) if job.on_gpu else mx.cpu()
         prepared = job.prepared
+        if not prepared.symbol.exists():
+            raise UsageError(f"not an MXNet model: {prepared.model} is one of {prepared.framework}")
         names = [*prepared.shapes]
         self._block = mx.gluon.SymbolBlock.imports(str(prepared.symbol), names, str(prepared.params), ctx=context)
         self._block.hybridize(static_alloc=True, static_shape=True)
@@ -219,8 +221,6 @@ class Torch(Runner):
             import torch
         except ImportError as error:
             raise MissingExtra("bench", error) from error
-        from tophub_registry.bench.torch_module import torch_module
-
         if job.on_gpu and not torch.cuda.is_available():
             raise EnvironmentFailure("this PyTorch has no GPU", remedy="it needs one that was built for CUDA")
         torch.set_num_threads(job.threads)
@@ -229,13 +229,13 @@ class Torch(Runner):
         self._torch = torch
         self._on_gpu = job.on_gpu
         self.version = str(torch.__version__)
-        network = job.prepared.network()
         device = "cuda" if job.on_gpu else "cpu"
-        module = torch_module(network).to(device)
+        module, is_static = _torch_module(job)
+        module = module.to(device)
         tensors = [torch.from_numpy(array).to(device) for array in inputs]
         with torch.inference_mode():
             if job.on_gpu:
-                self._forward = self._captured(module, tensors, whole=network.is_static)
+                self._forward = self._captured(module, tensors, whole=is_static)
             else:
                 frozen = torch.jit.freeze(torch.jit.trace(module, tensors))
                 frozen = torch.jit.optimize_for_inference(frozen)
@@ -275,18 +275,27 @@ class Torch(Runner):
             self._torch.cuda.synchronize()
 
 
+def _torch_module(job: Job) -> tuple[Any, bool]:
+    """Return the model as a PyTorch module, and whether what it does depends on no values."""
+    import torch
+
+    if job.prepared.torch.exists():
+        return torch.export.load(job.prepared.torch).module(), True
+    from tophub_registry.bench.torch_module import torch_module
+
+    network = job.prepared.network()
+    return torch_module(network), network.is_static
+
+
 class OnnxRuntime(Runner):
-    """The network in ONNX Runtime."""
+    """The network in ONNX Runtime: the model's own file where it is one."""
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         _hide_torch()
         try:
             import onnxruntime
 
-            from tophub_registry.bench.onnx_model import onnx_model
-
-            network = job.prepared.network()
-            model = onnx_model(network)
+            model = _onnx_file(job)
         except ImportError as error:
             raise MissingExtra("bench", error) from error
         provider: Any = "CPUExecutionProvider"
@@ -302,10 +311,10 @@ class OnnxRuntime(Runner):
         self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
         self._binding = self._session.io_binding()
         device = "cuda" if job.on_gpu else "cpu"
-        for name, array in zip(network.inputs, inputs, strict=True):
-            self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
-        for name in network.outputs:
-            self._binding.bind_output(name, device)
+        for node, array in zip(self._session.get_inputs(), inputs, strict=True):
+            self._binding.bind_ortvalue_input(node.name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
+        for node in self._session.get_outputs():
+            self._binding.bind_output(node.name, device)
         self.version = str(onnxruntime.__version__)
 
     def outputs(self) -> list[Array]:
@@ -314,6 +323,15 @@ class OnnxRuntime(Runner):
 
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)
+
+
+def _onnx_file(job: Job) -> bytes | str:
+    """Return the model as ONNX Runtime takes it."""
+    if job.prepared.onnx.exists():
+        return str(job.prepared.onnx)
+    from tophub_registry.bench.onnx_model import onnx_model
+
+    return onnx_model(job.prepared.network())
 
 
 RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {

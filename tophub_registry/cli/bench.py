@@ -12,6 +12,7 @@ import typer
 from tophub_registry.cli import notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.frontends import KINDS
 
 if TYPE_CHECKING:
     from tophub_registry.bench.comparison import Comparison, Row
@@ -22,7 +23,7 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A gluoncv model's name, an MXNet symbol file (NAME-symbol.json), or a folder from --prepare.",
+            help=f"{KINDS}; or a folder from --prepare.",
         ),
     ],
     target: CompileTarget = "llvm",
@@ -49,7 +50,7 @@ def command(
     ] = None,
     prepare: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Only write the model there, to be measured where MXNet is not."),
+        typer.Option(metavar="FOLDER", help="Only write the model there, to be measured on another machine."),
     ] = None,
     output: Annotated[
         list[Path] | None, typer.Option("-o", "--output", help="Write .json or a chart, .html (repeatable).")
@@ -61,7 +62,8 @@ def command(
     """Time a model compiled with records and under other frameworks, in turns, and compare what they compute.
 
     Every framework runs in a process of its own, computes the same network with the same weights, and is held
-    against MXNet's outputs. Ratios are to ours, from pairs in the same rounds: above 1 a framework is slower.
+    against the outputs of the model's own framework. Ratios are to ours, from pairs in the same rounds: above 1 a
+    framework is slower.
     """
     from tophub_registry.bench.comparison import check, compare
     from tophub_registry.bench.prepared import read_or_prepare
@@ -108,7 +110,7 @@ def _prepare(
     if folder.exists() and not force:
         raise UsageError("the folder is already there", file=folder, remedy="--force writes into it")
     prepare(model, folder, params=params, shapes=shapes)
-    terminal.out(f"{folder}: {model}, with inputs and MXNet's outputs\n")
+    terminal.out(f"{folder}: {model}, with inputs and outputs\n")
 
 
 def _judge(comparison: Comparison) -> None:
@@ -117,7 +119,7 @@ def _judge(comparison: Comparison) -> None:
 
     wrong = [row.framework for row in comparison.rows if row.times and not row.agrees]
     if wrong:
-        raise InputError(f"not what MXNet computes: {', '.join(wrong)}")
+        raise InputError(f"not what the model's own framework computes: {', '.join(wrong)}")
     for row in comparison.rows:
         if row.framework == OURS and row.failure is not None:
             raise EnvironmentFailure(f"nothing to compare with: {row.failure}")
@@ -156,7 +158,7 @@ def _write(comparison: Comparison, path: Path, *, force: bool) -> None:
 
 def _print(comparison: Comparison) -> None:
     table.show(
-        ["framework", "version", ">median", ">spread", ">ratio to ours", "agrees with MXNet", "note"],
+        ["framework", "version", ">median", ">spread", ">ratio to ours", "agrees", "note"],
         [_row(comparison, row) for row in comparison.rows],
     )
     bound = "1" if comparison.bind_threads else "0"

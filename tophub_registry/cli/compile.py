@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from tophub_registry.cli import notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.frontends import KINDS
 from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.task import describe
 
@@ -27,9 +29,7 @@ _NAMED = 5
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (NAME-symbol.json).")
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=KINDS)],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The shared library.", show_default="MODEL.so")
     ] = None,
@@ -59,21 +59,20 @@ def command(
     from tophub_registry.compiler.compiler import check_linker, compile_model
     from tophub_registry.proof.proof import losing
 
-    output = output or Path(f"{Path(model).name.removesuffix('.json').removesuffix('-symbol')}.so")
+    output = output or Path(f"{re.sub('(-symbol)?[.](json|onnx|pt2)$', '', Path(model).name)}.so")
     if output.is_dir():
         raise UsageError("that is a folder", file=output, remedy="-o names the library's file")
     if output.exists() and not force:
         raise UsageError("the library is already there", file=output, remedy="--force overwrites it")
     check_linker()
-    source = Path(model) if model.endswith(".json") else model
     notes.progress(f"read and compile {model}")
-    compiled = compile_model(source, target, records=log, shapes=shapes_of(shape) or None, params=params)
+    compiled = compile_model(model, target, records=log, shapes=shapes_of(shape) or None, params=params)
     lost: list[Kernel] = []
     if verify:
         notes.progress("time the records against the default configs")
         if lost := losing(compiled):
             notes.progress(f"compile {model} without those that lose")
-            compiled = compile_model(compiled.imported, target, records=log, left_out=lost)
+            compiled = compile_model(compiled.model, target, records=log, left_out=lost)
     notes.progress("")
     notes.notices(compiled.notices)
     for record in compiled.left_out:
@@ -105,7 +104,7 @@ def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None)
     foreign = sum(layer.kernel is not None and layer.kernel.evidence is not None for layer in recorded)
     alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
     others = f", {alike} by those of similar layers" if alike else ""
-    inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, (shape, _) in compiled.imported.inputs.items())
+    inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, (shape, _) in compiled.model.inputs.items())
     by = f"by records ({foreign} of them other processors')" if foreign else "by records"
     said = f"{len(recorded)} of {len(compiled.layers)} layers {by}{others}, for {compiled.target} with {inputs}"
     if lost is not None:
@@ -197,7 +196,7 @@ def _as_json(
     return {
         "library": str(output),
         "target": str(compiled.target),
-        "inputs": {name: list(shape) for name, (shape, _) in compiled.imported.inputs.items()},
+        "inputs": {name: list(shape) for name, (shape, _) in compiled.model.inputs.items()},
         "layers": [
             {
                 "layer": layer.layer.name,

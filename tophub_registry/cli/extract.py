@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ import typer
 from tophub_registry.cli import tasks_argument, terminal
 from tophub_registry.cli.model_options import Shape, shapes_of
 from tophub_registry.errors import UsageError
+from tophub_registry.frontends import KINDS
+from tophub_registry.frontends.model import listed
 from tophub_registry.records.target import Target
 
 if TYPE_CHECKING:
@@ -21,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (.json).")
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=KINDS)],
     target: Annotated[str, typer.Option(help="What the tasks are for: `llvm` or `cuda`.")] = "llvm",
     batch: Annotated[
         int | None, typer.Option(min=1, help="Images at once in the model's usual input.", show_default="1")
@@ -35,25 +36,27 @@ def command(
 ) -> None:
     """List the tuning tasks of a model: each distinct workload of its convolutions and dense layers.
 
-    With -o they are written to a file, which `tophub tune` takes on a machine without MXNet too. Where a layer has
+    With -o they are written to a file, which `tophub tune` takes where the model can't be read. Where a layer has
     two templates (direct and winograd, packed or not), it has two tasks.
     """
-    from tophub_registry.frontends.mxnet.network import read_network
+    from tophub_registry.frontends import read_model
+    from tophub_registry.tasks.extract import untuned
     from tophub_registry.tasks.rules import rules_for
 
     if shape and batch is not None:
         raise UsageError("--batch and --shape contradict each other", remedy="give the batch in the shape")
     kind = Target.parse(target).kind
     rules_for(kind)
-    network = read_network(model, batch=batch or 1, shapes=shapes_of(shape))
-    tasks = network.tasks(kind, own=own_templates)
+    read = read_model(model, batch=batch or 1, shapes=shapes_of(shape), weightless=True)
+    tasks = read.tasks(kind, own=own_templates)
     if output is not None:
         tasks.write(output)
     if as_json:
         terminal.out(json.dumps(tasks.model_dump(), indent=1) + "\n")
     else:
         _print(tasks)
-    _note_untuned(network.untuned(kind))
+    _note_untuned(untuned(read.layers, kind))
+    _note_untranslated(read.untranslated)
 
 
 def _print(tasks: TaskFile) -> None:
@@ -79,3 +82,12 @@ def _note_untuned(layers: list[Layer]) -> None:
         first = next(layer.name for layer in layers if layer.operator == operator)
         what = f"{count} layers, {first} the first" if count > 1 else first
         terminal.err(f"tophub: note: no template serves this {operator}: {what}\n")
+
+
+def _note_untranslated(operators: Mapping[str, Sequence[str]]) -> None:
+    """Say what `compile` will refuse."""
+    for operator, names in operators.items():
+        terminal.err(
+            f"tophub: note: `tophub compile` can't compile this model: it can't translate {operator} "
+            f"(layers: {listed(names)})\n"
+        )

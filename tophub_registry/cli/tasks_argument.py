@@ -1,4 +1,4 @@
-"""The argument MODEL of `tune` and `gain`: a model's name, a symbol file, or a file of tasks."""
+"""The argument MODEL of `tune` and `gain`: a model, or a file of tasks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.frontends import KINDS, is_relax_module
 from tophub_registry.records.task import Task, TaskFile
 
-HELP = "A gluoncv model's name, an MXNet symbol file (.json), or the tasks.json that `tophub extract` wrote."
+HELP = f"{KINDS}; or the tasks.json that `tophub extract` wrote."
 
 OWN_TEMPLATES = "Add the tasks of templates that AutoTVM does not have: Winograd's convolution on x86."
 
@@ -30,9 +31,11 @@ def tasks_of(model: str, kind: str, *, own: bool = False) -> TaskFile:
                 f"these tasks are for {tasks.kind}, not for {kind}", file=path, remedy=f"--target {tasks.kind}"
             )
         return tasks
-    from tophub_registry.frontends.mxnet.extract import extract_tasks
+    from tophub_registry.frontends import read_model
+    from tophub_registry.tasks.rules import rules_for
 
-    return extract_tasks(path if path.suffix == ".json" else model, kind, own=own)
+    rules_for(kind)  # a wrong kind is told before the model is read, which takes seconds
+    return read_model(model, weightless=True).tasks(kind, own=own)
 
 
 def tasks_of_all(models: Sequence[str], kind: str, *, own: bool = False) -> list[Task]:
@@ -52,13 +55,13 @@ def tasks_of_all(models: Sequence[str], kind: str, *, own: bool = False) -> list
 
 
 def _is_task_file(path: Path) -> bool:
-    """Whether MODEL is a file that holds tasks; a symbol file has `nodes` instead."""
-    if path.suffix != ".json":
+    """Whether MODEL is a file that holds tasks; models are JSON files of other forms."""
+    if path.suffix != ".json" or is_relax_module(path):
         return False
-    if not path.exists():
-        raise InputError("no such file", file=path)
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise InputError("no such file", file=path) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"not a JSON file: {error}", file=path) from error
     return isinstance(content, dict) and "nodes" not in content

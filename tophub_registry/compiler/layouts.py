@@ -16,9 +16,13 @@ from tophub_registry.templates.x86 import into_blocks
 _IMAGE = 4
 
 _ELEMENTWISE = {
-    *("relax.add", "relax.subtract", "relax.multiply", "relax.divide", "relax.maximum", "relax.minimum", "relax.power"),
-    *("relax.negative", "relax.abs", "relax.exp", "relax.log", "relax.sqrt", "relax.rsqrt", "relax.clip"),
-    *("relax.tanh", "relax.sigmoid", "relax.nn.relu", "relax.nn.leakyrelu", "relax.nn.silu", "relax.nn.gelu"),
+    f"relax.{name}"
+    for name in (
+        *("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
+        *("abs", "ceil", "clip", "cos", "erf", "exp", "floor", "log", "negative", "round", "rsqrt", "sigmoid", "sign"),
+        *("sin", "sqrt", "square", "tanh", "trunc", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.relu6"),
+        *("nn.selu", "nn.silu", "nn.softplus"),
+    )
 }
 _POOLS: dict[str, Callable[..., Any]] = {
     "relax.nn.max_pool2d": relax.op.nn.max_pool2d,

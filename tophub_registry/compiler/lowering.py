@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm import relax, s_tir, te
+from tvm.ir import GenericConst as Constant
 
 from tophub_registry.compiler.choice import PLAIN, Kernel, Refused, Use, choose_blocks, kernels_for
 from tophub_registry.compiler.failures import Failure, KernelFailures, LeftOut, refused
@@ -30,14 +31,17 @@ from tophub_registry.compiler.layouts import (
     to_plain,
     values_of,
 )
+from tophub_registry.compiler.rearranged import Rearranged
 from tophub_registry.compiler.transposed import spread, turned_over
+from tophub_registry.frontends.normal_form import is_plain
 from tophub_registry.records.lookup import Answer
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
-from tophub_registry.tasks.layers import Layer, TransposedConvolution
-from tophub_registry.tasks.reading import layer_of, shape_of
+from tophub_registry.tasks.layers import Layer, Other, TransposedConvolution
+from tophub_registry.tasks.reading import Weights, layers_of, shape_of
 from tophub_registry.tasks.rules import RULES, workloads
 from tophub_registry.templates.neighbours import Neighbourhood
+from tophub_registry.templates.registry import TEMPLATES, template_class
 from tophub_registry.templates.workloads import Conv2d
 
 KERNEL = "tophub.kernel"
@@ -83,12 +87,12 @@ def identity(kernel: Kernel) -> tuple[str, str]:
 
 
 def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
-    """Replace the layers of `main` that templates cover.
+    """Replace the layers that templates cover in all functions that are in normal form.
 
     Parameters
     ----------
     module
-        `main` takes the model's inputs; its weights are constants, its convolutions NCHW.
+        Its functions take inputs, and weights that are no constants; its convolutions are NCHW.
     target
         What is compiled for; its kind decides which templates a layer has.
     find
@@ -99,8 +103,15 @@ def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
     KernelFailures
         A record's kernel can't be computed.
     """
-    graph = _Graph(module["main"], target, find)
-    return _Builder(graph).build(module)
+    functions = {
+        name: function
+        for name, function in module.functions_items()
+        if isinstance(function, relax.Function) and is_plain(function)
+    }
+    builder = _Builder(module)
+    for name, function in functions.items():
+        builder.rewrite(name, _Graph(function, target, find))
+    return builder.lowered()
 
 
 class _Graph:
@@ -112,12 +123,13 @@ class _Graph:
         self._parents: dict[Any, Any] = {}
         self._uses: dict[Any, Use] = {}
         self._calls = {binding.var: binding.value for binding in self.bindings if isinstance(binding.value, relax.Call)}
-        found = ((var, layer_of(call, var.name)) for var, call in self._calls.items())
-        self.layers = {var: layer for var, layer in found if layer is not None}
+        self.layers = {var: layer for var, layer in layers_of(main).items() if not isinstance(layer, Other)}
+        self.weights = Weights(main)
         self.readers = Counter(value for binding in self.bindings for value in values_of(binding.value))
         self.readers.update(values_of(main.body.body))
         self.left_out: list[LeftOut] = []
-        kernels = _kernels(self.layers, target, find, self.left_out)
+        packed = {var for var in self.layers if not isinstance(self._calls[var].args[1], Constant)}
+        kernels = _kernels(self.layers, packed, target, find, self.left_out)
         for var, call in self._calls.items():
             if var not in kernels and is_agnostic(call):
                 for value in images(call):
@@ -168,12 +180,22 @@ class _Graph:
 
 
 def _kernels(
-    layers: Mapping[Any, Layer], target: Target, find: Find, left_out: list[LeftOut]
+    layers: Mapping[Any, Layer], packed_late: Collection[Any], target: Target, find: Find, left_out: list[LeftOut]
 ) -> dict[Any, list[Kernel]]:
-    """Return the kernels that could compute each layer; a layer that no template covers is left out."""
-    if target.kind not in RULES:
+    """Return the kernels that could compute each layer; a layer that no template covers is left out.
+
+    Parameters
+    ----------
+    packed_late
+        The layers whose weights are not known yet: each run brings them into the kernel's layout.
+    """
+    if target.kind not in RULES or not layers:
         return {}
     spelled = {var: workloads(layer, target.kind, own=True) for var, layer in layers.items()}
+    for var in packed_late:
+        spelled[var] = [
+            (task, args) for task, args in spelled[var] if task in TEMPLATES and template_class(task).packs_late
+        ]
     answers, neighbourhood = find({workload_key(task, args, {}) for each in spelled.values() for task, args in each})
     kernels = {}
     for var, each in spelled.items():
@@ -184,34 +206,47 @@ def _kernels(
 
 
 class _Builder:
-    """Writes `main` anew."""
+    """Writes a module's functions anew."""
 
-    def __init__(self, graph: _Graph) -> None:
-        self.graph = graph
-        self.builder = relax.BlockBuilder()
+    def __init__(self, module: tvm.IRModule) -> None:
+        self.builder = relax.BlockBuilder(module)
+        self.graph: _Graph
         self._functions: dict[tuple[str, str], Any] = {}
         self._lying: dict[tuple[Any, int], Any] = {}
         self._new: dict[Any, tuple[Any, int]] = {}
         self._kernels: list[Kernel] = []
+        self._layers: list[tuple[Layer, Kernel | None]] = []
+        self._left_out: list[LeftOut] = []
+        self._temporary: list[Any] = []
 
-    def build(self, module: tvm.IRModule) -> Lowered:
-        for var, function in module.functions_items():
-            if var.name_hint != "main":
-                self.builder.add_func(function, var.name_hint)
-        params = [relax.Var(param.name, param.ty) for param in self.graph.main.params]
-        with self.builder.function("main", params):
+    def rewrite(self, name: Any, graph: _Graph) -> None:
+        """Write one function anew, in the place of the old one."""
+        self.graph = graph
+        main = graph.main
+        params = [relax.Var(param.name, param.ty) for param in main.params]
+        self._lying, self._new = {}, {}
+        attributes = {key: main.attrs[key] for key in (main.attrs.keys() if main.attrs else ())}
+        with self.builder.function(f"{name.name_hint}_lowered", params, attrs=attributes):
             with self.builder.dataflow():
-                for old, new in zip(self.graph.main.params, params, strict=True):
+                for old, new in zip(main.params, params, strict=True):
                     self._new[old] = new, PLAIN
-                for binding in self.graph.bindings:
-                    if binding.var in self.graph.kernels:
+                for binding in graph.bindings:
+                    if binding.var in graph.kernels:
                         self._new[binding.var] = self._kernel(binding.var, binding.value)
                     else:
                         self._new[binding.var] = self._other(binding)
-                result = self.builder.emit_output(self._plainly(self.graph.main.body.body))
-            self.builder.emit_func_output(result)
-        layers = [(layer, self.graph.kernels.get(var)) for var, layer in self.graph.layers.items()]
-        return Lowered(self.builder.get(), layers, self._kernels, self.graph.left_out)
+                result = self.builder.emit_output(self._plainly(main.body.body))
+            written = self.builder.emit_func_output(result)
+        self._temporary.append(written)
+        self.builder.update_func(name, self.builder.get()[written].with_attr("global_symbol", name.name_hint))
+        self._layers += [(layer, graph.kernels.get(var)) for var, layer in graph.layers.items()]
+        self._left_out += graph.left_out
+
+    def lowered(self) -> Lowered:
+        """Return what was written."""
+        module = self.builder.get()
+        kept = {name: function for name, function in module.functions_items() if name not in self._temporary}
+        return Lowered(tvm.IRModule(kept, module.attrs), self._layers, self._kernels, self._left_out)
 
     def _kernel(self, var: Any, call: relax.Call) -> tuple[Any, int]:
         kernel, layer = self.graph.kernels[var], self.graph.layers[var]
@@ -222,20 +257,36 @@ class _Builder:
 
     def _computed(self, kernel: Kernel, layer: Layer, call: relax.Call) -> tuple[Any, int]:
         data, weight = call.args
-        numbers = weight.value.numpy()
-        if call.op.name == "relax.matmul":
-            numbers = np.ascontiguousarray(numbers.T)
         data_block, output_block = kernel.blocks
         taken = self._in(data, data_block)
-        if isinstance(layer, TransposedConvolution) and isinstance(kernel.template.workload, Conv2d):
-            taken = self.builder.emit_te(partial(spread, layer=layer), taken, primfunc_name_hint="spread")
-            numbers = turned_over(numbers)
-        blank = np.zeros(kernel.template.workload.inputs[0], numbers.dtype)
-        _, packed = kernel.template.pack(kernel.config, [blank, numbers])
+        turned = isinstance(layer, TransposedConvolution) and isinstance(kernel.template.workload, Conv2d)
+        if turned:
+            taken = self.builder.emit_te(partial(spread, layer=layer), taken, primfunc_name_hint="spread")  # type: ignore[arg-type]
         output = kernel.template.tensors(kernel.config)[-1]
-        arguments = relax.Tuple([taken, relax.const(np.ascontiguousarray(packed))])
+        packed = self._packed(kernel, self._weight(weight, is_dense=call.op.name == "relax.matmul", turned=turned))
+        arguments = relax.Tuple([taken, packed])
         result = relax.call_tir(self._function(kernel), arguments, out_ty=relax.TensorType(output.shape, output.dtype))
         return self.builder.emit(result), output_block
+
+    def _weight(self, weight: Any, *, is_dense: bool, turned: bool) -> Any:
+        """Return a layer's weight as its template takes it: an array, or `Rearranged` where it is not known yet."""
+        if isinstance(weight, Constant):
+            array = weight.value.numpy()
+            array = np.ascontiguousarray(array.T) if is_dense else array
+            return turned_over(array) if turned else array
+        parameter = self.graph.weights.untransposed(weight)
+        if parameter is not None:
+            return Rearranged(self._in(parameter, PLAIN))
+        late = Rearranged(self._in(weight, PLAIN))
+        if is_dense:
+            return late.transpose(1, 0)
+        return Rearranged(relax.op.flip(relax.op.flip(late.transpose(1, 0, 2, 3).value, 2), 3)) if turned else late
+
+    def _packed(self, kernel: Kernel, weight: Any) -> Any:
+        """Return a weight in the kernel's layout."""
+        blank = np.zeros(kernel.template.workload.inputs[0], kernel.template.workload.dtype)
+        packed: Any = kernel.template.pack(kernel.config, [blank, weight])[1]
+        return packed.value if isinstance(packed, Rearranged) else relax.const(np.ascontiguousarray(packed))
 
     def _function(self, kernel: Kernel) -> Any:
         """Return the function of a kernel, which all layers with the same workload and config share."""

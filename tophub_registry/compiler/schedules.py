@@ -66,7 +66,7 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
     SchedulingFailures
         Configs that their templates can't apply.
     """
-    module = tirx.transform.ForceNarrowIndexToInt32()(module)
+    module = tvm.IRModule({name: _in_32_bits(function) for name, function in module.functions_items()}, module.attrs)
     with target:
         layers = _Kernels(kernels, target.kind.name)
         rules: list[Any] = [layers]
@@ -79,6 +79,16 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
     if layers.failures:
         raise SchedulingFailures(layers.failures)
     return scheduled
+
+
+def _in_32_bits(function: Any) -> Any:
+    """Return a function that counts in 32 bits, unless it works on integers of 64 bits, which TVM's pass refuses."""
+    if not isinstance(function, tirx.PrimFunc):
+        return function
+    try:
+        return tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": function}))["main"]
+    except Exception:  # noqa: BLE001  # TVM has no type for it
+        return function
 
 
 class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types

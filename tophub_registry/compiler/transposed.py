@@ -27,12 +27,12 @@ def spread(data: te.Tensor, layer: TransposedConvolution) -> te.Tensor:
     """
     stride_y, stride_x = layer.strides
     reach = [size - 1 for size in layer.kernel[2:]]
-    top, left = (far - padding for far, padding in zip(reach, layer.padding, strict=True))
+    top, left, bottom, right = (far - cut for far, cut in zip(reach * 2, layer.padding, strict=True))
     batch, channels, height, width, *block = data.shape
     sizes = [
-        (size - 1) * stride + 1 + 2 * before + extra
-        for size, stride, before, extra in zip(
-            (height, width), layer.strides, (top, left), layer.output_padding, strict=True
+        (size - 1) * stride + 1 + before + after + extra
+        for size, stride, before, after, extra in zip(
+            (height, width), layer.strides, (top, left), (bottom, right), layer.output_padding, strict=True
         )
     ]
 

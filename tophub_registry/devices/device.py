@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 from tophub_registry.devices.peak import measure_peak
 from tophub_registry.devices.processor import described, features, known, processor
@@ -35,6 +36,14 @@ def resolve(text: str) -> Target:
     if target.kind not in KINDS:
         raise UsageError(f"can't tune for the target {text!r}", remedy=f"known kinds: {', '.join(KINDS)}")
     return _resolve_cuda(target) if target.kind == "cuda" else _resolve_llvm(target)
+
+
+def spelled(target: Any) -> str:
+    """Return a `tvm.target.Target` as logs spell it: `llvm -mcpu=znver4`; of a GPU its architecture says enough."""
+    options = "".join(
+        f" -{name}={target.attrs[name]}" for name in ("mcpu", "arch", "model") if target.attrs.get(name) is not None
+    )
+    return f"{target.kind.name}{options}"
 
 
 def _resolve_llvm(target: Target) -> Target:

@@ -1,1 +1,116 @@
-"""Models of other frameworks, as Relax modules."""
+"""Models of other frameworks, as Relax modules: MXNet, ONNX, PyTorch, Relax itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.frontends.model import Model
+
+__all__ = ["KINDS", "Model", "is_relax_module", "read_model"]
+
+KINDS = (
+    "a gluoncv model's name, or a file: ONNX (.onnx), torch.export (.pt2), a Relax module or an MXNet symbol (.json)"
+)
+"""What a model on the command line may be."""
+
+
+def read_model(
+    model: Any,
+    *,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    params: str | Path | None = None,
+    weightless: bool = False,
+) -> Model:
+    """Read a model of any kind, and translate it to Relax.
+
+    Parameters
+    ----------
+    model
+        The name of a gluoncv model; the path of an ONNX file (`.onnx`), of a program that `torch.export.save` wrote
+        (`.pt2`), of a Relax module that `tvm.ir.save_json` wrote, or of an MXNet symbol (both `.json`); an
+        `onnx.ModelProto`, a `torch.export.ExportedProgram`, a `tvm.IRModule`, a gluon block, or a `Model`.
+    batch
+        The batch size, where the model leaves it open.
+    shapes
+        Inputs' shapes by name, batch included, where the model leaves sizes open.
+    params
+        A file with weights, for an MXNet model or a Relax module. A gluoncv name without it gets random weights.
+    weightless
+        Whether weights do not matter, as for listing tasks: files with them need not be there.
+
+    Raises
+    ------
+    UsageError
+        There is no such model, or the shapes do not fit it.
+    InputError
+        A file is missing or malformed.
+    MissingExtra
+        The extra that reads this kind of model is not installed.
+    """
+    if isinstance(model, Model):
+        return model
+    weights = None if params is None else Path(params)
+    kind = _kind(model)
+    if kind in {"onnx", "torch"} and weights is not None:
+        raise UsageError("this model has its weights inside", remedy="leave out the file with weights")
+    if kind == "onnx":
+        from tophub_registry.frontends import onnx
+
+        return onnx.read(model, batch=batch, shapes=shapes)
+    if kind == "torch":
+        from tophub_registry.frontends import pytorch
+
+        return pytorch.read(model, batch=batch, shapes=shapes)
+    if kind == "relax":
+        from tophub_registry.frontends import relax
+
+        return relax.read(model, batch=batch, shapes=shapes, params=weights)
+    from tophub_registry.frontends import mxnet
+
+    return mxnet.read(model, batch=batch, shapes=shapes, params=weights, weightless=weightless)
+
+
+def _kind(model: Any) -> str:
+    """Return which front end reads a model: `onnx`, `torch`, `relax` or `mxnet`."""
+    if isinstance(model, (str, Path)):
+        return _kind_of_file(Path(model)) if isinstance(model, Path) or _is_file_name(model) else "mxnet"
+    libraries = {ancestor.__module__.split(".")[0] for ancestor in type(model).__mro__}
+    return next((kind for library, kind in _LIBRARIES.items() if library in libraries), "mxnet")
+
+
+def _is_file_name(text: str) -> bool:
+    known = Path(text).suffix in {*_SUFFIXES, ".json", ".pt", ".pth"}
+    return known or "/" in text or ("." in text and Path(text).is_file())
+
+
+_LIBRARIES = {"onnx": "onnx", "torch": "torch", "tvm": "relax"}
+_SUFFIXES = {".onnx": "onnx", ".pt2": "torch"}
+
+
+def _kind_of_file(path: Path) -> str:
+    if path.suffix in _SUFFIXES:
+        return _SUFFIXES[path.suffix]
+    if path.suffix in {".pt", ".pth"}:
+        raise UsageError(
+            "weights of PyTorch without their model",
+            file=path,
+            remedy="torch.export.save(torch.export.export(model, (input,)), 'model.pt2')",
+        )
+    if path.suffix != ".json":
+        if not path.exists():
+            raise InputError("no such file", file=path)
+        raise UsageError("this is not a model that can be read", file=path, remedy=f"give {KINDS}")
+    return "relax" if is_relax_module(path) else "mxnet"
+
+
+def is_relax_module(path: Path) -> bool:
+    """Return whether a JSON file holds what `tvm.ir.save_json` wrote, which begins with `root_index`."""
+    try:
+        with path.open("rb") as stream:
+            return b'"root_index"' in stream.read(64)
+    except OSError:
+        return False  # whoever reads it says why

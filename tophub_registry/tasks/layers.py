@@ -27,8 +27,10 @@ class Convolution(Layer):
     ----------
     data, kernel
         Shapes.
-    strides, padding, dilation
-        One number for each axis; the padding is the same at both ends.
+    strides, dilation
+        One number for each axis.
+    padding
+        That of each axis at its front, then of each at its back: `(top, left, bottom, right)`.
     groups
         How many parts the channels are split into, each convolved on its own.
     """
@@ -50,7 +52,7 @@ class TransposedConvolution(Layer):
     kernel
         `[in, out / groups, height, width]`.
     padding
-        What is cut off at both ends of the full result.
+        What is cut off the full result: `(top, left, bottom, right)`.
     output_padding
         What is added at the lower and the right end.
     """
@@ -73,4 +75,4 @@ class Dense(Layer):
 
 @dataclass(frozen=True)
 class Other(Layer):
-    """A layer that costs arithmetic and that AutoTVM tunes from no network of this kind."""
+    """A layer that multiplies and adds in a form that no template computes."""

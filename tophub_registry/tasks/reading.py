@@ -1,14 +1,22 @@
-"""The calls of a Relax function that are the layers which records are of."""
+"""A Relax function's layers, read from its calls: the one place that says which call is which layer.
+
+The function is in the form that `frontends.normal_form` makes: images are NCHW and a dense layer is a `matmul` whose
+second factor is known or a parameter, perhaps transposed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.tasks.layers import Convolution, Dense, Layer, TransposedConvolution
+from tophub_registry.tasks.layers import Convolution, Dense, Layer, Other, TransposedConvolution
+from tophub_registry.tasks.rules import DTYPE
+
+UNTRANSLATED = "tophub.untranslated."
+"""The beginning of the name of an external function that stands for an operator nobody could translate."""
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -16,26 +24,84 @@ def shape_of(value: Any) -> tuple[int, ...]:
     return tuple(map(int, value.ty.shape))
 
 
-def layer_of(call: relax.Call, name: str) -> Layer | None:
-    """Return the convolution or dense layer that a call is; None for anything else."""
+def calls_of(function: relax.Function) -> Iterator[tuple[Any, relax.Call]]:
+    """Yield the variables of a function that are the results of calls, in order, each with its call."""
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            if isinstance(binding.value, relax.Call):
+                yield binding.var, binding.value
+
+
+def layers_of(function: relax.Function) -> dict[Any, Layer]:
+    """Return the layers that cost arithmetic, in the order in which they are computed, by the variables they define."""
+    weights = Weights(function)
+    found = ((var, layer_of(call, var.name, weights)) for var, call in calls_of(function))
+    return {var: layer for var, layer in found if layer is not None}
+
+
+def untranslated(function: relax.Function) -> dict[str, list[str]]:
+    """Return the operators that no front end could translate, and the names of the layers that need them."""
+    found: dict[str, list[str]] = {}
+    for var, call in calls_of(function):
+        if (operator := untranslated_operator(call)) is not None:
+            found.setdefault(operator, []).append(var.name)
+    return found
+
+
+def untranslated_operator(call: relax.Call) -> str | None:
+    """Return the operator that a call stands for where nobody could translate it; None for any other call."""
+    callee = call.args[0] if getattr(call.op, "name", "") == "relax.call_pure_packed" else call.op
+    name = str(callee.global_symbol) if isinstance(callee, relax.ExternFunc) else ""
+    return name.removeprefix(UNTRANSLATED) if name.startswith(UNTRANSLATED) else None
+
+
+class Weights:
+    """Which values of a function are weights: constants, its parameters, and parameters transposed."""
+
+    def __init__(self, function: relax.Function) -> None:
+        count = int(function.attrs["num_input"]) if function.attrs and "num_input" in function.attrs else None
+        self._parameters = {*function.params[count:]} if count is not None else set()
+        self._transposed = {
+            var: call.args[0]
+            for var, call in calls_of(function)
+            if getattr(call.op, "name", "") == "relax.permute_dims"
+            and call.args[0] in self._parameters
+            and (call.attrs.axes is None or [*map(int, call.attrs.axes)] == [1, 0])
+        }
+
+    def __contains__(self, value: Any) -> bool:
+        return isinstance(value, Constant) or value in self._parameters or value in self._transposed
+
+    def untransposed(self, value: Any) -> Any | None:
+        """Return the parameter that a value is the transpose of, if it is one."""
+        return self._transposed.get(value)
+
+
+def layer_of(call: relax.Call, name: str, weights: Weights) -> Layer | None:
+    """Return the layer that a call is; None for anything that is not made of products and sums."""
     read = _READERS.get(getattr(call.op, "name", ""))
-    return None if read is None or not isinstance(call.args[1], Constant) else read(call, name)
+    if read is None:
+        return None
+    layer = read(call, name) if call.args[1] in weights and _is_float32(call) else None
+    return layer or Other(name, call.op.name.removeprefix("relax.").removeprefix("nn."))
+
+
+def _is_float32(call: relax.Call) -> bool:
+    return all(str(value.ty.dtype) == DTYPE for value in (*call.args[:2], call))
 
 
 def _convolution(call: relax.Call, name: str) -> Layer | None:
     data, weight = call.args
     attrs = call.attrs
-    padding = _even_padding(call)
-    plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "OIHW"
-    if padding is None or not plain:
+    if (attrs.data_layout, attrs.kernel_layout) not in {("NCHW", "OIHW"), ("NCDHW", "OIDHW")}:
         return None
     return Convolution(
         name=name,
-        operator="Convolution",
+        operator="convolution",
         data=shape_of(data),
         kernel=shape_of(weight),
         strides=tuple(map(int, attrs.strides)),
-        padding=padding,
+        padding=tuple(map(int, attrs.padding)),
         dilation=tuple(map(int, attrs.dilation)),
         groups=int(attrs.groups),
     )
@@ -44,17 +110,15 @@ def _convolution(call: relax.Call, name: str) -> Layer | None:
 def _transposed(call: relax.Call, name: str) -> Layer | None:
     data, weight = call.args
     attrs = call.attrs
-    padding = _even_padding(call)
-    plain = attrs.data_layout == "NCHW" and attrs.kernel_layout == "IOHW" and set(map(int, attrs.dilation)) == {1}
-    if padding is None or not plain:
+    if (attrs.data_layout, attrs.kernel_layout) != ("NCHW", "IOHW") or set(map(int, attrs.dilation)) != {1}:
         return None
     return TransposedConvolution(
         name=name,
-        operator="Deconvolution",
+        operator="transposed convolution",
         data=shape_of(data),
         kernel=shape_of(weight),
         strides=tuple(map(int, attrs.strides)),
-        padding=padding,
+        padding=tuple(map(int, attrs.padding)),
         output_padding=tuple(map(int, attrs.output_padding)),
         groups=int(attrs.groups),
     )
@@ -64,17 +128,26 @@ def _dense(call: relax.Call, name: str) -> Layer | None:
     data, weight = map(shape_of, call.args)
     if not len(data) == len(weight) == len(("rows", "columns")):
         return None
-    return Dense(name=name, operator="FullyConnected", data=data, weight=weight[::-1])
+    return Dense(name=name, operator="dense layer", data=data, weight=weight[::-1])
 
 
-def _even_padding(call: relax.Call) -> tuple[int, int] | None:
-    """Return the padding of height and width; None where it is not the same on both sides."""
-    top, left, bottom, right = map(int, call.attrs.padding)
-    return (top, left) if (top, left) == (bottom, right) else None
+def _other(_call: relax.Call, _name: str) -> Layer | None:
+    return None
 
 
 _READERS: dict[str, Callable[[relax.Call, str], Layer | None]] = {
     "relax.nn.conv2d": _convolution,
+    "relax.nn.conv3d": _convolution,
     "relax.nn.conv2d_transpose": _transposed,
     "relax.matmul": _dense,
+    **dict.fromkeys(
+        (
+            "relax.nn.attention",
+            "relax.nn.attention_bias",
+            "relax.nn.conv1d",
+            "relax.nn.conv1d_transpose",
+            "relax.nn.conv3d_transpose",
+        ),
+        _other,
+    ),
 }

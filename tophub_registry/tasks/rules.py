@@ -90,7 +90,7 @@ def _window(conv: Convolution) -> Arguments:
         tensor(conv.data),
         tensor(conv.kernel),
         list(conv.strides),
-        [*conv.padding, *conv.padding],
+        list(conv.padding),
         list(conv.dilation),
     ]
 
@@ -108,8 +108,7 @@ def _with_groups(conv: Convolution) -> Arguments:
 
 
 def _transposed(conv: TransposedConvolution) -> Arguments:
-    padding = [*conv.padding, *conv.padding]
-    shapes = [tensor(conv.data), tensor(conv.kernel), list(conv.strides), padding]
+    shapes = [tensor(conv.data), tensor(conv.kernel), list(conv.strides), list(conv.padding)]
     return [*shapes, DTYPE, list(conv.output_padding), conv.groups]
 
 
@@ -118,9 +117,9 @@ def _transposed_as_direct(conv: TransposedConvolution) -> Arguments:
     batch, channels, *size = conv.data
     _, filters, *kernel = conv.kernel
     spread: Shape = tuple(
-        (length - 1) * stride + 1 + 2 * (reach - 1 - padding) + extra
-        for length, stride, reach, padding, extra in zip(
-            size, conv.strides, kernel, conv.padding, conv.output_padding, strict=True
+        (length - 1) * stride + 1 + 2 * (reach - 1) - front - back + extra
+        for length, stride, reach, front, back, extra in zip(
+            size, conv.strides, kernel, conv.padding[:2], conv.padding[2:], conv.output_padding, strict=True
         )
     )
     shapes = [tensor((batch, channels, *spread)), tensor((filters, channels, *kernel))]

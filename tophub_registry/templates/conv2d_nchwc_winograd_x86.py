@@ -56,6 +56,7 @@ class Conv2dNCHWcWinogradX86(Template):
     """A 3x3 convolution without groups, strides and dilation in blocked layout on an x86 processor."""
 
     task = "conv2d_NCHWc_winograd.x86"
+    packs_late = False
     parse = staticmethod(Conv2d.parse)
     workload: Conv2d
 

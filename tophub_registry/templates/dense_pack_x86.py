@@ -26,6 +26,7 @@ class DensePackX86(Template):
     """A dense layer with the weight packed by blocks of outputs."""
 
     task = "dense_pack.x86"
+    packs_late = False
     parse = staticmethod(Dense.parse)
     workload: Dense
 

@@ -45,6 +45,7 @@ class GroupConv2dNCHWcX86(Template):
     """A convolution in groups in blocked layout on an x86 processor."""
 
     task = "group_conv2d_NCHWc.x86"
+    packs_late = False
     parse = staticmethod(Conv2d.parse_grouped)
     workload: Conv2d
 

@@ -27,6 +27,15 @@ TEMPLATES = {
 """Task name -> module and class in this folder."""
 
 
+def template_class(task: str) -> type[Template]:
+    """Return the class of a task's template, or raise an InputError where there is none."""
+    if task not in TEMPLATES:
+        raise InputError(f"no template for the task {task!r}", remedy=f"there are {', '.join(sorted(TEMPLATES))}")
+    module, name = TEMPLATES[task].split(".")
+    template: type[Template] = getattr(importlib.import_module(f"tophub_registry.templates.{module}"), name)
+    return template
+
+
 def instantiate(task: str, args: list[Any]) -> Template:
     """Return the template of a task for one workload.
 
@@ -35,8 +44,4 @@ def instantiate(task: str, args: list[Any]) -> Template:
     InputError
         No template has that name, or the arguments do not fit it.
     """
-    if task not in TEMPLATES:
-        raise InputError(f"no template for the task {task!r}", remedy=f"there are {', '.join(sorted(TEMPLATES))}")
-    module, name = TEMPLATES[task].split(".")
-    template: type[Template] = getattr(importlib.import_module(f"tophub_registry.templates.{module}"), name)
-    return template(args)
+    return template_class(task)(args)

@@ -59,6 +59,10 @@ class Template(ABC):
     forgiving: ClassVar[bool] = False
     """Whether configs of other workloads stay better than the default one where their tiles must change to fit."""
 
+    packs_late: ClassVar[bool] = True
+    """Whether weights that are known only when the model runs can be packed then: `pack` only reshapes and transposes,
+    and takes little time beside the kernel."""
+
     def __init__(self, args: list[Any]) -> None:
         self.args = args
         self.workload = self.parse(args)

@@ -14,7 +14,8 @@ import numpy as np
 from tests.compiler.agreement import assert_agrees, operators
 from tests.frontends.mxnet import insightface
 from tophub_registry.errors import InputError, UsageError
-from tophub_registry.frontends.mxnet import import_model, libraries
+from tophub_registry.frontends import read_model
+from tophub_registry.frontends.mxnet import libraries
 
 SHAPES = {"data": (2, 3, 28, 28)}
 
@@ -30,7 +31,7 @@ def checkpoint(tmp_path):
 
 
 def test_a_checkpoint_of_insightface_agrees_with_mxnet(checkpoint):
-    model = import_model(checkpoint, shapes=SHAPES)
+    model = read_model(checkpoint, shapes=SHAPES)
 
     assert_agrees(model, *insightface.images(SHAPES))
     assert operators(model).count("relax.multiply") == 1 + 3 + 2  # scaling, pre-activation norms, excitation
@@ -42,8 +43,8 @@ def test_the_last_epoch_is_taken_unless_another_file_is_named(mx, checkpoint):
     changed = {name: array * 1.5 for name, array in mx.nd.load(str(first)).items()}
     mx.nd.save(str(checkpoint.with_name("model-0012.params")), changed)
 
-    last = import_model(checkpoint, shapes=SHAPES).weights["conv0_weight"]
-    named = import_model(str(checkpoint), shapes=SHAPES, params=first).weights["conv0_weight"]
+    last = read_model(checkpoint, shapes=SHAPES).original.weights["conv0_weight"]
+    named = read_model(str(checkpoint), shapes=SHAPES, params=first).original.weights["conv0_weight"]
 
     np.testing.assert_allclose(last, named * 1.5)
 
@@ -53,7 +54,7 @@ def test_a_block_keeps_its_weights(mx):
     block.add(mx.gluon.nn.Conv2D(4, 3, activation="relu"), mx.gluon.nn.Dense(5))
     block.initialize(mx.init.Normal(1))
 
-    model = import_model(block, shapes={"data": (1, 3, 8, 8)})  # the first call gives the weights their shapes
+    model = read_model(block, shapes={"data": (1, 3, 8, 8)})  # the first call gives the weights their shapes
 
     image = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype("float32")
     assert_agrees(model, image)
@@ -70,8 +71,8 @@ def test_weights_that_gluon_saved_are_read(mx, tmp_path):
     block(mx.nd.zeros((1, 3, 32, 32)))
     block.export(str(exported))
 
-    by_name = import_model("cifar_resnet20_v1", params=saved)
-    by_file = import_model(tmp_path / "exported-symbol.json", shapes={"data": (1, 3, 32, 32)})
+    by_name = read_model("cifar_resnet20_v1", params=saved)
+    by_file = read_model(tmp_path / "exported-symbol.json", shapes={"data": (1, 3, 32, 32)})
 
     image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype("float32")
     expected = block(mx.nd.array(image)).asnumpy()
@@ -80,10 +81,11 @@ def test_weights_that_gluon_saved_are_read(mx, tmp_path):
 
 
 def test_random_weights_are_the_same_each_time():
-    one, other = (import_model("cifar_resnet20_v1") for _ in range(2))
+    one, other = (read_model("cifar_resnet20_v1") for _ in range(2))
 
-    assert one.weights.keys() == other.weights.keys()
-    assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
+    assert one.random_weights
+    assert one.original.weights.keys() == other.original.weights.keys()
+    assert all((one.original.weights[name] == other.original.weights[name]).all() for name in one.original.weights)
 
 
 def test_operators_that_are_missing_are_named_with_their_layers(mx):
@@ -91,7 +93,7 @@ def test_operators_that_are_missing_are_named_with_their_layers(mx):
         return F.LRN(F.relu(F.LRN(x, nsize=3, name="norm1")), nsize=3, name="norm2") + F.SequenceReverse(x)
 
     with pytest.raises(UsageError) as caught:
-        import_model(mx.gluon.nn.HybridLambda(forward), shapes={"data": (1, 3, 8, 8)})
+        read_model(mx.gluon.nn.HybridLambda(forward), shapes={"data": (1, 3, 8, 8)}).check_translated()
 
     message = str(caught.value)
     assert "LRN (layers: " in message
@@ -105,7 +107,7 @@ def test_a_form_that_is_missing_is_named_with_its_layer(mx):
         return F.Pooling(x, kernel=(2, 2), pool_type="lp", p_value=2, name="odd_pool")
 
     with pytest.raises(UsageError, match=r"Pooling of the kind lp .*odd_pool"):
-        import_model(mx.gluon.nn.HybridLambda(forward), shapes={"data": (1, 3, 8, 8)})
+        read_model(mx.gluon.nn.HybridLambda(forward), shapes={"data": (1, 3, 8, 8)}).check_translated()
 
 
 def test_a_missing_weight_is_named_with_its_layer(mx, checkpoint):
@@ -113,19 +115,19 @@ def test_a_missing_weight_is_named_with_its_layer(mx, checkpoint):
     mx.nd.save(str(path), {name: a for name, a in mx.nd.load(str(path)).items() if name != "arg:conv0_weight"})
 
     with pytest.raises(InputError, match=r"model-0000.params: the weight 'conv0_weight' of the layer 'conv0'"):
-        import_model(checkpoint, shapes=SHAPES)
+        read_model(checkpoint, shapes=SHAPES)
 
 
 def test_weights_for_another_input_do_not_fit(checkpoint):
     with pytest.raises(InputError, match=r"'pre_fc1_weight' has the shape 12x3136, and .* takes 12x1024"):
-        import_model(checkpoint, shapes={"data": (1, 3, 16, 16)})
+        read_model(checkpoint, shapes={"data": (1, 3, 16, 16)})
 
 
 def test_a_symbol_without_weights_is_refused(checkpoint):
     checkpoint.with_name("model-0000.params").unlink()
 
     with pytest.raises(InputError, match=r"no weights are beside it \(it needs model-0000.params"):
-        import_model(checkpoint, shapes=SHAPES)
+        read_model(checkpoint, shapes=SHAPES)
 
 
 def test_what_is_no_file_of_weights_is_refused(checkpoint):
@@ -133,16 +135,16 @@ def test_what_is_no_file_of_weights_is_refused(checkpoint):
     path.write_bytes(b"conv0")
 
     with pytest.raises(InputError, match=r"model-0000.params: not a file of MXNet weights"):
-        import_model(checkpoint, shapes=SHAPES)
+        read_model(checkpoint, shapes=SHAPES)
 
 
 def test_what_is_no_model_is_refused(mx):
     with pytest.raises(UsageError, match="a list is no model"):
-        import_model([1])
+        read_model([1])
     with pytest.raises(UsageError, match="can't be read"):
-        import_model(mx.gluon.nn.Dense(3))  # never initialized
+        read_model(mx.gluon.nn.Dense(3))  # never initialized
 
 
 def test_the_reference_checks_its_arguments():
     with pytest.raises(UsageError, match="the model takes"):
-        import_model("cifar_resnet20_v1").reference(np.zeros((1, 3, 8, 8), "float32"))
+        read_model("cifar_resnet20_v1").reference(np.zeros((1, 3, 8, 8), "float32"))

@@ -12,7 +12,8 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 import numpy as np
 
 from tests.compiler.agreement import assert_agrees, operators, run
-from tophub_registry.frontends.mxnet import import_model, libraries
+from tophub_registry.frontends import read_model
+from tophub_registry.frontends.mxnet import libraries
 
 IMAGE = (2, 6, 9, 7)
 
@@ -125,7 +126,7 @@ def test_the_forms_of_a_family_agree_with_mxnet(mx, forms):
         def hybrid_forward(self, F, x):
             return [form(F, x) for form in forms.values()]
 
-    model = import_model(All(), shapes={"data": IMAGE})
+    model = read_model(All(), shapes={"data": IMAGE})
     image = np.random.default_rng(0).standard_normal(IMAGE).astype("float32")
 
     for name, ours, theirs in zip(forms, run(model, image), model.reference(image), strict=True):
@@ -164,7 +165,7 @@ def test_layers_with_weights_agree_with_mxnet(mx):
         nn.BatchNorm(),
     )
 
-    model = import_model(network, shapes={"data": IMAGE})
+    model = read_model(network, shapes={"data": IMAGE})
 
     assert_agrees(model)
     assert operators(model).count("relax.multiply") == 2  # the first batch norm, and that after the activation
@@ -172,7 +173,7 @@ def test_layers_with_weights_agree_with_mxnet(mx):
 
 def test_a_grouped_transposed_convolution_takes_up_its_batch_norm(mx):
     nn = mx.gluon.nn
-    model = import_model(
+    model = read_model(
         layers(mx, nn.Conv2DTranspose(4, 3, groups=2, in_channels=6), nn.BatchNorm()), shapes={"data": IMAGE}
     )
 
@@ -191,7 +192,7 @@ def test_a_convolution_that_others_need_keeps_its_batch_norm_apart(mx):
             convolved = self.convolution(x)
             return convolved + self.norm(convolved)
 
-    model = import_model(layers(mx, Shared()), shapes={"data": IMAGE})
+    model = read_model(layers(mx, Shared()), shapes={"data": IMAGE})
 
     assert_agrees(model)
     assert operators(model).count("relax.multiply") == 1
@@ -221,7 +222,7 @@ def test_boxes_are_decoded_and_suppressed_as_by_mxnet(mx, center):
 
     block = Detector()
     block.initialize()
-    model = import_model(block, shapes={"data": (2, 60, 6)})
+    model = read_model(block, shapes={"data": (2, 60, 6)})
 
     data = generator.standard_normal((2, 60, 6)).astype("float32")
     for ours, theirs in zip(run(model, data), model.reference(data), strict=True):
@@ -244,7 +245,7 @@ def test_boxes_of_each_class_are_suppressed_as_by_mxnet(mx, batch):
         found = F.concat(*[F.concat(*column, boxes, dim=-1) for column in columns], dim=1)
         return F.contrib.box_nms(found, overlap_thresh=0.3, valid_thresh=0.1, topk=25, id_index=0)
 
-    model = import_model(mx.gluon.nn.HybridLambda(detect), shapes={"data": (batch, 30, 10)})
+    model = read_model(mx.gluon.nn.HybridLambda(detect), shapes={"data": (batch, 30, 10)})
 
     data = np.random.default_rng(0).standard_normal((batch, 30, 10)).astype("float32")
     (ours,), (theirs,) = run(model, data), model.reference(data)

@@ -8,10 +8,14 @@ from collections import Counter
 import pytest
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.frontends.mxnet.extract import extract_tasks
-from tophub_registry.frontends.mxnet.network import read_network
+from tophub_registry.frontends import read_model
+from tophub_registry.tasks.extract import untuned
 
 pytestmark = pytest.mark.usefixtures("mxnet")
+
+
+def extract_tasks(model, kind, **how):
+    return read_model(model, weightless=True, **how).tasks(kind)
 
 
 def layers_of(block, kinds):
@@ -90,8 +94,8 @@ def test_a_symbol_file_gives_the_same_tasks_as_the_model(symbol_of, write, kind)
 
 
 def test_a_detector_is_built_without_downloading_its_base():
-    network = read_network("ssd_512_resnet50_v1_voc")
-    assert network.inputs == {"data": (1, 3, 512, 512)}
+    network = read_model("ssd_512_resnet50_v1_voc", weightless=True)
+    assert network.inputs == {"data": ((1, 3, 512, 512), "float32")}
     assert (len(network.tasks("llvm").tasks), len(network.tasks("cuda").tasks)) == (39, 55)
 
 
@@ -103,7 +107,7 @@ def test_layers_of_one_name_are_told_apart(mxnet, write):
         twice = block(mxnet.sym.Pooling(once, kernel=(2, 2), stride=(2, 2), pool_type="max"))
     tasks = extract_tasks(write(twice.tojson()), "llvm", shapes={"data": (1, 8, 16, 16)}).tasks
     assert [task.args[0][1] for task in tasks] == [[1, 8, 16, 16], [1, 8, 8, 8]]
-    assert tasks[0].layers == tasks[1].layers
+    assert tasks[0].layers != tasks[1].layers
 
 
 def test_the_outputs_of_a_node_are_told_apart(mxnet, write):
@@ -113,10 +117,19 @@ def test_the_outputs_of_a_node_are_told_apart(mxnet, write):
     assert extract_tasks(path, "cuda", shapes={"data": (3, 8, 2, 2)}).tasks[0].args[0][1] == [3, 16]
 
 
-def test_what_no_template_serves_is_reported():
-    untuned = read_network("center_net_resnet18_v1b_dcnv2_voc").untuned("cuda")
-    assert {layer.operator for layer in untuned} == {"_contrib_ModulatedDeformableConvolution"}
-    assert len(untuned) == 3
+def test_what_no_template_serves_is_reported(mxnet, write):
+    factors = mxnet.sym.split(mxnet.sym.var("data"), num_outputs=2, axis=0)
+    path = write(mxnet.sym.batch_dot(factors[0], factors[1], name="products").tojson())
+    layers = read_model(path, weightless=True, shapes={"data": (4, 8, 8)}).layers
+    assert [(layer.name, layer.operator) for layer in untuned(layers, "cuda")] == [("products", "matmul")]
+
+
+def test_what_can_t_be_translated_is_known_before_tuning():
+    network = read_model("center_net_resnet18_v1b_dcnv2_voc", weightless=True)
+    assert len(network.untranslated["_contrib_ModulatedDeformableConvolution"]) == 3
+    assert len(network.tasks("llvm").tasks) > 10
+    with pytest.raises(UsageError, match=r"_contrib_ModulatedDeformableConvolution \(layers: .*can't be translated"):
+        network.check_translated()
 
 
 def test_an_unknown_model_is_refused_with_those_it_could_be():

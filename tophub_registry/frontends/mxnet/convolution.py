@@ -12,40 +12,48 @@ from tophub_registry.frontends.mxnet.translator import Translator
 from tophub_registry.tasks.layers import Shape
 
 _AXES = 2
+_CONVOLUTIONS = {
+    1: (relax.op.nn.conv1d, "NCW", "OIW"),
+    2: (relax.op.nn.conv2d, "NCHW", "OIHW"),
+    3: (relax.op.nn.conv3d, "NCDHW", "OIDHW"),
+}
+"""By the number of axes: the operator in Relax, and the layouts of data and kernel."""
 _STRIP = 32
 _BIAS = 2  # the place of the bias among the inputs
 
 
 def convolution(site: Site) -> Expression:
-    """Translate a convolution over two axes."""
-    if len(site.shape) != _AXES + 2:
-        site.refuse(f"over {len(site.shape) - 2} axes")
-    _check_layout(site)
-    call = relax.op.nn.conv2d(
+    """Translate a convolution over one, two or three axes."""
+    axes = len(site.shape) - 2
+    if axes not in _CONVOLUTIONS:
+        site.refuse(f"over {axes} axes")
+    build, data_layout, kernel_layout = _CONVOLUTIONS[axes]
+    _check_layout(site, data_layout)
+    call = build(
         site.tensor(0),
         constant(site.array(1)),
-        strides=site.attributes.numbers("stride", (1, 1)),
-        padding=_padding(site),
-        dilation=site.attributes.numbers("dilate", (1, 1)),
+        strides=site.attributes.numbers("stride", (1,) * axes),
+        padding=_padding(site, axes),
+        dilation=site.attributes.numbers("dilate", (1,) * axes),
         groups=site.attributes.number("num_group", 1),
-        data_layout="NCHW",
-        kernel_layout="OIHW",
+        data_layout=data_layout,
+        kernel_layout=kernel_layout,
     )
-    return _with_bias(site, call, (1, -1, 1, 1))
+    return _with_bias(site, call, (1, -1, *(1,) * axes))
 
 
 def transposed_convolution(site: Site) -> Expression:
     """Translate a transposed convolution over two axes."""
     if len(site.shape) != _AXES + 2:
         site.refuse(f"over {len(site.shape) - 2} axes")
-    _check_layout(site)
+    _check_layout(site, "NCHW")
     if set(site.attributes.numbers("target_shape", (0,))) != {0}:
         site.refuse("with target_shape")
     call = relax.op.nn.conv2d_transpose(
         site.tensor(0),
         constant(site.array(1)),
         strides=site.attributes.numbers("stride", (1, 1)),
-        padding=_padding(site),
+        padding=_padding(site, _AXES),
         output_padding=site.attributes.numbers("adj", (0, 0)),
         dilation=site.attributes.numbers("dilate", (1, 1)),
         groups=site.attributes.number("num_group", 1),
@@ -91,15 +99,15 @@ def _with_bias(site: Site, call: Expression, shape: Shape) -> Expression:
     return relax.op.add(site.emit(call), constant(bias))
 
 
-def _padding(site: Site) -> Shape:
-    """Return the padding at the top, the left, the bottom and the right."""
-    padding = site.attributes.numbers("pad", (0, 0))
+def _padding(site: Site, axes: int) -> Shape:
+    """Return the padding of each axis at its front, then of each at its back."""
+    padding = site.attributes.numbers("pad", (0,) * axes)
     return (*padding, *padding)
 
 
-def _check_layout(site: Site) -> None:
-    layout = site.attributes.word("layout", "NCHW")
-    if layout != "NCHW":
+def _check_layout(site: Site, usual: str) -> None:
+    layout = site.attributes.word("layout", usual)
+    if layout != usual:
         site.refuse(f"in the layout {layout}")
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tophub_registry.frontends.mxnet.operators import Attributes
+from tophub_registry.frontends.mxnet.attributes import Attributes
 from tophub_registry.frontends.mxnet.shapes import infer_shapes
 from tophub_registry.tasks.layers import Shape
 

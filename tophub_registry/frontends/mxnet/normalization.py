@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from tvm import relax
 
-from tophub_registry.frontends.mxnet.batch_norm import affine
 from tophub_registry.frontends.mxnet.site import Expression, Site, constant
 from tophub_registry.frontends.mxnet.translator import Translator
 
@@ -15,13 +15,15 @@ _op: Any = relax.op
 
 
 def _batch_norm(site: Site) -> Expression:
-    """Multiply and add, where no layer before could take it up."""
-    rank = len(site.shape_of(0))
-    shape = [1] * rank
+    """Multiply and add: `gamma (x - mean) / sqrt(var + eps) + beta`; `fix_gamma`, MXNet's default, makes gamma 1."""
+    shape = [1] * len(site.shape_of(0))
     shape[site.attributes.number("axis", 1)] = -1
-    terms = affine(site.attributes, *(site.array(index) for index in range(1, 5)))
-    scaled = site.emit(_op.multiply(site.tensor(0), constant(terms.factor.reshape(shape))), "scaled")
-    return _op.add(scaled, constant(terms.summand.reshape(shape)))
+    gamma, beta, mean, variance = (site.array(index).astype("float64") for index in range(1, 5))
+    scale = np.ones_like(gamma) if site.attributes.flag("fix_gamma", default=True) else gamma
+    factor = scale / np.sqrt(variance + float(site.attributes.text.get("eps", "1e-3")))
+    summand = beta - mean * factor
+    scaled = site.emit(_op.multiply(site.tensor(0), constant(factor.reshape(shape))), "scaled")
+    return _op.add(scaled, constant(summand.reshape(shape)))
 
 
 def _softmax(site: Site) -> Expression:

@@ -7,14 +7,27 @@ from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from tophub_registry.errors import UsageError
+from tophub_registry.frontends.mxnet.attributes import Attributes
 from tophub_registry.frontends.mxnet.graph import Node
-from tophub_registry.frontends.mxnet.operators import Attributes
 from tophub_registry.tasks.layers import Shape
 
 Array = np.ndarray[Any, Any]
 Expression: TypeAlias = Any
 """A Relax expression."""
+
+
+class Untranslatable(Exception):  # noqa: N818  # it never reaches a user: the operator becomes an opaque call
+    """An operator can't be translated in this form.
+
+    Attributes
+    ----------
+    form
+        Which: `with a computed weight`.
+    """
+
+    def __init__(self, form: str) -> None:
+        super().__init__(form)
+        self.form = form
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Site:
 
         Raises
         ------
-        UsageError
+        Untranslatable
             It depends on the network's input.
         """
         value = self.values[index]
@@ -82,10 +95,10 @@ class Site:
 
         Raises
         ------
-        UsageError
+        Untranslatable
             Always.
         """
-        raise UsageError(f"{self.node.operator} {form} can't be translated, as the layer {self.node.name!r} has it")
+        raise Untranslatable(form)
 
 
 def constant(value: Array | float) -> Expression:

@@ -33,7 +33,9 @@ class Source:
     inputs
         The inputs' shapes, by name.
     weights
-        By name; None where they are to be random.
+        By name; None where there are none, and they are made up.
+    weightless
+        Whether weights that are made up are zeros; random ones otherwise.
     weights_file
         Where the weights were read from.
     """
@@ -44,10 +46,18 @@ class Source:
     inputs: Mapping[str, Shape]
     weights: Weights | None
     weights_file: str | None = None
+    weightless: bool = False
 
 
-def read_source(model: Any, *, batch: int, shapes: Mapping[str, Sequence[int]] | None, params: Path | None) -> Source:
-    """Read a model's symbol and weights; see `import_model`."""
+def read_source(
+    model: Any,
+    *,
+    batch: int,
+    shapes: Mapping[str, Sequence[int]] | None,
+    params: Path | None,
+    weightless: bool = False,
+) -> Source:
+    """Read a model's symbol and weights; see `frontends.mxnet.read`."""
     chosen = {key: tuple(shape) for key, shape in (shapes or {}).items()}
     if not isinstance(model, (str, Path)):
         return _of_block(model, chosen or {"data": default_shape("", batch)}, params)
@@ -55,10 +65,12 @@ def read_source(model: Any, *, batch: int, shapes: Mapping[str, Sequence[int]] |
     if isinstance(model, Path) or model.endswith(".json"):
         path = Path(model)
         symbol = load_symbol(path)
+        if weightless:
+            return Source(str(model), str(model), symbol, inputs, None, weightless=True)
         weights_file = params or _beside(path)
         return Source(str(model), str(model), symbol, inputs, _read_weights(weights_file), str(weights_file))
-    if params is None:
-        return Source(model, None, zoo_symbol(model), inputs, None)
+    if params is None or weightless:
+        return Source(model.lower(), None, zoo_symbol(model), inputs, None, weightless=weightless)
     return _named_with_weights(model, inputs, params)
 
 

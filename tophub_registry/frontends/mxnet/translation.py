@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tvm import relax
 
-from tophub_registry.errors import UsageError
+from tophub_registry.frontends.model import Model
 from tophub_registry.frontends.mxnet import convolution, detection, elementwise, normalization, pooling, shape
-from tophub_registry.frontends.mxnet.graph import Entry, Graph, Node
-from tophub_registry.frontends.mxnet.site import Expression, Site, constant
+from tophub_registry.frontends.mxnet.class_boxes import gather_class_boxes
+from tophub_registry.frontends.mxnet.constants import fold_constants
+from tophub_registry.frontends.mxnet.graph import Entry, Graph, read_graph
+from tophub_registry.frontends.mxnet.original import MXNetModel
+from tophub_registry.frontends.mxnet.site import Expression, Site, Untranslatable, constant
+from tophub_registry.frontends.mxnet.source import Source
 from tophub_registry.frontends.mxnet.translator import Translator
+from tophub_registry.frontends.mxnet.weights import weights_of
+from tophub_registry.frontends.normal_form import in_normal_form
 from tophub_registry.tasks.layers import Shape
-
-_NAMED = 5  # how many layers of one operator an error names
+from tophub_registry.tasks.reading import UNTRANSLATED
 
 TRANSLATORS: Mapping[str, Translator] = {
     operator: translator
@@ -24,15 +30,28 @@ TRANSLATORS: Mapping[str, Translator] = {
 """What translates an operator, by MXNet's name of it."""
 
 
-def translate(graph: Graph, inputs: Mapping[str, Shape], *, file: str | None) -> Any:
+def translate_source(source: Source) -> Model:
+    """Translate a model that was read; see `frontends.mxnet.read`."""
+    graph = read_graph(source.symbol, source.inputs, file=source.file)
+    values = weights_of(source, graph.variables)
+    folded = gather_class_boxes(fold_constants(replace(graph, values=values)))
+    weights = {variable.name: values[variable.entry] for variable in graph.variables}
+    return Model(
+        name=source.name,
+        module=in_normal_form(translate(folded, source.inputs)),
+        inputs={name: (shape, "float32") for name, shape in source.inputs.items()},
+        outputs=list(source.symbol.list_outputs()),
+        original=MXNetModel(source.symbol, source.inputs, weights),
+        random_weights=source.weights is None,
+    )
+
+
+def translate(graph: Graph, inputs: Mapping[str, Shape]) -> Any:
     """Return a module with the function `main`, whose parameters are the inputs in their order.
 
-    Raises
-    ------
-    UsageError
-        Operators, or forms of them, can't be translated.
+    An operator that can't be translated, or not in this form, becomes a call of an external function, whose type is
+    the one that MXNet infers.
     """
-    _check_operators(graph.nodes, file=file)
     builder = relax.BlockBuilder()
     parameters = {name: relax.Var(name, relax.TensorType(size, "float32")) for name, size in inputs.items()}
     found: dict[Entry, Any] = dict(graph.values)
@@ -40,40 +59,40 @@ def translate(graph: Graph, inputs: Mapping[str, Shape], *, file: str | None) ->
     with builder.function("main", list(parameters.values())):
         with builder.dataflow():
             for node in graph.nodes:
-                _translate_node(node, found, builder)
+                site = Site(node, tuple(found[entry] for entry in node.inputs), builder)
+                for index, variable in _translated(site).items():
+                    found[Entry(node.key, index)] = variable
             results = [_result(found[entry], builder) for entry in graph.outputs]
         builder.emit_func_output(results[0] if len(results) == 1 else results)
     return builder.get()
 
 
-def _check_operators(nodes: Sequence[Node], *, file: str | None) -> None:
-    """Raise an error that names every operator without a translator, and its layers."""
-    missing: dict[str, list[str]] = {}
-    for node in nodes:
-        if node.operator not in TRANSLATORS:
-            missing.setdefault(node.operator, []).append(node.name)
-    if missing:
-        spelled = "; ".join(f"{operator} (layers: {_listed(names)})" for operator, names in sorted(missing.items()))
-        plural = "s" if len(missing) > 1 else ""
-        raise UsageError(f"the operator{plural} {spelled} can't be translated to Relax", file=file)
+def _translated(site: Site) -> dict[int, Expression]:
+    """Return the variables of a node's outputs that are used."""
+    operator = site.node.operator
+    if operator not in TRANSLATORS:
+        return _opaque(site, operator)
+    try:
+        result = TRANSLATORS[operator](site)
+        outputs: Sequence[Expression] = result if isinstance(result, (list, tuple)) else [result]
+        found = {}
+        for index, expected in site.node.shapes.items():
+            if index >= len(outputs):
+                site.refuse(f"whose output {index} is used")
+            found[index] = site.emit(outputs[index])
+            _check_type(site, found[index], expected)
+    except Untranslatable as error:
+        return _opaque(site, f"{operator} {error.form}")
+    return found
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def _translate_node(node: Node, found: dict[Entry, Any], builder: Any) -> None:
-    """Add a node to the function, and its outputs to what was found."""
-    site = Site(node, tuple(found[entry] for entry in node.inputs), builder)
-    result = TRANSLATORS[node.operator](site)
-    outputs: Sequence[Expression] = result if isinstance(result, (list, tuple)) else [result]
-    for index, expected in node.shapes.items():
-        if index >= len(outputs):
-            site.refuse(f"whose output {index} is used")
-        variable = site.emit(outputs[index])
-        _check_type(site, variable, expected)
-        found[Entry(node.key, index)] = variable
+def _opaque(site: Site, operator: str) -> dict[int, Expression]:
+    """Stand for an operator that can't be translated."""
+    found = {}
+    for index, expected in site.node.shapes.items():
+        kind = relax.TensorType(expected, "float32")
+        found[index] = site.emit(relax.call_pure_packed(UNTRANSLATED + operator, *site.tensors(), ty_args=kind))
+    return found
 
 
 def _check_type(site: Site, variable: Expression, expected: Shape) -> None:

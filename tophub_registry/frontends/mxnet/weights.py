@@ -37,6 +37,8 @@ def weights_of(source: Source, variables: Iterable[Variable]) -> dict[Entry, Arr
     InputError
         A weight is missing, has another shape than the network needs, or is no floating-point number.
     """
+    if source.weights is None and source.weightless:
+        return {variable.entry: _zeros(variable) for variable in variables}
     generator = np.random.default_rng(0)
     return {
         variable.entry: _random(variable, generator) if source.weights is None else _given(variable, source)
@@ -63,6 +65,13 @@ def _given(variable: Variable, source: Source) -> Array:
     if array.dtype.kind != "f":
         raise InputError(f"the weight {variable.name!r} is {array.dtype}, not float32", file=source.weights_file)
     return np.ascontiguousarray(array, dtype="float32")
+
+
+def _zeros(variable: Variable) -> Array:
+    initializer = variable.attributes.get("__init__", "")
+    if initializer.startswith("Constant_"):
+        return _constant(initializer, variable.shape)
+    return np.zeros(variable.shape, "float32")
 
 
 def _random(variable: Variable, generator: np.random.Generator) -> Array:

@@ -1,0 +1,142 @@
+"""A Relax module in normal form made into code: records chosen, layers lowered, fused, scheduled, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import tvm
+from tvm import relax
+
+from tophub_registry.compiler.detection import detection_on_gpu
+from tophub_registry.compiler.failures import Failure, KernelFailures, LeftOut, compiler_failure, unbuildable
+from tophub_registry.compiler.lowering import KERNEL, Lowered, lower
+from tophub_registry.compiler.schedules import SchedulingFailures, schedule_all
+from tophub_registry.compiler.search import RecordSearch
+from tophub_registry.devices.device import compiled_for
+from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.records.target import Target
+
+T = TypeVar("T")
+
+
+class Scheduled(NamedTuple):
+    """A module whose functions are all scheduled, what its kernels are, and what it is compiled for.
+
+    Attributes
+    ----------
+    module
+        A `tvm.IRModule`.
+    target
+        The `tvm.target.Target`.
+    """
+
+    lowered: Lowered
+    module: Any
+    target: Any
+
+
+def without_failures(search: RecordSearch, attempt: Callable[[], T]) -> tuple[T, list[LeftOut]]:
+    """Try to build until no record stands in the way; return the result, and the records that did.
+
+    Raises
+    ------
+    EnvironmentFailure
+        A kernel can't be built that is from no record.
+    """
+    unbuilt: list[LeftOut] = []
+    while True:
+        try:
+            return attempt(), unbuilt
+        except KernelFailures as found:  # noqa: PERF203  # compiling takes seconds
+            blamed = [failure for failure in found.failures if failure.has_record]
+            if not blamed:
+                failure = found.failures[0]
+                raise compiler_failure(failure.cause, f"the layer {failure.layers[0]}") from failure.cause
+            for failure in blamed:
+                search.avoid(failure.kernel)
+            unbuilt += map(unbuildable, blamed)
+
+
+def schedule(module: Any, target: Target, search: RecordSearch) -> Scheduled:
+    """Lower, fuse and schedule a module.
+
+    Raises
+    ------
+    KernelFailures
+        Kernels can't be computed or scheduled.
+    EnvironmentFailure
+        Something else can't.
+    """
+    description = compiled_for(target)
+    made_for = tvm.target.Target(description, host="llvm") if target.kind == "cuda" else tvm.target.Target(description)
+    lowered = lower(module, target, search.find)
+    try:
+        ready = detection_on_gpu(lowered.module, made_for) if target.kind == "cuda" else lowered.module
+        return Scheduled(lowered, schedule_all(_fused(ready, made_for), made_for, lowered.kernels), made_for)
+    except SchedulingFailures as found:
+        raise _of_layers(found.causes, lowered) from found
+    except Exception as error:
+        raise compiler_failure(error, "the model") from error
+
+
+def build(module: Any, target: Target, search: RecordSearch) -> tuple[Scheduled, Any]:
+    """Return a scheduled module, and the `relax.VMExecutable` that it is compiled to.
+
+    Raises
+    ------
+    KernelFailures
+        Kernels can't be computed, scheduled or compiled.
+    EnvironmentFailure
+        Something else can't, or a compiler is missing.
+    """
+    scheduled = schedule(module, target, search)
+    try:
+        return scheduled, executable(scheduled.module, scheduled.target, graph=target.kind == "cuda")
+    except FileNotFoundError as error:
+        raise EnvironmentFailure(
+            f"a compiler is missing: {error}", remedy="CUDA code needs nvcc on the PATH"
+        ) from error
+    except Exception as error:
+        if causes := _uncompiled(scheduled.module, scheduled.target):
+            raise _of_layers(causes, scheduled.lowered) from error
+        raise compiler_failure(error, "the model") from error
+
+
+def executable(scheduled: Any, target: Any, *, graph: bool) -> Any:
+    """Compile a scheduled module; with `graph` its kernels are launched as one CUDA graph."""
+    with tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": graph}):
+        return tvm.compile(scheduled, target=target)
+
+
+def _fused(module: Any, target: Any) -> Any:
+    with target:
+        return tvm.transform.Sequential(
+            [
+                relax.transform.LegalizeOps(),
+                relax.transform.AnnotateTIROpPattern(),
+                relax.transform.FoldConstant(),
+                relax.transform.FuseOps(),
+                relax.transform.FuseTIR(),
+                relax.transform.DeadCodeElimination(),
+            ]
+        )(module)
+
+
+def _uncompiled(module: Any, target: Any) -> dict[int, Exception]:
+    """Compile each kernel of a scheduled module by itself, and return what TVM raised, by the kernels' numbers."""
+    causes: dict[int, Exception] = {}
+    for name, function in module.functions_items():
+        number = function.attrs and function.attrs.get(KERNEL)
+        if number is None:
+            continue
+        try:
+            tvm.compile(tvm.IRModule({name: function.with_attr("global_symbol", name.name_hint)}), target=target)
+        except Exception as error:  # noqa: BLE001  # whatever TVM and the compilers behind it raise
+            causes[int(number)] = error
+    return causes
+
+
+def _of_layers(causes: Mapping[int, Exception], lowered: Lowered) -> KernelFailures:
+    kernels = ((lowered.kernels[number], cause) for number, cause in causes.items())
+    return KernelFailures([Failure(kernel, lowered.layers_of(kernel), cause) for kernel, cause in kernels])

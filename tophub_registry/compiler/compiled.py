@@ -1,0 +1,202 @@
+"""A compiled model: run, timed, profiled, exported."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.compiler.choice import Kernel
+from tophub_registry.compiler.failures import LeftOut
+from tophub_registry.compiler.profile import KernelTime, profile
+from tophub_registry.devices.device import check_runs_here
+from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.files import atomic_write
+from tophub_registry.frontends import Model
+from tophub_registry.packages.index import Notice
+from tophub_registry.records.lookup import Match
+from tophub_registry.records.target import Target
+from tophub_registry.tasks.layers import Layer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class CompiledLayer:
+    """A layer and how it is computed.
+
+    Attributes
+    ----------
+    layer
+        The layer, as the model names it.
+    kernel
+        Its template and config, and the record that they are from; None where no template covers the layer and
+        TVM's own computation is used.
+    """
+
+    layer: Layer
+    kernel: Kernel | None
+
+    @property
+    def match(self) -> Match:
+        """How well the record's target matches; `FALLBACK` for another workload's config, `NONE` for a default one."""
+        return Match.NONE if self.kernel is None else self.kernel.answer.match
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a record of the layer for hardware like this; one of another family is none."""
+        return self.kernel is not None and self.kernel.recorded
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """A model that can be run.
+
+    Attributes
+    ----------
+    model
+        What was compiled.
+    target
+        What it was compiled for, spelled out.
+    layers
+        The convolutions and dense layers, in the model's order.
+    notices
+        What else the reader should know of the records.
+    left_out
+        Records that are not used, since they can't be built.
+    executable
+        TVM's `relax.VMExecutable`.
+    scheduled
+        The module that it was compiled of, and the target.
+    """
+
+    model: Model
+    target: Target
+    layers: list[CompiledLayer] = field(repr=False)
+    notices: tuple[Notice, ...]
+    left_out: tuple[LeftOut, ...]
+    executable: Any = field(repr=False)
+    scheduled: tuple[Any, Any] = field(repr=False)
+
+    def run(self, *arrays: Array) -> list[Array]:
+        """Run the model on this machine.
+
+        Parameters
+        ----------
+        arrays
+            The inputs in their order, with the shapes of `model.inputs`.
+
+        Raises
+        ------
+        UsageError
+            An input is missing or has another shape.
+        EnvironmentFailure
+            This machine can't run code for the target.
+        """
+        outputs = self._main(*map(self._on_device, self.model.checked(arrays)))
+        return [output.numpy() for output in ([outputs] if hasattr(outputs, "numpy") else outputs)]
+
+    def benchmark(self, *arrays: Array, repeats: int = 30) -> list[float]:
+        """Time whole runs, one by one, and return the seconds of each; the inputs are on the device before.
+
+        Parameters
+        ----------
+        arrays
+            The inputs; by default random ones.
+        """
+        inputs = self._inputs(arrays)
+        times = []
+        for _ in range(_WARM_UP + repeats):
+            began = time.perf_counter()
+            self._main(*inputs)
+            self._device.sync()
+            times.append(time.perf_counter() - began)
+        return times[_WARM_UP:]
+
+    def profile(self, *arrays: Array, runs: int = 5) -> list[KernelTime]:
+        """Time each kernel, and return them, the slowest first.
+
+        Parameters
+        ----------
+        arrays
+            The inputs; by default random ones.
+        runs
+            How often to run the model; the fastest counts.
+        """
+        from tvm import relax
+
+        # A kernel in a CUDA graph can't be waited for while the graph is made.
+        machine = relax.VirtualMachine(self.without_graph, self._device)
+        return profile(machine, self._device, self._inputs(arrays), runs)
+
+    def export(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write a shared library, which `tvm.runtime.load_module` and `relax.VirtualMachine` take.
+
+        Raises
+        ------
+        UsageError
+            The file is there, and is not to be overwritten.
+        EnvironmentFailure
+            There is no C++ compiler, which links it, or the file can't be written.
+        """
+        check_linker()
+        with tempfile.TemporaryDirectory(prefix="tophub-library-") as folder:
+            linked = Path(folder) / "model.so"
+            try:
+                self.executable.export_library(str(linked))
+            except RuntimeError as error:
+                raise EnvironmentFailure(f"can't be linked: {_linkers_word(error)}", file=path) from error
+            with atomic_write(path, overwrite=overwrite) as stream, linked.open("rb") as library:
+                shutil.copyfileobj(library, stream)
+
+    def _inputs(self, arrays: Sequence[Array]) -> list[Any]:
+        return [self._on_device(array) for array in self.model.checked(arrays or self.model.random_inputs())]
+
+    def _on_device(self, array: Array) -> Any:
+        import tvm
+
+        return tvm.runtime.tensor(array, self._device)
+
+    @functools.cached_property
+    def without_graph(self) -> Any:
+        """The `relax.VMExecutable` that launches each kernel by itself; on a CPU all do."""
+        from tophub_registry.compiler.build import executable
+
+        return executable(*self.scheduled, graph=False) if self.target.kind == "cuda" else self.executable
+
+    @functools.cached_property
+    def _device(self) -> Any:
+        import tvm
+
+        check_runs_here(self.target)
+        return tvm.cuda(0) if self.target.kind == "cuda" else tvm.cpu()
+
+    @functools.cached_property
+    def _main(self) -> Any:
+        from tvm import relax
+
+        return relax.VirtualMachine(self.executable, self._device)["main"]
+
+
+def _linkers_word(error: RuntimeError) -> str:
+    """Return the last line that the linker said; TVM puts a heading before and the command line behind."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if not line.startswith("Command line:")), "no reason given")
+
+
+def check_linker() -> None:
+    """Raise EnvironmentFailure where there is no C++ compiler, which TVM has link shared libraries."""
+    from tvm.support import cc
+
+    if cc.get_cc() is None:
+        raise EnvironmentFailure("there is no C++ compiler to link a library", remedy="install g++, or set CXX")

@@ -1,0 +1,66 @@
+"""The records that a model's layers may have, found in packages or in one's own logs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from tophub_registry.compiler.choice import Kernel
+from tophub_registry.errors import InputError
+from tophub_registry.packages.location import find_location
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.sources import Sources, find_sources
+from tophub_registry.records.lookup import Answer, Source, lookup_each
+from tophub_registry.records.record import workload_key
+from tophub_registry.records.target import Target
+from tophub_registry.templates.neighbours import Neighbourhood
+
+
+class RecordSearch:
+    """Finds a model's records, without those that are not to be used."""
+
+    def __init__(self, target: Target, sources: Sources, left_out: Collection[Kernel] = ()) -> None:
+        self._target, self._sources = target, sources
+        self._avoided = {(kernel.template.task, repr(kernel.template.args), _spelled(kernel)) for kernel in left_out}
+        # A workload whose record loses against the default gets no neighbour's config either, of which less is known.
+        self._alone = {_workload(kernel) for kernel in left_out}
+
+    def avoid(self, kernel: Kernel) -> None:
+        """Leave out the record that a kernel is from."""
+        if kernel.neighbour is None:
+            self._avoided.add((kernel.template.task, repr(kernel.template.args), _spelled(kernel)))
+        else:
+            self._alone.add(_workload(kernel))
+
+    def find(self, workloads: Collection[str]) -> tuple[dict[str, list[Answer]], Neighbourhood]:
+        """Return the records of each workload, and those that its neighbours may have."""
+        found = lookup_each(self._target, self._sources.logs, workloads)
+        answers = {key: [its for its in each if self._usable(its)] for key, each in found.answers.items()}
+        # What another processor's records say of other layers is no evidence of anything.
+        alike = [its for its in found.alike if self._usable(its) and not its.match.is_evidence_only(self._target)]
+        return answers, Neighbourhood(alike, excluded=self._alone)
+
+    def _usable(self, answer: Answer) -> bool:
+        record = answer.record
+        return (
+            record is None
+            or (record.input.task, repr(record.input.args), repr(record.config.entity)) not in self._avoided
+        )
+
+
+def _spelled(kernel: Kernel) -> str:
+    return repr(kernel.config.entity)
+
+
+def _workload(kernel: Kernel) -> str:
+    return workload_key(kernel.template.task, kernel.template.args, {})
+
+
+def sources_of(target: Target, records: Sequence[str | Path] | None) -> Sources:
+    """Return the logs that records are taken from; None stands for the target's package, fetched if need be."""
+    if records is None:
+        return find_sources(target, find_location(), Root.at())
+    for path in records:
+        if not Path(path).exists():
+            raise InputError("no such file", file=path)
+    return Sources(tuple(Source(str(path), Path(path)) for path in records), ())

@@ -1,0 +1,165 @@
+"""ONNX models, read by TVM's own front end; external data, open sizes and unknown operators included."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
+from tophub_registry.frontends.model import Model
+from tophub_registry.frontends.shapes import Sizes, fixed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_OPSET = 13
+"""That of a model which does not say its own."""
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX model whose inputs' sizes are fixed.
+
+    Attributes
+    ----------
+    proto
+        The `onnx.ModelProto`, with all its data.
+    """
+
+    framework: ClassVar[str] = "ONNX Runtime"
+
+    proto: Any = field(repr=False)
+
+    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """Return the outputs for inputs by name."""
+        return list(self._session.run(None, dict(inputs)))
+
+    def save(self, path: Path) -> None:
+        """Write the model, its weights in a file beside it."""
+        import onnx
+
+        copy = onnx.ModelProto.FromString(self.proto.SerializeToString())
+        onnx.save(copy, path, save_as_external_data=True, location=f"{path.name}.data")
+
+    @cached_property
+    def _session(self) -> Any:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtra("onnx", error) from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(self.proto.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def read(model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | None = None) -> Model:
+    """Translate an ONNX model.
+
+    Parameters
+    ----------
+    model
+        The path of a file, beside which its external data lies, or an `onnx.ModelProto`.
+    batch
+        What an open first size is.
+    shapes
+        Inputs' shapes by name, where sizes are open.
+
+    Raises
+    ------
+    UsageError
+        The shapes do not fit the model, or leave sizes open.
+    InputError
+        The file is missing, or is not an ONNX model.
+    MissingExtra
+        onnx or TVM is not installed.
+    """
+    try:
+        import onnx
+
+        from tophub_registry.frontends.onnx_importer import Importer
+    except ImportError as error:
+        raise MissingExtra("onnx", error) from error
+
+    file = str(model) if isinstance(model, (str, Path)) else None
+    proto = _load(Path(model)) if file else onnx.ModelProto.FromString(model.SerializeToString())
+    _fix_sizes(proto, fixed(_inputs(proto), shapes or {}, batch=batch, file=file))
+    from tophub_registry.frontends.normal_form import in_normal_form
+
+    importer = Importer(proto)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            module = importer.from_onnx(proto.graph, _opset(proto))
+    except Exception as error:  # what a malformed graph raises is anything
+        raise InputError(f"TVM can't read this ONNX model: {_first_line(error)}", file=file) from error
+    names = [*_inputs(proto)]
+    params = module["main"].params
+    return Model(
+        name=file or str(proto.graph.name or "model"),
+        module=in_normal_form(module),
+        inputs={
+            name: (tuple(map(int, param.ty.shape)), str(param.ty.dtype))
+            for name, param in zip(names, params, strict=True)
+        },
+        outputs=[output.name for output in proto.graph.output],
+        original=OnnxModel(proto),
+    )
+
+
+def _load(path: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load(path)
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)) if error.filename else path
+        raise InputError("no such file", file=missing) from error
+    except (DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise InputError(f"not an ONNX model: {_first_line(error)}", file=path) from error
+    except OSError as error:
+        raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=path) from error
+    if not proto.graph.node:
+        raise InputError("not an ONNX model: it has no operators", file=path)
+    return proto
+
+
+def _inputs(proto: Any) -> dict[str, Sizes]:
+    """Return the sizes of the inputs that are not weights; an open size without a name gets one of its own."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    found: dict[str, Sizes] = {}
+    for value in proto.graph.input:
+        if value.name in weights:
+            continue
+        kind = value.type.tensor_type
+        if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+            raise UsageError(f"the input {value.name!r} is not a tensor with a known number of axes")
+        found[value.name] = [
+            int(axis.dim_value)
+            if axis.HasField("dim_value") and axis.dim_value > 0
+            else axis.dim_param or f"?{value.name}.{i}"
+            for i, axis in enumerate(kind.shape.dim)
+        ]
+    return found
+
+
+def _fix_sizes(proto: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    for value in proto.graph.input:
+        for axis, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
+            axis.dim_value = size
+
+
+def _opset(proto: Any) -> int:
+    return next((int(each.version) for each in proto.opset_import if each.domain in {"", "ai.onnx"}), _OPSET)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^\[ONNXRuntimeError\] : ", "", lines[0])[:300] if lines else type(error).__name__

@@ -1,0 +1,41 @@
+"""The tuning tasks of layers, each distinct workload once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tophub_registry.records.record import workload_key
+from tophub_registry.records.task import Task
+from tophub_registry.tasks.layers import Layer
+from tophub_registry.tasks.rules import rules_for, workloads
+
+
+def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False) -> list[Task]:
+    """Return the tuning tasks for a kind of target, in the order of the first layer of each.
+
+    Parameters
+    ----------
+    own
+        Whether to list the tasks of templates that AutoTVM does not have too.
+
+    Raises
+    ------
+    UsageError
+        There are no templates for this kind of target.
+    """
+    rules_for(kind)
+    found: dict[str, tuple[str, list[Any], list[str]]] = {}
+    for layer in layers:
+        for template, arguments in workloads(layer, kind, own=own):
+            key = workload_key(template, arguments, {})
+            found.setdefault(key, (template, arguments, []))[2].append(layer.name)
+    return [
+        Task(task=template, args=arguments, count=len(names), layers=names)
+        for template, arguments, names in found.values()
+    ]
+
+
+def untuned(layers: Iterable[Layer], kind: str) -> list[Layer]:
+    """Return the layers that no template serves on this kind of target; they cost time that tuning can't save."""
+    return [layer for layer in layers if not workloads(layer, kind)]
