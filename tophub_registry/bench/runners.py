@@ -67,7 +67,7 @@ class Ours(Runner):
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         _hide_torch()
-        from tophub_registry import __version__
+        from tophub_registry._version import __version__
         from tophub_registry.compiler.compiler import compile_model
 
         records = None if job.records is None else [*map(Path, job.records)]

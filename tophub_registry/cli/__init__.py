@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         terminal.out(_HELP.format(commands="\n".join(lines)))
         sys.exit(0 if arguments else 2)
     if name == "--version":
-        from tophub_registry import __version__
+        from tophub_registry._version import __version__
 
         terminal.out(f"tophub {__version__}\n")
         sys.exit(0)

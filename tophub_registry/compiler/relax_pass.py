@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm import relax, tirx
+from tvm import relax
 
 from tophub_registry.compiler.build import schedule, without_failures
 from tophub_registry.compiler.search import RecordSearch, sources_of
@@ -19,6 +19,8 @@ _log = logging.getLogger("tophub_registry")
 
 _OPAQUE = 8
 """TVM's pattern of a function that is fused with no other."""
+
+_SCHEDULED = "tirx.is_scheduled"
 
 
 def apply_records(module: Any, target: Any, *, records: Sequence[str | Path] | None = None) -> Any:
@@ -98,11 +100,9 @@ def pipeline(target: Any, *, records: Sequence[str | Path] | None = None) -> Any
 
 
 def _closed(module: Any) -> Any:
-    """Return a module whose scheduled functions no later pass fuses or schedules again."""
+    """Return a module whose scheduled functions no later pass fuses with others."""
     closed = {
-        name: function.with_attr("op_pattern", _OPAQUE).with_attr("tirx.is_scheduled", True)
-        if isinstance(function, tirx.PrimFunc)
-        else function
+        name: function.with_attr("op_pattern", _OPAQUE) if function.attrs and _SCHEDULED in function.attrs else function
         for name, function in module.functions_items()
     }
     return tvm.IRModule(closed, module.attrs)

@@ -261,6 +261,8 @@ class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
     """
 
     def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+        if not _is_static(func):
+            return None
         sch = s_tir.Schedule(func, debug_mask="none")
         if not _has_loops(func):
             return sch
@@ -278,6 +280,13 @@ class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
             row = rows.get(sch.get(window).name_hint.removesuffix("_update"))
             _pad(sch, block, row)
         return sch
+
+
+def _is_static(func: Any) -> bool:
+    """Return whether the sizes of all loops are known."""
+    sizes: list[Any] = []
+    tvm_ffi.structural_walk(func.body, [(tirx.For, lambda loop: sizes.append(loop.extent))], order="post")
+    return all(isinstance(size, tirx.IntImm) for size in sizes)
 
 
 def _is_padding(sch: Any, block: Any) -> bool:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from tvm import relax
+from tvm.ir import GenericConst as Constant
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from tophub_registry.tasks.reading import UNTRANSLATED
@@ -35,15 +36,21 @@ class Importer(ONNXGraphImporter):  # type: ignore[misc]  # TVM has no types
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         name = attrs["tvm_custom"]["name"]
+        if op_name == "Conv":
+            _make_padding_explicit(inputs, attrs)
         try:
-            result = super()._convert_operator(op_name, inputs, attrs, opset)
+            result = _padded(inputs, attrs) if op_name == "Pad" else None
+            if result is None:
+                result = super()._convert_operator(op_name, inputs, attrs, opset)
         except Exception as error:
             opaque = self._opaque(self._by_name.get(name), inputs)
             if opaque is None:
                 raise ValueError(f"the operator {op_name} of the node {name!r} can't be read: {error}") from error
             return opaque
-        if isinstance(result, relax.Call) and isinstance(result.ty, relax.TensorType):
-            return self.bb.emit(result, name_hint=name)
+        if isinstance(result, relax.Call):
+            result = self.bb.normalize(result)
+            if isinstance(result.ty, relax.TensorType):
+                return self.bb.emit(result, name_hint=name)
         return result
 
     def _opaque(self, node: Any, inputs: Any) -> Any:
@@ -66,6 +73,41 @@ class Importer(ONNXGraphImporter):  # type: ignore[misc]  # TVM has no types
         if self._types is None:
             self._types = _inferred(self._proto)
         return self._types.get(output)
+
+
+def _make_padding_explicit(inputs: Any, attrs: Any) -> None:
+    """Write the padding that `auto_pad` of a convolution asks for into `pads`; TVM would pad in a function apart."""
+    mode = attrs.get("auto_pad", b"NOTSET")
+    if mode not in {b"SAME_UPPER", b"SAME_LOWER"}:
+        return
+    sizes, kernel = (tuple(map(int, value.ty.shape))[2:] for value in inputs[:2])
+    strides, dilations = (attrs.get(name, (1,) * len(sizes)) for name in ("strides", "dilations"))
+    less, more = [], []
+    for size, reach, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
+        missing = max((-(-size // stride) - 1) * stride + (reach - 1) * dilation + 1 - size, 0)
+        less.append(missing // 2)
+        more.append(missing - missing // 2)
+    attrs["pads"] = (*less, *more) if mode == b"SAME_UPPER" else (*more, *less)
+    attrs["auto_pad"] = b"NOTSET"
+
+
+def _padded(inputs: Any, attrs: Any) -> Any:
+    """Return zeros around a tensor as Relax's own operator, which a convolution can take up; None for other padding."""
+    if attrs.get("mode", b"constant") != b"constant":
+        return None
+    widths = attrs.get("pads")
+    value = attrs.get("value", 0)
+    if len(inputs) > 1:  # since opset 11
+        pads, zero, axes = (*inputs[1:], None, None)[:3]
+        if axes is not None or not isinstance(pads, Constant) or not (zero is None or isinstance(zero, Constant)):
+            return None
+        widths = pads.value.numpy().tolist()
+        value = 0 if zero is None else float(zero.value.numpy())
+    if widths is None or value != 0 or min(widths) < 0:
+        return None
+    half = len(widths) // 2
+    pairs = zip(widths[:half], widths[half:], strict=True)
+    return relax.op.nn.pad(inputs[0], [width for pair in pairs for width in pair])
 
 
 def _layer_name(node: Any) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import NamedTuple
 
-from tophub_registry import __version__
+from tophub_registry._version import __version__
 from tophub_registry.errors import MissingExtra
 from tophub_registry.records.record import Value
 from tophub_registry.report import spelling

@@ -6,6 +6,7 @@ second factor is known or a parameter, perhaps transposed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,21 @@ from tophub_registry.tasks.rules import DTYPE
 
 UNTRANSLATED = "tophub.untranslated."
 """The beginning of the name of an external function that stands for an operator nobody could translate."""
+
+
+_GENERATED = re.compile(r"(lv|gv|alloc|add|matmul|conv\dd(_transpose)?)(_?\d+)?")
+_WEIGHT = re.compile(r"^p_|[._]?(weight|kernel)(_\d+)?$")
+
+
+def is_generated(name: str) -> bool:
+    """Return whether TVM made a variable's name up."""
+    return _GENERATED.fullmatch(name) is not None
+
+
+def layer_name(name: str, weight: str) -> str:
+    """Return a layer's name: its variable's, or where TVM made that up what its weight is called."""
+    known_as = _WEIGHT.sub("", weight)
+    return known_as if known_as and is_generated(name) else name
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -35,7 +51,7 @@ def calls_of(function: relax.Function) -> Iterator[tuple[Any, relax.Call]]:
 def layers_of(function: relax.Function) -> dict[Any, Layer]:
     """Return the layers that cost arithmetic, in the order in which they are computed, by the variables they define."""
     weights = Weights(function)
-    found = ((var, layer_of(call, var.name, weights)) for var, call in calls_of(function))
+    found = ((var, layer_of(call, weights.layer_name(var, call), weights)) for var, call in calls_of(function))
     return {var: layer for var, layer in found if layer is not None}
 
 
@@ -59,8 +75,7 @@ class Weights:
     """Which values of a function are weights: constants, its parameters, and parameters transposed."""
 
     def __init__(self, function: relax.Function) -> None:
-        count = int(function.attrs["num_input"]) if function.attrs and "num_input" in function.attrs else None
-        self._parameters = {*function.params[count:]} if count is not None else set()
+        self._parameters = {*function.params}
         self._transposed = {
             var: call.args[0]
             for var, call in calls_of(function)
@@ -71,6 +86,11 @@ class Weights:
 
     def __contains__(self, value: Any) -> bool:
         return isinstance(value, Constant) or value in self._parameters or value in self._transposed
+
+    def layer_name(self, var: Any, call: relax.Call) -> str:
+        """Return a layer's name: the variable's, or where TVM made that up what its weight is called."""
+        weight = self._transposed.get(call.args[1], call.args[1]) if len(call.args) > 1 else None
+        return layer_name(var.name, weight.name if weight is not None and weight in self._parameters else "")
 
     def untransposed(self, value: Any) -> Any | None:
         """Return the parameter that a value is the transpose of, if it is one."""

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tophub_registry import __version__
+from tophub_registry._version import __version__
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.measurement.outcome import Measured

@@ -58,7 +58,7 @@ def read(
         from tophub_registry.frontends.mxnet.translation import translate_source
     except ImportError as error:
         raise MissingExtra("tune", error) from error
-    from tophub_registry.frontends.mxnet.source import read_source
+    from tophub_registry.frontends.mxnet.checkpoint import read_source
 
     source = read_source(model, batch=batch, shapes=shapes, params=params, weightless=weightless)
     return translate_source(source)

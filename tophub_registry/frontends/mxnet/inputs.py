@@ -1,6 +1,6 @@
 """The input that a gluoncv model is made for, told from its name.
 
-Source: gluoncv's naming and the sizes of its own evaluation scripts. Most networks take other sizes too, which is
+Checkpoint: gluoncv's naming and the sizes of its own evaluation scripts. Most networks take other sizes too, which is
 what `--shape` is for.
 """
 

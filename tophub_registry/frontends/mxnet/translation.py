@@ -10,12 +10,12 @@ from tvm import relax
 
 from tophub_registry.frontends.model import Model
 from tophub_registry.frontends.mxnet import convolution, detection, elementwise, normalization, pooling, shape
+from tophub_registry.frontends.mxnet.checkpoint import Checkpoint
 from tophub_registry.frontends.mxnet.class_boxes import gather_class_boxes
 from tophub_registry.frontends.mxnet.constants import fold_constants
 from tophub_registry.frontends.mxnet.graph import Entry, Graph, read_graph
 from tophub_registry.frontends.mxnet.original import MXNetModel
 from tophub_registry.frontends.mxnet.site import Expression, Site, Untranslatable, constant
-from tophub_registry.frontends.mxnet.source import Source
 from tophub_registry.frontends.mxnet.translator import Translator
 from tophub_registry.frontends.mxnet.weights import weights_of
 from tophub_registry.frontends.normal_form import in_normal_form
@@ -30,7 +30,7 @@ TRANSLATORS: Mapping[str, Translator] = {
 """What translates an operator, by MXNet's name of it."""
 
 
-def translate_source(source: Source) -> Model:
+def translate_source(source: Checkpoint) -> Model:
     """Translate a model that was read; see `frontends.mxnet.read`."""
     graph = read_graph(source.symbol, source.inputs, file=source.file)
     values = weights_of(source, graph.variables)

@@ -10,8 +10,8 @@ import numpy as np
 
 from tophub_registry.errors import InputError
 from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.checkpoint import Checkpoint
 from tophub_registry.frontends.mxnet.graph import Entry, Variable
-from tophub_registry.frontends.mxnet.source import Source
 from tophub_registry.tasks.layers import Shape
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +29,7 @@ _RANGES = {
 }
 
 
-def weights_of(source: Source, variables: Iterable[Variable]) -> dict[Entry, Array]:
+def weights_of(source: Checkpoint, variables: Iterable[Variable]) -> dict[Entry, Array]:
     """Return the weights in float32.
 
     Raises
@@ -46,7 +46,7 @@ def weights_of(source: Source, variables: Iterable[Variable]) -> dict[Entry, Arr
     }
 
 
-def _given(variable: Variable, source: Source) -> Array:
+def _given(variable: Variable, source: Checkpoint) -> Array:
     assert source.weights is not None  # noqa: S101  # the caller asked
     if variable.name not in source.weights:
         raise InputError(

@@ -28,7 +28,7 @@ def in_normal_form(module: Any, weights: Mapping[str, np.ndarray[Any, Any]] | No
 
     from tophub_registry.frontends.normal_form.values import Known
 
-    module = relax.transform.Normalize()(module)
+    module = relax.transform.DeadCodeElimination()(relax.transform.Normalize()(module))
     for variable, function in module.functions_items():
         if not isinstance(function, relax.Function) or not is_plain(function):
             continue

@@ -5,7 +5,6 @@ Each rule takes a call and says what its variable has become; a call without a r
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,8 +19,8 @@ from tophub_registry.frontends.normal_form.values import (
     NOTHING,
     Array,
     Known,
-    Layer,
     Pending,
+    PendingLayer,
     Permuted,
     Reshaped,
     Shape,
@@ -30,12 +29,10 @@ from tophub_registry.frontends.normal_form.values import (
     rows,
     terms_along,
 )
+from tophub_registry.tasks.reading import is_generated, layer_name
 
 Value = Known | Pending | list[Any]
 """A list stands for a tuple of values, some of which nobody knows (None)."""
-
-_GENERATED = re.compile(r"(lv|gv|alloc)\d*")
-_WEIGHT = re.compile(r"^p_|[._]?(weight|kernel)(_\d+)?$")
 
 _UNARY = frozenset(
     f"relax.{name}"
@@ -203,11 +200,11 @@ class Rewriter:
     def _settled(self, value: Pending) -> Pending:
         """Return a value whose base has been emitted."""
         base, terms = value.base, value.terms
-        if not isinstance(base, Layer) and terms is NOTHING:
+        if not isinstance(base, PendingLayer) and terms is NOTHING:
             return value
         factor, summand = terms.factor, terms.summand
         name = value.name
-        if isinstance(base, Layer):
+        if isinstance(base, PendingLayer):
             name = base.name
             along = base.channels
             weight = constant(base.scaled(factor) if (factor != 1).any() else base.weight, base.dtype)
@@ -274,7 +271,7 @@ class Rewriter:
     def _named(value: Pending, name: str) -> Pending:
         """Name a layer that has no name of its own after what was folded into it."""
         base = value.base
-        if isinstance(base, Layer) and _GENERATED.fullmatch(base.name) and not _GENERATED.fullmatch(name):
+        if isinstance(base, PendingLayer) and is_generated(base.name) and not is_generated(name):
             return replace(value, base=replace(base, name=name))
         return value
 
@@ -329,7 +326,9 @@ class Rewriter:
         shape = tuple(map(int, call.ty.shape))
         if isinstance(weight, Known) and weight.array.ndim == _MATRIX:
             matrix = self._as(data, rows(data.viewed))
-            layer = Layer(call.op.name, matrix, weight.array, {}, rows(shape), data.dtype, 1, _layer_name(name, weight))
+            layer = PendingLayer(
+                call.op.name, matrix, weight.array, {}, rows(shape), data.dtype, 1, layer_name(name, weight.name)
+            )
             return Pending(layer, layer.shape, data.dtype, name).reshaped(shape)
         is_matrix = isinstance(weight, Pending) and len(weight.viewed) == _MATRIX
         if is_matrix and len(data.viewed) > _MATRIX:
@@ -368,7 +367,9 @@ class Rewriter:
             attributes["output_padding"] = [*map(int, attrs.output_padding)]
         viewed = tuple(map(int, call.ty.shape))
         shape = tuple(viewed[axis] for axis in into)
-        layer = Layer(call.op.name, image, kernel, attributes, shape, data.dtype, 1, _layer_name(name, weight))
+        layer = PendingLayer(
+            call.op.name, image, kernel, attributes, shape, data.dtype, 1, layer_name(name, weight.name)
+        )
         return Pending(layer, shape, data.dtype, name).permuted(back)
 
     def _with_padding(self, call: relax.Call, data: Pending, padding: Shape) -> tuple[Pending, Shape]:
@@ -414,7 +415,9 @@ class Rewriter:
         viewed = tuple(map(int, call.ty.shape))
         shape = (*viewed[:2], 1, viewed[2])
         kernel = weight.array.reshape(outs, ins, 1, reach)
-        layer = Layer("relax.nn.conv2d", image, kernel, attributes, shape, data.dtype, 1, _layer_name(name, weight))
+        layer = PendingLayer(
+            "relax.nn.conv2d", image, kernel, attributes, shape, data.dtype, 1, layer_name(name, weight.name)
+        )
         return Pending(layer, shape, data.dtype, name).reshaped(viewed)
 
     def pool(self, call: relax.Call, name: str) -> Value | None:
@@ -513,12 +516,6 @@ def _along(numbers: Array, axis: int, rank: int) -> Array:
     """Return numbers so that they broadcast along an axis."""
     before = axis if rank > _MATRIX else 0  # a dense layer's bias has one axis
     return numbers if numbers.ndim == 0 else numbers.reshape(*(1,) * before, -1, *(1,) * (rank - axis - 1))
-
-
-def _layer_name(name: str, weight: Known) -> str:
-    """Return a layer's name: the variable's, or where TVM made that up what its weight is called."""
-    known_as = _WEIGHT.sub("", weight.name)
-    return known_as if known_as and _GENERATED.fullmatch(name) else name
 
 
 def _read(expression: Any) -> Sequence[Any]:

@@ -88,7 +88,7 @@ View = Permuted | Reshaped
 
 
 @dataclass(frozen=True)
-class Layer:
+class PendingLayer:
     """A convolution or a product whose weight is known, not emitted yet.
 
     Attributes
@@ -111,8 +111,8 @@ class Layer:
     attributes: dict[str, Any]
     shape: Shape
     dtype: str
-    channels: int
     name: str
+    channels: int = 1
 
     def scaled(self, factor: Array) -> Array:
         """Return the weight with each output's channel multiplied by a factor."""
@@ -188,7 +188,7 @@ class Pending:
         """Return the value multiplied and added to; None where the terms do not go along an axis of the base."""
         if terms.axis is not None:
             axis = self.inner_axis(terms.axis)
-            if axis is None or (isinstance(self.base, Layer) and axis != self.base.channels):
+            if axis is None or (isinstance(self.base, PendingLayer) and axis != self.base.channels):
                 return None
             terms = replace(terms, axis=axis)
         whole = self.terms.then(terms)

@@ -21,7 +21,7 @@ Weights = Mapping[str, "np.ndarray[Any, Any]"]
 
 
 @dataclass(frozen=True)
-class Source:
+class Checkpoint:
     """A model before its translation.
 
     Attributes
@@ -56,7 +56,7 @@ def read_source(
     shapes: Mapping[str, Sequence[int]] | None,
     params: Path | None,
     weightless: bool = False,
-) -> Source:
+) -> Checkpoint:
     """Read a model's symbol and weights; see `frontends.mxnet.read`."""
     chosen = {key: tuple(shape) for key, shape in (shapes or {}).items()}
     if not isinstance(model, (str, Path)):
@@ -66,20 +66,20 @@ def read_source(
         path = Path(model)
         symbol = load_symbol(path)
         if weightless:
-            return Source(str(model), str(model), symbol, inputs, None, weightless=True)
+            return Checkpoint(str(model), str(model), symbol, inputs, None, weightless=True)
         weights_file = params or _beside(path)
-        return Source(str(model), str(model), symbol, inputs, _read_weights(weights_file), str(weights_file))
+        return Checkpoint(str(model), str(model), symbol, inputs, _read_weights(weights_file), str(weights_file))
     if params is None or weightless:
-        return Source(model.lower(), None, zoo_symbol(model), inputs, None, weightless=weightless)
+        return Checkpoint(model.lower(), None, zoo_symbol(model), inputs, None, weightless=weightless)
     return _named_with_weights(model, inputs, params)
 
 
-def _named_with_weights(name: str, inputs: Mapping[str, Shape], params: Path) -> Source:
+def _named_with_weights(name: str, inputs: Mapping[str, Shape], params: Path) -> Checkpoint:
     """Read a gluoncv model with a file of weights, exported or saved by gluon."""
     symbol = zoo_symbol(name)
     weights = _read_weights(params)
     if not any("." in key for key in weights):
-        return Source(name, None, symbol, inputs, weights, str(params))
+        return Checkpoint(name, None, symbol, inputs, weights, str(params))
     mx = libraries.mxnet()
     with mx.name.NameManager(), quiet():
         block = zoo_block(name)
@@ -88,10 +88,10 @@ def _named_with_weights(name: str, inputs: Mapping[str, Shape], params: Path) ->
         except Exception as error:  # MXNet raises what it likes: AssertionError, ValueError, its own
             raise InputError(f"these are not the weights of {name!r}: {reason_of(error)}", file=params) from error
     found = _of_block(block, inputs, None)
-    return Source(name, None, found.symbol, inputs, found.weights, str(params))
+    return Checkpoint(name, None, found.symbol, inputs, found.weights, str(params))
 
 
-def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> Source:
+def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> Checkpoint:
     """Read a gluon block."""
     mx = libraries.mxnet()
     if not isinstance(block, mx.gluon.HybridBlock):
@@ -106,7 +106,7 @@ def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> S
             weights = {name: parameter.data().asnumpy() for name, parameter in block.collect_params().items()}
         except Exception as error:
             raise UsageError(f"the block {block.name!r} can't be read: {reason_of(error)}") from error
-    return Source(block.name, None, symbol, inputs, weights)
+    return Checkpoint(block.name, None, symbol, inputs, weights)
 
 
 def _beside(symbol: Path) -> Path:

@@ -1,0 +1,426 @@
+"""The public API: what `import tophub_registry as tophub` offers, each function with what it needs imported inside.
+
+Compatibility: names, parameters and their meaning stay as they are within a minor version (0.x), and what goes is
+told a minor version before, by a DeprecationWarning and in CHANGELOG.md. New parameters come last, and are optional.
+Whatever is not listed in `tophub_registry.__all__` is private.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from tophub_registry.compiler.compiled import CompiledModel
+    from tophub_registry.frontends.model import Model
+    from tophub_registry.packages.fetch import Fetch
+    from tophub_registry.records.lookup import Answer
+    from tophub_registry.records.merge import MergeReport
+    from tophub_registry.records.task import TaskFile
+    from tophub_registry.records.validate import Validation
+    from tophub_registry.tuner.tune import TaskOutcome
+
+StrPath = str | Path
+
+
+def read_model(
+    model: Any,
+    *,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    params: StrPath | None = None,
+) -> Model:
+    """Read a model of any kind, and translate it to Relax.
+
+    Parameters
+    ----------
+    model
+        The name of a gluoncv model; the path of an ONNX file (`.onnx`), of a program that `torch.export.save` wrote
+        (`.pt2`), of a Relax module that `tvm.ir.save_json` wrote, or of an MXNet symbol (both `.json`); an
+        `onnx.ModelProto`, a `torch.export.ExportedProgram`, a `tvm.IRModule`, a gluon block, or a `Model`.
+    batch
+        The batch size, where the model leaves it open.
+    shapes
+        Inputs' shapes by name, batch included, where the model leaves sizes open.
+    params
+        A file with weights, for an MXNet model or a Relax module. A gluoncv name without it gets random weights.
+
+    Raises
+    ------
+    UsageError
+        There is no such model, or the shapes do not fit it.
+    InputError
+        A file is missing or malformed.
+    MissingExtra
+        The extra that reads this kind of model is not installed.
+
+    Examples
+    --------
+    >>> model = tophub.read_model("model.onnx", batch=4)
+    >>> [layer.name for layer in model.layers], model.untranslated
+    (['conv', 'dense'], {})
+    """
+    from tophub_registry import frontends
+
+    return frontends.read_model(model, batch=batch, shapes=shapes, params=params)
+
+
+def compile(  # noqa: A001  # it is called `tophub.compile`
+    model: Any,
+    target: str = "llvm",
+    *,
+    records: Sequence[StrPath] | None = None,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    params: StrPath | None = None,
+) -> CompiledModel:
+    """Compile a model with the records of a target's package, or with one's own.
+
+    Parameters
+    ----------
+    model, batch, shapes, params
+        As `read_model` takes them.
+    target
+        A target as logs spell it: `llvm -mcpu=znver4`, `cuda -model=h100`; `llvm` alone is this machine's processor,
+        `cuda` alone its GPU.
+    records
+        Logs to take the records from; None: the target's package, fetched if need be.
+
+    Raises
+    ------
+    UsageError
+        There is no such model or target, or the model has an operator that can't be translated.
+    InputError
+        A log or a model's file is missing or damaged.
+    EnvironmentFailure
+        The package can't be had, or a compiler is missing or fails.
+
+    Examples
+    --------
+    >>> compiled = tophub.compile("model.onnx", "llvm")
+    >>> (scores,) = compiled.run(image)
+    >>> scores.shape
+    (1, 10)
+    >>> compiled.export("model.so")
+    """
+    from tophub_registry.compiler.compiler import compile_model
+
+    return compile_model(model, target, records=records, batch=batch, shapes=shapes, params=params)
+
+
+def extract(
+    model: Any,
+    target: str = "llvm",
+    *,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    autotvm_only: bool = False,
+) -> TaskFile:
+    """Return a model's tuning tasks: each distinct workload of its convolutions and dense layers.
+
+    Parameters
+    ----------
+    model, batch, shapes
+        As `read_model` takes them; weights are not needed.
+    target
+        Its kind, `llvm` or `cuda`, decides which templates a layer has.
+    autotvm_only
+        Whether to leave out the templates that AutoTVM does not have.
+
+    Raises
+    ------
+    UsageError, InputError, MissingExtra
+        As `read_model` does.
+
+    Examples
+    --------
+    >>> [task.task for task in tophub.extract("model.onnx", "cuda").tasks]
+    ['conv2d_nchw.cuda', 'conv2d_nchw_winograd.cuda', 'dense_small_batch.gpu']
+    """
+    from tophub_registry import frontends
+    from tophub_registry.records.target import Target
+    from tophub_registry.tasks.rules import rules_for
+
+    kind = Target.parse(target).kind
+    rules_for(kind)
+    read = frontends.read_model(model, batch=batch, shapes=shapes, weightless=True)
+    return read.tasks(kind, own=not autotvm_only)
+
+
+def tune(
+    model: Any,
+    target: str = "llvm",
+    *,
+    log: StrPath,
+    trials: int = 500,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    autotvm_only: bool = False,
+    resume: bool = False,
+    progress: Callable[[TaskOutcome], None] | None = None,
+) -> list[TaskOutcome]:
+    """Tune a model on this machine, and write every measured config to a log.
+
+    Parameters
+    ----------
+    model, batch, shapes
+        As `read_model` takes them; or a `TaskFile`.
+    target
+        As `compile` takes it.
+    log
+        The log to write. What was measured is in it at once, so that an interrupted run loses nothing.
+    trials
+        How many configs to measure in all, spent where they pay most.
+    autotvm_only
+        Whether to leave out the templates that AutoTVM does not have.
+    resume
+        Whether to go on with a log that is there.
+    progress
+        Called at the start of each task and after each measured config.
+
+    Raises
+    ------
+    UsageError
+        The log is there and `resume` is false, or the model has nothing to tune.
+    InputError, MissingExtra
+        As `read_model` does.
+    EnvironmentFailure
+        This machine can't run code for the target, or the disk is full.
+
+    Examples
+    --------
+    >>> outcomes = tophub.tune("model.onnx", "llvm", trials=16, log="tuned.log")
+    >>> sum(outcome.trials for outcome in outcomes) <= 16
+    True
+    """
+    from tophub_registry.devices.device import check_runs_here, resolve
+    from tophub_registry.measurement.measure import Measurer
+    from tophub_registry.records.task import TaskFile
+    from tophub_registry.tuner import tune as tuning
+
+    resolved = resolve(target)
+    check_runs_here(resolved)
+    tasks = (
+        model
+        if isinstance(model, TaskFile)
+        else extract(model, target, batch=batch, shapes=shapes, autotvm_only=autotvm_only)
+    )
+    covered, _ = tuning.supported(tasks.tasks)
+    plan = tuning.Plan(trials=max(trials, 1), total=trials)
+    with Measurer(resolved) as measurer:
+        return tuning.tune(
+            covered, resolved, Path(log), measurer, plan, resume=resume, progress=progress or (lambda _: None)
+        )
+
+
+def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath] | None = None) -> Answer:
+    """Look up the best record of a workload.
+
+    Parameters
+    ----------
+    target
+        As `compile` takes it.
+    task, args
+        The workload, as AutoTVM names it: `conv2d_NCHWc.x86`, and the arguments as a record's `input` has them.
+    records
+        Logs to look in; None: the target's package, fetched if need be.
+
+    Returns
+    -------
+    Answer
+        `record`, `match` and `source`: how well the record's target fits, and which log it is from. Without any,
+        `record` is None and `match` is `Match.NONE`.
+
+    Raises
+    ------
+    UsageError
+        There is no such target.
+    InputError
+        A log is missing or damaged.
+    EnvironmentFailure
+        The package can't be had.
+
+    Examples
+    --------
+    >>> (first, *_) = tophub.extract("model.onnx", "llvm").tasks
+    >>> answer = tophub.lookup("llvm -mcpu=znver4", first.task, first.args, records=["mine.log"])
+    >>> answer.record.mean_cost, str(answer.match), answer.source
+    (0.0001, 'device', 'mine.log')
+    """
+    from tophub_registry.packages.location import find_location
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.sources import find_sources
+    from tophub_registry.records import lookup as looking
+    from tophub_registry.records.record import workload_key
+    from tophub_registry.records.target import Target
+
+    parsed = Target.parse(target)
+    if not parsed.attributes:
+        from tophub_registry.devices.device import resolve
+
+        parsed = resolve(target)
+    if records is None:
+        logs = find_sources(parsed, find_location(), Root.at()).logs
+    else:
+        logs = tuple(looking.Source(str(path), Path(path)) for path in records)
+    return looking.lookup(parsed, workload_key(task, args, {}), logs)
+
+
+def fetch(*packages: str) -> Fetch:
+    """Bring packages into `~/.tvm/tophub`, from `TOPHUB_LOCATION` or the copy inside this project.
+
+    Parameters
+    ----------
+    packages
+        Packages' names, `cuda`, or pinned versions, `cuda@v0.11`; without any, all at their newest versions.
+
+    Raises
+    ------
+    UsageError
+        The registry has no such package or version; nothing was fetched.
+    EnvironmentFailure
+        The location does not answer, or sends other bytes than its index says.
+
+    Examples
+    --------
+    >>> [(each.package, str(each.version), each.path.name) for each in tophub.fetch("cuda@v0.12").packages]
+    [('cuda', 'v0.12', 'cuda_v0.12.log')]
+    """
+    from tophub_registry.packages import fetch as fetching
+    from tophub_registry.packages.location import find_location
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.version import Reference
+
+    return fetching.fetch([Reference.parse(text) for text in packages], find_location(), Root.at())
+
+
+def merge(logs: Sequence[StrPath], output: StrPath, *, keep: int | None = 1) -> MergeReport:
+    """Merge logs: for each target and workload the records with the lowest mean cost.
+
+    Parameters
+    ----------
+    logs
+        The logs; the report compares the others with the first.
+    output
+        The log to write; a file that is there is never overwritten.
+    keep
+        How many records of each target and workload; None: all.
+
+    Raises
+    ------
+    UsageError
+        There are no logs, or the output is there.
+    InputError
+        A log is missing or damaged; nothing was written.
+
+    Examples
+    --------
+    >>> report = tophub.merge(["old.log", "new.log"], "both.log")
+    >>> report.written, report.dropped.total
+    (2, 0)
+    """
+    from tophub_registry.errors import UsageError
+    from tophub_registry.records.merge import merge_logs
+
+    if not logs:
+        raise UsageError("there are no logs to merge")
+    first, *others = map(Path, logs)
+    return merge_logs(first, others, Path(output), keep=keep)
+
+
+def validate(log: StrPath, *, level: Literal["row", "space", "log"] = "log") -> Validation:
+    """Check a log, to its end, however broken its lines are.
+
+    Parameters
+    ----------
+    log
+        The log.
+    level
+        `row`: each line by itself; `space`: configs against their templates' spaces too; `log`: the lines together
+        too.
+
+    Returns
+    -------
+    Validation
+        Its `findings` have line, rule and message; `errors` and `warnings` count them.
+
+    Raises
+    ------
+    InputError
+        The file can't be read at all.
+
+    Examples
+    --------
+    >>> validation = tophub.validate("mine.log")
+    >>> validation.rows, validation.errors
+    (1, 0)
+    """
+    from tophub_registry.records.validate import validate_log
+    from tophub_registry.templates.fit import check_space
+
+    checks = () if level == "row" else (check_space,)
+    return validate_log(Path(log), together=level == "log", checks=checks)
+
+
+def apply_records(module: Any, target: Any, *, records: Sequence[StrPath] | None = None) -> Any:
+    """Compute the layers of a Relax module by the kernels of their records, inside one's own pipeline.
+
+    Use it before `LegalizeOps`, on what a front end gives. Functions that are a sequence of operators on known shapes
+    come back fused and scheduled; later passes leave their kernels as they are. Others stay as they are, for the rest
+    of the pipeline. Which layer got which record is logged, at the level INFO, by the logger `tophub_registry`.
+
+    Parameters
+    ----------
+    module
+        A `tvm.IRModule`. Weights may be constants or parameters; parameters stay as they are, and the module brings
+        them into its kernels' layouts whenever it runs, unless `relax.transform.LiftTransformParams` follows.
+    target
+        A `tvm.target.Target`, or a target as logs spell it.
+    records
+        Logs to take the records from; None: the target's package, fetched if need be.
+
+    Returns
+    -------
+    tvm.IRModule
+        With the same functions and the same signatures.
+
+    Raises
+    ------
+    UsageError
+        There are no templates for this kind of target.
+    InputError
+        A log is missing or damaged.
+    EnvironmentFailure
+        The package can't be had.
+
+    Examples
+    --------
+    >>> ready = tophub.apply_records(module, target)
+    >>> executable = tvm.compile(ready, target)
+    """
+    from tophub_registry.compiler import relax_pass
+
+    return relax_pass.apply_records(module, target, records=records)
+
+
+def pipeline(target: Any, *, records: Sequence[StrPath] | None = None) -> Any:
+    """Return a Relax pipeline for `tvm.compile`: records, then TVM's default pipeline for the target.
+
+    Parameters
+    ----------
+    target, records
+        As `apply_records` takes them.
+
+    Returns
+    -------
+    tvm.transform.Pass
+        For `tvm.compile(module, target, relax_pipeline=…)`.
+
+    Examples
+    --------
+    >>> executable = tvm.compile(module, target, relax_pipeline=tophub.pipeline(target))
+    """
+    from tophub_registry.compiler import relax_pass
+
+    return relax_pass.pipeline(target, records=records)
