@@ -327,7 +327,7 @@ class Rewriter:
         if isinstance(weight, Known) and weight.array.ndim == _MATRIX:
             matrix = self._as(data, rows(data.viewed))
             layer = PendingLayer(
-                call.op.name, matrix, weight.array, {}, rows(shape), data.dtype, 1, layer_name(name, weight.name)
+                call.op.name, matrix, weight.array, {}, rows(shape), data.dtype, layer_name(name, weight.name)
             )
             return Pending(layer, layer.shape, data.dtype, name).reshaped(shape)
         is_matrix = isinstance(weight, Pending) and len(weight.viewed) == _MATRIX
@@ -367,9 +367,7 @@ class Rewriter:
             attributes["output_padding"] = [*map(int, attrs.output_padding)]
         viewed = tuple(map(int, call.ty.shape))
         shape = tuple(viewed[axis] for axis in into)
-        layer = PendingLayer(
-            call.op.name, image, kernel, attributes, shape, data.dtype, 1, layer_name(name, weight.name)
-        )
+        layer = PendingLayer(call.op.name, image, kernel, attributes, shape, data.dtype, layer_name(name, weight.name))
         return Pending(layer, shape, data.dtype, name).permuted(back)
 
     def _with_padding(self, call: relax.Call, data: Pending, padding: Shape) -> tuple[Pending, Shape]:
@@ -416,7 +414,7 @@ class Rewriter:
         shape = (*viewed[:2], 1, viewed[2])
         kernel = weight.array.reshape(outs, ins, 1, reach)
         layer = PendingLayer(
-            "relax.nn.conv2d", image, kernel, attributes, shape, data.dtype, 1, layer_name(name, weight.name)
+            "relax.nn.conv2d", image, kernel, attributes, shape, data.dtype, layer_name(name, weight.name)
         )
         return Pending(layer, shape, data.dtype, name).reshaped(viewed)
 
