@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -81,6 +85,67 @@ def test_without_hard_links_nothing_is_overwritten_either(tmp_path, monkeypatch,
         (tmp_path / "late").write_bytes(b"theirs")
     assert (tmp_path / "late").read_bytes() == b"theirs"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "late"]
+
+
+WRITING = """
+import sys
+from tophub_registry.files import atomic_write
+
+with atomic_write(sys.argv[1]) as stream:
+    stream.write(b"half of it")
+    stream.flush()
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writing(tmp_path):
+    """Start a process that is in the middle of writing a file; return it and the temporary file, an old one."""
+    command = [sys.executable, "-c", WRITING, tmp_path / "killed.log"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        (temporary,) = tmp_path.glob(".killed.log.*.part")
+        age(temporary, 7200)
+        yield process, temporary
+        process.kill()
+
+
+def age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_what_a_killed_process_left_behind_is_deleted_by_the_next_write_into_the_folder(tmp_path, writing):
+    process, temporary = writing
+    write(tmp_path / "other.log")
+    assert temporary.exists(), "its writer is alive"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    write(tmp_path / "another.log")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another.log", "other.log"]
+
+
+def test_what_may_still_be_written_or_is_somebody_elses_is_not_deleted(tmp_path):
+    names = [".new.log.0123456789abcdef.part", ".theirs.part", ".log.0123456789abcdef.part.bak", "film.part"]
+    for name in names:
+        (tmp_path / name).touch()
+        age(tmp_path / name, 0 if name == names[0] else 7200)
+    (tmp_path / ".link.0123456789abcdef.part").symlink_to(tmp_path / "film.part")
+    write(tmp_path / "file")
+    assert all((tmp_path / name).exists() for name in names)
+
+
+def test_without_locks_what_nobody_has_written_to_for_an_hour_is_deleted(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    old, young = (tmp_path / f".file.{number:016x}.part" for number in range(2))
+    for path, seconds in ((old, 7200), (young, 1800)):
+        path.touch()
+        age(path, seconds)
+    write(tmp_path / "file")
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_one_process_at_a_time_appends_to_a_log(tmp_path):

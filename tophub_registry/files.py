@@ -1,16 +1,20 @@
 """Writing files so that a crash at any moment leaves the old file or the complete new one.
 
 Everything is written to a temporary name in the destination's own folder, synced, and then renamed. The
-temporary names end in `.part`, so that what a killed process left behind is recognised and never read.
+temporary names end in `.part`, and whoever writes such a file holds a lock on it: what a killed process left
+behind is never read, and the next write into the same folder deletes it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import io
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +24,14 @@ from tophub_registry.errors import EnvironmentFailure, UsageError
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What file systems without hard links answer."""
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+
+_YOUNG = 60.0
+"""Seconds in which the writer of a new temporary file has locked it for certain."""
+
+_STALE = 3600.0
+"""Seconds without a write after which a temporary file counts as left behind where files can't be locked."""
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # Linux's fcntl.h and fs.h
 
@@ -50,9 +62,12 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
         raise _exists(path)
     with _told_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(path.parent)
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         # The mode is the process's own, by its umask, which is not to be touched: other threads make files too.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         stream = io.BufferedWriter(_Raw(descriptor, path))
         try:
@@ -60,18 +75,48 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
             stream.flush()
             with _told_of(path):
                 os.fsync(descriptor)
+                if overwrite:
+                    temporary.replace(path)
+                else:
+                    _become(temporary, path)
+                _sync_folder(path.parent)
         finally:
             with suppress(EnvironmentFailure, OSError):  # what can't be written is told already
                 stream.close()
-        with _told_of(path):
-            if overwrite:
-                temporary.replace(path)
-            else:
-                _become(temporary, path)
-            _sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete the temporary files in a folder whose writers were killed.
+
+    Left alone are those that somebody has locked, those of the last minute, and on a file system without locks
+    those of the last hour.
+    """
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if _LEFTOVER.fullmatch(entry.name):
+                with suppress(OSError):  # it is gone, or somebody else's
+                    _clear(entry.path)
+
+
+def _clear(path: str) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        age = time.time() - os.fstat(descriptor).st_mtime
+        if age < _YOUNG:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:
+            if age < _STALE:
+                return
+        os.unlink(path)  # noqa: PTH108  # a name out of scandir
+    finally:
+        os.close(descriptor)
 
 
 class _Raw(io.FileIO):

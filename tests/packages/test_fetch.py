@@ -149,15 +149,13 @@ def test_progress_tells_how_much_of_which_file_is_here(registry, root):
     assert seen[-1] == ("llvm_v0.06.log", size, size)
 
 
-def test_files_that_killed_processes_left_behind_are_cleared_after_an_hour(registry, root):
-    root.path.mkdir(parents=True)
-    old, young = root.path / ".llvm_v0.06.log.a.part", root.path / ".llvm_v0.06.log.b.part"
-    old.touch()
-    young.touch()
-    hours_ago = time.time() - 7200
-    os.utime(old, (hours_ago, hours_ago))
+def test_what_killed_processes_left_behind_is_cleared_even_if_nothing_is_fetched(registry, root):
     fetch(LLVM, Folder(registry), root)
-    assert (old.exists(), young.exists()) == (False, True)
+    left = root.path / ".llvm_v0.06.log.0123456789abcdef.part"
+    left.touch()
+    os.utime(left, (time.time() - 7200,) * 2)
+    assert summary(fetch(LLVM, Folder(registry), root)) == [("llvm", "v0.06", "cached")]
+    assert not left.exists()
 
 
 class TestAttack:

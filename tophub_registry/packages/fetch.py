@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.files import atomic_write
+from tophub_registry.files import atomic_write, clear_leftovers
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
 from tophub_registry.packages.location import Folder, NotThere, read_small
-from tophub_registry.packages.root import Root, clear_leftovers, taking_turns
+from tophub_registry.packages.root import Root, taking_turns
 from tophub_registry.packages.version import Reference, Version
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def fetch(
             if not index.newest(package)
         ]
     wanted = [resolve(index, reference) for reference in references]
+    clear_leftovers(root.path)  # also where nothing is written
     packages = []
     for resolved in wanted:
         fetched = _fetch_one(resolved, location, root, progress)
@@ -207,7 +208,6 @@ def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: Pro
         found = Digest.of(path)  # another process may have had its turn
         if found == wanted:
             return Fetched(resolved.package, resolved.version, path, wanted, "cached")
-        clear_leftovers(path.parent)
         download(location, published.file, path, wanted=wanted, progress=progress)
     return Fetched(resolved.package, resolved.version, path, wanted, "replaced" if found else "downloaded")
 

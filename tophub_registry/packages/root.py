@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 TURN = 120.0
 """Seconds to wait while another process works on the same file, before working beside it."""
-
-_STALE = 3600.0
 
 
 @dataclass(frozen=True)
@@ -116,11 +113,3 @@ def taking_turns(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Delete the temporary files of processes that were killed: those that nobody has written to for an hour."""
-    for path in folder.glob(".*.part"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                path.unlink()

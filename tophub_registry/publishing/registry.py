@@ -16,7 +16,6 @@ from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import INDEX_FILE, Index
-from tophub_registry.packages.root import clear_leftovers
 from tophub_registry.packages.version import FileName
 from tophub_registry.records.log import open_log
 
@@ -54,7 +53,6 @@ def changing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise EnvironmentFailure(f"can't be written to: {error.strerror or error}", file=folder) from error
     try:
-        clear_leftovers(folder)
         yield
     finally:
         lock.release()
