@@ -306,6 +306,7 @@ def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequenc
 def _package_file(backend: str, tophub_location: str | None = None) -> Path | None:
     """Return a backend's package, fetched if need be; None where it is not here and fetching is switched off."""
     from tophub_registry.packages.fetch import fetch
+    from tophub_registry.packages.folder import version_here
     from tophub_registry.packages.index import resolve
     from tophub_registry.packages.location import builtin, find_location
     from tophub_registry.packages.root import Root
@@ -319,8 +320,9 @@ def _package_file(backend: str, tophub_location: str | None = None) -> Path | No
     location = find_location(tophub_location)
     index = _ask(location or builtin())
     if location is None:
-        path = Root.at().file(resolve(index, reference).published) if package in index.packages else None
-        return path if path is not None and path.is_file() else None
+        if package not in index.packages:
+            return None
+        return version_here(Root.at().path, index, package, resolve(index, reference).version)
     done = fetch([reference], location, Root.at(), index=index)
     _tell(done.notices)
     return done.packages[0].path

@@ -37,12 +37,12 @@ def test_the_table_shows_what_there_is_and_what_is_here(registry, tmp_path):
     write_rows(tmp_path / "home" / ".tvm" / "tophub" / "cuda_v0.10.log", 1)
     code, out, err = run("--location", registry)
     assert (code, err) == (0, "")
-    header, cuda, llvm, where, strangers = [line.split() for line in out.splitlines()]
+    header, cuda, llvm, where, also = [line.split() for line in out.splitlines()]
     assert header == ["package", "version", "older", "records", "tasks", "size", "released", "here"]
     assert (cuda[:5], cuda[-1]) == (["cuda", "v0.11", "0", "5", "1"], "missing")
     assert (llvm[:5], llvm[-2:]) == (["llvm", "v0.06", "1", "4", "1"], ["outdated", "(v0.05)"])
     assert where[0] == f"{registry},"
-    assert strangers[-1] == "cuda_v0.10.log"
+    assert also == ["also", "in", f"{tmp_path}/home/.tvm/tophub:", "cuda_v0.10.log"]
 
 
 def test_the_list_as_json_has_every_version(registry, tmp_path):
@@ -53,7 +53,7 @@ def test_the_list_as_json_has_every_version(registry, tmp_path):
     assert fields["root"] == str(tmp_path / "root")
     llvm = fields["packages"]["llvm"]
     assert (llvm["newest"], llvm["state"], list(llvm["versions"])) == ("v0.06", "missing", ["v0.05", "v0.06"])
-    assert llvm["versions"]["v0.05"]["held"] == "missing"
+    assert llvm["versions"]["v0.05"]["state"] == "missing"
     assert llvm["versions"]["v0.05"]["records"] == 3
 
 

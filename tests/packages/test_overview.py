@@ -28,6 +28,10 @@ def states(seen):
     return {package.package: package.state for package in seen.packages}
 
 
+def unlisted(seen):
+    return [file.path.name for file in seen.unlisted]
+
+
 def test_each_package_is_cached_outdated_damaged_or_missing(registry, root, tmp_path):
     assert states(survey(Folder(registry), root)) == dict.fromkeys(("cuda", "llvm", "mali", "rocm"), "missing")
     fetch([], Folder(registry), root)
@@ -39,7 +43,7 @@ def test_each_package_is_cached_outdated_damaged_or_missing(registry, root, tmp_
     seen = survey(Folder(registry), root)
     assert states(seen) == {"cuda": "cached", "llvm": "outdated", "mali": "damaged", "rocm": "missing"}
     llvm = seen.packages[1]
-    assert [(str(state.version), state.held) for state in llvm.versions] == [("v0.01", "cached"), ("v0.02", "missing")]
+    assert [(str(each.version), each.state) for each in llvm.versions] == [("v0.01", "cached"), ("v0.02", "missing")]
     assert str(llvm.newest.version) == "v0.02"
 
 
@@ -47,7 +51,7 @@ def test_files_that_the_registry_does_not_know_are_named(registry, root):
     fetch([], Folder(registry), root)
     write_rows(root.path / "cuda_v0.10.log", 1)
     write_rows(root.path / "mine.log", 1)
-    assert [path.name for path in survey(Folder(registry), root).strangers] == ["cuda_v0.10.log", "mine.log"]
+    assert unlisted(survey(Folder(registry), root)) == ["cuda_v0.10.log", "mine.log"]
 
 
 def test_without_a_network_what_the_location_answered_last_is_listed(registry, root):
@@ -73,8 +77,8 @@ def test_listing_notices_a_rollback_too(registry, root):
 
 
 def test_the_location_none_lists_the_files_of_this_machine(root):
-    assert survey(None, root).strangers == ()
+    assert unlisted(survey(None, root)) == []
     write_rows(root.path / "cuda_v0.10.log", 1)
     seen = survey(None, root)
-    assert [path.name for path in seen.strangers] == ["cuda_v0.10.log"]
+    assert unlisted(seen) == ["cuda_v0.10.log"]
     assert seen.packages == ()

@@ -95,8 +95,8 @@ def test_without_a_network_what_is_here_is_taken(registry, root, tmp_path):
 
 def test_the_newest_here_is_no_yanked_and_no_damaged_one(registry, tmp_path):
     def newest(**options):
-        path = newest_here(registry, read_index(registry), "llvm", **options)
-        return path and path.name
+        here = newest_here(registry, read_index(registry), "llvm", **options)
+        return here and here.path.name
 
     for rows in (3, 4):
         release("llvm", write_rows(tmp_path / "llvm.log", rows), registry)
@@ -108,6 +108,7 @@ def test_the_newest_here_is_no_yanked_and_no_damaged_one(registry, tmp_path):
     write_rows(registry / "llvm_v0.10.log", 1)
     write_rows(registry / "llvm_v0.9.log", 1)
     assert newest() == "llvm_v0.10.log", "which an AutoTVM client may have fetched"
-    assert newest(strangers=False) == "llvm_v0.06.log"
+    assert newest(listed=True) == "llvm_v0.06.log"
+    assert newest(before=Version.parse("v0.06")) == "llvm_v0.05.log"
     assert newest_here(registry, read_index(registry), "rocm") is None
-    assert newest_here(registry, None, "llvm").name == "llvm_v0.10.log"
+    assert newest_here(registry, None, "llvm").path.name == "llvm_v0.10.log"

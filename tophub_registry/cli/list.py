@@ -20,8 +20,7 @@ def command(
 ) -> None:
     """List the packages of a registry and what this machine has of them.
 
-    The last column: cached (the newest version is here), outdated (an older one is), damaged (the file is not
-    what was published), missing.
+    The last column: cached (the newest version is here), outdated (an older one is), damaged, missing.
     """
     seen = survey(find_location(location), Root.at(root))
     if as_json:
@@ -40,13 +39,13 @@ def _fields(seen: Overview) -> dict[str, object]:
                 "newest": str(package.newest.version) if package.newest else None,
                 "state": package.state,
                 "versions": {
-                    str(state.version): {"held": state.held, **state.published.model_dump()}
+                    str(state.version): {"state": state.state, **state.published.model_dump()}
                     for state in package.versions
                 },
             }
             for package in seen.packages
         },
-        "strangers": [path.name for path in seen.strangers],
+        "unlisted": [{"file": file.path.name, "registry": file.registry} for file in seen.unlisted],
         "notices": [notice._asdict() for notice in seen.notices],
     }
 
@@ -72,10 +71,10 @@ def _print(seen: Overview) -> None:
         console.print(terminal.clean(f"{seen.location}, here in {seen.root}"))
     elif seen.location is not None:
         console.print(f"{seen.location} has no packages yet")
-    if seen.strangers:
-        names = ", ".join(path.name for path in seen.strangers)
-        whose = "that it does not know" if seen.location else "all that is there"
-        console.print(terminal.clean(f"in {seen.root}, {whose}: {names}"))
+    if seen.unlisted:
+        names = ", ".join(file.path.name + (f" ({file.registry})" if file.registry else "") for file in seen.unlisted)
+        also = "also " if seen.location else ""
+        console.print(terminal.clean(f"{also}in {seen.root}: {names}"))
 
 
 def _row(package: PackageState) -> tuple[str, ...]:
@@ -96,5 +95,4 @@ def _row(package: PackageState) -> tuple[str, ...]:
 
 
 def _here(package: PackageState) -> str:
-    held = [str(state.version) for state in package.versions if state.held == "cached"]
-    return f"outdated ({held[-1]})" if package.state == "outdated" else package.state
+    return f"outdated ({package.here})" if package.state == "outdated" else package.state

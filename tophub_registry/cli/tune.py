@@ -71,9 +71,11 @@ def command(  # each is an option of the command line
     On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that none has to
     be changed between layers.
     """
-    from tophub_registry.cli.packages_here import packages_here
     from tophub_registry.measurement.kernels import Timing
     from tophub_registry.measurement.measure import Limits, Measurer
+    from tophub_registry.packages.here import packages_here
+    from tophub_registry.packages.location import find_location
+    from tophub_registry.packages.root import Root
     from tophub_registry.records.target import Target
     from tophub_registry.templates.registry import instantiate
     from tophub_registry.tuner.search import SEARCHES
@@ -100,7 +102,7 @@ def command(  # each is an option of the command line
         raise UsageError(f"no task has a knob {unknown[0]!r}", remedy=f"there are {', '.join(knobs)}")
     if warm_start and no_warm_start:
         raise UsageError("--warm-start and --no-warm-start contradict each other")
-    logs = [] if no_warm_start else warm_start or packages_here(resolved)
+    logs = [] if no_warm_start else warm_start or packages_here(resolved, find_location(), Root.at())
     experience = Experience.read(logs, tasks)
     plan = Plan(trials, total_trials, batch, search, early_stopping, seed, fixed)
     limits, timing = Limits(timeout, timeout), Timing(repeats=repeats)

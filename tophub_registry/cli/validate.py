@@ -16,6 +16,7 @@ from tophub_registry.cli import terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.files import atomic_write
+from tophub_registry.packages.folder import newest_here
 from tophub_registry.packages.version import FileName
 from tophub_registry.records.finding import Finding
 from tophub_registry.records.log import parse_row, read_lines
@@ -152,11 +153,8 @@ def _records(log: str) -> Iterator[tuple[int, Record]]:
 def _previous(log: Path) -> Path | None:
     """Return the version before, if it stands beside the log."""
     name = FileName.parse(log.name)
-    if name is None:
-        return None
-    others = (FileName.parse(path.name) for path in log.parent.glob(f"{name.package}_v*.log"))
-    before = [other for other in others if other and other.package == name.package and other.version < name.version]
-    return log.with_name(str(max(before, key=lambda other: other.version))) if before else None
+    before = None if name is None else newest_here(log.parent, None, name.package, before=name.version)
+    return None if before is None else before.path
 
 
 def _text(validation: Validation, *, judged: bool) -> str:

@@ -1,7 +1,8 @@
 """Fetching: from a location into the root, each file checked against the index before it gets its name.
 
 Promised: a file in the root is complete and has the published bytes, whatever crashes, and however many
-processes fetch at once; what is already there is not fetched again.
+processes fetch at once; what is already there is not fetched again; and another registry's file with the same
+name is neither lost nor taken for this one's (`packages.root`).
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write, clear_leftovers
 from tophub_registry.packages.digest import Digest, Meter
+from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
 from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
 from tophub_registry.packages.location import Folder, NotThere, read_small
 from tophub_registry.packages.root import Root, taking_turns
 from tophub_registry.packages.version import Reference, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from tophub_registry.packages.index import Published
     from tophub_registry.packages.location import Location
 
 MAX_INDEX = 1 << 24
@@ -31,6 +34,11 @@ MAX_INDEX = 1 << 24
 Progress = Callable[[str, int, int], None]
 """Called as a file arrives, with its name, the bytes that are here and the bytes that there will be, 0 where
 nobody knows."""
+
+
+Status = Literal["downloaded", "cached", "replaced"]
+
+_CACHED: Status = "cached"
 
 
 @dataclass(frozen=True)
@@ -46,15 +54,14 @@ class Fetched:
     digest
         What the file is known by.
     status
-        `downloaded`; `cached`, where it had been there before; `replaced`, where a file of that name with
-        other bytes had been there.
+        `downloaded`; `cached`, where it had been there before; `replaced`, where a damaged file had been there.
     """
 
     package: str
     version: Version
     path: Path
     digest: Digest
-    status: Literal["downloaded", "cached", "replaced"]
+    status: Status
 
 
 @dataclass(frozen=True)
@@ -136,8 +143,23 @@ def fetch(
         packages.append(fetched)
         notices += resolved.notices
         if fetched.status == "replaced":
-            notices.append(Notice("damaged", f"{fetched.path} was not what {location.name} published, and is replaced"))
+            notices.append(Notice("damaged", f"{fetched.path} was damaged, and is replaced"))
+        if fetched.path != root.file(resolved.published):
+            notices.append(_name_taken(fetched, location, root))
+    newest = [package for package, version in references if version is None]
+    notices += newer_here(location, index, root, newest)
     return Fetch(location.name, root.path, tuple(packages), tuple(notices))
+
+
+def _name_taken(fetched: Fetched, location: Location, root: Root) -> Notice:
+    path = root.path / fetched.path.name
+    origin = root.origin(path)
+    whose = f"the file of {origin.location}" if origin else "another file"
+    return Notice(
+        "name-taken",
+        f"{path} is {whose}, and stays; {fetched.package} {fetched.version} of {location.name} is {fetched.path}",
+        "AutoTVM clients read the former; delete it and fetch again to let them read the latter",
+    )
 
 
 def ask_index(location: Location) -> Index:
@@ -197,23 +219,73 @@ def follow_index(location: Location, index: Index, root: Root, time: datetime) -
     return freshness(index, time)
 
 
+def newer_here(location: Location, index: Index, root: Root, packages: Iterable[str]) -> Iterator[Notice]:
+    """Yield a notice for each package of which the root has a later version than a location offers."""
+    for package in packages:
+        offered, here = index.newest(package), newest_here(root.path, index, package)
+        if here is None or (offered is not None and here.version <= offered):
+            continue
+        origin = root.origin(here.path)
+        if origin is not None and origin.published.yanked is not None:
+            continue
+        has = f"has {package} {offered}" if offered else f"has no {package}"
+        whose = f" of {origin.location}" if origin else ""
+        remedy = f"TOPHUB_LOCATION={origin.location}" if origin else f"`--log {package}@{here.version}`"
+        yield Notice(
+            "newer-here",
+            f"the location in use, {location.name}, {has}; {root.path} has {package} {here.version}{whose}",
+            f"{remedy} uses the newer one",
+        )
+
+
 def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: Progress | None) -> Fetched:
     published = resolved.published
-    path = root.file(published)
-    wanted = Digest(published.bytes, published.sha256)
-    found = Digest.of(path)
-    if found == wanted:
-        return Fetched(resolved.package, resolved.version, path, wanted, "cached")
-    with taking_turns(path):
-        found = Digest.of(path)  # another process may have had its turn
-        if found == wanted:
-            return Fetched(resolved.package, resolved.version, path, wanted, "cached")
+    path, status = _kept(root, published), _CACHED
+    if path is None:
+        with taking_turns(root.file(published)) as alone:
+            path, status = _bring(published, location, root, progress, alone=alone)
+    return Fetched(resolved.package, resolved.version, path, published.digest, status)
+
+
+def _kept(root: Root, published: Published) -> Path | None:
+    """Return where the root has a version; None where it has none, or its name is free again."""
+    path = published_file(root.path, published)
+    return path if path is None or root.file(published).exists() else None
+
+
+def _bring(
+    published: Published, location: Location, root: Root, progress: Progress | None, *, alone: bool
+) -> tuple[Path, Status]:
+    """Bring a version to its name, or beside another registry's file that has it."""
+    if (kept := _kept(root, published)) is not None:  # by another process, which had its turn
+        return kept, "cached"
+    path, wanted = root.file(published), published.digest
+    if (found := published_file(root.path, published)) is not None:
+        location = Folder(found.parent)
+    if not path.exists():
+        try:
+            download(location, published.file, path, wanted=wanted, progress=progress, overwrite=False)
+        except UsageError:  # another process was quicker
+            if (kept := published_file(root.path, published)) is not None:
+                return kept, "cached"
+        else:
+            return path, "downloaded" if found is None else "cached"
+    elif alone and not is_log(path):
         download(location, published.file, path, wanted=wanted, progress=progress)
-    return Fetched(resolved.package, resolved.version, path, wanted, "replaced" if found else "downloaded")
+        return path, "replaced"
+    path = beside(root.path, published)
+    download(location, published.file, path, wanted=wanted, progress=progress)
+    return path, "downloaded"
 
 
 def download(
-    location: Location, file: str, path: Path, *, wanted: Digest | None = None, progress: Progress | None = None
+    location: Location,
+    file: str,
+    path: Path,
+    *,
+    wanted: Digest | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Bring one file of a location to a place of its own, all or nothing.
 
@@ -222,21 +294,25 @@ def download(
     location, file
         Where from.
     path
-        Where to; an existing file is replaced.
+        Where to.
     wanted
         What the file must be known by; None where nobody has said.
     progress
         Called as it arrives.
+    overwrite
+        Whether an existing file is replaced.
 
     Raises
     ------
+    UsageError
+        `path` exists and is not to be replaced.
     EnvironmentFailure
         The location has no such file, does not answer, or sends other bytes than are wanted, or too many; the
         disk is full.
     """
     limit = MAX_PACKAGE if wanted is None else wanted.bytes
     meter = Meter()
-    with location.open(file) as chunks, atomic_write(path, overwrite=True) as stream:
+    with location.open(file) as chunks, atomic_write(path, overwrite=overwrite) as stream:
         for chunk in chunks:
             meter.add(chunk)
             if meter.bytes > limit:

@@ -1,13 +1,20 @@
-"""A registry's folder as it is read: its index, and the newest file of a package in it."""
+"""A folder with packages as it is read, a registry's or the root: its index, a version's file, the newest one.
+
+A file is known by its bytes, not by its name: `llvm_v0.10.log` may be the v0.10 of this registry or of another.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.index import INDEX_FILE, Index
+from tophub_registry.packages.index import INDEX_FILE, Index, Published
 from tophub_registry.packages.version import FileName, Version
+from tophub_registry.records.log import parse_row, read_lines
+from tophub_registry.records.unconvertible import NoConversionError
 
 
 def read_index(folder: Path) -> Index | None:
@@ -47,8 +54,84 @@ def known_index(folder: Path) -> Index:
     return index
 
 
+def published_file(folder: Path, published: Published) -> Path | None:
+    """Return the file in a folder that has a version's published bytes, None where there is none."""
+    places = (folder / published.file, beside(folder, published))
+    return next((path for path in places if Digest.of(path) == published.digest), None)
+
+
+def beside(folder: Path, published: Published) -> Path:
+    """Return where a version is kept in a folder in which another registry's file has its name."""
+    return folder / ".others" / published.sha256[:16] / published.file
+
+
+def is_log(path: Path) -> bool:
+    """Return whether every line of a file is a record or a comment; a damaged file, and an empty one, is no log."""
+    lines = 0
+    try:
+        for line in read_lines(path):
+            with suppress(NoConversionError):
+                parse_row(line, file=path)
+            lines += 1
+    except InputError:
+        return False
+    return lines > 0
+
+
+def version_here(folder: Path, index: Index | None, package: str, version: Version) -> Path | None:
+    """Return a version's file in a folder, None without a good one.
+
+    The published bytes come first. Without them any log with that name counts: an AutoTVM client may have fetched
+    it, or it is another registry's.
+    """
+    published = None if index is None else index.versions(package).get(version)
+    if published is not None and (path := published_file(folder, published)) is not None:
+        return path
+    path = folder / str(FileName(package, version))
+    return path if is_log(path) else None
+
+
+class Here(NamedTuple):
+    """A version that a folder has, and its file."""
+
+    version: Version
+    path: Path
+
+
+def newest_here(
+    folder: Path, index: Index | None, package: str, *, listed: bool = False, before: Version | None = None
+) -> Here | None:
+    """Return a package's newest good version in a folder, None without one. This alone decides which is the newest.
+
+    A yanked version's file is not good, and a damaged one is not.
+
+    Parameters
+    ----------
+    listed
+        Whether only published bytes count, as the index lists them. Otherwise what `version_here` takes counts too.
+    before
+        Only earlier versions than this one count.
+    """
+    known = {} if index is None else index.versions(package)
+    names = (FileName.parse(path.name) for path in folder.glob(f"{package}_v*.log"))
+    found = {name.version for name in names if name is not None and name.package == package}
+    for version in sorted({*known, *found}, reverse=True):
+        if before is not None and version >= before:
+            continue
+        path = version_here(folder, index, package, version)
+        if path is not None and _is_good(path, known.get(version), listed=listed):
+            return Here(version, path)
+    return None
+
+
+def _is_good(path: Path, published: Published | None, *, listed: bool) -> bool:
+    if published is None or Digest.of(path) != published.digest:
+        return not listed
+    return published.yanked is None
+
+
 def newest_log(folder: Path, index: Index, package: str) -> Path | None:
-    """Return the file of a package's newest version that is not yanked, None where there is none.
+    """Return the file of a package's newest version in a registry's folder, None where the index has none.
 
     Raises
     ------
@@ -58,32 +141,8 @@ def newest_log(folder: Path, index: Index, package: str) -> Path | None:
     newest = index.newest(package)
     if newest is None:
         return None
-    published = index.versions(package)[newest]
-    path = folder / published.file
-    if Digest.of(path) != (published.bytes, published.sha256):
-        raise InputError("not what the index says was published", file=path, remedy="restore the published file")
-    return path
-
-
-def newest_here(folder: Path, index: Index | None, package: str, *, strangers: bool = True) -> Path | None:
-    """Return a package's newest good file in a folder, None without one.
-
-    A version that the index knows is good when it is not yanked and its bytes are the published ones.
-
-    Parameters
-    ----------
-    strangers
-        Whether files that the index does not know count: an AutoTVM client may have fetched them.
-    """
-    known = {} if index is None else index.versions(package)
-
-    def good(version: Version, path: Path) -> bool:
-        published = known.get(version)
-        if published is None:
-            return strangers
-        return published.yanked is None and Digest.of(path) == (published.bytes, published.sha256)
-
-    named = [(name.version, path) for path in folder.glob(f"{package}_v*.log") if (name := FileName.parse(path.name))]
-    exact = [(version, path) for version, path in named if path.name == str(FileName(package, version))]
-    newest_first = sorted(exact, reverse=True)
-    return next((path for version, path in newest_first if good(version, path)), None)
+    here = newest_here(folder, index, package, listed=True)
+    if here is None or here.version != newest:
+        file = folder / index.versions(package)[newest].file
+        raise InputError("not what the index says was published", file=file, remedy="restore the published file")
+    return here.path

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.version import VERSION, FileName, Reference, Version
 from tophub_registry.records.target import PACKAGE
 
@@ -118,6 +119,11 @@ class Published(BaseModel):
     targets: Annotated[dict[Text, Count], Field(min_length=1)]
     yanked: Text | None = None
     imported: Imported | None = None
+
+    @property
+    def digest(self) -> Digest:
+        """What the file is known by."""
+        return Digest(self.bytes, self.sha256)
 
 
 class Index(BaseModel):
@@ -267,7 +273,7 @@ def _in_order(published: Published) -> dict[str, object]:
 class Notice(NamedTuple):
     """Something that the reader should know although the work was done."""
 
-    rule: Literal["expired", "yanked", "offline", "switched-off", "damaged", "old-rows"]
+    rule: Literal["expired", "yanked", "offline", "switched-off", "damaged", "name-taken", "newer-here", "old-rows"]
     message: str
     remedy: str | None = None
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.fetch import ask_or_recall
+from tophub_registry.packages.fetch import ask_or_recall, newer_here
+from tophub_registry.packages.folder import is_log, newest_here, published_file
 from tophub_registry.packages.index import Notice, now
+from tophub_registry.packages.version import FileName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -19,13 +22,16 @@ if TYPE_CHECKING:
     from tophub_registry.packages.version import Version
 
 
+State = Literal["cached", "damaged", "missing"]
+
+
 @dataclass(frozen=True)
 class VersionState:
-    """One version, and what the root has of it: the file, one with other bytes, or none."""
+    """One version, and what the root has of it: the published file, a damaged one, or none."""
 
     version: Version
     published: Published
-    held: Literal["cached", "damaged", "missing"]
+    state: State
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,28 @@ class PackageState:
         Its name.
     newest
         The newest version that is not yanked, None where all are.
+    here
+        The newest of these that is in the root, None where none is.
     versions
         All of them, the oldest first.
     state
-        `cached`: the newest version is in the root; `damaged`: it is, with other bytes; `outdated`: only an
+        `cached`: the newest version is in the root; `damaged`: a damaged file has its name; `outdated`: only an
         older one is; `missing`: none is.
     """
 
     package: str
     newest: VersionState | None
+    here: Version | None
     versions: tuple[VersionState, ...]
     state: Literal["cached", "damaged", "outdated", "missing"]
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """A file of the root that is not in the registry's index, and the registry that published it, if it is known."""
+
+    path: Path
+    registry: str | None
 
 
 @dataclass(frozen=True)
@@ -63,8 +80,8 @@ class Overview:
         The folder of this machine's copies.
     packages
         By name.
-    strangers
-        Files of the root that the registry does not know.
+    unlisted
+        Files of the root that the registry's index does not list.
     notices
         What else the reader should know.
     """
@@ -72,7 +89,7 @@ class Overview:
     location: str | None
     root: Path
     packages: tuple[PackageState, ...]
-    strangers: tuple[Path, ...]
+    unlisted: tuple[Unlisted, ...]
     notices: tuple[Notice, ...]
 
 
@@ -84,33 +101,46 @@ def survey(location: Location | None, root: Root, *, time: datetime | None = Non
     Raises
     ------
     InputError
-        The location's index is none.
+        The location's index is invalid.
     EnvironmentFailure
         The location does not answer and never has; it went back; the root can't be read.
     """
     if location is None:
         notice = Notice("switched-off", "the location is NONE: only the files of this machine are listed")
-        return Overview(None, root.path, (), root.strangers(None), (notice,))
+        return Overview(None, root.path, (), tuple(_unlisted(None, root)), (notice,))
     index, notices = ask_or_recall(location, root, time or now())
     packages = tuple(_package(index, package, root) for package in sorted(index.packages))
-    return Overview(location.name, root.path, packages, root.strangers(index), notices)
+    unlisted = tuple(_unlisted(index, root))
+    others = {name.package for file in unlisted if (name := FileName.parse(file.path.name))}
+    newer = newer_here(location, index, root, sorted(others))
+    return Overview(location.name, root.path, packages, unlisted, (*notices, *newer))
 
 
 def _package(index: Index, package: str, root: Root) -> PackageState:
     versions = tuple(
-        VersionState(version, published, _held(published, root))
+        VersionState(version, published, _state(published, root))
         for version, published in index.versions(package).items()
     )
     number = index.newest(package)
-    newest = next((state for state in versions if state.version == number), None)
-    if newest is not None and newest.held != "missing":
-        return PackageState(package, newest, versions, newest.held)
-    older = any(state.held == "cached" for state in versions)
-    return PackageState(package, newest, versions, "outdated" if older else "missing")
+    newest = next((each for each in versions if each.version == number), None)
+    kept = newest_here(root.path, index, package, listed=True)
+    here = None if kept is None else kept.version
+    if newest is not None and newest.state != "missing":
+        return PackageState(package, newest, here, versions, newest.state)
+    return PackageState(package, newest, here, versions, "missing" if here is None else "outdated")
 
 
-def _held(published: Published, root: Root) -> Literal["cached", "damaged", "missing"]:
-    found = Digest.of(root.file(published))
-    if found is None:
-        return "missing"
-    return "cached" if found == (published.bytes, published.sha256) else "damaged"
+def _state(published: Published, root: Root) -> State:
+    if published_file(root.path, published) is not None:
+        return "cached"
+    path = root.file(published)
+    return "damaged" if path.exists() and not is_log(path) else "missing"
+
+
+def _unlisted(index: Index | None, root: Root) -> Iterator[Unlisted]:
+    for path in root.files():
+        name = FileName.parse(path.name)
+        published = index.versions(name.package).get(name.version) if index and name else None
+        if published is None or (published.digest != Digest.of(path) and is_log(path)):
+            origin = root.origin(path)
+            yield Unlisted(path, origin and origin.location)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.packages.fetch import ask_or_recall, fetch
+from tophub_registry.packages.fetch import ask_or_recall, fetch, newer_here
 from tophub_registry.packages.folder import newest_here
 from tophub_registry.packages.index import Notice, now
 from tophub_registry.packages.version import Reference
@@ -90,20 +90,20 @@ def find_sources(
         index, notices = ask_or_recall(location, root, time)
     package = next((name for name in backends_of(target) if name in index.packages), None)
     if package is None:
-        return Sources(mine, notices)
+        return Sources(mine, (*notices, *newer_here(location, index, root, backends_of(target))))
     version = (pins or {}).get(package)
     if version is None and index.newest(package) is None:
         notice = Notice("yanked", f"every version of {package} is yanked: it is left out")
-        return Sources(mine, (*notices, notice))
+        return Sources(mine, (*notices, notice, *newer_here(location, index, root, [package])))
     try:
         done = fetch([Reference(package, version)], location, root, index=index, time=time)
     except EnvironmentFailure as error:
-        here = None if version is not None else newest_here(root.path, index, package, strangers=False)
+        here = None if version is not None else newest_here(root.path, index, package, listed=True)
         if here is None:
             raise
-        held = " ".join(here.stem.rsplit("_", 1))
-        notice = Notice("offline", f"{error}; {held} is here and is taken")
-        return Sources((*mine, Source(held, here)), (*notices, notice))
+        name = f"{package} {here.version}"
+        notice = Notice("offline", f"{error}; {name} is here and is used")
+        return Sources((*mine, Source(name, here.path)), (*notices, notice))
     (fetched,) = done.packages
     source = Source(f"{package} {fetched.version}", fetched.path)
     return Sources((*mine, source), tuple(dict.fromkeys((*notices, *done.notices))))

@@ -217,7 +217,7 @@ def _named(references: Sequence[Reference], source: Location) -> Iterator[_Wante
 def _get(wanted: _Wanted, source: Location, scratch: Path, progress: Progress | None) -> _Log:
     path = scratch / wanted.file
     theirs = wanted.published
-    digest = None if theirs is None else Digest(theirs.bytes, theirs.sha256)
+    digest = None if theirs is None else theirs.digest
     download(source, wanted.file, path, wanted=digest, progress=progress)
     try:
         return _Log(wanted, path, examine(path, old_rows=True))

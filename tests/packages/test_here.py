@@ -1,0 +1,100 @@
+"""What this machine has of packages, and which log a name stands for."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.registries import write_rows
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.here import find_log, packages_here
+from tophub_registry.packages.location import Folder, Web
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.version import Reference
+from tophub_registry.publishing.release import release
+from tophub_registry.publishing.yank import yank
+from tophub_registry.records.target import Target
+
+CUDA = Target.parse("cuda -model=h100")
+NOBODY = Web("http://127.0.0.1:9")
+"""Nobody answers there, and nobody is asked."""
+
+
+@pytest.fixture
+def root(tmp_path):
+    return Root(tmp_path / "root")
+
+
+@pytest.fixture
+def registry(tmp_path):
+    for rows in (1, 2, 3):
+        release("cuda", write_rows(tmp_path / f"{rows}" / "cuda.log", rows), tmp_path / "registry")
+    return tmp_path / "registry"
+
+
+def test_a_target_s_newest_log_is_found_without_a_network(root):
+    for name in ("cuda_v0.09.log", "cuda_v0.10.log", "llvm_v0.11.log"):
+        write_rows(root.path / name, 1)
+    (root.path / "cuda_v0.10.log.part").touch()
+    assert packages_here(CUDA, NOBODY, root) == [root.path / "cuda_v0.10.log"]
+    assert packages_here(Target.parse("opencl"), NOBODY, root) == []
+
+
+def test_a_yanked_version_is_passed_over(registry, root):
+    yank(Reference.parse("cuda@v0.03"), "wrong device", registry)
+    assert packages_here(CUDA, Folder(registry), root) == [registry / "cuda_v0.02.log"]
+
+
+def test_the_same_bytes_in_root_and_location_count_once_and_others_with_the_same_number_too(registry, root):
+    fetch([], Folder(registry), root)
+    assert packages_here(CUDA, Folder(registry), root) == [registry / "cuda_v0.03.log"]
+    write_rows(root.path / "cuda_v0.03.log", 9)
+    assert packages_here(CUDA, Folder(registry), root) == [registry / "cuda_v0.03.log", root.path / "cuda_v0.03.log"]
+
+
+def test_a_path_that_exists_comes_first(registry, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_rows(tmp_path / "cuda", 1).relative_to(tmp_path)
+    assert find_log(path, Folder(registry), root) == path
+    packed = tmp_path / "new.log.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert find_log(packed, None, root) == packed
+
+
+def test_a_package_s_name_is_its_newest_log_here(registry, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cuda").mkdir()  # a folder is no log
+    cuda = Path("cuda")
+    assert find_log(cuda, Folder(registry), root) == registry / "cuda_v0.03.log"
+    write_rows(root.path / "cuda_v0.04.log", 7)
+    assert find_log(cuda, Folder(registry), root) == root.path / "cuda_v0.04.log"
+    assert find_log(cuda, NOBODY, root) == root.path / "cuda_v0.04.log"
+    write_rows(root.path / "cuda_v0.03.log", 7)
+    (root.path / "cuda_v0.04.log").write_text("damaged")
+    assert find_log(cuda, Folder(registry), root) == registry / "cuda_v0.03.log", "the location's"
+
+
+def test_a_version_is_that_one_yanked_or_not(registry, root):
+    yank(Reference.parse("cuda@v0.02"), "wrong device", registry)
+    assert find_log(Path("cuda@v0.02"), Folder(registry), root) == registry / "cuda_v0.02.log"
+    fetch([Reference.parse("cuda@v0.01")], Folder(registry), root)
+    assert find_log(Path("cuda@v0.01"), None, root) == root.path / "cuda_v0.01.log"
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "remedy"),
+    [
+        ("rocm", "no such package on this machine", "`tophub fetch rocm` brings it"),
+        ("cuda@v0.09", "no such package on this machine", "`tophub fetch cuda@v0.09` brings it"),
+        ("cuda.log", "no such file", None),
+        ("logs/cuda", "no such file", None),
+        ("..", "that is a folder", None),
+    ],
+)
+def test_what_is_not_here_is_one_error_with_the_way_out(registry, root, name, message, remedy):
+    with pytest.raises(InputError, match=message) as caught:
+        find_log(Path(name), Folder(registry), root)
+    assert (caught.value.file, caught.value.remedy) == (name, remedy)
+    with pytest.raises(UsageError, match="not a version"):
+        find_log(Path("cuda@7"), Folder(registry), root)

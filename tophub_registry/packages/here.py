@@ -1,0 +1,87 @@
+"""What this machine has of packages, without asking any network: in the root, and in a location that is a folder."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tophub_registry.errors import InputError
+from tophub_registry.packages.digest import Digest
+from tophub_registry.packages.folder import newest_here, read_index, version_here
+from tophub_registry.packages.location import Folder
+from tophub_registry.packages.version import Reference
+from tophub_registry.records.lookup import backends_of
+from tophub_registry.records.target import PACKAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tophub_registry.packages.folder import Here
+    from tophub_registry.packages.index import Index
+    from tophub_registry.packages.location import Location
+    from tophub_registry.packages.root import Root
+    from tophub_registry.records.target import Target
+
+
+def packages_here(target: Target, location: Location | None, root: Root) -> list[Path]:
+    """Return the newest logs of a target's packages, the location's and the root's; the same bytes count once.
+
+    Raises
+    ------
+    InputError
+        The location's index is invalid.
+    """
+    found = [here.path for package in backends_of(target) for here in _newest(package, location, root)]
+    return list({Digest.of(path): path for path in reversed(found)}.values())[::-1]
+
+
+def find_log(argument: Path, location: Location | None, root: Root) -> Path:
+    """Return the log that is meant where a user names one: a path, a package, or `package@version`.
+
+    A file of that name comes first. A package's name means the newest file that is here, which may be newer than
+    the location's; of two files with the same number it means the location's.
+
+    Raises
+    ------
+    InputError
+        There is no such file, and no such package here; or the location's index is invalid.
+    UsageError
+        What stands behind the `@` is no version.
+    """
+    if argument.exists() and not argument.is_dir():
+        return argument
+    text = str(argument)
+    if re.fullmatch(PACKAGE, text.partition("@")[0]) is None:
+        raise InputError("that is a folder, not a log" if argument.is_dir() else "no such file", file=argument)
+    package, version = Reference.parse(text)
+    if version is None:
+        # Of two with the same number the first one is the greatest, which is the location's.
+        newest = max(_newest(package, location, root), key=lambda here: here.version, default=None)
+        found = None if newest is None else newest.path
+    else:
+        here = (version_here(folder, index, package, version) for folder, index in _folders(location, root))
+        found = next((path for path in here if path is not None), None)
+    if found is None:
+        raise InputError(
+            "no such file, and no such package on this machine",
+            file=argument,
+            remedy=f"`tophub fetch {text}` brings it",
+        )
+    return found
+
+
+def _newest(package: str, location: Location | None, root: Root) -> Iterator[Here]:
+    for folder, index in _folders(location, root):
+        if (here := newest_here(folder, index, package)) is not None:
+            yield here
+
+
+def _folders(location: Location | None, root: Root) -> Iterator[tuple[Path, Index | None]]:
+    """Yield the folders to look into, the location's first, and the index by which their files are judged."""
+    if isinstance(location, Folder):
+        index = read_index(location.path)
+        yield location.path, index
+        yield root.path, index
+    else:
+        yield root.path, None if location is None else root.remembered(location)
