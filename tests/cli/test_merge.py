@@ -68,7 +68,7 @@ def test_it_says_where_and_what_is_wrong(old: Path, new: Path, tmp_path: Path) -
     for arguments, code, message in [
         ((old, new), 1, f"{new}:4: not a JSON row"),
         ((old, tmp_path / "no.log"), 1, f"{tmp_path}/no.log: no such file"),
-        ((new, old), 2, "new.log is no PACKAGE_vN.NN.log"),
+        ((new, old), 2, "new.log is not called PACKAGE_vN.NN.log"),
         ((old, "-o", old), 2, "never overwritten"),
         ((old, "--keep", "some"), 2, "--keep takes best, a number, or all"),
         ((old, "-o", "/proc/x/merged.log"), 3, "can't be written"),

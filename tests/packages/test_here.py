@@ -56,30 +56,30 @@ def test_the_same_bytes_in_root_and_location_count_once_and_others_with_the_same
 def test_a_path_that_exists_comes_first(registry, root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write_rows(tmp_path / "cuda", 1).relative_to(tmp_path)
-    assert find_log(path, Folder(registry), root) == path
+    assert find_log(path, root, lambda: Folder(registry)) == path
     packed = tmp_path / "new.log.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    assert find_log(packed, None, root) == packed
+    assert find_log(packed, root, lambda: None) == packed
 
 
 def test_a_package_s_name_is_its_newest_log_here(registry, root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cuda").mkdir()  # a folder is no log
     cuda = Path("cuda")
-    assert find_log(cuda, Folder(registry), root) == registry / "cuda_v0.03.log"
+    assert find_log(cuda, root, lambda: Folder(registry)) == registry / "cuda_v0.03.log"
     write_rows(root.path / "cuda_v0.04.log", 7)
-    assert find_log(cuda, Folder(registry), root) == root.path / "cuda_v0.04.log"
-    assert find_log(cuda, NOBODY, root) == root.path / "cuda_v0.04.log"
+    assert find_log(cuda, root, lambda: Folder(registry)) == root.path / "cuda_v0.04.log"
+    assert find_log(cuda, root, lambda: NOBODY) == root.path / "cuda_v0.04.log"
     write_rows(root.path / "cuda_v0.03.log", 7)
     (root.path / "cuda_v0.04.log").write_text("damaged")
-    assert find_log(cuda, Folder(registry), root) == registry / "cuda_v0.03.log", "the location's"
+    assert find_log(cuda, root, lambda: Folder(registry)) == registry / "cuda_v0.03.log", "the location's"
 
 
 def test_a_version_is_that_one_yanked_or_not(registry, root):
     yank(Reference.parse("cuda@v0.02"), "wrong device", registry)
-    assert find_log(Path("cuda@v0.02"), Folder(registry), root) == registry / "cuda_v0.02.log"
+    assert find_log(Path("cuda@v0.02"), root, lambda: Folder(registry)) == registry / "cuda_v0.02.log"
     fetch([Reference.parse("cuda@v0.01")], Folder(registry), root)
-    assert find_log(Path("cuda@v0.01"), None, root) == root.path / "cuda_v0.01.log"
+    assert find_log(Path("cuda@v0.01"), root, lambda: None) == root.path / "cuda_v0.01.log"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_version_is_that_one_yanked_or_not(registry, root):
 )
 def test_what_is_not_here_is_one_error_with_the_way_out(registry, root, name, message, remedy):
     with pytest.raises(InputError, match=message) as caught:
-        find_log(Path(name), Folder(registry), root)
+        find_log(Path(name), root, lambda: Folder(registry))
     assert (caught.value.file, caught.value.remedy) == (name, remedy)
     with pytest.raises(UsageError, match="not a version"):
-        find_log(Path("cuda@7"), Folder(registry), root)
+        find_log(Path("cuda@7"), root, lambda: Folder(registry))

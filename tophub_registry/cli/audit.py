@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import table, terminal
+from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.records.audit import Entry, audit
 
 
 def command(
-    logs: Annotated[list[Path], typer.Argument(help="The logs.", show_default=False)],
+    logs: Annotated[list[Path], typer.Argument(help=f"The logs: each {log_argument.HELP}.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
     """Say what stands behind the records of logs: age, tool, device, repeats and their spread, coverage.
 
     Coverage is a target's share of the workloads that the logs have for any target.
     """
-    ledger = audit(logs)
+    ledger = audit(log_argument.find_all(logs))
     if as_json:
         terminal.out(json.dumps(dataclasses.asdict(ledger), indent=1) + "\n")
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import notes, table, terminal
+from tophub_registry.cli import log_argument, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.frontends import KINDS
@@ -74,6 +74,7 @@ def command(
             raise UsageError("--prepare measures nothing", remedy="give --output, --log and --json with its folder")
         _prepare(model, prepare, params, shapes, force=force)
         return
+    log = log and log_argument.find_all(log)
     outputs = output or []
     _check_outputs(outputs, force=force)
     peers = [name.strip() for name in against.split(",") if name.strip()]

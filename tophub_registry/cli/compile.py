@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import notes, table, terminal
+from tophub_registry.cli import log_argument, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends import KINDS
@@ -64,6 +64,7 @@ def command(
         raise UsageError("that is a folder", file=output, remedy="-o names the library's file")
     if output.exists() and not force:
         raise UsageError("the library is already there", file=output, remedy="--force overwrites it")
+    log = log and log_argument.find_all(log)
     check_linker()
     notes.progress(f"read and compile {model}")
     compiled = compile_model(model, target, records=log, shapes=shapes_of(shape) or None, params=params)

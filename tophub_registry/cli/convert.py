@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import notes, terminal
+from tophub_registry.cli import log_argument, notes, terminal
 from tophub_registry.errors import UsageError
 from tophub_registry.records.convert import ConvertReport, convert_log
 
@@ -16,7 +16,7 @@ _VERSIONS = {"0.1": 0.1, "0.2": 0.2}
 
 
 def command(
-    log: Annotated[Path, typer.Argument(help="The log to convert.", show_default=False)],
+    log: Annotated[Path, typer.Argument(help=f"The log to convert: {log_argument.HELP}.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The converted log.", show_default=False)],
     to: Annotated[str, typer.Option(help="The log version to make: 0.2, or 0.1 for TVM 0.6.")] = "0.2",
     for_tvm: Annotated[
@@ -36,7 +36,7 @@ def command(
         raise UsageError(f"--for-tvm does not know {for_tvm!r}", remedy="it takes 0.7; later TVMs need no other names")
     if for_tvm and to != "0.2":
         raise UsageError("TVM 0.7 reads log version 0.2", remedy="leave --to out")
-    report = convert_log(log, output, to=_VERSIONS[to], for_0_7=for_tvm is not None)
+    report = convert_log(log_argument.find(log), output, to=_VERSIONS[to], for_0_7=for_tvm is not None)
     if as_json:
         terminal.out(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")
     else:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import table, terminal
+from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.records.diff import KINDS, Comparison, Difference, compare
 
 _SHOWN = 20
 
 
 def command(
-    before: Annotated[Path, typer.Argument(help="The one log.", show_default=False)],
+    before: Annotated[Path, typer.Argument(help=f"The one log: {log_argument.HELP}.", show_default=False)],
     after: Annotated[Path, typer.Argument(help="The other log.", show_default=False)],
     everything: Annotated[bool, typer.Option("--all", help="List every difference, not the greatest only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every difference as JSON.")] = False,
@@ -23,6 +23,7 @@ def command(
 
     Compared are the best records of each target and workload. `changed` is another record at the same cost.
     """
+    before, after = log_argument.find_all([before, after])
     comparison = compare(before, after)
     if as_json:
         fields = dataclasses.asdict(comparison)

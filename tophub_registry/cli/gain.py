@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import tasks_argument, terminal
+from tophub_registry.cli import log_argument, tasks_argument, terminal
 from tophub_registry.cli.model_options import CompileTarget, Processor
 from tophub_registry.errors import InputError
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=tasks_argument.HELP)],
-    log: Annotated[list[Path], typer.Option("-l", "--log", help="A log with records (repeatable).")],
+    log: Annotated[
+        list[Path], typer.Option("-l", "--log", help=f"A log with records: {log_argument.HELP} (repeatable).")
+    ],
     target: CompileTarget = "llvm",
     rounds: Annotated[int, typer.Option(min=1, help="How often each kernel is timed.")] = 9,
     _processor: Processor = None,
@@ -37,6 +39,7 @@ def command(
 
     resolved = resolve(target)
     check_runs_here(resolved)
+    log = log_argument.find_all(log)
     records = [record for path in log for record in read_records(path)]
     if not any(record.valid and match_targets(resolved, record.target) is Match.DEVICE for record in records):
         raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")

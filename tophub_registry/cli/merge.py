@@ -10,20 +10,24 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import notes, terminal
+from tophub_registry.cli import log_argument, notes, terminal
 from tophub_registry.errors import UsageError
-from tophub_registry.packages.version import next_file
 from tophub_registry.records.fitness import Policy
 from tophub_registry.records.merge import MergeReport, merge_logs
 from tophub_registry.templates.fit import check_space
 
 
 def command(
-    old: Annotated[Path, typer.Argument(help="The log to go on from.", show_default=False)],
+    old: Annotated[Path, typer.Argument(help=f"The base log: {log_argument.HELP}.", show_default=False)],
     new: Annotated[list[Path] | None, typer.Argument(help="The logs to merge into it.", show_default=False)] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The merged log.", show_default="PACKAGE's next version beside OLD"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The merged log.",
+            show_default="PACKAGE's next version beside OLD, or here if OLD is a package",
+        ),
     ] = None,
     keep: Annotated[
         str, typer.Option(help="How many records of each target and workload: best, a number, or all.")
@@ -42,17 +46,15 @@ def command(
     The result does not depend on the order of the logs, and nothing is dropped without being counted. OLD and
     NEW are left as they are; an OLD called PACKAGE_vN.NN.log gets its next version beside it.
     """
+    paths = log_argument.find_all([old, *(new or [])])
     if output is None:
-        output = next_file(old)
-        if output is None:
-            raise UsageError(f"{old.name} is no PACKAGE_vN.NN.log, so there is no next version", remedy="give -o FILE")
+        output = log_argument.next_version(old, paths[0])
         if output.exists():
             raise UsageError("the next version is already there", file=output, remedy="merge that one, or give -o FILE")
-    paths = [old, *(new or [])]
     with _progress(paths) as progress:
         policy = Policy((check_space,))
         report = merge_logs(
-            old, paths[1:], output, keep=_number(keep), min_gain=min_gain, policy=policy, progress=progress
+            paths[0], paths[1:], output, keep=_number(keep), min_gain=min_gain, policy=policy, progress=progress
         )
     if as_json:
         terminal.out(json.dumps({"output": str(output), **dataclasses.asdict(report)}, indent=1) + "\n")

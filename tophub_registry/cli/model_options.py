@@ -25,7 +25,7 @@ Log = Annotated[
     typer.Option(
         "-l",
         "--log",
-        help="Take records from this log, and not from the package (repeatable).",
+        help="Take records from this log (a path or a package) and not from the newest package (repeatable).",
         show_default="the package",
     ),
 ]

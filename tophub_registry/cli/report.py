@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import terminal
+from tophub_registry.cli import log_argument, terminal
 from tophub_registry.errors import UsageError
 
 
 def command(
-    logs: Annotated[list[Path], typer.Argument(help="The logs that `tophub tune` wrote.", show_default=False)],
+    logs: Annotated[
+        list[Path],
+        typer.Argument(help=f"The logs that `tophub tune` wrote: each {log_argument.HELP}.", show_default=False),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
     force: Annotated[bool, typer.Option("--force", help="Replace a page that is already there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
@@ -29,6 +32,7 @@ def command(
 
     if output.exists() and not force:
         raise UsageError("the page is already there", file=output, remedy="--force replaces it")
+    logs = log_argument.find_all(logs)
     history = read_history(logs)
     page = render(history, [path.name for path in logs]).encode()
     with atomic_write(output, overwrite=force) as stream:

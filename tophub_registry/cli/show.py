@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import table, terminal
+from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.summary import summarise, tool
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    logs: Annotated[list[Path], typer.Argument(help="The logs.", show_default=False)],
+    logs: Annotated[list[Path], typer.Argument(help=f"The logs: each {log_argument.HELP}.", show_default=False)],
     best: Annotated[bool, typer.Option("--best", help="The best record of each task instead.")] = False,
     task: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Of these the tasks whose name has TEXT in it: '64x64x3x3'.")
@@ -41,6 +41,7 @@ def command(
     With --best, or any of the options that choose among the best: for each workload the fastest record, its
     config, its time and its speed, and on request its kernel, which needs TVM but not the device.
     """
+    logs = log_argument.find_all(logs)
     if best or task is not None or only or source or asm:
         if source and asm:
             raise UsageError("--source and --asm are two views of one kernel", remedy="ask for one of them")

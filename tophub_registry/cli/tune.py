@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import tasks_argument, terminal
+from tophub_registry.cli import log_argument, tasks_argument, terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
 
@@ -40,7 +40,10 @@ def command(  # each is an option of the command line
     ] = None,
     warm_start: Annotated[
         list[Path] | None,
-        typer.Option(metavar="LOG", help="Begin with what this log says of the same and like workloads (repeatable)."),
+        typer.Option(
+            metavar="LOG",
+            help=f"Begin with what this log ({log_argument.HELP}) says of the same and like workloads (repeatable).",
+        ),
     ] = None,
     no_warm_start: Annotated[bool, typer.Option("--no-warm-start", help="Begin with nothing known.")] = False,
     early_stopping: Annotated[
@@ -102,7 +105,11 @@ def command(  # each is an option of the command line
         raise UsageError(f"no task has a knob {unknown[0]!r}", remedy=f"there are {', '.join(knobs)}")
     if warm_start and no_warm_start:
         raise UsageError("--warm-start and --no-warm-start contradict each other")
-    logs = [] if no_warm_start else warm_start or packages_here(resolved, find_location(), Root.at())
+    logs = (
+        []
+        if no_warm_start
+        else log_argument.find_all(warm_start or []) or packages_here(resolved, find_location(), Root.at())
+    )
     experience = Experience.read(logs, tasks)
     plan = Plan(trials, total_trials, batch, search, early_stopping, seed, fixed)
     limits, timing = Limits(timeout, timeout), Timing(repeats=repeats)

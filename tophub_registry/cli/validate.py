@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import terminal
+from tophub_registry.cli import log_argument, terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.files import atomic_write
@@ -36,7 +36,9 @@ LEVELS = ("row", "space", "log", "replay")
 
 
 def command(
-    logs: Annotated[list[Path], typer.Argument(help="The logs to look at.", show_default=False)],
+    logs: Annotated[
+        list[Path], typer.Argument(help=f"The logs to look at: each {log_argument.HELP}.", show_default=False)
+    ],
     level: Annotated[
         str, typer.Option(help=f"How far to look: {', '.join(LEVELS)}; each includes the former.")
     ] = "log",
@@ -60,6 +62,7 @@ def command(
         raise UsageError(f"there is no level {level!r}", remedy=f"--level takes {', '.join(LEVELS)}")
     together = LEVELS.index(level) >= LEVELS.index("log")
     checks = _checks(level)
+    logs = log_argument.find_all(logs)
     found = [validate_log(log, together=together, checks=checks, previous=_previous(log)) for log in logs]
     if level == "replay":
         found = _replay_all(found, target, rounds, tolerance, output)

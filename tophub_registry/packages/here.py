@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from tophub_registry.errors import InputError
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.folder import newest_here, read_index, version_here
-from tophub_registry.packages.location import Folder
+from tophub_registry.packages.location import Folder, find_location
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.lookup import backends_of
 from tophub_registry.records.target import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from tophub_registry.packages.folder import Here
@@ -32,15 +32,25 @@ def packages_here(target: Target, location: Location | None, root: Root) -> list
     InputError
         The location's index is invalid.
     """
-    found = [here.path for package in backends_of(target) for here in _newest(package, location, root)]
+    places = list(_folders(location, root))
+    found = [here.path for package in backends_of(target) for here in _newest(package, places)]
     return list({Digest.of(path): path for path in reversed(found)}.values())[::-1]
 
 
-def find_log(argument: Path, location: Location | None, root: Root) -> Path:
+def find_log(argument: Path, root: Root, location: Callable[[], Location | None] = find_location) -> Path:
     """Return the log that is meant where a user names one: a path, a package, or `package@version`.
 
     A file of that name comes first. A package's name means the newest file that is here, which may be newer than
     the location's; of two files with the same number it means the location's.
+
+    Parameters
+    ----------
+    argument
+        What the user wrote.
+    root
+        Where packages are kept.
+    location
+        Returns where packages come from; called only if no file has that name.
 
     Raises
     ------
@@ -55,12 +65,13 @@ def find_log(argument: Path, location: Location | None, root: Root) -> Path:
     if re.fullmatch(PACKAGE, text.partition("@")[0]) is None:
         raise InputError("that is a folder, not a log" if argument.is_dir() else "no such file", file=argument)
     package, version = Reference.parse(text)
+    places = list(_folders(location(), root))
     if version is None:
         # Of two with the same number the first one is the greatest, which is the location's.
-        newest = max(_newest(package, location, root), key=lambda here: here.version, default=None)
+        newest = max(_newest(package, places), key=lambda here: here.version, default=None)
         found = None if newest is None else newest.path
     else:
-        here = (version_here(folder, index, package, version) for folder, index in _folders(location, root))
+        here = (version_here(folder, index, package, version) for folder, index in places)
         found = next((path for path in here if path is not None), None)
     if found is None:
         raise InputError(
@@ -71,8 +82,8 @@ def find_log(argument: Path, location: Location | None, root: Root) -> Path:
     return found
 
 
-def _newest(package: str, location: Location | None, root: Root) -> Iterator[Here]:
-    for folder, index in _folders(location, root):
+def _newest(package: str, places: Iterable[tuple[Path, Index | None]]) -> Iterator[Here]:
+    for folder, index in places:
         if (here := newest_here(folder, index, package)) is not None:
             yield here
 
