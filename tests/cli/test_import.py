@@ -31,6 +31,18 @@ def test_a_folder_is_taken_over(capsys, tmp_path):
     assert run(capsys, "plain", "cuda", "--registry", "mine")[1].splitlines()[0].endswith("present")
 
 
+def test_what_is_called_otherwise_is_skipped_and_named(capsys, tmp_path):
+    for name in ("README.md", "llvm_v0.5.log", "mine.log"):
+        write_rows(tmp_path / "plain" / name, 1)
+    code, out, err = run(capsys, "plain", "--registry", "mine")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "PACKAGE_vN.NN.log: README.md, llvm_v0.5.log, mine.log (rename" in err
+    assert run(capsys, "plain", "llvm", "--registry", "mine")[2] == "", "only one was asked for"
+    for number in range(9):
+        write_rows(tmp_path / "plain" / f"a{number}", 1)
+    assert ": README.md, a0, a1, a2, a3 and 7 more (rename" in run(capsys, "plain", "--registry", "mine")[2]
+
+
 def test_an_address_with_versions_as_json(capsys):
     with served("plain") as server:
         code, out, _ = run(capsys, server.url, "cuda@v0.10", "--registry", "mine", "--json")
@@ -60,6 +72,9 @@ def test_an_empty_registry(capsys, tmp_path):
         (["plain", "cuda@0.1", "--registry", "mine"], 2, "not a version"),
         (["plain", "rocm", "--registry", "mine"], 2, "no log of rocm"),
         (["nowhere", "--registry", "mine"], 3, "no such folder"),
+        (["127.0.0.1:8765", "--registry", "mine"], 2, "an address needs its scheme: '127.0.0.1:8765' (http://127.0"),
+        (["plain/llvm_v0.04.log", "--registry", "mine"], 2, "plain/llvm_v0.04.log: that is a file"),
+        (["plain/llvm_v0.04.log", "--registry", "mine"], 2, "`tophub release PACKAGE LOG` publishes a single log"),
     ],
 )
 def test_bad_input_is_one_error_with_its_exit_code_and_changes_nothing(capsys, tmp_path, arguments, code, words):

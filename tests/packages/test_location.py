@@ -54,6 +54,21 @@ def test_other_addresses_are_refused(name):
         find_location(name)
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1:8765", "localhost:80/tophub", "[::1]:8000", "tophub.example.org:443"])
+def test_an_address_without_its_scheme_is_no_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="needs its scheme") as caught:
+        find_location(name)
+    assert caught.value.remedy == f"http://{name}"
+    (tmp_path / name).mkdir(parents=True)
+    assert find_location(name) == Folder(tmp_path / name), "unless there is one"
+
+
+def test_a_file_is_no_location(folder):
+    with pytest.raises(UsageError, match="a location is a folder or an address"):
+        find_location(str(folder / "index.json"))
+
+
 @pytest.mark.parametrize("name", ["", "nowhere"])
 def test_a_file_that_is_not_in_a_folder(folder, name):
     with pytest.raises(NotThere) as caught:

@@ -1,6 +1,7 @@
 """`tophub import`."""  # noqa: N999  # called like its command, and imported by name only
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,11 @@ def command(
     Every row is checked; log version 0.1 is taken as it is. The index says where each version comes from. On
     the web, where there is no index.json, the versions must be named: cuda@v0.10 llvm@v0.04.
     """
+    if Path(source).is_file():
+        remedy = "`tophub release PACKAGE LOG` publishes a single log"
+        raise UsageError(
+            "that is a file; packages are imported from a folder or an address", file=source, remedy=remedy
+        )
     references = [Reference.parse(text) for text in packages or []]
     location = find_location(source)
     if location is None:

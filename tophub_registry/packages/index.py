@@ -273,7 +273,9 @@ def _in_order(published: Published) -> dict[str, object]:
 class Notice(NamedTuple):
     """Something that the reader should know although the work was done."""
 
-    rule: Literal["expired", "yanked", "offline", "switched-off", "damaged", "name-taken", "newer-here", "old-rows"]
+    rule: Literal[
+        "expired", "yanked", "offline", "switched-off", "damaged", "name-taken", "newer-here", "old-rows", "skipped"
+    ]
     message: str
     remedy: str | None = None
 

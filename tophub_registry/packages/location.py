@@ -8,6 +8,7 @@ is all that an AutoTVM client asks of a location too.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -44,6 +45,9 @@ TOTAL_TIMEOUT = 1800.0
 """Seconds after which a file must be here, however steadily it trickles in."""
 
 _CHUNK = 1 << 16
+
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}(?:/.*)?")
+"""`host:8000`, perhaps with a path."""
 
 
 class Location(Protocol):
@@ -294,7 +298,7 @@ def find_location(name: str | None = None, environment: Mapping[str, str] = os.e
     Raises
     ------
     UsageError
-        An address of another kind.
+        An address of another kind or without its scheme, or a file.
     """
     name = name or environment.get(VARIABLE) or BUILTIN
     if name == SWITCHED_OFF:
@@ -302,7 +306,7 @@ def find_location(name: str | None = None, environment: Mapping[str, str] = os.e
     if name == BUILTIN:
         return builtin()
     if "://" not in name:
-        return Folder(Path(os.path.expanduser(name)).absolute())  # noqa: PTH111  # Path's own fails on "~nobody"
+        return _folder(name)
     try:
         parts = urlsplit(name)
         host = parts.hostname
@@ -315,6 +319,15 @@ def find_location(name: str | None = None, environment: Mapping[str, str] = os.e
     raise UsageError(
         f"not a location: {name[:200]!r}", remedy="a location is http://HOST/…, https://HOST/…, file:///… or a folder"
     )
+
+
+def _folder(name: str) -> Folder:
+    path = Path(os.path.expanduser(name)).absolute()  # noqa: PTH111  # Path's own fails on "~nobody"
+    if path.is_file():
+        raise UsageError("that is a file; a location is a folder or an address", file=name)
+    if _HOST.fullmatch(name) and not path.exists():
+        raise UsageError(f"an address needs its scheme: {name[:200]!r}", remedy=f"http://{name[:200]}")
+    return Folder(path)
 
 
 def builtin() -> Folder:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tophub_registry.packages.location import Location
 
 
+_SHOWN = 5
+
+
 @dataclass(frozen=True)
 class TakenOver:
     """One version that the registry has now.
@@ -113,7 +116,9 @@ def import_packages(
         The source does not answer, or sends other bytes than its index says; the registry can't be written to.
     """
     folder, time = Path(registry), time or now()
-    wanted = _choose(_their_index(source), references, source)
+    theirs = _their_index(source)
+    wanted = _choose(theirs, references, source)
+    skipped = tuple(_skipped(source.path)) if theirs is None and isinstance(source, Folder) and not references else ()
     with tempfile.TemporaryDirectory(prefix="tophub-import-") as scratch:
         logs = [_get(one, source, Path(scratch), progress) for one in wanted]
         with changing(folder):
@@ -136,7 +141,7 @@ def import_packages(
         )
         for log in logs
     )
-    return Import(source.name, folder, versions, index.serial, tuple(_old_rows(logs)))
+    return Import(source.name, folder, versions, index.serial, (*_old_rows(logs), *skipped))
 
 
 class _Wanted(NamedTuple):
@@ -202,6 +207,18 @@ def _of_folder(source: Folder, references: Sequence[Reference]) -> Iterator[_Wan
         if not found:
             raise UsageError(f"there is no log of {reference} in it", file=source.path)
         yield from (_Wanted(*name, None) for name in found)
+
+
+def _skipped(folder: Path) -> Iterator[Notice]:
+    """Say which files of a folder without an index are no package's, by their names."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and FileName.parse(path.name) is None)
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
+        yield Notice(
+            "skipped",
+            f"skipped, not called PACKAGE_vN.NN.log: {', '.join(names[:_SHOWN])}{more}",
+            "rename a file to import it",
+        )
 
 
 def _named(references: Sequence[Reference], source: Location) -> Iterator[_Wanted]:
