@@ -40,13 +40,13 @@ def rules(path: Path, **options: Any) -> list[tuple[int, str, str]]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("arm_cpu_v0.05", {"several": 6, "targets": 1}),
-        ("arm_cpu_v0.06", {"several": 6, "targets": 1}),
+        ("arm_cpu_v0.05", {"several": 1, "targets": 1}),
+        ("arm_cpu_v0.06", {"several": 1, "targets": 1}),
         ("cuda_v0.01", {"targets": 1}),
-        ("cuda_v0.05", {"several": 5, "targets": 1}),
-        ("cuda_v0.06", {"several": 5, "targets": 1}),
-        ("cuda_v0.07", {"several": 5, "targets": 1}),
-        ("cuda_v0.08", {"several": 5, "targets": 1}),
+        ("cuda_v0.05", {"several": 1, "targets": 1}),
+        ("cuda_v0.06", {"several": 1, "targets": 1}),
+        ("cuda_v0.07", {"several": 1, "targets": 1}),
+        ("cuda_v0.08", {"several": 1, "targets": 1}),
         ("intel_graphics_v0.01", {"duplicate": 30}),
         ("intel_graphics_v0.02", {"duplicate": 30}),
         ("llvm_v0.01", {}),
@@ -130,7 +130,7 @@ def test_rows_of_log_version_0_1(log: Path) -> None:
     ]
 
 
-def test_several_records_for_one_key_are_told_once(log: Path) -> None:
+def test_several_records_for_one_key_are_told_once_for_the_whole_log(log: Path) -> None:
     write(
         log,
         text(target="llvm -mcpu=a -model=b", costs=[0.1]),
@@ -139,9 +139,13 @@ def test_several_records_for_one_key_are_told_once(log: Path) -> None:
         text(target="llvm -model=b -mcpu=a", costs=[1e9], error_no=1),
     )
     (finding,) = validate_log(log).findings
-    assert (finding.line, finding.rule) == (2, "several")
-    assert finding.message == "one of 3 records for the same target and workload (lines 1, 2, 3)"
+    assert (finding.line, finding.rule, finding.severity) == (0, "several", "warning")
+    assert finding.message == "1 of 1 workloads have several records: lines 1, 2, 3"
     assert rules(log, together=False) == []
+    trials = [text(channels=channels, costs=[cost]) for cost in (0.1, 0.2, 0.3) for channels in range(1, 8)]
+    (finding,) = validate_log(write(log, *trials, text(channels=9))).findings
+    assert finding.message.startswith("7 of 8 workloads have several records: lines 1, 8, 15; lines 2, 9, 16; ")
+    assert finding.message.endswith("; lines 5, 12, 19; …")
 
 
 def test_mixed_targets_and_devices(log: Path) -> None:

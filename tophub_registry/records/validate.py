@@ -46,7 +46,7 @@ RULES = {
     "empty": "there is no record",
     "conversion": "a row of log version 0.1 that can't be converted with certainty",
     "duplicate": "the same record stands there before",
-    "several": "one of several records for the same target and workload",
+    "several": "workloads with several records for the same target, as a log of trials has",
     "targets": "records of several targets",
     "devices": "records of one target from several devices",
     "unchanged": "the same records as in the version before",
@@ -225,12 +225,13 @@ class _Together:
         for line, first in self._duplicates:
             remedy = "`tophub merge` keeps one of them"
             yield Finding("duplicate", f"the same record as in line {first}", "warning", remedy, line=line)
-        for lines in self._several.values():
-            if len(lines) > 1:
-                shown = ", ".join(map(str, lines[:_SHOWN])) + (", …" if lines[_SHOWN:] else "")
-                message = f"one of {len(lines)} records for the same target and workload (lines {shown})"
-                remedy = "`tophub merge` keeps the best one"
-                yield Finding("several", message, "warning", remedy, line=lines[1])
+        several = [lines for lines in self._several.values() if len(lines) > 1]
+        if several:
+            shown = "; ".join(map(_lines, several[:_SHOWN])) + ("; …" if several[_SHOWN:] else "")
+            message = f"{len(several)} of {len(self._several)} workloads have several records: {shown}"
+            yield Finding(
+                "several", message, "warning", "as a log of trials has; `tophub merge` keeps the best of each"
+            )
         if len(self._targets) > 1:
             yield Finding("targets", f"{len(self._targets)} targets: {_counted(self._targets)}", "warning")
         for target, devices in self._devices.items():
@@ -262,6 +263,11 @@ def _canonical(line: Line, file: Path) -> str:
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    """Name lines, the first of them if they are many."""
+    return f"lines {', '.join(map(str, numbers[:_SHOWN]))}" + (", …" if numbers[_SHOWN:] else "")
 
 
 def _counted(things: Counter[Any]) -> str:
