@@ -42,6 +42,24 @@ def test_diff(logs: tuple[Path, Path]) -> None:
     assert {d["kind"]: d["speedup"] for d in value["differences"]}["slower"] == 0.5
 
 
+def test_diff_of_logs_of_different_devices(logs: tuple[Path, Path]) -> None:
+    before, after = logs
+    after.write_text(after.read_text().replace("znver4", "znver3"))
+    done = tophub("diff", before, after)
+    assert "the logs have no target in common" in done.stderr
+    assert done.stdout.endswith("1 added, 28 faster, 1 slower, 1 the same\n")
+    value = json.loads(tophub("diff", before, after, "--json").stdout)
+    slower = next(d for d in value["differences"] if d["kind"] == "slower")
+    assert (value["by"], slower["target_before"], slower["target_after"]) == (
+        "backend",
+        "llvm -mcpu=znver4",
+        "llvm -mcpu=znver3",
+    )
+    done = tophub("diff", before, after, "--by", "target")
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("31 added, 30 removed, 0 the same", "")
+    assert tophub("diff", before, after, "--by", "device").returncode == 2
+
+
 def test_show(logs: tuple[Path, Path]) -> None:
     lines = tophub("show", *logs).stdout.splitlines()
     assert len(lines) == 2

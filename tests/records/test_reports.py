@@ -61,6 +61,42 @@ def test_what_changed(tmp_path: Path) -> None:
     assert compare(before, before).differences == ()
 
 
+def test_a_family_among_the_keys_makes_no_difference(tmp_path: Path) -> None:
+    plain, keyed = "llvm -mcpu=znver4", "llvm -keys=x86-64-v4,cpu -mcpu=znver4"
+    one = write(tmp_path / "one.log", text(target=plain), text(target="llvm -device=arm_cpu -keys=arm_cpu,cpu"))
+    other = write(tmp_path / "other.log", text(target=keyed), text(target="llvm -device=arm_cpu -keys=arm_cpu"))
+    assert (compare(one, other).same, compare(one, other).differences) == (2, ())
+
+
+def test_logs_without_a_target_in_common_are_compared_within_a_backend(tmp_path: Path) -> None:
+    """The best record of a backend's workload, whatever its target."""
+    mine = write(
+        tmp_path / "mine.log",
+        text(channels=1, costs=[0.002], target="llvm -mcpu=znver3"),
+        text(channels=2, costs=[0.002], target="llvm -mcpu=znver3"),
+        text(channels=1, costs=[0.001], target="cuda -model=a"),
+    )
+    package = write(
+        tmp_path / "package.log",
+        text(channels=1, costs=[0.001], target="llvm -mcpu=znver4"),
+        text(channels=1, costs=[0.004], target="llvm -mcpu=skylake"),
+        text(channels=3, costs=[0.001], target="llvm -mcpu=skylake"),
+    )
+    comparison = compare(mine, package)
+    assert comparison.by == "backend"
+    found = {(d.kind, d.target, d.speedup) for d in comparison.differences}
+    assert found == {
+        ("removed", "cuda -model=a", None),
+        ("faster", "llvm -mcpu=znver3 → llvm -mcpu=znver4", 2.0),
+        ("removed", "llvm -mcpu=znver3", None),
+        ("added", "llvm -mcpu=skylake", None),
+    }
+    by_target = compare(mine, package, by="target")
+    assert {d.kind for d in by_target.differences} == {"added", "removed"}
+    assert compare(package, package).by == "target"
+    assert compare(package, package, by="backend").differences == ()
+
+
 def test_upstreams_update_was_one_record(upstream: Path) -> None:
     comparison = compare(upstream / "cuda_v0.05.log", upstream / "cuda_v0.06.log")
     (difference,) = comparison.differences

@@ -8,29 +8,45 @@ from typing import Annotated
 import typer
 
 from tophub_registry.cli import log_argument, table, terminal
-from tophub_registry.records.diff import KINDS, Comparison, Difference, compare
+from tophub_registry.errors import UsageError
+from tophub_registry.records.diff import KINDS, By, Comparison, Difference, compare
 
 _SHOWN = 20
+
+_BY: dict[str | None, By | None] = {None: None, "target": "target", "backend": "backend"}
 
 
 def command(
     before: Annotated[Path, typer.Argument(help=f"The one log: {log_argument.HELP}.", show_default=False)],
     after: Annotated[Path, typer.Argument(help="The other log.", show_default=False)],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare the best records of each target and workload, or of each backend and workload: "
+            "target or backend.",
+            show_default="target, if the logs have one in common",
+        ),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List every difference, not the greatest only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every difference as JSON.")] = False,
 ) -> None:
     """Say what changed between two logs: records added, removed, faster, slower, and by how much.
 
-    Compared are the best records of each target and workload. `changed` is another record at the same cost.
+    Compared are the best records of each target and workload. `changed` is another record at the same cost. Logs
+    of different devices have no target in common: their workloads are compared within a backend.
     """
+    if by not in _BY:
+        raise UsageError(f"there is no comparison by {by!r}", remedy="--by takes target or backend")
     before, after = log_argument.find_all([before, after])
-    comparison = compare(before, after)
+    comparison = compare(before, after, by=_BY[by])
     if as_json:
         fields = dataclasses.asdict(comparison)
         for field, difference in zip(fields["differences"], comparison.differences, strict=True):
-            field["speedup"] = difference.speedup
+            field |= {"target": difference.target, "speedup": difference.speedup}
         terminal.out(json.dumps({"before": str(before), "after": str(after), **fields}, indent=1) + "\n")
         return
+    if comparison.by == "backend" and by is None:
+        terminal.err("tophub: note: the logs have no target in common: workloads are compared within a backend\n")
     _print(comparison, None if everything else _SHOWN)
 
 

@@ -92,6 +92,9 @@ _GENERATIONS = {model: generation for generation, models in _GPUS.items() for mo
 FAMILIES = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 """The levels of the x86-64 psABI, each of which has what those before it have."""
 
+GENERAL_KEYS = frozenset({"cpu", "gpu", *FAMILIES})
+"""What a target's keys say of every device of its sort, or of its family."""
+
 _NEEDED = {
     "x86-64-v2": {"cx16", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"},
     "x86-64-v3": {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"},
@@ -165,6 +168,15 @@ def keyed(target: Target) -> Target:
     """
     family = family_of(target)
     return target if family is None else target.with_option("keys", family)
+
+
+def without_general_keys(target: Target) -> Target:
+    """Return a target without the keys that every processor of its sort or family has: the device is the same."""
+    options = {**target.attributes}
+    keys = [key for key in options.pop("keys", "").split(",") if key and key not in GENERAL_KEYS]
+    if keys:
+        options["keys"] = ",".join(keys)
+    return type(target)(target.kind, tuple(sorted(options.items())))
 
 
 def same_family(one: Target, other: Target) -> bool:

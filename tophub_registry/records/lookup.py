@@ -13,7 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tophub_registry.records.families import FAMILIES, same_family
+from tophub_registry.records.families import GENERAL_KEYS, same_family
 from tophub_registry.records.log import parse_record, read_lines
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.target import Target
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from tophub_registry.records.skim import Key
 
 _ALIASES = {"vtacpu": "vta", "webgpu": "opencl", "vulkan": "opencl", "nvptx": "cuda"}
-
-# What a target's keys say of every processor of its sort, or of its family.
-_GENERAL = frozenset({"cpu", "gpu", *FAMILIES})
 
 # Kinds for which -mcpu names the processor itself; for graphics processors it is an architecture.
 _PROCESSORS = frozenset({"llvm", "c"})
@@ -86,7 +83,7 @@ def backend_of(target: Target) -> str:
 def backends_of(target: Target) -> tuple[str, ...]:
     """Return the names of all packages that may have records for a target, the most fitting first."""
     device = target.attributes.get("device", "")
-    keys = [key for key in target.attributes.get("keys", "").split(",") if key not in _GENERAL]
+    keys = [key for key in target.attributes.get("keys", "").split(",") if key not in GENERAL_KEYS]
     names = [_ALIASES.get(name, name) for name in (device, *keys, target.kind) if name]
     return tuple(dict.fromkeys(names))
 
