@@ -1,4 +1,4 @@
-"""What the tests of several rooms share: where the upstream logs are."""
+"""What the tests of several subpackages share: where the upstream logs are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project's errors: one small family, each with the place in the input and the way out.
+"""The project's errors: one small family, each with the place in the input and a remedy.
 
 The class decides the exit code of the command line: 1 the input is at fault, 2 the command was misused,
 3 the environment failed (network, disk, device, a missing extra).
@@ -10,16 +10,16 @@ from pathlib import Path
 
 
 class TophubError(Exception):
-    """What every error of this project is.
+    """The base class of this project's errors.
 
     Parameters
     ----------
     message
         What is wrong, in one sentence without a full stop.
     file, line
-        Where it stands; lines count from 1.
+        Where; lines are counted from 1.
     remedy
-        What the reader can do about it.
+        What the user can do about it.
     """
 
     exit_code = 1
@@ -47,23 +47,23 @@ def _rebuild(kind: type[TophubError], message: str, file: str | None, line: int 
 
 
 class InputError(TophubError):
-    """A file or a record is not what it should be."""
+    """A file or a record is invalid."""
 
 
 class UsageError(TophubError):
-    """The command or the call asks for something that does not exist or does not go together."""
+    """The command or call asks for something that does not exist, or for things that exclude each other."""
 
     exit_code = 2
 
 
 class EnvironmentFailure(TophubError):  # noqa: N818  # EnvironmentError is taken by Python
-    """Network, disk, device, or an installation that lacks something."""
+    """The network, the disk, the device or the installation fails."""
 
     exit_code = 3
 
 
 class MissingExtra(EnvironmentFailure):
-    """A part of the installation that the work at hand needs is not there.
+    """An optional dependency that is needed here is not installed.
 
     Parameters
     ----------

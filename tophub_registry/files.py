@@ -1,8 +1,8 @@
 """Writing files so that a crash at any moment leaves the old file or the complete new one.
 
 Everything is written to a temporary name in the destination's own folder, synced, and then renamed. The
-temporary names end in `.part`, and whoever writes such a file holds a lock on it: what a killed process left
-behind is never read, and the next write into the same folder deletes it.
+temporary names end in `.part`, and a process that writes such a file holds a lock on it: what a killed process
+leaves behind is never read, and the next write into the same folder deletes it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import IO, Any
 from tophub_registry.errors import EnvironmentFailure, UsageError
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""What file systems without hard links answer."""
+"""The errors of file systems without hard links."""
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 
 _YOUNG = 60.0
-"""Seconds in which the writer of a new temporary file has locked it for certain."""
+"""Age in seconds by which the writer of a temporary file has certainly locked it."""
 
 _STALE = 3600.0
-"""Seconds without a write after which a temporary file counts as left behind where files can't be locked."""
+"""Seconds without a write after which a temporary file counts as abandoned, if files can't be locked."""
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # Linux's fcntl.h and fs.h
 
@@ -40,15 +40,15 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # Linux's fcntl.h and fs.h
 def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """Open a temporary file that becomes `path` when the block ends without an error.
 
-    An error that the block raises itself leaves as it is: only what goes wrong with this file is told of it.
+    Errors that the block raises itself pass through unchanged; only errors of this file are reported for it.
 
     Parameters
     ----------
     path
         The destination; its folder is made if it is missing.
     overwrite
-        Whether an existing file is replaced. Otherwise it is an error, also when the file appears while
-        the block runs: of several processes that create the same file, exactly one wins.
+        Whether an existing file is replaced. Otherwise it is an error, even if the file appears while the block
+        runs: when several processes create the same file, exactly one wins.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
     path = Path(path)
     if not overwrite and path.exists():
         raise _exists(path)
-    with _told_of(path):
+    with _errors_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(path.parent)
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
@@ -73,7 +73,7 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
         try:
             yield stream
             stream.flush()
-            with _told_of(path):
+            with _errors_of(path):
                 os.fsync(descriptor)
                 if overwrite:
                     temporary.replace(path)
@@ -81,7 +81,7 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
                     _become(temporary, path)
                 _sync_folder(path.parent)
         finally:
-            with suppress(EnvironmentFailure, OSError):  # what can't be written is told already
+            with suppress(EnvironmentFailure, OSError):  # a failed write was reported already
                 stream.close()
     finally:
         with suppress(OSError):
@@ -89,15 +89,15 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Delete the temporary files in a folder whose writers were killed.
+    """Delete temporary files in a folder whose writers were killed.
 
-    Left alone are those that somebody has locked, those of the last minute, and on a file system without locks
-    those of the last hour.
+    Files that are locked or less than a minute old are kept, and on a file system without locks those that were
+    written to in the last hour.
     """
     with suppress(OSError):
         for entry in os.scandir(folder):
             if _LEFTOVER.fullmatch(entry.name):
-                with suppress(OSError):  # it is gone, or somebody else's
+                with suppress(OSError):  # gone already, or another user's
                     _clear(entry.path)
 
 
@@ -120,19 +120,19 @@ def _clear(path: str) -> None:
 
 
 class _Raw(io.FileIO):
-    """A file that says of which destination an error is."""
+    """A raw file whose errors name the destination."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         super().__init__(descriptor, "wb")
         self._path = path
 
     def write(self, data: Any, /) -> int:
-        with _told_of(self._path):
+        with _errors_of(self._path):
             return super().write(data)
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
+def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
@@ -142,7 +142,7 @@ def _told_of(path: Path) -> Iterator[None]:
 
 
 def _become(temporary: Path, path: Path) -> None:
-    """Give a file its name unless there is one of that name."""
+    """Give a file its final name, unless another file has it."""
     try:
         os.link(temporary, path)
     except OSError as error:
@@ -152,14 +152,14 @@ def _become(temporary: Path, path: Path) -> None:
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
-    """Do the same where the file system knows no hard links, as FAT and many network shares."""
+    """Do the same on a file system without hard links, such as FAT and many network shares."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is not None:
         if rename(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE) == 0:
             return
         if ctypes.get_errno() == errno.EEXIST:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    if path.exists():  # the last resort, with a moment between looking and renaming
+    if path.exists():  # the last resort: another process may create it between this check and the rename
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     temporary.rename(path)
 
@@ -169,7 +169,7 @@ def _exists(path: Path) -> UsageError:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable: without it a power cut can undo the directory entry."""
+    """Make the rename itself durable: without this a power cut can undo the directory entry."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,10 @@
 """TopHub as AutoTVM knows it, answered from a registry: a drop-in for `tvm.autotvm.tophub` of TVM 0.7 to 0.19.
 
-Names and signatures are that module's. What differs: versions are those of the registry's index; a package
-is checked when it is fetched; and records are chosen for the target at hand (`records.lookup`), so that one's
-own come first, those of the same device before others', and own ones do not hide the hub's.
+Names and signatures are those of that module. The differences: versions come from the registry's index; a package
+is checked when it is fetched; and records are chosen for the given target (`records.lookup`): the user's own come
+first but do not hide TopHub's, and records of the same device come before others.
 
-`enable()` puts these names into the TVM that is installed, `disable()` takes them back. Only `context` and
+`enable()` puts these names into the installed TVM, `disable()` restores its own. Only `context` and
 `load_reference_log` need that TVM; without it they raise `EnvironmentFailure`.
 """
 
@@ -30,10 +30,10 @@ AUTOTVM_TOPHUB_LOC_VAR = "TOPHUB_LOCATION"
 """The environment variable that names the location."""
 
 AUTOTVM_TOPHUB_NONE_LOC = "NONE"
-"""Its value that forbids all fetching."""
+"""Its value that switches fetching off."""
 
 REFERENCE_LOG_CACHE: dict[tuple[str, str, str], list[tuple[Any, Any]]] = {}
-"""What `load_reference_log` has answered, by its arguments."""
+"""The results of `load_reference_log`, by its arguments."""
 
 logger = logging.getLogger("autotvm")
 
@@ -41,8 +41,8 @@ logger = logging.getLogger("autotvm")
 class PackageVersions(MutableMapping[str, str]):
     """Each package's version: the newest in the index of the location in effect that is not yanked.
 
-    It is looked up when it is asked for; a location on the web is asked once in a process. A version that is
-    assigned is a pin, and `del` ends it. Where fetching is switched off, the builtin registry answers.
+    It is looked up on access; a location on the web is read once per process. Assigning a version pins it, and
+    `del` removes the pin. If fetching is switched off, the builtin registry is used.
     """
 
     def __init__(self) -> None:
@@ -88,22 +88,22 @@ def context(target: Any, extra_files: Sequence[str | Path] | None = None) -> Any
     target
         A `tvm.target.Target`, its string, or several of them.
     extra_files
-        One's own logs, of either log version. For each workload they come before the hub's package, but for
-        records of the same device before those of others. Another processor's record is answered only where it
-        may be expected to gain on this one.
+        The user's own logs, of either log version. For each workload they come before TopHub's package, except
+        that records of the same device come before others. Another processor's record is used only if it is
+        expected to gain on this one.
 
     Returns
     -------
     context
-        An `ApplyHistoryBest`. Where fetching is switched off: of one's own logs, or AutoTVM's empty context if
-        there are none.
+        An `ApplyHistoryBest`. If fetching is switched off, only of the user's own logs, or AutoTVM's empty
+        context if there are none.
 
     Raises
     ------
     InputError
-        One's own log can't be read.
+        One of the user's logs can't be read.
     EnvironmentFailure
-        There is no AutoTVM.
+        There is no TVM with AutoTVM.
     """
     from tophub_registry.packages.location import find_location
     from tophub_registry.records.lookup import lookup_all
@@ -123,31 +123,31 @@ def context(target: Any, extra_files: Sequence[str | Path] | None = None) -> Any
 
 
 def check_backend(tophub_location: str, backend: str) -> bool:
-    """Fetch a backend's package if it is not here; return whether it is now.
+    """Fetch a backend's package if it is not on this machine; return whether it is now.
 
     Raises
     ------
     UsageError
-        The registry has no such package, or not the version that is pinned.
+        The registry has no such package, or not the pinned version.
     """
     from tophub_registry.errors import EnvironmentFailure
 
     try:
         return _package_file(backend, tophub_location) is not None
     except EnvironmentFailure as error:
-        logger.warning("TopHub's package for %s can't be had: %s", backend, error)
+        logger.warning("TopHub's package for %s is not available: %s", backend, error)
         return False
 
 
 def download_package(tophub_location: str, package_name: str) -> None:
-    """Fetch a package by its file's name, `llvm_v0.05.log`.
+    """Fetch a package by its file name, `llvm_v0.05.log`.
 
     Raises
     ------
     UsageError
-        The name is none, the registry has no such version, or fetching is switched off.
+        The name is invalid, the registry has no such version, or fetching is switched off.
     EnvironmentFailure
-        The location does not answer, or sends other bytes than were published.
+        The location does not respond, or sends other bytes than were published.
     """
     from tophub_registry.errors import UsageError
     from tophub_registry.packages.fetch import fetch
@@ -157,7 +157,7 @@ def download_package(tophub_location: str, package_name: str) -> None:
 
     name = FileName.parse(package_name)
     if name is None:
-        raise UsageError(f"not a package's file: {package_name[:80]!r}", remedy="one is called like llvm_v0.05.log")
+        raise UsageError(f"not a package file: {package_name[:80]!r}", remedy="write it like llvm_v0.05.log")
     location = find_location(tophub_location)
     if location is None:
         raise UsageError("fetching is switched off: the location is NONE")
@@ -165,21 +165,21 @@ def download_package(tophub_location: str, package_name: str) -> None:
 
 
 def load_reference_log(backend: str, model: str, workload_name: str) -> list[tuple[Any, Any]]:
-    """Return a task's records of a device model, from which AutoTVM's templates take their default configs.
+    """Return a task's records for a device model, which AutoTVM's templates use for their default configs.
 
     Parameters
     ----------
     backend
         The package's name.
     model
-        The device model; where the package has none of it, the one with most records stands in.
+        The device model; if the package does not have it, the one with most records is used.
     workload_name
         The task's name.
 
     Returns
     -------
     records
-        Pairs of AutoTVM's `MeasureInput` and `MeasureResult`; none where there is no such package.
+        Pairs of AutoTVM's `MeasureInput` and `MeasureResult`; empty if there is no such package.
     """
     key = (backend, model, workload_name)
     if key not in REFERENCE_LOG_CACHE:
@@ -189,7 +189,7 @@ def load_reference_log(backend: str, model: str, workload_name: str) -> list[tup
 
 
 def enable() -> None:
-    """Let the TVM that is installed use our versions and our fetching; a second time changes nothing.
+    """Let the installed TVM use our versions and our fetching; a second call changes nothing.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def enable() -> None:
 
 
 def disable() -> None:
-    """Give that TVM back what `enable` has replaced; without one before, nothing changes."""
+    """Restore what `enable` has replaced in that TVM, if anything."""
     if _before:
         theirs = _autotvm().tophub
         for name, value in _before.items():
@@ -225,7 +225,7 @@ _REPLACED = (
 
 _before: dict[str, Any] = {}
 
-# What locations on the web have answered in this process.
+# The indexes of locations on the web, by name.
 _answers: dict[str, Index] = {}
 
 
@@ -252,14 +252,14 @@ def _autotvm() -> Any:
         from tvm import autotvm
     except ImportError as error:
         raise EnvironmentFailure(
-            f"there is no TVM with AutoTVM here: {error}",
-            remedy="TVM 0.7 to 0.19 have AutoTVM; on today's TVM, `tophub gain` and the deploy room use records",
+            f"no TVM with AutoTVM is installed: {error}",
+            remedy="TVM 0.7 to 0.19 have AutoTVM; on today's TVM use `tophub compile`",
         ) from error
     return autotvm
 
 
 def _ask(location: Location) -> Index:
-    """Return a location's index; one on the web is asked once in a process."""
+    """Return a location's index; one on the web is read once per process."""
     from tophub_registry.packages.fetch import ask_index, ask_or_recall
     from tophub_registry.packages.index import now
     from tophub_registry.packages.location import Web
@@ -274,7 +274,7 @@ def _ask(location: Location) -> Index:
 
 
 def _targets(target: Any) -> Iterator[Any]:
-    """Yield targets as we parse them, from one of TVM's, a string, or a collection of these."""
+    """Yield our parsed targets, for a target of TVM's, a string, or a collection of these."""
     import tvm
 
     from tophub_registry.records.target import Target
@@ -286,7 +286,7 @@ def _targets(target: Any) -> Iterator[Any]:
 
 
 def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequence[Any]:
-    """Return the logs to search; without the hub's package, as AutoTVM does, where it can't be had."""
+    """Return the logs to search; without TopHub's package, as AutoTVM does, if that is not available."""
     from tophub_registry.errors import EnvironmentFailure
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.sources import find_sources
@@ -297,14 +297,14 @@ def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequenc
         index = None if location is None else _ask(location)
         found = find_sources(target, location, Root.at(), own=own, index=index, pins=pins)
     except EnvironmentFailure as error:
-        logger.warning("TopHub's package for %s can't be had: %s", target, error)
+        logger.warning("TopHub's package for %s is not available: %s", target, error)
         found = find_sources(target, None, Root.at(), own=own)
     _tell(notice for notice in found.notices if notice.rule != "switched-off")
     return found.logs
 
 
 def _package_file(backend: str, tophub_location: str | None = None) -> Path | None:
-    """Return a backend's package, fetched if need be; None where it is not here and fetching is switched off."""
+    """Return a backend's package, fetched if necessary; None if it is not here and fetching is switched off."""
     from tophub_registry.packages.fetch import fetch
     from tophub_registry.packages.folder import version_here
     from tophub_registry.packages.index import resolve
@@ -335,7 +335,7 @@ def _reference_records(backend: str, model: str, workload_name: str) -> Iterator
     try:
         path = _package_file(backend)
     except (EnvironmentFailure, UsageError) as error:
-        logger.warning("TopHub's package for %s can't be had: %s", backend, error)
+        logger.warning("TopHub's package for %s is not available: %s", backend, error)
         return
     if path is None:
         return
@@ -351,7 +351,7 @@ def _reference_records(backend: str, model: str, workload_name: str) -> Iterator
 
 
 def _helps(answer: Answer, target: Target) -> bool:
-    """Return whether a client is better off with an answer than with AutoTVM's default config."""
+    """Return whether an answer is expected to be better than AutoTVM's default config."""
     from tophub_registry.errors import InputError
     from tophub_registry.templates.registry import instantiate
     from tophub_registry.templates.transfer import transfers
@@ -367,25 +367,25 @@ def _helps(answer: Answer, target: Target) -> bool:
 
 
 def _for_target(record: Record, target: Target) -> Record:
-    """Return a record as one of the target that it was found for, by whose keys and model a client looks it up."""
+    """Return a record with the target that it was found for, whose keys and model a client looks up."""
     return record.model_copy(update={"input": record.input._replace(target=str(target))})
 
 
 def _decoded(records: Iterable[Record]) -> Iterator[tuple[Any, Any]]:
-    """Yield records as AutoTVM's pairs of input and result, without those whose target this TVM can't parse."""
+    """Yield records as AutoTVM's pairs of input and result, except those whose target this TVM can't parse."""
     import tvm
     from tvm.autotvm.record import decode
 
-    strange: Counter[str] = Counter()
+    unparsable: Counter[str] = Counter()
     for record in records:
         try:
             pair = decode(record.to_json())
-        except (ValueError, KeyError, tvm.TVMError):  # noqa: PERF203  # it is the row that decides
-            strange[record.input.target] += 1
+        except (ValueError, KeyError, tvm.TVMError):  # noqa: PERF203  # each row is tried by itself
+            unparsable[record.input.target] += 1
         else:
             yield pair
-    for target, count in strange.items():
-        logger.warning("This TVM has no target %r: %d records are left out", target, count)
+    for target, count in unparsable.items():
+        logger.warning("This TVM does not know the target %r: %d records are left out", target, count)
 
 
 def _tell(notices: Iterable[Notice]) -> None:

@@ -24,7 +24,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     old.write_text(f"# mine\n{json.dumps(old_row('cuda', 'topi_nn_conv2d', 'direct', CONV))}\n{text()}\n")
     done = tophub("convert", old, "-o", new)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"1 of 2 records converted, 1 were of that version already\n{new}\n"
+    assert done.stdout == f"1 of 2 records converted, 1 unchanged\n{new}\n"
     done = tophub("convert", new, "-o", again, "--to", "0.1", "--json")
     assert json.loads(done.stdout)["converted"] == 2
     assert again.read_text().splitlines()[1] == old.read_text().splitlines()[1]
@@ -35,7 +35,7 @@ def test_what_is_left_out_is_told_and_in_the_exit_code(tmp_path: Path) -> None:
     old.write_text(f"{text()}\n" + f"{json.dumps(old_row('hexagon', 'topi_nn_conv2d', 'direct', CONV))}\n" * 7)
     done = tophub("convert", old, "-o", tmp_path / "new.log")
     assert done.returncode == 1
-    assert done.stdout.startswith("0 of 8 records converted, 1 were of that version already, 7 left out\n")
+    assert done.stdout.startswith("0 of 8 records converted, 1 unchanged, 7 left out\n")
     assert done.stderr.count("\n") == 1
     assert "(lines 2, 3, 4, 5, 6 and 2 more)" in done.stderr
 

@@ -90,13 +90,13 @@ def test_a_yanked_pin_is_fetched_with_a_note(registry, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["llvm", "--location", "http://127.0.0.1:1"], 3, "http://127.0.0.1:1/index.json: does not answer"),
-        (["llvm", "--location", "nowhere"], 3, "no registry there: no such folder"),
+        (["llvm", "--location", "http://127.0.0.1:1"], 3, "http://127.0.0.1:1/index.json: does not respond"),
+        (["llvm", "--location", "nowhere"], 3, "not a registry: no such folder"),
         (["llvm", "--location", "ftp://example.org"], 2, "not a location"),
         (["rocm"], 2, "no package 'rocm'"),
         (["llvm@v0.07"], 2, "no llvm v0.07"),
         (["llvm@7"], 2, "not a version: '7'"),
-        (["../llvm"], 2, "not a package's name"),
+        (["../llvm"], 2, "not a package name"),
     ],
 )
 def test_what_can_not_be_fetched_is_one_error_with_its_exit_code(registry, tmp_path, capsys, arguments, code, words):

@@ -72,8 +72,12 @@ def test_an_empty_registry(capsys, tmp_path):
         (["plain", "cuda@0.1", "--registry", "mine"], 2, "not a version"),
         (["plain", "rocm", "--registry", "mine"], 2, "no log of rocm"),
         (["nowhere", "--registry", "mine"], 3, "no such folder"),
-        (["127.0.0.1:8765", "--registry", "mine"], 2, "an address needs its scheme: '127.0.0.1:8765' (http://127.0"),
-        (["plain/llvm_v0.04.log", "--registry", "mine"], 2, "plain/llvm_v0.04.log: that is a file"),
+        (
+            ["127.0.0.1:8765", "--registry", "mine"],
+            2,
+            "the address has no scheme: '127.0.0.1:8765' (write http://127.0",
+        ),
+        (["plain/llvm_v0.04.log", "--registry", "mine"], 2, "plain/llvm_v0.04.log: this is a file"),
         (["plain/llvm_v0.04.log", "--registry", "mine"], 2, "`tophub release PACKAGE LOG` publishes a single log"),
     ],
 )

@@ -41,7 +41,7 @@ def test_the_table_shows_what_there_is_and_what_is_here(registry, tmp_path):
     assert header == ["package", "version", "older", "records", "tasks", "size", "released", "here"]
     assert (cuda[:5], cuda[-1]) == (["cuda", "v0.11", "0", "5", "1"], "missing")
     assert (llvm[:5], llvm[-2:]) == (["llvm", "v0.06", "1", "4", "1"], ["outdated", "(v0.05)"])
-    assert where[0] == f"{registry},"
+    assert where[:2] == ["location:", f"{registry},"]
     assert also == ["also", "in", f"{tmp_path}/home/.tvm/tophub:", "cuda_v0.10.log"]
 
 
@@ -64,7 +64,7 @@ def test_without_a_network_the_last_answer_is_listed_with_a_note(registry):
     assert code == 0
     assert out.count("cached") == 2
     assert err.startswith("tophub: note: ")
-    assert "does not answer" in err
+    assert "does not respond" in err
 
 
 @pytest.mark.usefixtures("registry")

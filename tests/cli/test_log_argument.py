@@ -72,7 +72,7 @@ def test_a_package_that_is_not_here_is_one_error_with_the_command_that_brings_it
     (tmp_path / "work" / "tasks.json").write_text(json.dumps(tasks))
     code, out, err = run(capsys, *arguments, "rocm@v0.01")
     assert (code, out) == (1, "")
-    assert err.endswith("no such file, and no such package on this machine (`tophub fetch rocm@v0.01` brings it)\n")
+    assert err.endswith("no such file, and no such package on this machine (run `tophub fetch rocm@v0.01`)\n")
 
 
 def test_the_next_version_of_a_package_is_written_here_and_not_into_the_registry_or_the_root(

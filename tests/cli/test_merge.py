@@ -43,9 +43,9 @@ def test_the_next_version_beside_the_old_one(old: Path, new: Path) -> None:
     merged = old.with_name("llvm_v0.06.log")
     assert done.returncode == 0
     assert done.stdout == (
-        "2 of 4 records: 1 added, 1 improved, 0 kept\n"
-        "2 dropped: 2 worse\n"
-        "what improved is 2.00 to 2.00 times as fast as before\n"
+        "2 of 4 records written: 1 added, 1 improved, 0 kept\n"
+        "2 dropped: 2 slower\n"
+        "improved records are 2.00 to 2.00 times as fast as before\n"
         f"{merged}\n"
     )
     assert len(list(read_records(merged))) == 2
@@ -68,7 +68,7 @@ def test_it_says_where_and_what_is_wrong(old: Path, new: Path, tmp_path: Path) -
     for arguments, code, message in [
         ((old, new), 1, f"{new}:4: not a JSON row"),
         ((old, tmp_path / "no.log"), 1, f"{tmp_path}/no.log: no such file"),
-        ((new, old), 2, "new.log is not called PACKAGE_vN.NN.log"),
+        ((new, old), 2, "new.log is not named PACKAGE_vN.NN.log"),
         ((old, "-o", old), 2, "never overwritten"),
         ((old, "--keep", "some"), 2, "--keep takes best, a number, or all"),
         ((old, "-o", "/proc/x/merged.log"), 3, "can't be written"),

@@ -25,7 +25,7 @@ def test_a_release_says_what_was_published(tmp_path, capsys):
     code, out, err = run(capsys, "llvm", log, "--registry", "mine")
     assert (code, err) == (0, "")
     assert out.startswith("llvm v0.05: 3 records, ")
-    assert "its first version in this registry\nmine/llvm_v0.05.log\n" in out
+    assert "the first version in this registry\nmine/llvm_v0.05.log\n" in out
     assert (tmp_path / "mine" / "llvm_v0.05.log").read_bytes() == log.read_bytes()
 
 
@@ -56,7 +56,7 @@ def test_the_registry_is_registry_data_where_there_is_one(tmp_path, capsys):
         ("llvm", None, 1, "new.log: no such file"),
         ("llvm", row(1) + "\n{\n", 1, "new.log:2: not a JSON row"),
         ("llvm", row(1, error=4) + "\n", 1, "new.log:1: the record of a failed measurement (error 4)"),
-        ("../llvm", row(1) + "\n", 2, "not a package's name: '../llvm'"),
+        ("../llvm", row(1) + "\n", 2, "not a package name: '../llvm'"),
     ],
 )
 def test_bad_input_is_one_error_with_its_exit_code_and_changes_nothing(tmp_path, capsys, package, text, code, words):

@@ -69,8 +69,8 @@ def test_tasks_are_chosen_by_number_or_by_a_part_of_their_name(log):
     ("arguments", "message"),
     [
         (["--only", "9"], "no task 9: they are numbered from 1 to 4"),
-        (["--task", "lstm"], "no task has 'lstm'"),
-        (["--source", "--asm"], "two views of one kernel"),
+        (["--task", "lstm"], "no task's name contains 'lstm'"),
+        (["--source", "--asm"], "--source and --asm exclude each other"),
     ],
 )
 def test_what_is_not_there_is_a_misuse(log, arguments, message):

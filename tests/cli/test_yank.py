@@ -25,10 +25,11 @@ def run(capsys, *arguments):
 
 def test_yanking_says_what_is_the_newest_now(capsys):
     code, out, err = run(capsys, "cuda@v0.02", "--reason", "wrong device")
-    assert (code, out, err) == (0, "cuda v0.02 is yanked: wrong device; the newest is v0.01\n", "")
-    assert run(capsys, "cuda@v0.02", "--reason", "wrong device")[1].startswith("cuda v0.02 was already yanked")
-    assert "no good version is left" in run(capsys, "cuda@v0.01", "--reason", "too")[1]
-    assert run(capsys, "--undo", "cuda@v0.02")[1] == "cuda v0.02 is not yanked; the newest is v0.02\n"
+    assert (code, out, err) == (0, "cuda v0.02 is yanked: wrong device; the newest version is v0.01\n", "")
+    assert run(capsys, "cuda@v0.02", "--reason", "wrong device")[1].startswith("cuda v0.02 is already yanked: wrong")
+    assert "every version is yanked" in run(capsys, "cuda@v0.01", "--reason", "too")[1]
+    assert run(capsys, "--undo", "cuda@v0.02")[1] == "cuda v0.02 is restored; the newest version is v0.02\n"
+    assert run(capsys, "--undo", "cuda@v0.02")[1] == "cuda v0.02 is not yanked; nothing to undo\n"
 
 
 def test_yanking_as_json(capsys):
@@ -47,13 +48,13 @@ def test_yanking_as_json(capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["cuda@v0.02"], 2, "--reason TEXT or --undo"),
-        (["cuda@v0.02", "--reason", "bad", "--undo"], 2, "--reason TEXT or --undo"),
+        (["cuda@v0.02"], 2, "give --reason TEXT to yank it, or --undo to restore it"),
+        (["cuda@v0.02", "--reason", "bad", "--undo"], 2, "give --reason TEXT to yank it, or --undo to restore it"),
         (["cuda", "--reason", "bad"], 2, "which version of cuda?"),
         (["cuda@v0.2", "--reason", "bad"], 2, "not a version: 'v0.2'"),
         (["cuda@v0.09", "--reason", "bad"], 2, "no cuda v0.09"),
-        (["cuda@v0.02", "--reason", "a\nb"], 1, "can't hold that reason"),
-        (["cuda@v0.02", "--reason", "bad", "--registry", "elsewhere"], 2, "no registry there"),
+        (["cuda@v0.02", "--reason", "a\nb"], 1, "can't hold this reason"),
+        (["cuda@v0.02", "--reason", "bad", "--registry", "elsewhere"], 2, "not a registry"),
     ],
 )
 def test_bad_input_is_one_error_with_its_exit_code_and_changes_nothing(capsys, tmp_path, arguments, code, words):

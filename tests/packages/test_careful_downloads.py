@@ -8,7 +8,7 @@ import pytest
 
 from tests.registries import served
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.packages import location as room
+from tophub_registry.packages import location as module
 from tophub_registry.packages.location import Web, _session, read_small
 
 
@@ -28,7 +28,7 @@ def trickling(headers: bool):
 
 @pytest.mark.parametrize("headers", [True, False], ids=["headers", "body"])
 def test_a_file_that_trickles_in_is_given_up_after_a_time_in_all(headers, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "TOTAL_TIMEOUT", 0.5)
+    monkeypatch.setattr(module, "TOTAL_TIMEOUT", 0.5)
     with served(tmp_path, trickling(headers)) as server:
         began = time.monotonic()
         with pytest.raises(EnvironmentFailure, match="not done in"):

@@ -13,7 +13,7 @@ import pytest
 from tests.registries import body, file_of, served, write_rows
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.fetch import fetch
-from tophub_registry.packages.index import INDEX_FILE, LIFETIME, moment
+from tophub_registry.packages.index import INDEX_FILE, LIFETIME, iso_time
 from tophub_registry.packages.location import Folder, NotThere, Web
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
@@ -132,7 +132,7 @@ def test_a_location_without_an_index_is_no_registry(registry, root):
     (registry / INDEX_FILE).unlink()
     with served(registry) as server:
         for location in (Folder(registry), Web(server.url), Folder(registry / "nowhere")):
-            with pytest.raises(NotThere, match="no registry there") as caught:
+            with pytest.raises(NotThere, match="not a registry") as caught:
                 fetch(LLVM, location, root)
             assert caught.value.remedy
     assert held(root) == {}
@@ -212,7 +212,7 @@ class TestAttack:
         def truncated(request):
             return file_of(request).name != INDEX_FILE and body(request, file_of(request).read_bytes()[:-100])
 
-        self.refused(registry, root, truncated, "bytes where the index names")
+        self.refused(registry, root, truncated, "bytes where the index lists")
 
     def test_an_index_without_an_end(self, registry, root, monkeypatch):
         monkeypatch.setattr("tophub_registry.packages.fetch.MAX_INDEX", 1000)
@@ -223,7 +223,7 @@ class TestAttack:
     @pytest.mark.parametrize("file", ["../../.bashrc", "/etc/cron.d/x", "llvm_v0.06.log/../../x", "other.log"])
     def test_path_traversal_in_the_index(self, registry, root, file):
         change(registry, ["packages", "llvm", "v0.06", "file"], file)
-        with pytest.raises(InputError, match="is called"):
+        with pytest.raises(InputError, match="is named"):
             fetch(LLVM, Folder(registry), root)
         assert held(root) == self.before
         assert sorted(path.name for path in root.path.parents[1].iterdir()) == [".tvm"]
@@ -257,7 +257,7 @@ class TestAttack:
         time = datetime.now(timezone.utc) + LIFETIME
         done = fetch(LLVM, Folder(registry), root, time=time + timedelta(days=1))
         assert [notice.rule for notice in done.notices] == ["expired", "name-taken"]
-        assert moment(time)[:10] in str(done.notices[0])
+        assert iso_time(time)[:10] in str(done.notices[0])
 
 
 EIGHT_FETCHES = """

@@ -85,11 +85,11 @@ def test_a_version_is_that_one_yanked_or_not(registry, root):
 @pytest.mark.parametrize(
     ("name", "message", "remedy"),
     [
-        ("rocm", "no such package on this machine", "`tophub fetch rocm` brings it"),
-        ("cuda@v0.09", "no such package on this machine", "`tophub fetch cuda@v0.09` brings it"),
+        ("rocm", "no such package on this machine", "run `tophub fetch rocm`"),
+        ("cuda@v0.09", "no such package on this machine", "run `tophub fetch cuda@v0.09`"),
         ("cuda.log", "no such file", None),
         ("logs/cuda", "no such file", None),
-        ("..", "that is a folder", None),
+        ("..", "this is a folder", None),
     ],
 )
 def test_what_is_not_here_is_one_error_with_the_way_out(registry, root, name, message, remedy):

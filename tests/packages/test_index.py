@@ -15,7 +15,7 @@ from tophub_registry.packages.index import (
     Published,
     check_successor,
     freshness,
-    moment,
+    iso_time,
     resolve,
 )
 from tophub_registry.packages.version import Reference, Version
@@ -29,7 +29,7 @@ def published(package, version, *, base=None, yanked=None, sha256="0" * 64):
         bytes=100,
         sha256=sha256,
         records=2,
-        released=moment(TIME),
+        released=iso_time(TIME),
         base=base,
         tasks={"dense_nopack.x86": 2},
         targets={"llvm -mcpu=znver4": 1, "llvm": 1},
@@ -78,7 +78,7 @@ def test_the_serial_grows_and_the_expiry_begins_anew_with_every_version():
     assert index.serial == 2
     later = index.with_version("cuda", Version.parse("v0.11"), published("cuda", "v0.11"), TIME + timedelta(days=9))
     assert later.serial == 3
-    assert later.expires == moment(TIME + timedelta(days=9) + LIFETIME)
+    assert later.expires == iso_time(TIME + timedelta(days=9) + LIFETIME)
 
 
 @pytest.mark.parametrize("version", ["v0.05", "v0.04"])
@@ -88,7 +88,7 @@ def test_a_number_that_is_taken_or_passed_is_refused(version):
 
 
 def test_an_imported_version_may_have_a_number_that_was_passed():
-    taken_over = published("llvm", "v0.04").model_copy(update={"imported": Imported(source="there", at=moment(TIME))})
+    taken_over = published("llvm", "v0.04").model_copy(update={"imported": Imported(source="there", at=iso_time(TIME))})
     index = index_of("llvm@v0.05").with_version("llvm", Version.parse("v0.04"), taken_over, TIME)
     assert [str(version) for version in index.versions("llvm")] == ["v0.04", "v0.05"]
     assert str(index.newest("llvm")) == "v0.05"
@@ -100,23 +100,23 @@ def test_an_imported_version_may_have_a_number_that_was_passed():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["packages", "llvm", "v0.05", "file"], "../../.bashrc", "is called"),
-        (["packages", "llvm", "v0.05", "file"], "/etc/passwd", "is called"),
-        (["packages", "llvm", "v0.05", "file"], "llvm_v0.06.log", "is called"),
+        (["packages", "llvm", "v0.05", "file"], "../../.bashrc", "is named"),
+        (["packages", "llvm", "v0.05", "file"], "/etc/passwd", "is named"),
+        (["packages", "llvm", "v0.05", "file"], "llvm_v0.06.log", "is named"),
         (["packages", "../up"], {}, "packages"),
         (["packages", "llvm", "v0.5"], {}, "packages"),
         (["packages", "llvm", "v0.05", "bytes"], -1, "greater"),
         (["packages", "llvm", "v0.05", "bytes"], 1 << 60, "less"),
         (["packages", "llvm", "v0.05", "bytes"], "100", "integer"),
         (["packages", "llvm", "v0.05", "sha256"], "A" * 64, "pattern"),
-        (["packages", "llvm", "v0.05", "base"], "v0.05", "can't follow"),
-        (["packages", "llvm", "v0.05", "base"], "v0.06", "can't follow"),
-        (["packages", "llvm", "v0.05", "base"], "v0.04", "follows v0.04, which is not there"),
+        (["packages", "llvm", "v0.05", "base"], "v0.05", "can't be based on"),
+        (["packages", "llvm", "v0.05", "base"], "v0.06", "can't be based on"),
+        (["packages", "llvm", "v0.05", "base"], "v0.04", "is based on v0.04, which is not listed"),
         (["packages", "llvm", "v0.05", "imported"], {"source": "http://there"}, "imported.at"),
-        (["packages", "llvm", "v0.05", "imported"], {"source": "\x1b[2J", "at": moment(TIME)}, "can't be printed"),
+        (["packages", "llvm", "v0.05", "imported"], {"source": "\x1b[2J", "at": iso_time(TIME)}, "unprintable"),
         (["packages", "llvm", "v0.05", "released"], "2026-02-30T00:00:00Z", "released"),
-        (["packages", "llvm", "v0.05", "yanked"], "\x1b[2Jall is well", "can't be printed"),
-        (["packages", "llvm", "v0.05", "tasks"], {"\x1b]0;": 1}, "can't be printed"),
+        (["packages", "llvm", "v0.05", "yanked"], "\x1b[2Jall is well", "unprintable"),
+        (["packages", "llvm", "v0.05", "tasks"], {"\x1b]0;": 1}, "unprintable"),
         (["packages", "llvm", "v0.05", "url"], "http://elsewhere", "url"),
         (["packages", "empty"], {}, "packages"),
         (["serial"], -1, "serial"),

@@ -7,7 +7,7 @@ import pytest
 
 from tests.registries import body, served
 from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.packages import location as room
+from tophub_registry.packages import location as module
 from tophub_registry.packages.location import Folder, NotThere, Web, builtin, find_location, read_small
 
 
@@ -57,9 +57,9 @@ def test_other_addresses_are_refused(name):
 @pytest.mark.parametrize("name", ["127.0.0.1:8765", "localhost:80/tophub", "[::1]:8000", "tophub.example.org:443"])
 def test_an_address_without_its_scheme_is_no_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="needs its scheme") as caught:
+    with pytest.raises(UsageError, match="has no scheme") as caught:
         find_location(name)
-    assert caught.value.remedy == f"http://{name}"
+    assert caught.value.remedy == f"write http://{name}"
     (tmp_path / name).mkdir(parents=True)
     assert find_location(name) == Folder(tmp_path / name), "unless there is one"
 
@@ -106,7 +106,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(folder):
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_for_ever(folder, monkeypatch):
-    monkeypatch.setattr(room, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "READ_TIMEOUT", 0.05)
     with served(folder, lambda _: time.sleep(0.5) or True) as server:
         start = time.monotonic()
         with pytest.raises(EnvironmentFailure, match="timed out"):

@@ -64,7 +64,7 @@ def test_without_a_network_what_the_location_answered_last_is_listed(registry, r
 
 
 def test_a_location_that_never_answered_is_an_error(root):
-    with pytest.raises(EnvironmentFailure, match="does not answer"):
+    with pytest.raises(EnvironmentFailure, match="does not respond"):
         survey(Web("http://127.0.0.1:1"), root)
 
 

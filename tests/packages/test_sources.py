@@ -89,7 +89,7 @@ def test_without_a_network_what_is_here_is_taken(registry, root, tmp_path):
         with pytest.raises(EnvironmentFailure, match="500"):
             find_sources(LLVM, location, root, pins={"llvm": Version.parse("v0.07")})
     assert names(find_sources(LLVM, location, root)) == (["llvm v0.06"], ["offline", "offline"])
-    with pytest.raises(EnvironmentFailure, match="does not answer"):
+    with pytest.raises(EnvironmentFailure, match="does not respond"):
         find_sources(Target.parse("cuda"), location, root)
 
 

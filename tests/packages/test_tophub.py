@@ -101,8 +101,8 @@ def test_a_backend_s_package_is_fetched_and_checked(registry):
 @pytest.mark.parametrize(
     ("location", "name", "message"),
     [
-        (None, "llvm_v0.5.log", "not a package's file"),
-        (None, "../llvm_v0.05.log", "not a package's file"),
+        (None, "llvm_v0.5.log", "not a package file"),
+        (None, "../llvm_v0.05.log", "not a package file"),
         (None, "llvm_v0.09.log", "no llvm v0.09"),
         ("NONE", "llvm_v0.05.log", "switched off"),
     ],
@@ -124,7 +124,7 @@ def test_what_can_not_be_downloaded(registry, location, name, message):
 )
 @pytest.mark.usefixtures("registry")
 def test_without_autotvm_there_is_one_clear_error(use):
-    with pytest.raises(EnvironmentFailure, match="no TVM with AutoTVM here") as caught:
+    with pytest.raises(EnvironmentFailure, match="no TVM with AutoTVM is installed") as caught:
         use()
     assert "0.7 to 0.19" in caught.value.remedy
     tophub.disable()

@@ -62,7 +62,7 @@ def test_the_second_one_is_told_whose_file_has_the_name_and_what_to_do(mine, the
     assert rules(fetch([], mine, root)) == []
     done = fetch([], theirs, root)
     assert rules(done) == ["name-taken"]
-    assert f"{root.path}/llvm_v0.10.log is the file of {mine.name}, and stays" in str(done.notices[0])
+    assert f"{root.path}/llvm_v0.10.log comes from {mine.name} and is kept" in str(done.notices[0])
     (root.path / "llvm_v0.10.log").unlink()
     (theirs.path / "llvm_v0.10.log").unlink()  # it is not asked for again
     done = fetch([], theirs, root)
@@ -87,7 +87,7 @@ def test_a_log_that_no_known_registry_published_stays_too(theirs, root):
     before = unknown.read_bytes()
     done = fetch([], theirs, root)
     assert rules(done) == ["name-taken"]
-    assert "is another file, and stays" in str(done.notices[0])
+    assert f"is not from {theirs.name} and is kept" in str(done.notices[0])
     assert unknown.read_bytes() == before
     assert done.packages[0].path.read_bytes() == published(theirs)
 
@@ -150,8 +150,8 @@ class TestANewerVersionInTheRoot:
             fetch([], Web(server.url), root)
         for seen in (find_sources(LLVM, shipped, root), survey(shipped, root), fetch([], shipped, root)):
             assert rules(seen) == ["newer-here"]
-            assert f"{shipped.name}, has llvm v0.09; {root.path} has llvm v0.10 of {server.url}" in str(seen.notices[0])
-            assert f"TOPHUB_LOCATION={server.url} uses" in str(seen.notices[0])
+            assert f"in use, has llvm v0.09; {root.path} has the newer v0.10 from {server.url}" in str(seen.notices[0])
+            assert f"TOPHUB_LOCATION={server.url} uses it" in str(seen.notices[0])
         assert rules(fetch([Reference.parse("llvm@v0.09")], shipped, root)) == [], "a pin is what was asked for"
 
     def test_is_told_too_where_the_location_has_no_such_package(self, mine, root, tmp_path):
@@ -166,7 +166,7 @@ class TestANewerVersionInTheRoot:
     def test_is_told_with_the_option_where_nobody_knows_whose_it_is(self, mine, root):
         write_rows(root.path / "llvm_v0.11.log", 1)
         (notice,) = find_sources(LLVM, mine, root).notices
-        assert notice.remedy == "`--log llvm@v0.11` uses the newer one"
+        assert notice.remedy == "`--log llvm@v0.11` uses it"
 
     def test_is_not_told_where_its_own_registry_has_yanked_it(self, mine, theirs, root, tmp_path):
         release("llvm", write_rows(tmp_path / "new.log", 6), theirs.path)

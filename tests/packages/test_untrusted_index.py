@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from tests.packages.test_index import TIME, index_of
 from tophub_registry.errors import InputError, TophubError
-from tophub_registry.packages.index import Imported, Index, check_successor, freshness, moment, resolve
+from tophub_registry.packages.index import Imported, Index, check_successor, freshness, iso_time, resolve
 from tophub_registry.packages.version import PACKAGE, VERSION, Reference, Version
 
 pytestmark = pytest.mark.slow
 
 _INDEX = index_of("llvm@v0.05", "llvm@v0.06", "cuda@v0.11", yanked=["cuda@v0.11"])
 _TAKEN_OVER = _INDEX.versions("llvm")[Version.parse("v0.05")].model_copy(
-    update={"file": "llvm_v0.04.log", "imported": Imported(source="http://there", at=moment(TIME))}
+    update={"file": "llvm_v0.04.log", "imported": Imported(source="http://there", at=iso_time(TIME))}
 )
 INDEX = _INDEX.with_version("llvm", Version.parse("v0.04"), _TAKEN_OVER, TIME)
 BYTES = INDEX.to_bytes()

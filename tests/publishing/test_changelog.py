@@ -69,7 +69,7 @@ def test_line_endings_stay_as_they_are(changelog):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"# Changelog\n", "no entry"), (b"\xff", "no UTF-8"), (None, "no such file")]
+    ("data", "message"), [(b"# Changelog\n", "no entry"), (b"\xff", "not UTF-8"), (None, "no such file")]
 )
 def test_what_is_no_changelog_is_refused(changelog, data, message):
     changelog.unlink() if data is None else changelog.write_bytes(data)

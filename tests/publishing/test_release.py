@@ -14,7 +14,7 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import INDEX_FILE, Index
 from tophub_registry.packages.version import FileName, Version
-from tophub_registry.publishing import registry as room
+from tophub_registry.publishing import registry as module
 from tophub_registry.publishing.release import release
 
 TIME = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
@@ -90,7 +90,7 @@ def test_a_log_of_another_package_is_refused(tmp_path, registry):
 
 @pytest.mark.parametrize("name", ["../llvm", "a/b", "..", "LLVM", ""])
 def test_attack_a_package_name_that_leaves_the_registry(tmp_path, registry, name):
-    with pytest.raises(UsageError, match="not a package's name"):
+    with pytest.raises(UsageError, match="not a package name"):
         release(name, write_rows(tmp_path / "new.log", 1), registry)
     assert not registry.exists()
 
@@ -116,8 +116,8 @@ def test_the_bytes_of_the_version_before_are_refused(tmp_path, registry):
         (row(1, cost=0.0) + "\n", 1, "not a record"),
         (row(1, cost=float("inf")) + "\n", 1, "not a record"),
         (row(1).replace('"version": 0.2', '"version": 0.3') + "\n", 1, "0.3"),
-        (row(1, target="llvm -keys=" + "x" * 2000) + "\n", 1, "a target that an index"),
-        (row(1, target="llvm -device=\x1b[2J") + "\n", 1, "a target that an index"),
+        (row(1, target="llvm -keys=" + "x" * 2000) + "\n", 1, "the index can't hold this target"),
+        (row(1, target="llvm -device=\x1b[2J") + "\n", 1, "the index can't hold this target"),
     ],
 )
 def test_an_invalid_log_is_refused_with_its_line_and_nothing_changes(tmp_path, registry, text, line, message):
@@ -177,7 +177,7 @@ def test_a_file_that_the_index_does_not_know_is_never_overwritten(tmp_path, regi
     release("llvm", write_rows(tmp_path / "old.log", 1), registry)
     write_rows(registry / "llvm_v0.02.log", 7)
     before = contents(registry)
-    with pytest.raises(UsageError, match=r"v0\.02 is there with other bytes"):
+    with pytest.raises(UsageError, match=r"v0\.02 with other bytes"):
         release("llvm", write_rows(tmp_path / "llvm_v0.02.log", 2), registry)
     assert contents(registry) == before
     assert str(release("llvm", write_rows(tmp_path / "new.log", 2), registry).version) == "v0.03"
@@ -222,14 +222,14 @@ sys.exit(any(process.exitcode for process in processes))
 
 
 def test_another_release_that_does_not_end_is_given_up(tmp_path, registry, monkeypatch):
-    monkeypatch.setattr(room, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
     code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
     registry.mkdir(parents=True)
     lock = [sys.executable, "-c", code, registry / ".lock"]
     with subprocess.Popen(lock, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         try:
-            with pytest.raises(EnvironmentFailure, match="another change"):
+            with pytest.raises(EnvironmentFailure, match="another process is changing"):
                 release("llvm", write_rows(tmp_path / "new.log", 1), registry)
         finally:
             other.kill()

@@ -117,7 +117,7 @@ def _untold(repository):
 def test_the_current_version_is_the_newest_good_one(repository, new, tmp_path):
     release_in_repository("llvm", [new], repository)
     yank(Reference.parse("llvm@v0.06"), "wrong device", repository.registry)
-    with pytest.raises(UsageError, match=r"asks for llvm v0\.06, later than v0\.05"):
+    with pytest.raises(UsageError, match=r"uses llvm v0\.06, later than v0\.05"):
         release_in_repository("llvm", [repository.registry / "llvm_v0.05.log"], repository)
     error = refused(repository, InputError, r"the same bytes as llvm v0\.06", "llvm", [new])
     assert error.file == str(new)
@@ -194,7 +194,7 @@ def test_a_tvm_that_does_not_know_the_package_is_told_before_anything_is_release
 
 @pytest.mark.parametrize(
     ("name", "error", "message"),
-    [("CHANGELOG.md", InputError, "no such file"), ("tophub.py", UsageError, "no TVM with AutoTVM there")],
+    [("CHANGELOG.md", InputError, "no such file"), ("tophub.py", UsageError, "not a TVM with AutoTVM")],
 )
 def test_a_missing_file_is_told_before_anything_is_released(repository, new, name, error, message):
     for path in repository.changelog.parent.rglob(name):
@@ -205,7 +205,7 @@ def test_a_missing_file_is_told_before_anything_is_released(repository, new, nam
 def test_a_current_version_with_other_bytes_than_published_is_refused(repository, new):
     path = repository.registry / "llvm_v0.05.log"
     path.write_text(path.read_text() + row(8) + "\n")
-    assert refused(repository, InputError, "not what the index says", "llvm", [new]).file == str(path)
+    assert refused(repository, InputError, "not the published file", "llvm", [new]).file == str(path)
 
 
 def test_the_version_is_the_index_s(repository, new):

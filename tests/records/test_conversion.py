@@ -343,7 +343,13 @@ def test_keys_that_nobody_knows_go_along() -> None:
         ("cuda", "topi_nn_conv2d", "direct", [D, ["TENSOR", [1.5], "int8"], *CONV[2:]], "as kernel"),
         ("cuda", "topi_nn_conv2d", "direct", [D, W, [1, 1, 1], *CONV[3:]], "[1, 1, 1] as strides"),
         ("cuda", "topi_nn_conv2d", "direct", [D, W, True, *CONV[3:]], "true as strides"),
-        ("cuda", "topi_nn_conv2d_transpose_nchw", "direct", [*TRANSPOSED[:5], [1, 1]], "no words for output_padding"),
+        (
+            "cuda",
+            "topi_nn_conv2d_transpose_nchw",
+            "direct",
+            [*TRANSPOSED[:5], [1, 1]],
+            "no way to express output_padding",
+        ),
         (
             INTEL,
             "topi_intel_graphics_conv2d_NCHWc",

@@ -78,8 +78,8 @@ def test_one_such_row_makes_a_log_unfit_and_is_named(rule, tmp_path, capsys):
 def test_an_empty_log_and_one_of_comments_alone_are_unfit(tmp_path):
     for rows in ((), ("# nothing",)):
         log = write(tmp_path / "new.log", *rows)
-        assert refusal(log, POLICY) == (None, Finding("empty", "there is no record in it"))
-        assert validate_log(log).unfit == Finding("empty", "there is no record in it")
+        assert refusal(log, POLICY) == (None, Finding("empty", "the log has no records"))
+        assert validate_log(log).unfit == Finding("empty", "the log has no records")
 
 
 def test_a_fit_log_is_said_to_be_one_and_for_what(tmp_path, capsys):
@@ -110,7 +110,7 @@ def test_merging_drops_what_is_unfit_and_counts_it_and_prefers_no_such_cost(rule
 def test_records_of_other_packages_are_left_out_on_request(tmp_path, capsys):
     log = write(tmp_path / "new.log", text(), UNFIT["package"], text(channels=128))
     assert run("release", "llvm", log, "--registry", tmp_path / "registry", "--drop-others") == 0
-    assert "records of other packages than llvm (line 2)" in capsys.readouterr().err
+    assert "records that do not belong to llvm (line 2)" in capsys.readouterr().err
     assert len(list(read_records(tmp_path / "registry" / "llvm_v0.01.log"))) == 2
     log = write(tmp_path / "new.log", UNFIT["package"], text(), text(error_no=4, costs=[1e9]))
     assert run("release", "llvm", log, "--registry", tmp_path / "registry", "--drop-others") == 1

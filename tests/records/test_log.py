@@ -120,10 +120,10 @@ def test_a_folder_is_no_log(tmp_path: Path) -> None:
         (text(timestamp=float("inf")), "not a record: result.timestamp"),
         (text(tile_ow="8"), "not a record: config.entity.2: A knob is [name, 'sp' or 're', integers]"),
         (text(tile_ow=True), "not a record: config.entity.2: A knob is"),
-        (text(channels=float("nan")), "NaN and Infinity are no JSON numbers"),
-        (text(tophub={"x": float("inf")}), "NaN and Infinity are no JSON numbers"),
-        (text(channels=12345).replace("12345", "1e999", 1), "NaN and Infinity are no JSON numbers"),
-        (text(channels=12345).replace("12345", "1" * 400 + ".0", 1), "NaN and Infinity are no JSON numbers"),
+        (text(channels=float("nan")), "NaN and Infinity are not JSON numbers"),
+        (text(tophub={"x": float("inf")}), "NaN and Infinity are not JSON numbers"),
+        (text(channels=12345).replace("12345", "1e999", 1), "NaN and Infinity are not JSON numbers"),
+        (text(channels=12345).replace("12345", "1" * 400 + ".0", 1), "NaN and Infinity are not JSON numbers"),
         (text(channels=12345).replace("12345", "1" * 5000, 1), "number out of range"),
         (
             '{"input": {"target": "llvm", "task": "t", "args": [], "kwargs": {}}}',
@@ -131,12 +131,12 @@ def test_a_folder_is_no_log(tmp_path: Path) -> None:
         ),
         (text(index="1"), "not a record: config.index"),
         (text(target=""), "not a target"),
-        (text(target="llvm nonsense"), "is no option"),
+        (text(target="llvm nonsense"), "is not an option"),
         (text().replace('"version": 0.2', '"version": 0.3'), "log version 0.3 is not supported"),
         (text().replace('"sp"', '"spl"'), "not a record: config.entity.0"),
         (text(channels=[[]]).replace("[[]]", "[" * 250 + "]" * 250), "recursion limit exceeded"),
-        ("cuda\tgASVGA==\tgASV\tgASVGA==", "a pickled row, which is never opened"),
-        ("cuda -model=1080ti\tgASVGA==\tgASV\tgASVGA==\t0.2\t0.7.dev0", "a pickled row, which is never opened"),
+        ("cuda\tgASVGA==\tgASV\tgASVGA==", "a pickled row, which is never unpickled"),
+        ("cuda -model=1080ti\tgASVGA==\tgASV\tgASVGA==\t0.2\t0.7.dev0", "a pickled row, which is never unpickled"),
     ],
 )
 def test_a_broken_line_is_named(log: Path, line: str, message: str) -> None:
@@ -158,7 +158,7 @@ def test_a_row_that_is_no_utf8(log: Path) -> None:
 
 def test_a_comment_that_is_no_utf8(log: Path) -> None:
     log.write_bytes(b"# caf\xe9\n")
-    assert broken(log).message == "the comment is no UTF-8"
+    assert broken(log).message == "the comment is not UTF-8"
 
 
 def test_a_torn_last_row_is_called_so(log: Path) -> None:
@@ -280,7 +280,7 @@ def test_when_the_disk_is_full_the_log_is_as_it_was(log: Path) -> None:
         ("[0, [[[], []], [0.001], {}, []]]", "this is a log of MetaSchedule (its tuning records)"),
         ('["9172", "eyJyb290IjogMX0="]', "this is a log of MetaSchedule (its workloads)"),
         ("\ufeff" + text(), "a byte order mark"),
-        (text(costs=[float("nan")]), "result.costs.0: NaN and Infinity are no JSON numbers"),
+        (text(costs=[float("nan")]), "result.costs.0: NaN and Infinity are not JSON numbers"),
     ],
     ids=["Ansor", "MetaSchedule", "its workloads", "byte order mark", "NaN"],
 )

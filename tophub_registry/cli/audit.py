@@ -15,33 +15,34 @@ def command(
     logs: Annotated[list[Path], typer.Argument(help=f"The logs: each {log_argument.HELP}.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
-    """Say what stands behind the records of logs: age, tool, device, repeats and their spread, coverage.
+    """Show the evidence for the records of logs: age, tool, device, repeats and their spread, coverage.
 
     Coverage is a target's share of the workloads that the logs have for any target.
     """
-    ledger = audit(log_argument.find_all(logs))
+    found = audit(log_argument.find_all(logs))
     if as_json:
-        terminal.out(json.dumps(dataclasses.asdict(ledger), indent=1) + "\n")
+        terminal.out(json.dumps(dataclasses.asdict(found), indent=1) + "\n")
         return
-    for entry in ledger.entries:
-        terminal.out(_text(entry, ledger.workloads))
-    if ledger.unconvertible:
-        terminal.err(f"tophub: note: {ledger.unconvertible} rows of log version 0.1 could not be converted\n")
+    for entry in found.entries:
+        terminal.out(_text(entry, found.workloads))
+    if found.unconvertible:
+        terminal.err(f"tophub: note: {found.unconvertible} rows of log version 0.1 can't be converted\n")
 
 
 def _text(entry: Entry, workloads: int) -> str:
     spread = f"median {table.percent(entry.median_spread)}, worst {table.percent(entry.worst_spread)}"
     undated = f", {entry.undated} without a date" if entry.undated else ""
-    devices = _counted(entry.devices) or "the records do not say"
+    devices = _counted(entry.devices) or "unknown"
     lines = {
-        "records": f"{entry.records}, {entry.failed} failed, {entry.duplicates} twice, {entry.runners_up} runners-up",
+        "records": f"{entry.records}, {entry.failed} failed, {entry.duplicates} duplicates, "
+        f"{entry.runners_up} runners-up",
         "coverage": f"{entry.workloads} of {workloads} workloads, {table.percent(entry.coverage)}",
         "measured": table.days(entry.oldest, entry.newest) + undated,
         "device": devices,
         "by": _counted(entry.tools) or "-",
         "converted": f"{entry.converted} from log version 0.1",
         "revalidated": str(entry.revalidated),
-        "spread": f"{spread}; {entry.single} measured once only",
+        "spread": f"{spread}; {entry.single} measured only once",
     }
     shown = (f"  {name:<13}{terminal.line(value)}\n" for name, value in lines.items())
     return f"{terminal.line(entry.target)}\n" + "".join(shown)

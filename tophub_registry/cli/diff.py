@@ -17,8 +17,8 @@ _BY: dict[str | None, By | None] = {None: None, "target": "target", "backend": "
 
 
 def command(
-    before: Annotated[Path, typer.Argument(help=f"The one log: {log_argument.HELP}.", show_default=False)],
-    after: Annotated[Path, typer.Argument(help="The other log.", show_default=False)],
+    before: Annotated[Path, typer.Argument(help=f"The first log: {log_argument.HELP}.", show_default=False)],
+    after: Annotated[Path, typer.Argument(help="The second log.", show_default=False)],
     by: Annotated[
         str | None,
         typer.Option(
@@ -27,13 +27,15 @@ def command(
             show_default="target, if the logs have one in common",
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="List every difference, not the greatest only.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every difference, not only the largest ones.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every difference as JSON.")] = False,
 ) -> None:
-    """Say what changed between two logs: records added, removed, faster, slower, and by how much.
+    """Compare two logs: records added, removed, faster, slower, and by how much.
 
-    Compared are the best records of each target and workload. `changed` is another record at the same cost. Logs
-    of different devices have no target in common: their workloads are compared within a backend.
+    The best records of each target and workload are compared. `changed` is another record at the same cost. Logs of
+    different devices have no target in common: their workloads are compared within a backend.
     """
     if by not in _BY:
         raise UsageError(f"there is no comparison by {by!r}", remedy="--by takes target or backend")
@@ -63,7 +65,9 @@ def _print(comparison: Comparison, shown: int | None) -> None:
     said = [f"{len(differences)} {kind}" for kind, differences in counts.items() if differences]
     terminal.out(", ".join([*said, f"{comparison.same} the same"]) + "\n")
     if comparison.unconvertible:
-        terminal.err(f"tophub: note: {comparison.unconvertible} rows of log version 0.1 could not be compared\n")
+        terminal.err(
+            f"tophub: note: {comparison.unconvertible} rows of log version 0.1 can't be converted or compared\n"
+        )
 
 
 def _greatness(difference: Difference) -> float:

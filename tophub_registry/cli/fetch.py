@@ -17,18 +17,16 @@ from tophub_registry.packages.version import Reference
 def command(
     packages: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="PACKAGE, or PACKAGE@VERSION for a given one; all packages by default.", show_default=False
-        ),
+        typer.Argument(help="PACKAGE, or PACKAGE@VERSION; by default all packages.", show_default=False),
     ] = None,
     location: Location = None,
     root: RootFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Bring packages into ~/.tvm/tophub, where TVM finds them.
+    """Fetch packages into ~/.tvm/tophub, where TVM finds them.
 
-    Every file is checked against the registry's index before it gets its name; what is there already is not
-    fetched again.
+    Every file is checked against the registry's index before it gets its name. Files that are there already are
+    not fetched again.
     """
     references = [Reference.parse(text) for text in packages or []]
     with bars() as progress:

@@ -1,4 +1,4 @@
-"""`tophub import`."""  # noqa: N999  # called like its command, and imported by name only
+"""`tophub import`."""  # noqa: N999  # named after its command, and imported only by name
 
 import json
 from pathlib import Path
@@ -16,28 +16,28 @@ from tophub_registry.publishing.imports import Import, import_packages
 
 
 def command(
-    source: Annotated[str, typer.Argument(help="Their registry, or upstream's plain files: a folder or http(s)://…")],
+    source: Annotated[str, typer.Argument(help="A registry, or plain files like upstream's: a folder or http(s)://…")],
     packages: Annotated[
         list[str] | None,
-        typer.Argument(help="PACKAGE, or PACKAGE@VERSION for a given one; all that there is by default."),
+        typer.Argument(help="PACKAGE, or PACKAGE@VERSION; by default everything that SOURCE has."),
     ] = None,
     registry: Registry = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Take over somebody's packages into one's own registry, byte for byte and under their numbers.
+    """Import packages into a registry, byte for byte and with their version numbers.
 
-    Every row is checked; log version 0.1 is taken as it is. The index says where each version comes from. On
-    the web, where there is no index.json, the versions must be named: cuda@v0.10 llvm@v0.04.
+    Every row is checked; log version 0.1 is kept as it is. The index records where each version comes from. From a
+    web server without index.json, packages must be given with versions: cuda@v0.10 llvm@v0.04.
     """
     if Path(source).is_file():
         remedy = "`tophub release PACKAGE LOG` publishes a single log"
         raise UsageError(
-            "that is a file; packages are imported from a folder or an address", file=source, remedy=remedy
+            "this is a file; packages are imported from a folder or an address", file=source, remedy=remedy
         )
     references = [Reference.parse(text) for text in packages or []]
     location = find_location(source)
     if location is None:
-        raise UsageError("nothing can be imported from NONE", remedy="name a folder or an address")
+        raise UsageError("nothing can be imported from NONE", remedy="give a folder or an address")
     with bars() as progress:
         done = import_packages(references, location, find_registry(registry), progress=progress)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")

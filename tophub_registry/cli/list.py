@@ -16,11 +16,11 @@ from tophub_registry.packages.root import Root
 def command(
     location: Location = None,
     root: RootFolder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything, each version too, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with every version.")] = False,
 ) -> None:
-    """List the packages of a registry and what this machine has of them.
+    """List the packages of a registry, and which of them are on this machine.
 
-    The last column: cached (the newest version is here), outdated (an older one is), damaged, missing.
+    The column `here`: cached (the newest version is on this machine), outdated (an older one is), damaged or missing.
     """
     seen = survey(find_location(location), Root.at(root))
     if as_json:
@@ -58,7 +58,7 @@ def _print(seen: Overview) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    # Lines that nobody looks at are read by programs, which do not want them folded.
+    # Piped output is not wrapped: programs read it.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, soft_wrap=True)
     if seen.packages:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -68,7 +68,7 @@ def _print(seen: Overview) -> None:
         for package in seen.packages:
             table.add_row(*map(terminal.line, _row(package)), Text(_here(package), style=_COLOURS[package.state]))
         console.print(table)
-        console.print(terminal.clean(f"{seen.location}, here in {seen.root}"))
+        console.print(terminal.clean(f"location: {seen.location}, on this machine: {seen.root}"))
     elif seen.location is not None:
         console.print(f"{seen.location} has no packages yet")
     if seen.unlisted:

@@ -1,4 +1,4 @@
-"""The options `--location` and `--root`: the registry, and where this machine keeps what it has of it."""
+"""The options `--location` and `--root`: the registry, and the folder of this machine's copies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,4 +14,6 @@ Location = Annotated[
     ),
 ]
 
-RootFolder = Annotated[Path | None, typer.Option("--root", help="This machine's copies.", show_default="~/.tvm/tophub")]
+RootFolder = Annotated[
+    Path | None, typer.Option("--root", help="The folder of this machine's copies.", show_default="~/.tvm/tophub")
+]

@@ -15,7 +15,7 @@ HELP = "a path, or a package on this machine (llvm, llvm@v0.09)"
 
 
 def find(log: Path) -> Path:
-    """Return the log that LOG stands for, and say which file it is where LOG is a package.
+    """Return the log that LOG means, and say which file it is if LOG is a package.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def find(log: Path) -> Path:
 
 
 def find_all(logs: Iterable[Path]) -> list[Path]:
-    """Return the logs that several arguments stand for."""
+    """Return the logs that several arguments mean."""
     return [find(log) for log in logs]
 
 
@@ -42,13 +42,11 @@ def next_version(log: Path, found: Path) -> Path:
     Raises
     ------
     UsageError
-        The log is not called like a version of a package.
+        The log is not named like a version of a package.
     """
     from tophub_registry.packages.version import next_file
 
     path = next_file(found)
     if path is None:
-        raise UsageError(
-            f"{log.name} is not called PACKAGE_vN.NN.log, so it has no next version", remedy="give -o FILE"
-        )
+        raise UsageError(f"{log.name} is not named PACKAGE_vN.NN.log, so it has no next version", remedy="give -o FILE")
     return path if found == log else Path(path.name)

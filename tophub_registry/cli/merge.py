@@ -16,6 +16,9 @@ from tophub_registry.records.fitness import Policy
 from tophub_registry.records.merge import MergeReport, merge_logs
 from tophub_registry.templates.fit import check_space
 
+_REASONS = {"worse": "slower", "duplicate": "duplicates", "small_gain": "too small a gain"}
+"""Why records were dropped, in words, where the field's name does not say it."""
+
 
 def command(
     old: Annotated[Path, typer.Argument(help=f"The base log: {log_argument.HELP}.", show_default=False)],
@@ -35,7 +38,7 @@ def command(
     min_gain: Annotated[
         float | None,
         typer.Option(
-            help="By how many per cent, and beyond the spread of their repeats, a new record must beat the old best.",
+            help="By how many per cent, and by more than the repeats' spread, a new record must beat the old best.",
             show_default="any gain counts",
         ),
     ] = None,
@@ -43,14 +46,14 @@ def command(
 ) -> None:
     """Merge logs: for each target and workload the record with the lowest mean cost.
 
-    The result does not depend on the order of the logs, and nothing is dropped without being counted. OLD and
-    NEW are left as they are; an OLD called PACKAGE_vN.NN.log gets its next version beside it.
+    The result does not depend on the order of the logs, and every dropped row is counted. OLD and NEW are not
+    changed; for an OLD named PACKAGE_vN.NN.log the default output is its next version.
     """
     paths = log_argument.find_all([old, *(new or [])])
     if output is None:
         output = log_argument.next_version(old, paths[0])
         if output.exists():
-            raise UsageError("the next version is already there", file=output, remedy="merge that one, or give -o FILE")
+            raise UsageError("the next version already exists", file=output, remedy="merge that one, or give -o FILE")
     with _progress(paths) as progress:
         policy = Policy((check_space,))
         report = merge_logs(
@@ -76,25 +79,25 @@ def _number(keep: str) -> int | None:
 
 def _text(report: MergeReport) -> str:
     dropped = dataclasses.asdict(report.dropped)
-    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items() if count)
+    reasons = ", ".join(f"{count} {_REASONS.get(reason, reason)}" for reason, count in dropped.items() if count)
     written = f"{report.added} added, {report.improved} improved, {report.kept} kept"
     lines = [
-        f"{report.written} of {report.read} records: {written}",
+        f"{report.written} of {report.read} records written: {written}",
         f"{report.dropped.total} dropped" + (f": {reasons}" if reasons else ""),
     ]
     gains = [change.before / change.after for change in report.changes if change.before is not None]
     if gains:
-        lines.append(f"what improved is {min(gains):.2f} to {max(gains):.2f} times as fast as before")
+        lines.append(f"improved records are {min(gains):.2f} to {max(gains):.2f} times as fast as before")
     if not report.written:
-        lines.append("note: no record is left")
+        lines.append("note: the merged log has no records")
     if report.implausible_times:
-        lines.append(f"note: {report.implausible_times} timestamps can't be right")
+        lines.append(f"note: {report.implausible_times} implausible timestamps")
     return "\n".join(lines)
 
 
 @contextmanager
 def _progress(paths: list[Path]) -> Iterator[Callable[[Path, int], None] | None]:
-    """Show a bar for each log that is long enough, where somebody is looking."""
+    """Show a bar for each long log, on a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""What people are told besides the outcome, on standard error."""
+"""Notes to people on standard error, besides the outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 5
 
 
 def notices(found: Iterable[Notice]) -> None:
-    """Tell what should be known although the work was done."""
+    """Print notices."""
     for notice in found:
         terminal.err(f"tophub: note: {terminal.line(notice)}\n")
 
@@ -27,13 +27,13 @@ def progress(what: str) -> None:
 
 
 def lines_of(numbers: Sequence[int]) -> str:
-    """Name lines, the first of them if they are many: `line 3`, or `lines 2, 3, 5, 7, 11 and 40 more`."""
+    """Name lines, the first few if there are many: `line 3`, or `lines 2, 3, 5, 7, 11 and 40 more`."""
     more = f" and {len(numbers) - _SHOWN} more" if numbers[_SHOWN:] else ""
     return f"line{'s' if numbers[1:] else ''} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
 
 
 def left_out(rows: Iterable[LeftOut]) -> None:
-    """Tell what could not be converted: one line for each reason, with the first lines that it holds for."""
+    """Report rows that were left out: one note for each reason, with the first lines it applies to."""
     reasons: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         reasons.setdefault((row.file, row.reason), []).append(row.line)

@@ -1,4 +1,4 @@
-"""The option `--registry`, which names the registry that a command changes."""
+"""The option `--registry`: the registry that a command changes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,20 +10,20 @@ from tophub_registry.errors import UsageError
 _HERE = Path("registry_data")
 
 Registry = Annotated[
-    Path | None, typer.Option("--registry", help="The registry's folder.", show_default="./registry_data, if there")
+    Path | None, typer.Option("--registry", help="The registry's folder.", show_default="./registry_data, if it exists")
 ]
 
 
 def find_registry(given: Path | None) -> Path:
-    """Return the folder that was given, else `registry_data`.
+    """Return the given folder, else `registry_data`.
 
     Raises
     ------
     UsageError
-        None was given, and there is no `registry_data` here.
+        None is given, and there is no `registry_data` here.
     """
     if given is not None:
         return given
     if not _HERE.is_dir():
-        raise UsageError("no registry is named, and there is no registry_data here", remedy="give --registry DIR")
+        raise UsageError("no registry is given, and there is no registry_data here", remedy="give --registry DIR")
     return _HERE

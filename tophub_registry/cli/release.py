@@ -29,48 +29,48 @@ def command(
         bool,
         typer.Option(
             "--prove",
-            help="Time each new record on this machine against AutoTVM's default config and the version before's "
-            "record, and refuse a log with one that loses (extra [tune]).",
+            help="Time each new record on this machine against AutoTVM's default config and the previous version's "
+            "record, and refuse the log if one loses (extra [tune]).",
         ),
     ] = False,
     drop_others: Annotated[
         bool,
-        typer.Option("--drop-others", help="Leave out records that belong to other packages, and name their lines."),
+        typer.Option("--drop-others", help="Drop records that belong to other packages, and list their lines."),
     ] = False,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Publish a log as a package's next version in a registry.
 
-    A log called PACKAGE_vN.NN.log gets that number, any other the next one. Every row is checked; a published
-    file is never written again. The registry is made if it is missing.
+    A log named PACKAGE_vN.NN.log gets that version, any other the next one. Every row is checked; a published file
+    is never rewritten. The registry is created if it is missing.
     """
     folder, policy = find_registry(registry), Policy((check_space,))
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
         part = _without_others(package, log, Path(scratch)) if drop_others else _Part(log, log, None)
         with part.named_in_errors():
             if prove:
-                plan_release(package, part.file, folder, policy=policy)  # what else is wrong is said before timing
+                plan_release(package, part.file, folder, policy=policy)  # other errors are reported before timing
                 _refuse_unproven(package, part, folder)
             done = release(package, part.file, folder, policy=policy)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 
 class _Part(NamedTuple):
-    """A log, or those of its rows that are to be published."""
+    """A log, or those of its rows that are published."""
 
     log: Path
     file: Path
     lines: Sequence[int] | None
-    """The line in the log of each of the file's; None where they are the same."""
+    """The line in the log of each line of the file; None if they are the same."""
 
     def line(self, number: int) -> int:
-        """Return the line in the log that a line of the file is."""
+        """Return the line in the log of a line of the file."""
         return number if self.lines is None else self.lines[number - 1]
 
     @contextmanager
     def named_in_errors(self) -> Iterator[None]:
-        """Say of the log and its lines what is said of the file, which nobody else can look at."""
+        """Report errors of the file, which is temporary, as errors of the log."""
         try:
             yield
         except InputError as error:
@@ -81,7 +81,7 @@ class _Part(NamedTuple):
 
 
 def _without_others(package: str, log: Path, scratch: Path) -> _Part:
-    """Write a log without the records of other packages, and tell their lines."""
+    """Write a copy of a log without the records of other packages, and list their lines."""
     kept, lines, others = [], [], []
     for row in read_rows(log):
         if row.record is not None and backend_of(row.record.target) != package:
@@ -91,7 +91,7 @@ def _without_others(package: str, log: Path, scratch: Path) -> _Part:
             lines.append(row.line)
     if others:
         terminal.err(
-            f"tophub: note: left out of {log}: records of other packages than {package} ({notes.lines_of(others)})\n"
+            f"tophub: note: dropped from {log}: records that do not belong to {package} ({notes.lines_of(others)})\n"
         )
     mine = scratch / log.name
     write_log(mine, kept)
@@ -99,7 +99,7 @@ def _without_others(package: str, log: Path, scratch: Path) -> _Part:
 
 
 def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:
-    """Refuse a log with a record that loses against what users have without it."""
+    """Refuse a log with a record that is slower than what users have without it."""
     from tophub_registry.proof.proof import claims, prove
 
     index = read_index(folder)
@@ -113,7 +113,7 @@ def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:
             f"{len(lost)} of {len(made)} new records {'lose' if len(lost) > 1 else 'loses'}: {lost[0].reason}",
             file=part.file,
             line=lost[0].claim.line,
-            remedy="delete such rows, or tune again",
+            remedy="delete these rows, or tune again",
         )
 
 
@@ -132,5 +132,5 @@ def _text(done: Release) -> str:
 
     published = done.published
     records = f"{published.records} record{'s' if published.records > 1 else ''}"
-    after = f", follows {published.base}" if published.base else ", its first version in this registry"
+    after = f", based on {published.base}" if published.base else ", the first version in this registry"
     return f"{done.package} {done.version}: {records}, {decimal(published.bytes)}{after}\n{done.path}"

@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
 def command(
     logs: Annotated[list[Path], typer.Argument(help=f"The logs: each {log_argument.HELP}.", show_default=False)],
-    best: Annotated[bool, typer.Option("--best", help="The best record of each task instead.")] = False,
+    best: Annotated[bool, typer.Option("--best", help="Show the best record of each task instead.")] = False,
     task: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of these the tasks whose name has TEXT in it: '64x64x3x3'.")
+        str | None, typer.Option(metavar="TEXT", help="Only tasks whose name contains TEXT, such as 64x64x3x3.")
     ] = None,
     only: Annotated[
-        list[int] | None, typer.Option(metavar="N", help="Of these task N, as --best numbers them (repeatable).")
+        list[int] | None, typer.Option(metavar="N", help="Only task N, as --best numbers them (repeatable).")
     ] = None,
     source: Annotated[
-        bool, typer.Option("--source", help="With the kernel: CUDA source, or TVM script for a processor.")
+        bool, typer.Option("--source", help="Show the kernel too: CUDA source, or TVM script for a processor.")
     ] = False,
-    asm: Annotated[bool, typer.Option("--asm", help="With the kernel's assembly, for a processor.")] = False,
+    asm: Annotated[bool, typer.Option("--asm", help="Show the kernel's assembly too, for a processor.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
-    """Show what logs hold: for each target and task the records, their speed, their age and what made them.
+    """Show what logs contain: for each target and task the records, their speed, age and tools.
 
-    With --best, or any of the options that choose among the best: for each workload the fastest record, its
-    config, its time and its speed, and on request its kernel, which needs TVM but not the device.
+    With --best, or an option that chooses among the best: for each workload the fastest record, its config, time and
+    speed, and on request its kernel, which needs TVM but not the device.
     """
     logs = log_argument.find_all(logs)
     if best or task is not None or only or source or asm:
         if source and asm:
-            raise UsageError("--source and --asm are two views of one kernel", remedy="ask for one of them")
+            raise UsageError("--source and --asm exclude each other", remedy="give one of them")
         _show_best(logs, task, only or [], _printer(source=source, asm=asm), as_json=as_json)
     else:
         _show_summary(logs, as_json=as_json)
@@ -111,7 +111,7 @@ def _chosen(history: History, text: str | None, only: list[int]) -> list[tuple[i
         if (not only or number in only) and (text is None or text.lower() in str(task).lower())
     ]
     if not chosen:
-        raise UsageError(f"no task has {text!r} in its name", remedy="`tophub show LOG --best` names them")
+        raise UsageError(f"no task's name contains {text!r}", remedy="`tophub show LOG --best` lists the tasks")
     return chosen
 
 
@@ -172,4 +172,4 @@ def _as_json(number: int, task: TaskHistory, kernel: str | None) -> dict[str, ob
 
 def _tell_unconvertible(rows: int) -> None:
     if rows:
-        terminal.err(f"tophub: note: {rows} rows of log version 0.1 could not be converted\n")
+        terminal.err(f"tophub: note: {rows} rows of log version 0.1 can't be converted\n")

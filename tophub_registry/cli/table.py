@@ -19,7 +19,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    # Lines that nobody looks at are read by programs, which do not want them folded.
+    # Piped output is not wrapped: programs read it.
     width = None if sys.stdout.isatty() else _PIPED_WIDTH
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:

@@ -9,7 +9,7 @@ from tophub_registry.packages.fetch import Progress
 
 @contextmanager
 def bars() -> Iterator[Progress | None]:
-    """Yield what shows the progress, where somebody is looking; else None."""
+    """Yield a function that shows the progress, on a terminal; else None."""
     if not sys.stderr.isatty():
         yield None
         return

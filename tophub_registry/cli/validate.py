@@ -37,26 +37,28 @@ LEVELS = ("row", "space", "log", "replay")
 
 def command(
     logs: Annotated[
-        list[Path], typer.Argument(help=f"The logs to look at: each {log_argument.HELP}.", show_default=False)
+        list[Path], typer.Argument(help=f"The logs to check: each {log_argument.HELP}.", show_default=False)
     ],
     level: Annotated[
-        str, typer.Option(help=f"How far to look: {', '.join(LEVELS)}; each includes the former.")
+        str, typer.Option(help=f"How much to check: {', '.join(LEVELS)}; each level includes those before it.")
     ] = "log",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="With replay: where to write the logs with today's costs.")
+        Path | None, typer.Option("-o", "--output", help="With replay: the log to write, with the new costs.")
     ] = None,
-    target: Annotated[str, typer.Option(help="With replay: the records of which target to measure.")] = "llvm",
+    target: Annotated[str, typer.Option(help="With replay: the target whose records are measured.")] = "llvm",
     rounds: Annotated[int, typer.Option(min=1, help="With replay: how often each kernel is timed.")] = 9,
-    tolerance: Annotated[float, typer.Option(min=0, help="With replay: by how much a claim may be exceeded.")] = 0.1,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="With replay: by what fraction a claimed cost may be exceeded.")
+    ] = 0.1,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:
-    """Say what is wrong with logs, line by line.
+    """Check logs, line by line.
 
-    An error makes a log unfit to be published, and the exit code 1; a warning says what a reader should know.
+    An error makes a log unfit to be published, and the exit code 1; a warning is something to know.
 
-    row: each line by itself. space: its config is one of its template's. log: the lines together. replay:
-    measured again on this machine, in turns with AutoTVM's default config (needs the extra [tune]).
+    row: each line by itself. space: the config belongs to its template's space. log: the lines together. replay:
+    every record measured again on this machine, in turns with AutoTVM's default config (extra [tune]).
     """
     if level not in LEVELS:
         raise UsageError(f"there is no level {level!r}", remedy=f"--level takes {', '.join(LEVELS)}")
@@ -76,16 +78,16 @@ def command(
 
 
 def _checks(level: str) -> list[Callable[[Record], Iterable[Finding]]]:
-    """Return the checks of records that other rooms have for a level."""
+    """Return other subpackages' checks of records for a level."""
     return [check_space] if LEVELS.index(level) >= LEVELS.index("space") else []
 
 
 def _replay_all(
     found: list[Validation], target: str, rounds: int, tolerance: float, output: Path | None
 ) -> list[Validation]:
-    """Add what measuring the logs' sound records again brings to light, and write the logs with today's costs.
+    """Add the findings of measuring the logs' valid records again, and write the logs with the new costs.
 
-    While that goes on, the output has what is measured so far, as a log that is being tuned has.
+    Meanwhile the output has what is measured so far, like a log during tuning.
     """
     from tophub_registry.devices.device import check_runs_here, resolve
     from tophub_registry.measurement.measure import Measurer
@@ -121,7 +123,7 @@ def _replayed(
     again: dict[tuple[str, int], Record],
     keep: Callable[[Record], None],
 ) -> Validation:
-    """Add what measuring a log's sound records again brings to light."""
+    """Add the findings of measuring a log's valid records again."""
     from tophub_registry.proof.replay import findings, replay
 
     unsound = {finding.line for finding in validation.findings if finding.severity == "error"}
@@ -145,7 +147,7 @@ def _replayed(
 
 
 def _records(log: str) -> Iterator[tuple[int, Record]]:
-    """Yield the records of a log that succeeded, with their lines; what is broken is told already."""
+    """Yield the successful records of a log with their lines; broken lines were reported already."""
     for line in read_lines(log):
         with suppress(InputError):
             record = parse_row(line, file=log).record
@@ -154,7 +156,7 @@ def _records(log: str) -> Iterator[tuple[int, Record]]:
 
 
 def _previous(log: Path) -> Path | None:
-    """Return the version before, if it stands beside the log."""
+    """Return the previous version, if it is beside the log."""
     name = FileName.parse(log.name)
     before = None if name is None else newest_here(log.parent, None, name.package, before=name.version)
     return None if before is None else before.path
@@ -167,7 +169,7 @@ def _text(validation: Validation, *, judged: bool) -> str:
         remedy = f" ({finding.remedy})" if finding.remedy else ""
         lines.append(terminal.line(f"{place}: {finding.severity}: {finding.message}{remedy} [{finding.rule}]"))
     if validation.errors + validation.warnings > len(validation.findings):
-        lines.append(f"{validation.file}: and more of them")
+        lines.append(f"{validation.file}: and more findings")
     counts = [
         _number(validation.rows, "row"),
         _number(validation.errors, "error"),
@@ -175,13 +177,13 @@ def _text(validation: Validation, *, judged: bool) -> str:
     ]
     if validation.unchecked:
         tasks = ", ".join(sorted(validation.unchecked)[:_TASKS]) + (", …" if len(validation.unchecked) > _TASKS else "")
-        counts.append(f"{sum(validation.unchecked.values())} not checked, for no template here knows {tasks}")
+        counts.append(f"{sum(validation.unchecked.values())} not checked: no template for {tasks}")
     verdict = f"; {_verdict(validation)}" if judged else ""
     return "\n".join([*lines, terminal.line(f"{validation.file}: {', '.join(counts)}{verdict}")]) + "\n"
 
 
 def _verdict(validation: Validation) -> str:
-    """Say whether the log can be released, and else why not."""
+    """Say whether the log can be released, or why not."""
     unfit = validation.unfit
     if unfit is None:
         return f"fit to be released as {validation.package}"

@@ -14,7 +14,7 @@ def command(
     log: Annotated[
         Path, typer.Argument(help=f"The log that has the records: {log_argument.HELP}.", show_default=False)
     ],
-    line: Annotated[list[int], typer.Option("--line", min=1, help="The line of a record (repeatable).")],
+    line: Annotated[list[int], typer.Option("--line", min=1, help="A record's line (repeatable).")],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why nobody should use them any more.")],
     output: Annotated[
         Path | None,
@@ -27,9 +27,9 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Write a log without some records, and with a comment that keeps every later merge from bringing them back.
+    """Write a copy of a log without some records, with a comment that keeps later merges from bringing them back.
 
-    For a record that is fast and wrong: merging prefers the lowest cost, and would keep it for ever. A published
+    For a record that is fast but wrong: merging prefers the lowest cost, and would keep it forever. A published
     file is not changed; release the new log as the next version.
     """
     found = log_argument.find(log)

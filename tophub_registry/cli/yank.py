@@ -14,22 +14,22 @@ from tophub_registry.publishing.yank import Yank, yank
 
 def command(
     version: Annotated[
-        str, typer.Argument(help="PACKAGE@VERSION, for example cuda@v0.11.", metavar="VERSION", show_default=False)
+        str, typer.Argument(help="PACKAGE@VERSION, such as cuda@v0.11.", metavar="VERSION", show_default=False)
     ],
     reason: Annotated[
         str | None, typer.Option(help="Why nobody should use it any more, in one line.", show_default=False)
     ] = None,
-    undo: Annotated[bool, typer.Option("--undo", help="It may be used again.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Restore it.")] = False,
     registry: Registry = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Mark a published version as one that nobody should use, with the reason; or undo that.
 
-    The file stays as it is. Whoever asks for the package gets the newest version that is not yanked; whoever
-    asks for this very version gets it, with a warning.
+    The file stays as it is. A package without a version means its newest version that is not yanked; PACKAGE@VERSION
+    still gets a yanked one, with a warning.
     """
     if undo == (reason is not None):
-        raise UsageError("either why it is yanked or that it no longer is", remedy="give --reason TEXT or --undo")
+        raise UsageError("give --reason TEXT to yank it, or --undo to restore it")
     done = yank(Reference.parse(version), reason, find_registry(registry))
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
@@ -46,6 +46,9 @@ def _fields(done: Yank) -> dict[str, object]:
 
 
 def _text(done: Yank) -> str:
-    state = f"yanked: {done.reason}" if done.reason is not None else "not yanked"
-    newest = f"the newest is {done.newest}" if done.newest else "no good version is left"
-    return f"{done.package} {done.version} {'is' if done.changed else 'was already'} {state}; {newest}"
+    name = f"{done.package} {done.version}"
+    if done.reason is None and not done.changed:
+        return f"{name} is not yanked; nothing to undo"
+    state = "restored" if done.reason is None else f"{'' if done.changed else 'already '}yanked: {done.reason}"
+    newest = f"the newest version is {done.newest}" if done.newest else "every version is yanked"
+    return f"{name} is {state}; {newest}"

@@ -1,1 +1,1 @@
-"""What is published: the index, versions, releases, locations, and the copies on this machine."""
+"""A user's side of a registry: index, versions, locations, fetching, and the packages on this machine."""

@@ -1,4 +1,4 @@
-"""What a log holds, in the numbers that its entry in an index gives."""
+"""What a log contains, as its index entry says it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contents:
-    """A sound log, counted.
+    """The counts of a valid log.
 
     Attributes
     ----------
     digest
-        Of its plain bytes.
+        Of its bytes, unzipped.
     records
-        How many it holds.
+        How many there are.
     old_rows
         How many of them are rows of log version 0.1.
     tasks, targets
@@ -47,18 +47,18 @@ class Contents:
 def examine(
     log: str | Path, *, policy: Policy | None = None, package: str | None = None, old_rows: bool = False
 ) -> Contents:
-    """Check every row of a log, and count.
+    """Check every row of a log, and count the records.
 
     Parameters
     ----------
     log
         The log, gzipped or not.
     policy
-        Which records are fit; by default those that can be true.
+        Which records are fit; by default all that are plausible.
     package
-        The package that all records must belong to; None: any.
+        The package that all records must belong to; None for any.
     old_rows
-        Whether the log is somebody else's, taken as it is: rows of log version 0.1 and of several packages too.
+        Whether rows of log version 0.1 and of several packages are accepted, as in a log that is imported.
 
     Raises
     ------
@@ -83,13 +83,13 @@ def examine(
                 f"the record of a failed measurement (error {row.error_no})",
                 file=log,
                 line=line.number,
-                remedy="`tophub merge` leaves such out",
+                remedy="`tophub merge` drops it",
             )
         found[row.version] += 1
         tasks[row.task] += 1
         targets[row.target] += 1
     if not tasks:
-        raise InputError("there is no record in it", file=log)
+        raise InputError("the log has no records", file=log)
     return Contents(digest, found.total(), found[OLD_LOG_VERSION], tasks, targets)
 
 

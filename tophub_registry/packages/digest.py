@@ -1,4 +1,4 @@
-"""Size and hash of a file: what an index knows a file by."""
+"""Size and hash of a file, by which an index identifies it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CHUNK = 1 << 20
 
 
 class Digest(NamedTuple):
-    """What a file is known by: its size in bytes, and its SHA-256 in lower-case hexadecimal."""
+    """A file's size in bytes, and its SHA-256 in lower-case hexadecimal."""
 
     bytes: int
     sha256: str
 
     @staticmethod
     def of(path: str | Path) -> Digest | None:
-        """Return a file's digest, None where there is no such file.
+        """Return a file's digest, None if there is no such file.
 
         Raises
         ------
@@ -42,19 +42,19 @@ class Digest(NamedTuple):
 
 
 class Meter:
-    """Counts and hashes bytes on their way from one place to another."""
+    """Counts and hashes bytes as they pass through."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self._hash = hashlib.sha256()
 
     def add(self, chunk: bytes) -> None:
-        """Take more bytes into account."""
+        """Add more bytes."""
         self.bytes += len(chunk)
         self._hash.update(chunk)
 
     def passing(self, stream: IO[bytes]) -> Iterator[bytes]:
-        """Yield a stream's chunks to its end, taking each into account."""
+        """Yield a stream's chunks to its end, adding each."""
         while chunk := stream.read(_CHUNK):
             self.add(chunk)
             yield chunk

@@ -1,8 +1,8 @@
 """Fetching: from a location into the root, each file checked against the index before it gets its name.
 
-Promised: a file in the root is complete and has the published bytes, whatever crashes, and however many
-processes fetch at once; what is already there is not fetched again; and another registry's file with the same
-name is neither lost nor taken for this one's (`packages.root`).
+Guarantees: a file in the root is complete and has the published bytes, whatever crashes and however many
+processes fetch at once; what is already there is not fetched again; and another registry's file of the same
+name is neither lost nor mistaken for this one's (`packages.root`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ MAX_INDEX = 1 << 24
 """The largest index that is read, in bytes."""
 
 Progress = Callable[[str, int, int], None]
-"""Called as a file arrives, with its name, the bytes that are here and the bytes that there will be, 0 where
-nobody knows."""
+"""Called as a file arrives, with its name, the bytes received and the total, 0 if unknown."""
 
 
 Status = Literal["downloaded", "cached", "replaced"]
@@ -43,18 +42,18 @@ _CACHED: Status = "cached"
 
 @dataclass(frozen=True)
 class Fetched:
-    """One package that is in the root now.
+    """A package that is in the root now.
 
     Attributes
     ----------
     package, version
-        What it is.
+        Which one.
     path
-        Where it is.
+        Its file.
     digest
-        What the file is known by.
+        The file's size and hash.
     status
-        `downloaded`; `cached`, where it had been there before; `replaced`, where a damaged file had been there.
+        `downloaded`, `cached` if it was there already, or `replaced` if a damaged file was there.
     """
 
     package: str
@@ -71,13 +70,13 @@ class Fetch:
     Attributes
     ----------
     location
-        The location's name, None where fetching is switched off.
+        The location's name, None if fetching is switched off.
     root
         Where the packages are.
     packages
-        Every package that was asked for, in that order.
+        The requested packages, in order.
     notices
-        What else the reader should know.
+        What else the user should know.
     """
 
     location: str | None
@@ -95,33 +94,33 @@ def fetch(
     progress: Progress | None = None,
     time: datetime | None = None,
 ) -> Fetch:
-    """Bring packages into the root.
+    """Fetch packages into the root.
 
     Parameters
     ----------
     references
-        The packages, each at its newest version or a pinned one; none stands for all packages at their
-        newest versions.
+        The packages, each at its newest version or a pinned one; if empty, all packages at their newest
+        versions.
     location
-        Where from; None, where fetching is switched off, fetches nothing.
+        Where from; None, if fetching is switched off, fetches nothing.
     root
         Where to.
     index
-        The location's index, where it was asked for already.
+        The location's index, if it was read already.
     progress
         Called as files arrive.
     time
-        The time by which an index expires; now, if it is not given.
+        The time at which an index may have expired; by default now.
 
     Raises
     ------
     UsageError
         The registry has no such package or version; nothing was fetched.
     InputError
-        The location's index is none.
+        index.json is invalid.
     EnvironmentFailure
-        The location does not answer, went back, or sends other bytes than its index says; the disk is
-        full. The files that were there before are as they were.
+        The location does not respond, went back, or sends other bytes than its index lists; or the disk is
+        full. The files that were there before are unchanged.
     """
     if location is None:
         notice = Notice("switched-off", "fetching is switched off: the location is NONE", "unset TOPHUB_LOCATION")
@@ -131,7 +130,7 @@ def fetch(
     if not references:
         references = [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
         notices += [
-            Notice("yanked", f"every version of {package} is yanked: it is left out", f"{package}@VERSION takes one")
+            Notice("yanked", f"every version of {package} is yanked: it is not fetched", f"{package}@VERSION takes one")
             for package in sorted(index.packages)
             if not index.newest(package)
         ]
@@ -143,7 +142,7 @@ def fetch(
         packages.append(fetched)
         notices += resolved.notices
         if fetched.status == "replaced":
-            notices.append(Notice("damaged", f"{fetched.path} was damaged, and is replaced"))
+            notices.append(Notice("damaged", f"{fetched.path} was damaged and has been replaced"))
         if fetched.path != root.file(resolved.published):
             notices.append(_name_taken(fetched, location, root))
     newest = [package for package, version in references if version is None]
@@ -154,11 +153,11 @@ def fetch(
 def _name_taken(fetched: Fetched, location: Location, root: Root) -> Notice:
     path = root.path / fetched.path.name
     origin = root.origin(path)
-    whose = f"the file of {origin.location}" if origin else "another file"
+    whose = f"comes from {origin.location}" if origin else f"is not from {location.name}"
     return Notice(
         "name-taken",
-        f"{path} is {whose}, and stays; {fetched.package} {fetched.version} of {location.name} is {fetched.path}",
-        "AutoTVM clients read the former; delete it and fetch again to let them read the latter",
+        f"{path} {whose} and is kept; the {fetched.package} {fetched.version} of {location.name} is {fetched.path}",
+        "AutoTVM clients read the first; to give them the other, delete the first and fetch again",
     )
 
 
@@ -168,30 +167,30 @@ def ask_index(location: Location) -> Index:
     Raises
     ------
     InputError
-        What it answers is no index.
+        index.json is invalid.
     EnvironmentFailure
-        It does not answer, or has no index.
+        The location does not respond, or has no index.
     """
     try:
         data = read_small(location, INDEX_FILE, limit=MAX_INDEX)
     except NotThere as error:
         raise NotThere(
-            f"no registry there: {error.message}",
+            f"not a registry: {error.message}",
             file=location.address(INDEX_FILE),
-            remedy="check the location; a folder of logs becomes a registry when `tophub release` puts them into one",
+            remedy="check the location; `tophub release` and `tophub import` make a registry of logs",
         ) from error
     return Index.parse(data, file=location.address(INDEX_FILE))
 
 
 def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
-    """Read a location's index; where it does not answer, take what it answered last, and say so.
+    """Read a location's index; if it does not respond, return the last one that it served, with a notice.
 
     Raises
     ------
     InputError
-        What it answers is no index.
+        index.json is invalid.
     EnvironmentFailure
-        It does not answer and never has; or it went back.
+        The location does not respond and no index of it is known; or it went back.
     """
     try:
         index = ask_index(location)
@@ -201,26 +200,26 @@ def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index
         remembered = root.remembered(location)
         if remembered is None:
             raise
-        return remembered, (Notice("offline", f"{error}; this is what it answered last"),)
+        return remembered, (Notice("offline", f"{error}; using its last known index"),)
     return index, follow_index(location, index, root, time)
 
 
 def follow_index(location: Location, index: Index, root: Root, time: datetime) -> tuple[Notice, ...]:
-    """Check an index against the one seen before and against the calendar.
+    """Check an index against the last one of its location, and whether it has expired.
 
     Raises
     ------
     EnvironmentFailure
         The location went back.
     """
-    # The builtin registry changes with the installation, which its owner may well put back.
+    # The builtin registry changes with the installation, which may well be downgraded.
     if not (isinstance(location, Folder) and location.builtin):
         root.follow(location, index)
     return freshness(index, time)
 
 
 def newer_here(location: Location, index: Index, root: Root, packages: Iterable[str]) -> Iterator[Notice]:
-    """Yield a notice for each package of which the root has a later version than a location offers."""
+    """Yield a notice for each package of which the root has a newer version than a location."""
     for package in packages:
         offered, here = index.newest(package), newest_here(root.path, index, package)
         if here is None or (offered is not None and here.version <= offered):
@@ -229,12 +228,13 @@ def newer_here(location: Location, index: Index, root: Root, packages: Iterable[
         if origin is not None and origin.published.yanked is not None:
             continue
         has = f"has {package} {offered}" if offered else f"has no {package}"
-        whose = f" of {origin.location}" if origin else ""
+        newer = f"the newer {here.version}" if offered else f"{package} {here.version}"
+        whose = f" from {origin.location}" if origin else ""
         remedy = f"TOPHUB_LOCATION={origin.location}" if origin else f"`--log {package}@{here.version}`"
         yield Notice(
             "newer-here",
-            f"the location in use, {location.name}, {has}; {root.path} has {package} {here.version}{whose}",
-            f"{remedy} uses the newer one",
+            f"{location.name}, the location in use, {has}; {root.path} has {newer}{whose}",
+            f"{remedy} uses it",
         )
 
 
@@ -248,7 +248,7 @@ def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: Pro
 
 
 def _kept(root: Root, published: Published) -> Path | None:
-    """Return where the root has a version; None where it has none, or its name is free again."""
+    """Return the root's file of a version; None if there is none, or if its proper name is free again."""
     path = published_file(root.path, published)
     return path if path is None or root.file(published).exists() else None
 
@@ -256,8 +256,8 @@ def _kept(root: Root, published: Published) -> Path | None:
 def _bring(
     published: Published, location: Location, root: Root, progress: Progress | None, *, alone: bool
 ) -> tuple[Path, Status]:
-    """Bring a version to its name, or beside another registry's file that has it."""
-    if (kept := _kept(root, published)) is not None:  # by another process, which had its turn
+    """Fetch a version to its proper name, or beside another registry's file that has this name."""
+    if (kept := _kept(root, published)) is not None:  # another process has fetched it
         return kept, "cached"
     path, wanted = root.file(published), published.digest
     if (found := published_file(root.path, published)) is not None:
@@ -287,7 +287,7 @@ def download(
     progress: Progress | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Bring one file of a location to a place of its own, all or nothing.
+    """Download one file of a location, all or nothing.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def download(
     path
         Where to.
     wanted
-        What the file must be known by; None where nobody has said.
+        The size and hash that the file must have; None for any.
     progress
         Called as it arrives.
     overwrite
@@ -307,7 +307,7 @@ def download(
     UsageError
         `path` exists and is not to be replaced.
     EnvironmentFailure
-        The location has no such file, does not answer, or sends other bytes than are wanted, or too many; the
+        The location has no such file, does not respond, or sends other bytes than wanted, or too many; or the
         disk is full.
     """
     limit = MAX_PACKAGE if wanted is None else wanted.bytes
@@ -324,7 +324,7 @@ def download(
             raise EnvironmentFailure(
                 f"not the published file: {_difference(meter.digest, wanted)}",
                 file=location.address(file),
-                remedy="nothing was changed; try again, and if it stays so tell whoever keeps the registry",
+                remedy="nothing was changed; try again, or tell the registry's maintainer",
             )
         if meter.bytes > limit:
             raise EnvironmentFailure(f"longer than {limit} bytes", file=location.address(file))
@@ -332,7 +332,7 @@ def download(
 
 def _difference(found: Digest, wanted: Digest) -> str:
     if found.bytes > wanted.bytes:
-        return f"longer than the {wanted.bytes} bytes that the index names"
+        return f"longer than the {wanted.bytes} bytes that the index lists"
     if found.bytes < wanted.bytes:
-        return f"{found.bytes} bytes where the index names {wanted.bytes}"
+        return f"{found.bytes} bytes where the index lists {wanted.bytes}"
     return f"its SHA-256 is {found.sha256}, not {wanted.sha256}"

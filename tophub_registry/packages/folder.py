@@ -1,6 +1,6 @@
-"""A folder with packages as it is read, a registry's or the root: its index, a version's file, the newest one.
+"""Reading a folder of packages, a registry or the root: its index, a version's file, the newest version.
 
-A file is known by its bytes, not by its name: `llvm_v0.10.log` may be the v0.10 of this registry or of another.
+A file is identified by its bytes, not by its name: `llvm_v0.10.log` may be this registry's v0.10 or another's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tophub_registry.records.unconvertible import NoConversionError
 
 
 def read_index(folder: Path) -> Index | None:
-    """Read the index of a registry's folder, None where there is none.
+    """Read the index of a registry's folder, None if there is none.
 
     Raises
     ------
     InputError
-        The file is no index.
+        The file is not a valid index.
     EnvironmentFailure
         It can't be read.
     """
@@ -42,31 +42,31 @@ def known_index(folder: Path) -> Index:
     Raises
     ------
     InputError
-        The file is no index.
+        The file is not a valid index.
     UsageError
-        There is none.
+        There is no index.
     EnvironmentFailure
         It can't be read.
     """
     index = read_index(folder)
     if index is None:
-        raise UsageError("no registry there: it has no index.json", file=folder, remedy="check --registry")
+        raise UsageError("not a registry: it has no index.json", file=folder, remedy="check --registry")
     return index
 
 
 def published_file(folder: Path, published: Published) -> Path | None:
-    """Return the file in a folder that has a version's published bytes, None where there is none."""
+    """Return the file in a folder that has a version's published bytes, None if there is none."""
     places = (folder / published.file, beside(folder, published))
     return next((path for path in places if Digest.of(path) == published.digest), None)
 
 
 def beside(folder: Path, published: Published) -> Path:
-    """Return where a version is kept in a folder in which another registry's file has its name."""
+    """Return where a folder keeps a version if another registry's file has its name."""
     return folder / ".others" / published.sha256[:16] / published.file
 
 
 def is_log(path: Path) -> bool:
-    """Return whether every line of a file is a record or a comment; a damaged file, and an empty one, is no log."""
+    """Return whether every line of a file is a record or a comment; a damaged or empty file is not a log."""
     lines = 0
     try:
         for line in read_lines(path):
@@ -79,10 +79,10 @@ def is_log(path: Path) -> bool:
 
 
 def version_here(folder: Path, index: Index | None, package: str, version: Version) -> Path | None:
-    """Return a version's file in a folder, None without a good one.
+    """Return a version's file in a folder, None if there is none that is good.
 
-    The published bytes come first. Without them any log with that name counts: an AutoTVM client may have fetched
-    it, or it is another registry's.
+    A file with the published bytes comes first. Otherwise any log of that name is good: an AutoTVM client may have
+    fetched it, or it is another registry's.
     """
     published = None if index is None else index.versions(package).get(version)
     if published is not None and (path := published_file(folder, published)) is not None:
@@ -92,7 +92,7 @@ def version_here(folder: Path, index: Index | None, package: str, version: Versi
 
 
 class Here(NamedTuple):
-    """A version that a folder has, and its file."""
+    """A version in a folder, and its file."""
 
     version: Version
     path: Path
@@ -101,16 +101,16 @@ class Here(NamedTuple):
 def newest_here(
     folder: Path, index: Index | None, package: str, *, listed: bool = False, before: Version | None = None
 ) -> Here | None:
-    """Return a package's newest good version in a folder, None without one. This alone decides which is the newest.
+    """Return a package's newest good version in a folder, None if there is none. Nothing else decides what is newest.
 
-    A yanked version's file is not good, and a damaged one is not.
+    Yanked versions and damaged files are not good.
 
     Parameters
     ----------
     listed
-        Whether only published bytes count, as the index lists them. Otherwise what `version_here` takes counts too.
+        Whether only files that the index lists count, and not all that `version_here` returns.
     before
-        Only earlier versions than this one count.
+        Count only versions before this one.
     """
     known = {} if index is None else index.versions(package)
     names = (FileName.parse(path.name) for path in folder.glob(f"{package}_v*.log"))
@@ -131,7 +131,7 @@ def _is_good(path: Path, published: Published | None, *, listed: bool) -> bool:
 
 
 def newest_log(folder: Path, index: Index, package: str) -> Path | None:
-    """Return the file of a package's newest version in a registry's folder, None where the index has none.
+    """Return the file of a package's newest version in a registry's folder, None if the index has none.
 
     Raises
     ------
@@ -144,5 +144,5 @@ def newest_log(folder: Path, index: Index, package: str) -> Path | None:
     here = newest_here(folder, index, package, listed=True)
     if here is None or here.version != newest:
         file = folder / index.versions(package)[newest].file
-        raise InputError("not what the index says was published", file=file, remedy="restore the published file")
+        raise InputError("not the published file that the index lists", file=file, remedy="restore the published file")
     return here.path

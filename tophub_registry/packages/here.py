@@ -1,4 +1,4 @@
-"""What this machine has of packages, without asking any network: in the root, and in a location that is a folder."""
+"""The packages on this machine, in the root and in a location that is a folder; the network is not used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def packages_here(target: Target, location: Location | None, root: Root) -> list[Path]:
-    """Return the newest logs of a target's packages, the location's and the root's; the same bytes count once.
+    """Return the newest logs of a target's packages, in the location and in the root; the same bytes count once.
 
     Raises
     ------
@@ -38,36 +38,36 @@ def packages_here(target: Target, location: Location | None, root: Root) -> list
 
 
 def find_log(argument: Path, root: Root, location: Callable[[], Location | None] = find_location) -> Path:
-    """Return the log that is meant where a user names one: a path, a package, or `package@version`.
+    """Return the log that a user's argument means: a path, a package, or `package@version`.
 
-    A file of that name comes first. A package's name means the newest file that is here, which may be newer than
-    the location's; of two files with the same number it means the location's.
+    An existing file comes first. A package means its newest version on this machine, which may be newer than the
+    location's; if two files have the same version, the location's.
 
     Parameters
     ----------
     argument
-        What the user wrote.
+        The user's argument.
     root
         Where packages are kept.
     location
-        Returns where packages come from; called only if no file has that name.
+        Returns where packages come from; called only if there is no such file.
 
     Raises
     ------
     InputError
-        There is no such file, and no such package here; or the location's index is invalid.
+        There is no such file and no such package on this machine; or the location's index is invalid.
     UsageError
-        What stands behind the `@` is no version.
+        What follows the `@` is not a version.
     """
     if argument.exists() and not argument.is_dir():
         return argument
     text = str(argument)
     if re.fullmatch(PACKAGE, text.partition("@")[0]) is None:
-        raise InputError("that is a folder, not a log" if argument.is_dir() else "no such file", file=argument)
+        raise InputError("this is a folder, not a log" if argument.is_dir() else "no such file", file=argument)
     package, version = Reference.parse(text)
     places = list(_folders(location(), root))
     if version is None:
-        # Of two with the same number the first one is the greatest, which is the location's.
+        # max returns the first of equals, which is the location's.
         newest = max(_newest(package, places), key=lambda here: here.version, default=None)
         found = None if newest is None else newest.path
     else:
@@ -77,7 +77,7 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
         raise InputError(
             "no such file, and no such package on this machine",
             file=argument,
-            remedy=f"`tophub fetch {text}` brings it",
+            remedy=f"run `tophub fetch {text}`",
         )
     return found
 
@@ -89,7 +89,7 @@ def _newest(package: str, places: Iterable[tuple[Path, Index | None]]) -> Iterat
 
 
 def _folders(location: Location | None, root: Root) -> Iterator[tuple[Path, Index | None]]:
-    """Yield the folders to look into, the location's first, and the index by which their files are judged."""
+    """Yield the folders to search, the location's first, each with the index to check its files against."""
     if isinstance(location, Folder):
         index = read_index(location.path)
         yield location.path, index

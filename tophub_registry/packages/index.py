@@ -1,10 +1,10 @@
-"""The index: every package and version of a registry, and the decisions that are made from it.
+"""The index: every package and version of a registry, and the decisions that are based on it.
 
-Nothing here touches a disk or a network. What is decided: which version a name stands for, how the index
-grows by a version, and whether an index that a location answers with may follow the one seen before.
+Nothing here does any I/O. This module decides which version a name means, how an index gains a version, and
+whether an index that a location serves may replace the one seen before.
 
-Kept by every index: the serial only grows; a published version's bytes and its entry never change, but for
-whether it is yanked; the version that it follows is there; and a file's name is made of package and version,
+What every index guarantees: the serial only grows; a published version's bytes and entry never change, except
+for whether it is yanked; the version it is based on is listed; and a file is named after its package and version,
 so that an index can't point anywhere else.
 """
 
@@ -27,39 +27,39 @@ if TYPE_CHECKING:
 INDEX_FILE = "index.json"
 
 LIFETIME = timedelta(days=365)
-"""How long an index is believed to be up to date; every change begins it anew."""
+"""How long after its last change clients treat an index as up to date."""
 
 MAX_PACKAGE = 1 << 30
 """The largest file that is published or fetched, in bytes."""
 
-_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+_ISO_8601 = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def moment(time: datetime) -> str:
-    """Return a time as the index writes it, ISO 8601 in UTC: such texts compare as the times do."""
-    return time.astimezone(timezone.utc).strftime(_MOMENT)
+def iso_time(time: datetime) -> str:
+    """Return a time as the index writes it, ISO 8601 in UTC; such strings sort by time."""
+    return time.astimezone(timezone.utc).strftime(_ISO_8601)
 
 
 def now() -> datetime:
-    """Return the time, with its zone."""
+    """Return the current time, with its zone."""
     return datetime.now(timezone.utc)
 
 
-def _real_moment(text: str) -> str:
-    datetime.strptime(text, _MOMENT)  # noqa: DTZ007  # only whether there is such a day
+def _existing_time(text: str) -> str:
+    datetime.strptime(text, _ISO_8601)  # noqa: DTZ007  # only whether there is such a day
     return text
 
 
 def _printable(text: str) -> str:
     if not text.isprintable():  # an index is untrusted, and terminals obey control characters
-        raise ValueError("holds characters that can't be printed")
+        raise ValueError("has unprintable characters")
     return text
 
 
-Moment = Annotated[
+IsoTime = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", max_length=20),
-    AfterValidator(_real_moment),
+    AfterValidator(_existing_time),
 ]
 PackageName = Annotated[str, StringConstraints(pattern=f"^{PACKAGE}$")]
 VersionText = Annotated[str, StringConstraints(pattern=f"^{VERSION}$")]
@@ -68,7 +68,7 @@ Count = Annotated[int, Field(ge=1, le=1 << 53)]
 
 
 class Imported(BaseModel):
-    """Where a version was taken over from.
+    """Where a version was imported from.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Imported(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     source: Text
-    at: Moment
+    at: IsoTime
 
 
 class Published(BaseModel):
@@ -94,17 +94,17 @@ class Published(BaseModel):
     bytes, sha256
         The file's size and hash (lower-case hexadecimal).
     records
-        How many records it holds.
+        How many records it has.
     released
-        When, ISO 8601 in UTC; for an imported version by whoever made it, where that is known.
+        When, ISO 8601 in UTC; for an imported version the time of its first release, if that is known.
     base
-        The version it follows, an earlier one of the same package; None for a first one.
+        The version it is based on, an earlier one of the same package; None for the first one.
     tasks, targets
-        How many records each task name and each target (as written in the log) has.
+        The number of records of each task and of each target, as written in the log.
     yanked
-        Why nobody should use it any more; None for a good one.
+        Why nobody should use it any more; None if it is not yanked.
     imported
-        Where it was taken over from; None for one that was released here.
+        Where it was imported from; None if it was released here.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -113,7 +113,7 @@ class Published(BaseModel):
     bytes: Annotated[int, Field(ge=1, le=MAX_PACKAGE)]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     records: Count
-    released: Moment
+    released: IsoTime
     base: VersionText | None
     tasks: Annotated[dict[Text, Count], Field(min_length=1)]
     targets: Annotated[dict[Text, Count], Field(min_length=1)]
@@ -122,7 +122,7 @@ class Published(BaseModel):
 
     @property
     def digest(self) -> Digest:
-        """What the file is known by."""
+        """The file's size and hash."""
         return Digest(self.bytes, self.sha256)
 
 
@@ -134,19 +134,19 @@ class Index(BaseModel):
     schema_version
         1.
     serial
-        A number that grows with every change: a location that answers with a smaller one than before has
-        lost something, or hides it.
+        A number that grows with every change: a location that serves a smaller one than before has lost
+        versions, or hides them.
     expires
-        When to stop believing that this is the newest index, ISO 8601 in UTC.
+        When clients treat it as stale, ISO 8601 in UTC.
     packages
-        For each package its versions.
+        The versions of each package.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     serial: Annotated[int, Field(ge=0, le=1 << 53)]
-    expires: Moment
+    expires: IsoTime
     packages: dict[PackageName, Annotated[dict[VersionText, Published], Field(min_length=1)]] = {}
 
     @model_validator(mode="after")
@@ -155,19 +155,19 @@ class Index(BaseModel):
             versions = self.versions(package)
             for version, published in versions.items():
                 if published.file != str(FileName(package, version)):
-                    raise ValueError(f"the file of {package} {version} is called {published.file[:80]!r}")
+                    raise ValueError(f"the file of {package} {version} is named {published.file[:80]!r}")
                 if published.base is not None:
                     base = Version.parse(published.base)
                     if not base < version:
-                        raise ValueError(f"{package} {version} can't follow {base}")
+                        raise ValueError(f"{package} {version} can't be based on {base}")
                     if base not in versions:
-                        raise ValueError(f"{package} {version} follows {base}, which is not there")
+                        raise ValueError(f"{package} {version} is based on {base}, which is not listed")
         return self
 
     @staticmethod
     def empty(time: datetime) -> Index:
         """Return an index without packages."""
-        return Index(serial=0, expires=moment(time + LIFETIME))
+        return Index(serial=0, expires=iso_time(time + LIFETIME))
 
     @staticmethod
     def parse(data: bytes, *, file: str | Path | None = None) -> Index:
@@ -176,7 +176,7 @@ class Index(BaseModel):
         Raises
         ------
         InputError
-            The bytes are no index; `file` is named in the message.
+            The bytes are not an index; the message names `file`.
         """
         try:
             return Index.model_validate_json(data)
@@ -185,7 +185,7 @@ class Index(BaseModel):
         place = _shown(".".join(map(str, finding["loc"])))
         if place == "schema_version":
             raise InputError(
-                f"an index of schema version {finding['input']!a:.20}, not 1",
+                f"index schema version {finding['input']!a:.20} is not supported",
                 file=file,
                 remedy="upgrade tophub-registry",
             )
@@ -193,7 +193,7 @@ class Index(BaseModel):
         raise InputError(f"not an index: {place}: {message}" if place else f"not an index: {message}", file=file)
 
     def to_bytes(self) -> bytes:
-        """Return the index as it is written: packages by name, versions by number, the same bytes every time."""
+        """Return the index as it is written: packages by name, versions by number, always the same bytes."""
         fields = self.model_dump()
         fields["packages"] = {
             package: {str(version): _in_order(published) for version, published in self.versions(package).items()}
@@ -202,7 +202,7 @@ class Index(BaseModel):
         return (json.dumps(fields, indent=1) + "\n").encode()
 
     def versions(self, package: str) -> dict[Version, Published]:
-        """Return a package's versions, the oldest first; none for a package that is not there."""
+        """Return a package's versions, oldest first; empty for an unknown package."""
         published = self.packages.get(package, {})
         return {version: published[str(version)] for version in sorted(map(Version.parse, published))}
 
@@ -212,12 +212,12 @@ class Index(BaseModel):
         return good[-1] if good else None
 
     def with_version(self, package: str, version: Version, published: Published, time: datetime) -> Index:
-        """Return the index that has one version more.
+        """Return the index with one more version.
 
         Raises
         ------
         UsageError
-            The package has that version; or a later one, and this one is not imported.
+            The package has that version already, or a later one and this one is not imported.
         """
         known = self.versions(package)
         last = max(known, default=None)
@@ -228,38 +228,38 @@ class Index(BaseModel):
             )
         if last is not None and version < last and published.imported is None:
             raise UsageError(
-                f"{package} {version} can't follow {last}, the last one published",
+                f"{package} {version} can't follow {last}, the latest version",
                 remedy=f"the next one is {last.next()}",
             )
         return self._with(package, version, published, time)
 
     def with_yanked(self, package: str, version: Version, reason: str | None, time: datetime) -> Index:
-        """Return the index in which a published version is yanked for that reason, or for None is not.
+        """Return the index with a version yanked for a reason, or no longer yanked if the reason is None.
 
         Raises
         ------
         InputError
-            The reason can't stand in an index.
+            The reason is too long, or has unprintable characters.
         """
         fields = self.versions(package)[version].model_dump()
         try:
             published = Published.model_validate({**fields, "yanked": reason})
         except ValidationError as error:
             finding = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Value error, ")
-            raise InputError(f"the index can't hold that reason: {finding}") from error
+            raise InputError(f"the index can't hold this reason: {finding}") from error
         return self._with(package, version, published, time)
 
     def _with(self, package: str, version: Version, published: Published, time: datetime) -> Index:
         versions = {**self.packages.get(package, {}), str(version): published}
         return Index(
             serial=self.serial + 1,
-            expires=moment(time + LIFETIME),
+            expires=iso_time(time + LIFETIME),
             packages={**self.packages, package: versions},
         )
 
 
 def _shown(text: str) -> str:
-    """Return a text out of an index as it can be shown: short, and without control characters."""
+    """Return a text from an index for display: shortened, and without control characters."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:300])
 
 
@@ -271,7 +271,7 @@ def _in_order(published: Published) -> dict[str, object]:
 
 
 class Notice(NamedTuple):
-    """Something that the reader should know although the work was done."""
+    """Something that the user should know although the operation succeeded."""
 
     rule: Literal[
         "expired", "yanked", "offline", "switched-off", "damaged", "name-taken", "newer-here", "old-rows", "skipped"
@@ -284,7 +284,7 @@ class Notice(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """What a reference stands for in an index."""
+    """What a reference means in an index."""
 
     package: str
     version: Version
@@ -293,12 +293,12 @@ class Resolved(NamedTuple):
 
 
 def resolve(index: Index, reference: Reference) -> Resolved:
-    """Find the version that a reference stands for: the pinned one, or the newest that is not yanked.
+    """Find the version that a reference means: the pinned one, or the newest that is not yanked.
 
     Raises
     ------
     UsageError
-        There is no such package or version, or all of them are yanked and none was pinned.
+        There is no such package or version, or all versions are yanked and none was pinned.
     """
     package, version = reference
     versions = index.versions(package)
@@ -310,8 +310,8 @@ def resolve(index: Index, reference: Reference) -> Resolved:
         if version is None:
             last, published = list(versions.items())[-1]
             raise UsageError(
-                f"every version of {package} is yanked, the last one because: {published.yanked}",
-                remedy=f"{package}@{last} takes it nevertheless",
+                f"every version of {package} is yanked, the latest because: {published.yanked}",
+                remedy=f"{package}@{last} takes it all the same",
             )
     if version not in versions:
         known = ", ".join(map(str, versions))
@@ -335,13 +335,13 @@ def resolve(index: Index, reference: Reference) -> Resolved:
 
 
 def check_successor(seen: Index, offered: Index, *, place: str, remedy: str) -> None:
-    """Check that a location's index may follow the one that it answered with before.
+    """Check that a location's index may replace the one that it served before.
 
     Raises
     ------
     EnvironmentFailure
         The serial went back, the content changed without a new serial, or a published version was changed
-        or taken away. The error carries `place`, the offered index's address, and `remedy`.
+        or removed. The error carries `place`, the offered index's address, and `remedy`.
     """
     finding = _broken_promise(seen, offered)
     if finding is not None:
@@ -366,8 +366,8 @@ def _broken_promise(seen: Index, offered: Index) -> str | None:
 
 
 def freshness(index: Index, time: datetime) -> tuple[Notice, ...]:
-    """Return a notice where the index has expired."""
-    if moment(time) <= index.expires:
+    """Return a notice if the index has expired."""
+    if iso_time(time) <= index.expires:
         return ()
     day = index.expires.partition("T")[0]
-    return (Notice("expired", f"the index expired on {day}: newer versions may exist", "ask whoever keeps it"),)
+    return (Notice("expired", f"the index expired on {day}: newer versions may exist", "ask its maintainer"),)

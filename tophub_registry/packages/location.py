@@ -1,8 +1,8 @@
 """Locations: where a registry is, and how its files are read from there.
 
 A location is an http(s) address, a folder (as a path or a `file://` address), or the copy inside the
-installed wheel. Every one of them serves `index.json` and, beside it, the log files by their names, which
-is all that an AutoTVM client asks of a location too.
+installed wheel. Each serves `index.json` and, beside it, the log files by name, which is all that an AutoTVM
+client needs too.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ VARIABLE = "TOPHUB_LOCATION"
 """The environment variable that names the location, for AutoTVM clients and for us."""
 
 SWITCHED_OFF = "NONE"
-"""The variable's value that forbids all fetching, in AutoTVM as here."""
+"""The value of the variable that switches fetching off, in AutoTVM as here."""
 
 BUILTIN = "builtin"
-"""The name of the copy inside the installation, the location where none is named."""
+"""The name of the copy inside the installation, which is the default location."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
@@ -42,7 +42,7 @@ READ_TIMEOUT = 30.0
 """Seconds to wait for the next bytes."""
 
 TOTAL_TIMEOUT = 1800.0
-"""Seconds after which a file must be here, however steadily it trickles in."""
+"""Seconds in which a whole file must arrive."""
 
 _CHUNK = 1 << 16
 
@@ -55,10 +55,10 @@ class Location(Protocol):
 
     @property
     def name(self) -> str:
-        """How the location is called, without any password."""
+        """The location's name, without any password."""
 
     def address(self, file: str) -> str:
-        """Return where a file of the location stands, for messages."""
+        """Return the address of a file of the location, for messages."""
 
     def open(self, file: str) -> AbstractContextManager[Iterator[bytes]]:
         """Stream a file in chunks.
@@ -66,7 +66,7 @@ class Location(Protocol):
         Raises
         ------
         EnvironmentFailure
-            The file is not there, or the location does not answer, or stops answering half-way.
+            There is no such file, or the location does not respond, or the response breaks off.
         """
 
 
@@ -88,7 +88,7 @@ def read_small(location: Location, file: str, *, limit: int) -> bytes:
 
 
 class NotThere(EnvironmentFailure):
-    """The location answers, but has no such file."""
+    """The location responds, but has no such file."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Web:
         from requests.adapters import HTTPAdapter
         from urllib3.util import Retry
 
-        # Bytes are counted and hashed as they arrive: a compressed answer could grow beyond any bound.
+        # Bytes are counted and hashed as they arrive: a compressed response could grow without bound.
         headers = {"Accept-Encoding": "identity", "User-Agent": "tophub-registry"}
         again = Retry(
             total=2,
@@ -183,7 +183,7 @@ class Web:
             except requests.exceptions.InvalidURL as error:
                 raise self._failure(str(error), file) from error
             except (requests.RequestException, TimeoutError) as error:
-                raise self._failure(f"does not answer: {_reason(error)}", file) from error
+                raise self._failure(f"does not respond: {_reason(error)}", file) from error
             with response:
                 self._check_status(response, file)
                 yield self._chunks(response, file, deadline)
@@ -199,19 +199,19 @@ class Web:
 
         raw = response.raw
         try:
-            # What has arrived, be it one byte: a whole chunk of a trickle may take for ever.
+            # Whatever has arrived, even one byte: a slow server may take forever to fill a chunk.
             while chunk := raw.read1(_CHUNK, decode_content=False):
                 deadline.check()
                 yield chunk
         except (HTTPError, OSError) as error:
-            raise self._failure(f"the answer broke off: {_reason(error)}", file) from error
+            raise self._failure(f"the response broke off: {_reason(error)}", file) from error
 
     def _failure(self, message: str, file: str) -> EnvironmentFailure:
         return EnvironmentFailure(message, file=self.address(file), remedy="check the address, or try again later")
 
 
 def _session() -> Session:
-    """Return a session that follows no redirect from https to anything else."""
+    """Return a session that does not follow a redirect from https to anything else."""
     import requests
 
     class Careful(requests.Session):
@@ -227,7 +227,7 @@ def _session() -> Session:
 
 
 class _Deadline:
-    """A time by which a download must be done, however slowly it goes on.
+    """A time limit for a whole download.
 
     Parameters
     ----------
@@ -240,14 +240,14 @@ class _Deadline:
         self._end = time.monotonic() + seconds
 
     def check(self) -> None:
-        """Raise TimeoutError when the time is over."""
+        """Raise TimeoutError if the time is up."""
         if time.monotonic() > self._end:
             raise TimeoutError(f"not done in {self._seconds:.0f} s")
 
     def within(self, ask: Callable[[], Response]) -> Response:
-        """Return what a function returns, or raise what it raises; TimeoutError when that takes too long.
+        """Return what a function returns, or raise what it raises; TimeoutError if that takes too long.
 
-        The thread that goes on asking then ends with the process.
+        Its thread then runs on until the process ends.
         """
         outcome: list[Response | BaseException] = []
 
@@ -269,7 +269,7 @@ class _Deadline:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause in words: libraries wrap `Connection refused` in half a page."""
+    """Return the innermost cause: libraries wrap `Connection refused` in half a page."""
     while (inner := error.__cause__ or error.__context__ or _argument(error)) is not None:
         error = inner
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -277,13 +277,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _argument(error: BaseException) -> BaseException | None:
-    """Return the error that another one was made with, as urllib3 and requests do."""
+    """Return an error that another one has among its arguments, as those of urllib3 and requests do."""
     parts = (part for argument in error.args for part in (argument if isinstance(argument, tuple) else (argument,)))
     return next((part for part in parts if isinstance(part, BaseException)), None)
 
 
 def find_location(name: str | None = None, environment: Mapping[str, str] = os.environ) -> Location | None:
-    """Return the location of that name; without a name, the one that $TOPHUB_LOCATION names, or the builtin one.
+    """Return the location of a name; without a name, the one in $TOPHUB_LOCATION, or the builtin one.
 
     Parameters
     ----------
@@ -293,12 +293,12 @@ def find_location(name: str | None = None, environment: Mapping[str, str] = os.e
     Returns
     -------
     location
-        None where fetching is switched off, by the name `NONE`.
+        None if fetching is switched off, by the name `NONE`.
 
     Raises
     ------
     UsageError
-        An address of another kind or without its scheme, or a file.
+        The name is an address of another kind, or without its scheme, or a file.
     """
     name = name or environment.get(VARIABLE) or BUILTIN
     if name == SWITCHED_OFF:
@@ -324,9 +324,9 @@ def find_location(name: str | None = None, environment: Mapping[str, str] = os.e
 def _folder(name: str) -> Folder:
     path = Path(os.path.expanduser(name)).absolute()  # noqa: PTH111  # Path's own fails on "~nobody"
     if path.is_file():
-        raise UsageError("that is a file; a location is a folder or an address", file=name)
+        raise UsageError("this is a file; a location is a folder or an address", file=name)
     if _HOST.fullmatch(name) and not path.exists():
-        raise UsageError(f"an address needs its scheme: {name[:200]!r}", remedy=f"http://{name[:200]}")
+        raise UsageError(f"the address has no scheme: {name[:200]!r}", remedy=f"write http://{name[:200]}")
     return Folder(path)
 
 

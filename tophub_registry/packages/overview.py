@@ -1,4 +1,4 @@
-"""The overview: what a registry has, and what of it is on this machine."""
+"""The overview: what a registry has, and how much of it is on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ State = Literal["cached", "damaged", "missing"]
 
 @dataclass(frozen=True)
 class VersionState:
-    """One version, and what the root has of it: the published file, a damaged one, or none."""
+    """One version, and whether the root has its published file, a damaged one, or none."""
 
     version: Version
     published: Published
@@ -43,14 +43,14 @@ class PackageState:
     package
         Its name.
     newest
-        The newest version that is not yanked, None where all are.
+        The newest version that is not yanked, None if all are.
     here
-        The newest of these that is in the root, None where none is.
+        The newest of these that is in the root, None if none is.
     versions
-        All of them, the oldest first.
+        All versions, oldest first.
     state
-        `cached`: the newest version is in the root; `damaged`: a damaged file has its name; `outdated`: only an
-        older one is; `missing`: none is.
+        `cached` if the newest version is in the root, `damaged` if its file there is damaged, `outdated` if
+        the root has only an older version, `missing` if it has none.
     """
 
     package: str
@@ -62,7 +62,7 @@ class PackageState:
 
 @dataclass(frozen=True)
 class Unlisted:
-    """A file of the root that is not in the registry's index, and the registry that published it, if it is known."""
+    """A file in the root that the registry's index does not list, and the registry that published it, if known."""
 
     path: Path
     registry: str | None
@@ -75,15 +75,15 @@ class Overview:
     Attributes
     ----------
     location
-        Its name, None where fetching is switched off.
+        Its name, None if fetching is switched off.
     root
         The folder of this machine's copies.
     packages
         By name.
     unlisted
-        Files of the root that the registry's index does not list.
+        Files in the root that the registry's index does not list.
     notices
-        What else the reader should know.
+        What else the user should know.
     """
 
     location: str | None
@@ -96,17 +96,19 @@ class Overview:
 def survey(location: Location | None, root: Root, *, time: datetime | None = None) -> Overview:
     """Look at a location and at the root.
 
-    Where the location does not answer, what it answered last is taken, and a notice says so.
+    If the location does not respond, its last known index is used, and a notice says so.
 
     Raises
     ------
     InputError
         The location's index is invalid.
     EnvironmentFailure
-        The location does not answer and never has; it went back; the root can't be read.
+        The location does not respond and no index of it is known; it went back; or the root can't be read.
     """
     if location is None:
-        notice = Notice("switched-off", "the location is NONE: only the files of this machine are listed")
+        notice = Notice(
+            "switched-off", "fetching is switched off (the location is NONE): only files on this machine are listed"
+        )
         return Overview(None, root.path, (), tuple(_unlisted(None, root)), (notice,))
     index, notices = ask_or_recall(location, root, time or now())
     packages = tuple(_package(index, package, root) for package in sorted(index.packages))

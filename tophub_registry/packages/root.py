@@ -1,13 +1,13 @@
 """The root: where packages are kept on this machine, `~/.tvm/tophub`.
 
-The log files lie there by the names under which AutoTVM clients look for them. Beside them, in `.indexes`,
-is what each location answered last, so that a location can't go back unnoticed, packages can be listed
-without a network, and everybody can tell from a file's bytes which registry published it.
+Log files have the names that AutoTVM clients look for. Beside them, `.indexes` has the last index of each
+location, so that a location can't go back unnoticed, packages can be listed offline, and a file's bytes tell
+which registry published it.
 
-Two registries may number different files alike. The one that is fetched first gets the name and keeps it; the
-other one's file is kept in `.others`, by its hash, and is what everybody in this project reads who asks for that
-registry's. Clients of AutoTVM, which go by the name, go on reading the first. To give them the second, delete the
-first and fetch again. Only a damaged file, one that is no log, is ever replaced.
+Two registries may give the same number to different files. The file that is fetched first gets the name and
+keeps it. The other is kept in `.others`, under its hash, and is what this project reads when it is asked for that
+registry's version. AutoTVM clients, which go by the name, keep reading the first; to give them the other, delete
+the first and fetch again. Only a damaged file, which can't be read as a log, is ever replaced.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TURN = 120.0
-"""Seconds to wait while another process works on the same file, before working beside it."""
+"""Seconds to wait for another process that works on the same file, before going on without the lock."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Root:
         return self.path / published.file
 
     def files(self) -> tuple[Path, ...]:
-        """Return the files that lie there, by name, without hidden ones."""
+        """Return the files in it by name, without hidden ones."""
         try:
             found = sorted(self.path.iterdir())
         except FileNotFoundError:
@@ -69,7 +69,7 @@ class Root:
         return tuple(path for path in found if path.is_file() and path.name[0] != ".")
 
     def origin(self, path: Path) -> Origin | None:
-        """Return the registry that published a package's file; None where none that was seen from here did."""
+        """Return the registry that published a package's file, None if no registry that was seen from here did."""
         name, digest = FileName.parse(path.name), Digest.of(path)
         if name is None or digest is None:
             return None
@@ -80,7 +80,7 @@ class Root:
         return None
 
     def _registries(self) -> Iterator[tuple[str, Index]]:
-        """Yield every registry that was seen from here and its index, the one seen last first."""
+        """Yield the name and the index of each registry that was seen from here, the latest first."""
         memories = [path for path in self.path.glob(".indexes/*.json") if path.is_file()]
         for path in sorted(memories, key=lambda path: path.stat().st_mtime, reverse=True):
             if (memory := _recall(path)) is not None:
@@ -90,26 +90,26 @@ class Root:
                 yield BUILTIN, index
 
     def remembered(self, location: Location) -> Index | None:
-        """Return the index that a location answered with last; None where none is known."""
+        """Return the last index that a location served, None if there is none."""
         memory = _recall(self._memory(location))
         return None if memory is None else memory.index
 
     def follow(self, location: Location, offered: Index) -> None:
-        """Check what a location answers against what it answered before, and remember it.
+        """Check a location's index against the last one that it served, and remember it.
 
         Raises
         ------
         EnvironmentFailure
-            The location went back; what it answered before stays remembered.
+            The location went back; the last index stays remembered.
         """
         path = self._memory(location)
         with taking_turns(path):
             seen = self.remembered(location)
             if seen is not None:
-                remedy = f"fetch from elsewhere; or, if that registry was begun anew, delete {path}"
+                remedy = f"use another location; or, if this registry was created anew, delete {path}"
                 check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)
             if seen != offered:
-                with suppress(EnvironmentFailure):  # a root that can't be written to can still be listed
+                with suppress(EnvironmentFailure):  # a read-only root can still be listed
                     _remember(path, _Memory(location=location.name, index=offered))
 
     def _memory(self, location: Location) -> Path:
@@ -124,7 +124,7 @@ class Origin(NamedTuple):
 
 
 class _Memory(BaseModel):
-    """What a location answered last."""
+    """The last index that a location served."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -135,7 +135,7 @@ class _Memory(BaseModel):
 def _recall(path: Path) -> _Memory | None:
     try:
         return _Memory.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):  # also one that another release of this project wrote
+    except (OSError, ValidationError):  # or another release of this project wrote it
         return None
 
 
@@ -146,10 +146,10 @@ def _remember(path: Path, memory: _Memory) -> None:
 
 @contextmanager
 def taking_turns(path: Path) -> Iterator[bool]:
-    """Let one process after the other work on a file, where the file system can lock; yield whether it does.
+    """Let one process at a time work on a file; yield whether this one has the lock.
 
-    Turns save work and traffic; nothing is lost without them, since files are written as a whole. So where
-    no lock can be had in `TURN` seconds, or at all, the work goes on beside the others'.
+    The lock saves work and traffic; nothing is lost without it, since files are written as a whole. So if it
+    can't be had in `TURN` seconds, or at all, the work goes on without it.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with suppress(OSError, NotImplementedError, Timeout):

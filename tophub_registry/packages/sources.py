@@ -1,4 +1,4 @@
-"""The logs in which a target's records are looked up: one's own first, then the target's package."""
+"""The logs in which a target's records are looked up: the user's own first, then the target's package."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where to look records up.
+    """Where to look up records.
 
     Attributes
     ----------
     logs
-        The preferred one first, as `lookup` takes them. One's own are called by their paths, packages by name
+        In order of preference, as for `lookup`. A log of the user's is named by its path, a package by its name
         and version.
     notices
-        What else the reader should know.
+        What else the user should know.
     """
 
     logs: tuple[Source, ...]
@@ -53,37 +53,37 @@ def find_sources(
 ) -> Sources:
     """Find the logs for a target, and fetch its package if it is not here.
 
-    Where the location does not answer, the newest version that is here is taken, and a notice says so.
+    If the location does not respond, the newest version on this machine is used, and a notice says so.
 
     Parameters
     ----------
     target
-        The target. Its package is the first of `backends_of` that the registry has.
+        Its package is the first of `backends_of` that the registry has.
     location
-        Where packages come from; None, where fetching is switched off, leaves one's own logs only.
+        Where packages come from; None, if fetching is switched off, leaves only the user's own logs.
     root
         Where packages are kept.
     own
-        One's own logs.
+        The user's own logs.
     index
-        The location's index, where it was asked for already.
+        The location's index, if it was read already.
     pins
-        Packages to be taken at a given version and not at their newest one.
+        Versions to use instead of the newest, by package.
     time
-        The time by which an index expires; now, if it is not given.
+        The time at which an index may have expired; by default now.
 
     Raises
     ------
     UsageError
-        The registry has no such version as is pinned.
+        The registry does not have a pinned version.
     InputError
-        The location's index is none.
+        index.json is invalid.
     EnvironmentFailure
-        The location does not answer and never has, or it went back.
+        The location does not respond and no index of it is known, or it went back.
     """
     mine = tuple(Source(str(path), path) for path in own)
     if location is None:
-        return Sources(mine, (Notice("switched-off", "fetching is switched off: only one's own logs are searched"),))
+        return Sources(mine, (Notice("switched-off", "fetching is switched off: only your own logs are searched"),))
     notices: tuple[Notice, ...] = ()
     time = time or now()
     if index is None:
@@ -93,7 +93,7 @@ def find_sources(
         return Sources(mine, (*notices, *newer_here(location, index, root, backends_of(target))))
     version = (pins or {}).get(package)
     if version is None and index.newest(package) is None:
-        notice = Notice("yanked", f"every version of {package} is yanked: it is left out")
+        notice = Notice("yanked", f"every version of {package} is yanked: it is not used")
         return Sources(mine, (*notices, notice, *newer_here(location, index, root, [package])))
     try:
         done = fetch([Reference(package, version)], location, root, index=index, time=time)
@@ -102,7 +102,7 @@ def find_sources(
         if here is None:
             raise
         name = f"{package} {here.version}"
-        notice = Notice("offline", f"{error}; {name} is here and is used")
+        notice = Notice("offline", f"{error}; using {name}, which is on this machine")
         return Sources((*mine, Source(name, here.path)), (*notices, notice))
     (fetched,) = done.packages
     source = Source(f"{package} {fetched.version}", fetched.path)

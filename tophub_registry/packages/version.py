@@ -1,7 +1,7 @@
 """Names and numbers: packages, versions, and the files they are published as.
 
-A package's name can't leave the folder it is put in, a version has one spelling only, and
-`{package}_{version}.log` is read back as it was written. Source of the form: `tvm.autotvm.tophub` of
+A package name can't lead out of its folder, a version has one spelling only, and `{package}_{version}.log` is
+parsed back to what it was made from. Source of the form: `tvm.autotvm.tophub` of
 TVM 0.7 to 0.19, which asks a location for exactly these files.
 """
 
@@ -18,7 +18,7 @@ from tophub_registry.errors import UsageError
 from tophub_registry.records.target import PACKAGE
 
 VERSION = r"v(?:0|[1-9][0-9]{0,5})\.(?:[0-9]{2}|[1-9][0-9]{2,5})"
-"""What a version is, as a regular expression: two digits after the dot at least, and no zero to spare."""
+"""A version as a regular expression: at least two digits after the dot, and no superfluous zeros."""
 
 _MINORS = 100  # two digits, as upstream numbers
 
@@ -32,7 +32,7 @@ class Version:
     Attributes
     ----------
     number
-        The same for `packaging.version`, which does the comparing.
+        The version as `packaging.version` has it, which does the comparing.
     """
 
     number: Number
@@ -44,14 +44,14 @@ class Version:
         Raises
         ------
         UsageError
-            The text is no version, or another spelling of one (`0.5`, `v0.5`, `v0.005`).
+            The text is not a version, or is spelled differently (`0.5`, `v0.5`, `v0.005`).
         """
         if not re.fullmatch(VERSION, text):
-            raise UsageError(f"not a version: {text[:80]!r}", remedy="a version reads like v0.05")
+            raise UsageError(f"not a version: {text[:80]!r}", remedy="write it like v0.05")
         return Version(Number(text))
 
     def next(self) -> Version:
-        """Return the version that follows: v0.06 after v0.05, v1.00 after v0.99."""
+        """Return the next version: v0.06 after v0.05, v1.00 after v0.99."""
         major, minor = self.number.major, self.number.minor + 1
         return Version.parse(f"v{major}.{minor:02}" if minor < _MINORS else f"v{major + 1}.00")
 
@@ -60,18 +60,18 @@ class Version:
 
 
 FIRST = Version.parse("v0.01")
-"""The first version of a package that nobody has numbered before."""
+"""The first version of a new package."""
 
 
 class FileName(NamedTuple):
-    """What a published file's name says."""
+    """The name of a published file, parsed."""
 
     package: str
     version: Version
 
     @staticmethod
     def parse(name: str) -> FileName | None:
-        """Read `{package}_{version}.log`; None where a name has another form."""
+        """Read `{package}_{version}.log`; None if the name has another form."""
         match = _FILE.fullmatch(name)
         return None if match is None else FileName(match["package"], Version.parse(match["version"]))
 
@@ -82,7 +82,7 @@ class FileName(NamedTuple):
 def next_file(path: str | Path) -> Path | None:
     """Return the file of the next version, in the same folder: `llvm_v0.06.log` beside `llvm_v0.05.log`.
 
-    None where the name has another form than `{package}_{version}.log`.
+    None if the name is not of the form `{package}_{version}.log`.
     """
     path = Path(path)
     name = FileName.parse(path.name)
@@ -90,17 +90,17 @@ def next_file(path: str | Path) -> Path | None:
 
 
 def check_package(name: str) -> str:
-    """Return the name if it can be a package's.
+    """Return the name if it is a valid package name.
 
     Raises
     ------
     UsageError
-        It can't.
+        It is not.
     """
     if not re.fullmatch(PACKAGE, name):
         raise UsageError(
-            f"not a package's name: {name[:80]!r}",
-            remedy="a letter, then letters, digits, _ and -, all lower case, 64 at most",
+            f"not a package name: {name[:80]!r}",
+            remedy="a lower-case letter, then lower-case letters, digits, _ and -, at most 64 in all",
         )
     return name
 
@@ -118,7 +118,7 @@ class Reference(NamedTuple):
         Raises
         ------
         UsageError
-            The package's name or the version has another form.
+            The package name or the version is malformed.
         """
         package, at, version = text.partition("@")
         return Reference(check_package(package), Version.parse(version) if at else None)

@@ -1,1 +1,1 @@
-"""A maintainer's side of a registry: releases, imports, what is yanked."""
+"""A maintainer's side of a registry: releases, imports, yanking."""

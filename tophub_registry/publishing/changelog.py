@@ -1,4 +1,4 @@
-"""The changelog's lines about data packages, at the end of the newest entry."""
+"""The changelog's lines on data packages, at the end of the newest entry."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _TARGETS = 3
 def note_version(
     path: Path, index: Index, package: str, version: Version, merged: MergeReport | None = None
 ) -> Edit | None:
-    """Return the edit that tells of a version; None where some entry does.
+    """Return the edit that adds a version's line; None if some entry has it.
 
     Parameters
     ----------
     path
         The changelog, in Markdown; its entries begin with `## `, the newest one first.
     index
-        What has the version.
+        The index that has the version.
     package, version
         Which one.
     merged
-        How it was made of the version that it follows, where that is known.
+        How it was merged with the version it is based on, if that is known.
 
     Raises
     ------
     InputError
-        The file is missing, no UTF-8, or has no entry.
+        The file is missing, is not UTF-8, or has no entry.
     """
     data = read(path)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise InputError("the changelog is no UTF-8", file=path) from error
+        raise InputError("the changelog is not UTF-8", file=path) from error
     if re.search(rf"^- {re.escape(f'{package} {version}')}:", text, re.MULTILINE):
         return None
     entries = [match.start() for match in re.finditer(r"^## ", text, re.MULTILINE)]
     if not entries:
-        raise InputError("the changelog has no entry", file=path, remedy="begin one with `## VERSION (unreleased)`")
+        raise InputError("the changelog has no entry", file=path, remedy="start one with `## VERSION (unreleased)`")
     newest = text[entries[0] : entries[1] if len(entries) > 1 else None].rstrip()
     newline = "\r\n" if "\r\n" in text else "\n"
     note = [line_of(index, package, version, merged)]
@@ -62,7 +62,7 @@ def note_version(
 
 
 def line_of(index: Index, package: str, version: Version, merged: MergeReport | None = None) -> str:
-    """Return what the changelog says of a version."""
+    """Return the changelog's line on a version."""
     versions = index.packages[package]
     published = versions[str(version)]
     records = f"{published.records} record{'s' if published.records > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Edits: a text file as it is and as it is to be, so that a change can be shown before it is made."""
+"""Edits: a text file before and after a change, so that the change can be shown before it is made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Edit:
     path
         The file.
     before, after
-        Its bytes, now and then.
+        Its bytes, before and after the change.
     """
 
     path: Path
@@ -42,13 +42,13 @@ class Edit:
         Raises
         ------
         InputError
-            The file is not what it was when the edit was planned.
+            The file has changed since the edit was planned.
         EnvironmentFailure
             It can't be written.
         """
         path = self.path.resolve()  # a link stays one
         if read(path) != self.before:
-            raise InputError("the file was changed by somebody else", file=self.path, remedy="try again")
+            raise InputError("the file has changed meanwhile", file=self.path, remedy="try again")
         mode = path.stat().st_mode
         with atomic_write(path, overwrite=True) as stream:
             stream.write(self.after)
@@ -56,12 +56,12 @@ class Edit:
 
 
 def read(path: Path) -> bytes:
-    """Read a file that must be there.
+    """Read a file that must exist.
 
     Raises
     ------
     InputError
-        It is not.
+        It does not.
     EnvironmentFailure
         It can't be read.
     """

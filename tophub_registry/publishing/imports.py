@@ -1,8 +1,8 @@
-"""Importing: somebody's packages are taken over into one's own registry, byte for byte and under their numbers.
+"""Importing packages into a registry, byte for byte and with their version numbers.
 
-The source is a registry with an index, or what upstream had: nothing but files called
-`{package}_{version}.log`. Rows of log version 0.1 are taken as they are. All that is asked for is there and
-sound before the registry is touched; then either all of it is imported or nothing.
+The source is a registry with an index, or only files named `{package}_{version}.log`, as upstream's. Rows of log
+version 0.1 are kept as they are. Everything is downloaded and checked before the registry is changed; then either
+all of it is imported or nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import ask_index, download
 from tophub_registry.packages.folder import read_index
-from tophub_registry.packages.index import Imported, Index, Notice, Published, moment, now, resolve
+from tophub_registry.packages.index import Imported, Index, Notice, Published, iso_time, now, resolve
 from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.version import FileName, Reference, Version
 from tophub_registry.publishing.registry import changing, put, write_index
@@ -35,19 +35,19 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class TakenOver:
-    """One version that the registry has now.
+class ImportedVersion:
+    """A version that the registry has now.
 
     Attributes
     ----------
     package, version
-        What it is.
+        Which one.
     path
         The file in the registry.
     published
         Its entry in the index.
     status
-        `imported`; `present`, where the very bytes had been there before.
+        `imported`, or `present` if the registry had the same bytes before.
     """
 
     package: str
@@ -59,7 +59,7 @@ class TakenOver:
 
 @dataclass(frozen=True)
 class Import:
-    """What an import did.
+    """The result of an import.
 
     Attributes
     ----------
@@ -68,16 +68,16 @@ class Import:
     registry
         The registry's folder.
     versions
-        By package and number.
+        Sorted by package and version.
     serial
         The index's serial now.
     notices
-        What else the reader should know.
+        What else the user should know.
     """
 
     source: str
     registry: Path
-    versions: tuple[TakenOver, ...]
+    versions: tuple[ImportedVersion, ...]
     serial: int
     notices: tuple[Notice, ...]
 
@@ -90,30 +90,31 @@ def import_packages(
     progress: Progress | None = None,
     time: datetime | None = None,
 ) -> Import:
-    """Take over packages.
+    """Import packages.
 
     Parameters
     ----------
     references
-        The versions, or packages with all of their versions; none stands for all that the source has. On the
-        web without an index, every version must be named.
+        Versions, or packages with all of their versions; if empty, everything that the source has. From the
+        web without an index, every version must be given.
     source
         Where from.
     registry
-        The registry's folder; it is made if it is missing.
+        The registry's folder; it is created if it is missing.
     progress
         Called as files arrive.
     time
-        The time of the import; now, if it is not given.
+        The time of the import; by default now.
 
     Raises
     ------
     UsageError
-        The source has no such package or version, or a version is published here with other bytes.
+        The source has no such package or version, or the registry has a version with other bytes.
     InputError
-        A log has a row that is no record, or records a failed measurement; an index is broken.
+        A log has a row that is not a record, or a failed measurement; or an index is invalid.
     EnvironmentFailure
-        The source does not answer, or sends other bytes than its index says; the registry can't be written to.
+        The source does not respond, or sends other bytes than its index lists; or the registry can't be
+        written to.
     """
     folder, time = Path(registry), time or now()
     theirs = _their_index(source)
@@ -126,13 +127,13 @@ def import_packages(
             before = index
             for log in logs:
                 _check_place(folder / log.path.name, log)
-                index = _with_log(index, log, Imported(source=source.name, at=moment(time)), time)
+                index = _with_log(index, log, Imported(source=source.name, at=iso_time(time)), time)
             for log in logs:
                 put(log.path, folder / log.path.name, log.contents.digest)
             if index != before:
                 write_index(folder, index)
     versions = tuple(
-        TakenOver(
+        ImportedVersion(
             log.wanted.package,
             log.wanted.version,
             folder / log.path.name,
@@ -145,7 +146,7 @@ def import_packages(
 
 
 class _Wanted(NamedTuple):
-    """A version to be taken over, and what the source's index says of it, if there is one."""
+    """A version to import, and its entry in the source's index, if there is one."""
 
     package: str
     version: Version
@@ -157,7 +158,7 @@ class _Wanted(NamedTuple):
 
 
 class _Log(NamedTuple):
-    """A version that is here, and sound."""
+    """A version that was downloaded and checked."""
 
     wanted: _Wanted
     path: Path
@@ -174,7 +175,7 @@ def _their_index(source: Location) -> Index | None:
 
 
 def _choose(index: Index | None, references: Sequence[Reference], source: Location) -> list[_Wanted]:
-    """Return what was asked for, by package and number, each once."""
+    """Return the wanted versions, sorted by package and version, without duplicates."""
     if index is not None:
         wanted = _of_index(index, references)
     elif isinstance(source, Folder):
@@ -200,23 +201,23 @@ def _of_folder(source: Folder, references: Sequence[Reference]) -> Iterator[_Wan
     except OSError as error:
         raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=source.path) from error
     if not names:
-        raise UsageError("there is no log called PACKAGE_vN.NN.log in it", file=source.path)
+        raise UsageError("the folder has no log named PACKAGE_vN.NN.log", file=source.path)
     for reference in references or [Reference(package, None) for package in {name.package for name in names}]:
         package, version = reference
         found = [name for name in names if name.package == package and version in (None, name.version)]
         if not found:
-            raise UsageError(f"there is no log of {reference} in it", file=source.path)
+            raise UsageError(f"the folder has no log of {reference}", file=source.path)
         yield from (_Wanted(*name, None) for name in found)
 
 
 def _skipped(folder: Path) -> Iterator[Notice]:
-    """Say which files of a folder without an index are no package's, by their names."""
+    """Say which files of a folder are not imported, because of their names."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and FileName.parse(path.name) is None)
     if names:
         more = f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
         yield Notice(
             "skipped",
-            f"skipped, not called PACKAGE_vN.NN.log: {', '.join(names[:_SHOWN])}{more}",
+            f"skipped, not named PACKAGE_vN.NN.log: {', '.join(names[:_SHOWN])}{more}",
             "rename a file to import it",
         )
 
@@ -224,9 +225,9 @@ def _skipped(folder: Path) -> Iterator[Notice]:
 def _named(references: Sequence[Reference], source: Location) -> Iterator[_Wanted]:
     if not references or any(reference.version is None for reference in references):
         raise UsageError(
-            "there is no index.json, so nobody can tell what there is",
+            "there is no index.json that lists the packages",
             file=source.name,
-            remedy="name the packages with their versions: cuda@v0.10 llvm@v0.04",
+            remedy="give packages with versions: cuda@v0.10 llvm@v0.04",
         )
     return (_Wanted(package, version, None) for package, version in references if version is not None)
 
@@ -247,9 +248,9 @@ def _get(wanted: _Wanted, source: Location, scratch: Path, progress: Progress | 
 def _check_place(path: Path, log: _Log) -> None:
     if Digest.of(path) not in (None, log.contents.digest):
         raise UsageError(
-            f"{log.wanted.package} {log.wanted.version} is here with other bytes",
+            f"the registry has {log.wanted.package} {log.wanted.version} with other bytes",
             file=path,
-            remedy="a published version never changes; a registry of its own can hold theirs",
+            remedy="a published version never changes; import into another registry",
         )
 
 
@@ -259,7 +260,7 @@ def _with_log(index: Index, log: _Log, imported: Imported, time: datetime) -> In
     if version in versions:
         if versions[version].sha256 == log.contents.digest.sha256:
             return index
-        raise UsageError(f"{package} {version} is published here with other bytes", file=log.path.name)
+        raise UsageError(f"the registry has published another {package} {version}", file=log.path.name)
     published = entry(
         FileName(package, version), log.contents, _base(index, log.wanted), time, log.path, imported=imported
     )
@@ -269,7 +270,7 @@ def _with_log(index: Index, log: _Log, imported: Imported, time: datetime) -> In
 
 
 def _base(index: Index, wanted: _Wanted) -> Version | None:
-    """Return the version that the source says it follows, if it is here; else the last good one before it."""
+    """Return the source's base version, if the registry has it; else the one before that is not yanked."""
     package, version, theirs = wanted
     versions = index.versions(package)
     if theirs is not None and theirs.base is not None and Version.parse(theirs.base) in versions:
@@ -279,11 +280,11 @@ def _base(index: Index, wanted: _Wanted) -> Version | None:
 
 
 def _old_rows(logs: Sequence[_Log]) -> Iterator[Notice]:
-    """Say which logs have rows that most clients do not read."""
+    """Say which logs have rows that most clients skip."""
     names = [f"{log.wanted.package} {log.wanted.version}" for log in logs if log.contents.old_rows]
     if names:
         yield Notice(
             "old-rows",
-            f"of log version 0.1, which TVM since 0.7 passes over: {', '.join(names)}",
-            "`tophub convert` makes 0.2 of it, to be released under a number of its own",
+            f"rows of log version 0.1, which TVM 0.7 and later skip: {', '.join(names)}",
+            "`tophub convert` makes a log of version 0.2, to be released as a new version",
         )

@@ -1,8 +1,8 @@
-"""A registry's folder as it is written: its index, and the files that the index names.
+"""Writing a registry's folder: its index, and the files that the index lists.
 
-Promised: whatever changes a registry does so alone; a file is there before the index names it, so that a
-crash leaves the old registry, or the old one and a file that the same command, tried again, takes over; a
-published file is never written again.
+Guarantees: only one process at a time changes a registry; a file exists before the index lists it, so that a
+crash leaves the old registry, perhaps with a file that the same command uses when it is run again; a published
+file is never rewritten.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tophub_registry.packages.version import Version
 
 PATIENCE = 60.0
-"""Seconds to wait for another change of the same registry."""
+"""Seconds to wait for another process that changes the same registry."""
 
 
 def write_index(folder: Path, index: Index) -> None:
@@ -37,19 +37,21 @@ def write_index(folder: Path, index: Index) -> None:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[None]:
-    """Keep other changes away from a registry; its folder is made if it is missing.
+    """Lock a registry against other changes; its folder is created if it is missing.
 
     Raises
     ------
     EnvironmentFailure
-        Another change does not end, or the folder can't be written to.
+        Another process keeps the lock, or the folder can't be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=PATIENCE)
         lock.acquire()
     except Timeout as error:
-        raise EnvironmentFailure("another change of this registry does not end", file=folder) from error
+        raise EnvironmentFailure(
+            "another process is changing this registry and does not finish", file=folder
+        ) from error
     except OSError as error:
         raise EnvironmentFailure(f"can't be written to: {error.strerror or error}", file=folder) from error
     try:
@@ -59,9 +61,9 @@ def changing(folder: Path) -> Iterator[None]:
 
 
 def unknown_files(folder: Path, package: str, known: Mapping[Version, object]) -> dict[Version, Digest]:
-    """Return the files that are called like versions of a package and that are not among the known ones.
+    """Return the files that are named like versions of a package but are not among the known ones.
 
-    A change that was cut short leaves one, and somebody may have put one there.
+    An interrupted release or import leaves such files, and somebody may have put one there.
     """
     try:
         names = [FileName.parse(path.name) for path in folder.iterdir()]
@@ -75,12 +77,12 @@ def unknown_files(folder: Path, package: str, known: Mapping[Version, object]) -
 
 
 def put(log: Path, path: Path, digest: Digest) -> None:
-    """Put a log's plain bytes into a registry, unless they are there already.
+    """Write a log's bytes, unzipped, into a registry, unless they are there already.
 
     Raises
     ------
     InputError
-        The log is not what it was when its digest was taken.
+        The log has changed since its digest was computed.
     UsageError
         Another file has that name.
     EnvironmentFailure
@@ -93,4 +95,6 @@ def put(log: Path, path: Path, digest: Digest) -> None:
         for chunk in meter.passing(source):
             stream.write(chunk)
         if meter.digest != digest:
-            raise InputError("it changed while it was read", file=log, remedy="try again when nobody writes to it")
+            raise InputError(
+                "the log changed while it was read", file=log, remedy="try again when nothing writes to it"
+            )

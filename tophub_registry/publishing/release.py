@@ -1,7 +1,6 @@
 """Releasing: a log becomes a package's next version in a registry, for good.
 
-Releases that happen at the same time come one after the other; what a registry's folder promises stands in
-`registry`.
+Only one release at a time changes a registry; see `registry` for what a registry's folder guarantees.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.folder import read_index
-from tophub_registry.packages.index import Imported, Index, Published, moment, now
+from tophub_registry.packages.index import Imported, Index, Published, iso_time, now
 from tophub_registry.packages.version import FIRST, FileName, Version, check_package
 from tophub_registry.publishing.registry import changing, put, unknown_files, write_index
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Release:
-    """What a release did.
+    """The result of a release.
 
     Attributes
     ----------
@@ -60,31 +59,31 @@ def release(
 ) -> Release:
     """Publish a log as a package's next version.
 
-    A log called `{package}_{version}.log` gets that version, which must be greater than every published one;
-    any other the next after the highest that the registry knows, v0.01 where it knows none.
+    A log named `{package}_{version}.log` gets that version, which must be greater than all published ones. Any
+    other log gets the next one after the registry's highest, or v0.01 if it has none.
 
     Parameters
     ----------
     package
         The package's name.
     log
-        The log, gzipped or not; what is published is its plain bytes.
+        The log, gzipped or not; it is published unzipped.
     registry
-        The registry's folder; it is made if it is missing.
+        The registry's folder; it is created if it is missing.
     policy
-        Which records are fit; by default those that can be true.
+        Which records are fit; by default all that are plausible.
     time
-        The time of the release; now, if it is not given.
+        The time of the release; by default now.
 
     Raises
     ------
     InputError
-        The log is missing or not fit to be published (`records.fitness`), or its bytes are those of the version
-        before; or the registry's index is broken.
+        The log is missing or not fit to be published (`records.fitness`), or is the same as the previous
+        version; or the registry's index is invalid.
     UsageError
-        The package's name can't be one, the log is called like another package's, or its number is taken.
+        The package name is invalid, the log is named like another package's, or its version is taken.
     EnvironmentFailure
-        The registry can't be written to, or another release does not end.
+        The registry can't be written to, or another process keeps it locked.
     """
     log, folder, time = Path(log), Path(registry), time or now()
     wanted = _wanted(package, log)
@@ -104,7 +103,7 @@ def plan_release(
     policy: Policy | None = None,
     time: datetime | None = None,
 ) -> Release:
-    """Return what `release` would do, without doing it; the same errors are raised."""
+    """Return what `release` would do, without doing it; it raises the same errors."""
     log = Path(log)
     wanted = _wanted(package, log)
     contents = examine(log, policy=policy, package=package)
@@ -116,52 +115,52 @@ def _plan(
 ) -> tuple[Release, Index]:
     index = read_index(folder) or Index.empty(time)
     _check_new(index, package, contents.digest, log)
-    strangers = unknown_files(folder, package, index.versions(package))
-    version = _number(index, package, wanted, contents.digest, strangers)
+    unlisted = unknown_files(folder, package, index.versions(package))
+    version = _number(index, package, wanted, contents.digest, unlisted)
     published = entry(FileName(package, version), contents, index.newest(package), time, log)
     index = index.with_version(package, version, published, time)
     return Release(package, version, folder / published.file, published, index.serial), index
 
 
 def _wanted(package: str, log: Path) -> Version | None:
-    """Return the version that the log's name asks for."""
+    """Return the version that the log's name gives, if any."""
     check_package(package)
     name = FileName.parse(log.name)
     if name is None:
         return None
     if name.package != package:
         raise UsageError(
-            f"the log is called like one of the package {name.package!r}, not {package!r}",
+            f"the log is named like one of the package {name.package!r}, not {package!r}",
             file=log,
-            remedy="name the package that it is for, or rename the file",
+            remedy="give its package, or rename the file",
         )
     return name.version
 
 
 def _check_new(index: Index, package: str, digest: Digest, log: Path) -> None:
-    """Refuse the bytes of the last version, and of the last good one."""
+    """Refuse the same bytes as in the latest version, or in the newest one that is not yanked."""
     versions = index.versions(package)
     for version in {max(versions, default=None), index.newest(package)} - {None}:
         if version is not None and versions[version].sha256 == digest.sha256:
-            raise InputError(f"the same bytes as {package} {version}: there is nothing to release", file=log)
+            raise InputError(f"the same bytes as {package} {version}: nothing to release", file=log)
 
 
 def _number(
-    index: Index, package: str, wanted: Version | None, digest: Digest, strangers: Mapping[Version, Digest]
+    index: Index, package: str, wanted: Version | None, digest: Digest, unlisted: Mapping[Version, Digest]
 ) -> Version:
-    """Return the version that the log becomes; a stranger with the very bytes is taken over, no other is."""
+    """Return the version that the log becomes: an unlisted file's if it has the same bytes, else the next free one."""
     if wanted is not None:
-        if strangers.get(wanted, digest) != digest:
+        if unlisted.get(wanted, digest) != digest:
             raise UsageError(
-                f"a file of {package} {wanted} is there with other bytes, though the index does not know it",
-                remedy="files are never overwritten: take the next number, or delete the file if nobody has fetched it",
+                f"the registry has a file of {package} {wanted} with other bytes, which its index does not list",
+                remedy="files are never overwritten: use the next version, or delete the file if nobody has fetched it",
             )
         return wanted
     last = max(index.versions(package), default=None)
-    for version, found in strangers.items():
+    for version, found in unlisted.items():
         if found == digest and (last is None or version > last):
             return version
-    last = max([*index.versions(package), *strangers], default=None)
+    last = max([*index.versions(package), *unlisted], default=None)
     return FIRST if last is None else last.next()
 
 
@@ -179,7 +178,7 @@ def entry(
     Raises
     ------
     InputError
-        The log says something that an index can't hold.
+        The index can't hold one of the log's values.
     """
     try:
         return Published(
@@ -187,7 +186,7 @@ def entry(
             bytes=contents.digest.bytes,
             sha256=contents.digest.sha256,
             records=contents.records,
-            released=moment(time),
+            released=iso_time(time),
             base=None if base is None else str(base),
             tasks=dict(contents.tasks),
             targets=dict(contents.targets),
@@ -196,4 +195,4 @@ def entry(
     except ValidationError as error:
         finding = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, finding["loc"]))
-        raise InputError(f"the index can't hold its {place}: {finding['msg']}"[:300], file=log) from error
+        raise InputError(f"the index can't hold the log's {place}: {finding['msg']}"[:300], file=log) from error

@@ -1,8 +1,8 @@
-"""A release of a repository's own data in one step: index, log file, changelog, and the TVM that asks for it.
+"""Releasing a repository's own data in one step: index, log file, changelog, and the TVM that uses it.
 
 New records are validated, merged with the package's current version and published as its next one; the
-changelog gets a line, and TVM's table the new number. Each step is done only where it is not done yet, so
-that what was cut short is completed by trying again, and a second time there is nothing to do.
+changelog gets a line, and TVM's table the new version. Steps that are done already are skipped, so that running
+an interrupted release again completes it, and running it once more does nothing.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Repository:
     registry
         The registry's folder.
     changelog
-        The file in which a version is told.
+        The file that gets a line on the version.
     tvm_tree
-        A TVM's checkout, or the folder in which TVM is installed, that is to ask for the version.
+        A TVM's checkout, or the folder in which TVM is installed, that is to use the version.
     """
 
     registry: Path
@@ -56,20 +56,20 @@ class Repository:
 
 @dataclass(frozen=True)
 class RepositoryRelease:
-    """What was done, or with a dry run is to be done.
+    """What was done, or for a dry run what would be done.
 
     Attributes
     ----------
     package, version
         The package, and its newest version afterwards.
     validations
-        What was found in the new logs; no errors.
+        The findings in the new logs; no errors.
     merged
         What became of their records.
     release
-        What was published; None where the new logs bring nothing that the current version has not.
+        What was published; None if the new logs have nothing that the current version lacks.
     edits
-        What changed in the changelog and in TVM.
+        The changes of the changelog and of TVM.
     """
 
     package: str
@@ -81,11 +81,11 @@ class RepositoryRelease:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether all of it had been done before."""
+        """Whether everything had been done before."""
         return self.release is None and not self.edits
 
 
-def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
+def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
     package: str,
     new: Sequence[Path],
     repository: Repository,
@@ -103,34 +103,34 @@ def release_in_repository(  # noqa: PLR0913  # as many as the tool has options
     Parameters
     ----------
     package
-        The package. Its first version takes its number from the first log's name, if that is called like one.
+        The package. Its first version takes its number from the first log's name, if that has one.
     new
         The logs with the new records, one or more.
     repository
         Where.
     again
-        Logs with records of the current version measured again: their costs stand for those that it claims, or what
-        was once measured too fast could never be replaced.
+        Logs with records of the current version measured again. Their costs replace the claimed ones; otherwise a
+        record once measured too fast could never be replaced.
     min_gain
         By how many per cent a new record must be better than the current one.
     checks
-        More checks of each new record than reading a log makes.
+        Further checks of each new record.
     addressed
-        Returns a record as it is to be published, with the target by which clients find it.
+        Returns a record as it is published, with the target by which clients find it.
     prove
-        Given the merged log and the current version's, yields the records that must not take the place that they
-        have in the first; of their targets and workloads no new record is released.
+        Given the merged log and the current version's, yields the new records that fail their proof; no new
+        record of the same target and workload is released.
     dry_run
         Whether nothing is changed.
     time
-        The time of the release; now, if it is not given.
+        The time of the release; by default now.
 
     Raises
     ------
     InputError
-        A log is not fit to be published; the registry's, the changelog's or TVM's file is not what it should be.
+        A log is not fit to be published; or the registry, the changelog or TVM's file is invalid.
     UsageError
-        The package's name can't be one; TVM asks for a later version; there is no TVM in the tree.
+        The package name is invalid, TVM uses a later version, or there is no TVM in the tree.
     EnvironmentFailure
         A file can't be written.
     """
@@ -185,7 +185,7 @@ class _Merging(NamedTuple):
 
 
 def _merge(old: Path | None, new: Sequence[Path], log: Path, how: _Merging) -> MergeReport:
-    """Merge new records with the current version's, but for those of targets and workloads that are not proven."""
+    """Merge new records with the current version's, except those that fail their proof."""
     first = old or log.with_name("nothing.log")
     if old is None:
         first.touch()
@@ -197,7 +197,7 @@ def _merge(old: Path | None, new: Sequence[Path], log: Path, how: _Merging) -> M
 
 
 def _with_costs_of(again: Sequence[Path], old: Path, log: Path) -> Path:
-    """Write a log anew, with the rows of others in the place of those that have the same config."""
+    """Write a copy of a log with its rows replaced by others' rows of the same config."""
     measured = {_config(record): record for path in again for record in read_records(path) if record.valid}
     lines = [measured.get(_config(record), record).to_json() for record in read_records(old)]
     log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -205,7 +205,7 @@ def _with_costs_of(again: Sequence[Path], old: Path, log: Path) -> Path:
 
 
 def _rewritten(old: Path, change: Callable[[Record], Record], log: Path) -> Path:
-    """Write a log's records anew, each changed."""
+    """Write a copy of a log with each record changed."""
     lines = [change(record).to_json() for record in read_records(old)]
     log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return log
@@ -217,7 +217,7 @@ def _config(record: Record) -> tuple[Target, str, str]:
 
 @contextmanager
 def _blaming(new: Path, log: Path) -> Iterator[None]:
-    """Say of a new log what is said of the merged one, which nobody else can look at."""
+    """Report errors of the merged log, which is temporary, as errors of the new one."""
     try:
         yield
     except InputError as error:
@@ -237,12 +237,12 @@ def _validated(log: Path, checks: Sequence[Callable[[Record], Iterable[Finding]]
     found = validate_log(log, checks=checks)
     if found.errors:
         worst = next(finding for finding in found.findings if finding.severity == "error")
-        more = f", and {found.errors - 1} errors more" if found.errors > 1 else ""
-        raise InputError(worst.message + more, file=log, line=worst.line or None, remedy="`tophub validate` tells all")
+        more = f", and {found.errors - 1} more errors" if found.errors > 1 else ""
+        raise InputError(worst.message + more, file=log, line=worst.line or None, remedy="`tophub validate` lists all")
     return found
 
 
 def _first_name(package: str, log: Path) -> str:
-    """Return a name for the merged log that asks for the number in the new log's name."""
+    """Return a name for the merged log that has the version in the new log's name."""
     name = FileName.parse(log.name)
     return log.name if name is not None and name.package == package else "merged.log"

@@ -1,7 +1,7 @@
-"""A TVM's source tree: the table of package versions in its `autotvm/tophub.py`, and the one entry to be raised.
+"""A TVM's source tree: updating one version in the table of its `autotvm/tophub.py`.
 
-The file is parsed, never run, and nothing in it but the version's digits changes: quotes, line endings and
-all else stay as they are.
+The file is parsed, never executed, and only the version's digits change: quotes, line endings and everything else
+stay as they are.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def find_tophub(tree: str | Path) -> Path:
         path = Path(tree) / file
         if path.is_file():
             return path
-    raise UsageError(f"no TVM with AutoTVM there: it has no {_FILES[0]}", file=tree, remedy="check --tvm-tree")
+    raise UsageError(f"not a TVM with AutoTVM: it has no {_FILES[0]}", file=tree, remedy="check --tvm-tree")
 
 
 def raise_version(path: Path, package: str, version: Version) -> Edit | None:
-    """Return the edit that makes a TVM ask for a package's version; None where it does already.
+    """Return the edit that makes a TVM use a package's version; None if it does already.
 
     Raises
     ------
     InputError
-        The file is missing, is no Python, or has no single entry of that package in `PACKAGE_VERSION`.
+        The file is missing, is not Python, or does not have exactly one entry of the package in `PACKAGE_VERSION`.
     UsageError
-        It asks for a later version.
+        It uses a later version.
     """
     data = read(path)
     entries = list(_entries(data, package, path))
@@ -62,13 +62,13 @@ def raise_version(path: Path, package: str, version: Version) -> Edit | None:
     if known == version:
         return None
     if known > version:
-        raise UsageError(f"this TVM asks for {package} {known}, later than {version}", file=path, line=line)
+        raise UsageError(f"this TVM uses {package} {known}, later than {version}", file=path, line=line)
     after = data[:start] + literal.replace(str(known).encode(), str(version).encode()) + data[end:]
     return Edit(path, data, after)
 
 
 def _entries(data: bytes, package: str, path: Path) -> Iterator[tuple[int, int, int]]:
-    """Yield where the package's versions stand in the table: first byte, end, and line."""
+    """Yield the place of each of the package's versions in the table: first byte, end, and line."""
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -93,7 +93,7 @@ def _tables(tree: ast.Module) -> Iterator[ast.Dict]:
 
 
 def _constant(literal: bytes) -> str:
-    """Return the text of a plain string literal; ValueError where it is another expression."""
+    """Return the text of a plain string literal; ValueError for another expression."""
     text = literal.decode()
     if len(text) < len("''") or text[0] not in "\"'" or text[-1] != text[0]:
         raise ValueError(text)

@@ -1,7 +1,7 @@
-"""Yanking: a published version that nobody should use any more, said in the index with the reason.
+"""Yanking: the index marks a published version that nobody should use any more, with the reason.
 
-Nothing is taken away: the file stays, a pin on the version resolves and warns, and a name without a version
-stands for the newest one that is not yanked.
+Nothing is deleted: the file stays, a pin on the version still works, with a warning, and a package without a
+version means the newest one that is not yanked.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Yank:
-    """What yanking did, or undoing it.
+    """The result of yanking, or of undoing it.
 
     Attributes
     ----------
     package, version
-        The version that it is about.
+        Which version.
     reason
-        Why nobody should use it; None where it is not yanked now.
+        Why nobody should use it; None if it is not yanked now.
     changed
-        False where it was so already.
+        False if it was so already.
     newest
-        What the package's name stands for now; None where all of its versions are yanked.
+        The package's newest version now; None if all of its versions are yanked.
     serial
         The index's serial now.
     """
@@ -48,7 +48,7 @@ class Yank:
 
 
 def yank(reference: Reference, reason: str | None, registry: str | Path, *, time: datetime | None = None) -> Yank:
-    """Yank a published version for a reason, or give another reason; with None, undo it.
+    """Yank a published version for a reason, or change the reason; with None, undo it.
 
     Parameters
     ----------
@@ -59,14 +59,14 @@ def yank(reference: Reference, reason: str | None, registry: str | Path, *, time
     registry
         The registry's folder.
     time
-        The time of the change; now, if it is not given.
+        The time of the change; by default now.
 
     Raises
     ------
     UsageError
-        No version is named, there is no such version, or no registry.
+        No version is given, or there is no such version or registry.
     InputError
-        The registry's index is broken, or can't hold the reason.
+        The registry's index is invalid, or the reason is too long or unprintable.
     EnvironmentFailure
         The registry can't be written to.
     """

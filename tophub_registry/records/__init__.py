@@ -1,4 +1,4 @@
-"""What a record is, and what can be done with files of them: read, write, merge.
+"""What a record is, and what can be done with logs: read, write, validate, merge, look up.
 
-This room knows no other and imports nothing heavy: it works on the base install.
+This subpackage imports no other one, and nothing heavy: it works on the base install.
 """

@@ -1,4 +1,4 @@
-"""How the arguments of a task are spelled in log version 0.1 and in 0.2, and what goes without saying.
+"""How task arguments are spelled in log versions 0.1 and 0.2, and their defaults.
 
 Source: the signatures of the TOPI functions of TVM 0.6 and of TVM 0.7 to 0.16.
 """
@@ -23,12 +23,12 @@ class Form:
     Attributes
     ----------
     old
-        The spellings of log version 0.1, told apart by their number of arguments. The first one that can say
-        what is to be said is written.
+        The spellings of log version 0.1, distinguished by their number of arguments. The first one that can
+        express the values is written.
     new
-        The same for 0.2, of which only the first one is written.
+        The same for 0.2; only the first one is written.
     workload
-        What 0.1 repeats as the workload: its name, then arguments.
+        The workload that 0.1 repeats: its name, then arguments.
     """
 
     old: tuple[str, ...]
@@ -37,12 +37,12 @@ class Form:
 
 
 def read(spellings: tuple[str, ...], args: list[Value]) -> dict[str, Value]:
-    """Take arguments apart by name, each in the form that 0.2 gives it.
+    """Return arguments by name, each in the form of 0.2.
 
     Raises
     ------
     NoConversionError
-        No spelling has so many arguments, one of them is not what its name asks for, or two disagree.
+        No spelling has this number of arguments, an argument has the wrong form, or two disagree.
     """
     names = next((names for names in map(str.split, spellings) if len(names) == len(args)), None)
     if names is None:
@@ -57,7 +57,7 @@ def read(spellings: tuple[str, ...], args: list[Value]) -> dict[str, Value]:
 
 
 def say(spellings: tuple[str, ...], values: dict[str, Value]) -> list[Value]:
-    """Put arguments together in the first spelling that leaves out nothing but what goes without saying.
+    """Return the arguments in the first spelling that leaves out only defaults.
 
     Raises
     ------
@@ -69,7 +69,9 @@ def say(spellings: tuple[str, ...], values: dict[str, Value]) -> list[Value]:
         unsaid = [name for name in values if name not in names and values[name] != _default(name, values)]
         if not unsaid:
             return [values[name] if name in values else _default(name, values) for name in names]
-    raise NoConversionError(f"no words for {unsaid[0]} {json.dumps(values[unsaid[0]])[:80]} in the other log version")
+    raise NoConversionError(
+        f"no way to express {unsaid[0]} {json.dumps(values[unsaid[0]])[:80]} in the other log version"
+    )
 
 
 def _read_one(name: str, value: Value) -> Value:
@@ -80,7 +82,7 @@ def _read_one(name: str, value: Value) -> Value:
 
 
 def _default(name: str, values: dict[str, Value]) -> Value:
-    """Return what an argument is where it is left out."""
+    """Return an argument's default."""
     return _DEFAULTS[name](values) if name in _DEFAULTS else None
 
 
@@ -137,7 +139,7 @@ def _type(value: Value) -> str | None:
 
 
 def _tensor_or_nothing(value: Value) -> Value:
-    return None if value in (None, "null") else _tensor(value)  # some tools put the word into quotes
+    return None if value in (None, "null") else _tensor(value)  # some tools quote the word
 
 
 def _integer(value: Value) -> int:

@@ -1,7 +1,7 @@
-"""The honest-age ledger: for each target when its records were measured, with what, and how sure they are.
+"""An audit of logs: for each target when its records were measured, with which tools, and how reliable they are.
 
-A cost is a claim. This says what stands behind it: repeats and their spread, a date, a device by name, whether
-the record was converted from another form, and whether somebody has measured it again.
+A cost is a claim. This shows its evidence: repeats and their spread, a date, a named device, whether the record was
+converted from another log version, and whether it was measured again.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One target's page of the ledger.
+    """The audit of one target.
 
     Attributes
     ----------
     target
         As the first of its records writes it.
     devices
-        What the records say the device calls itself, and how many of them say so.
+        The devices' names in the records, and the number of records of each.
     records, failed
-        How many measurements succeeded, and how many did not; the rest is about the former.
+        The number of measurements that succeeded, and that failed; the rest is about the former.
     workloads, coverage
-        How many different ones, and their share of all the workloads that the logs have for any target.
+        The number of different workloads, and their share of the workloads that the logs have for any target.
     oldest, newest
-        When the records were measured, in seconds since 1970; None where none says so.
+        When the records were measured, in seconds since 1970; None if none says so.
     undated
         Records that do not say when they were measured.
     tools
-        What made the records, and how many each.
+        The tools that made the records, and the number of records of each.
     converted, revalidated
-        Records that were converted from log version 0.1, and that were measured again since.
+        Records converted from log version 0.1, and records measured again since.
     duplicates, runners_up
-        Records that stand there once more, and different ones for a workload that has a better one.
+        Repeated records, and records of a workload that has a better one.
     single
-        Records with one repeat only, of which nobody can tell the spread.
+        Records with only one repeat, whose spread is unknown.
     median_spread, worst_spread
-        The standard deviation of the repeats over their mean, for the others; None where there are none.
+        The standard deviation of the repeats over their mean, for the others; None if there are none.
     """
 
     target: str
@@ -74,13 +74,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """What stands behind the records of some logs.
+class Audit:
+    """The audit of some logs.
 
     Attributes
     ----------
     workloads
-        How many different ones there are for any target.
+        The number of different workloads, for any target.
     entries
         By target.
     unconvertible
@@ -92,28 +92,28 @@ class Ledger:
     unconvertible: int
 
 
-def audit(paths: Iterable[Path]) -> Ledger:
-    """Write the ledger of some logs.
+def audit(paths: Iterable[Path]) -> Audit:
+    """Audit some logs.
 
     Raises
     ------
     InputError
-        A log can't be read or has a line that is no record.
+        A log can't be read or has a line that is not a record.
     """
-    pages: dict[Target, _Page] = {}
+    counted: dict[Target, _Counts] = {}
     unconvertible = 0
     for record in readable(paths):
         if record is None:
             unconvertible += 1
         else:
-            pages.setdefault(record.target, _Page(record.input.target)).add(record)
-    workloads = set().union(*(page.workloads for page in pages.values()))
-    ordered = sorted(pages, key=lambda target: (target.kind, target.options))
-    return Ledger(len(workloads), tuple(pages[target].entry(len(workloads)) for target in ordered), unconvertible)
+            counted.setdefault(record.target, _Counts(record.input.target)).add(record)
+    workloads = set().union(*(each.workloads for each in counted.values()))
+    ordered = sorted(counted, key=lambda target: (target.kind, target.options))
+    return Audit(len(workloads), tuple(counted[target].entry(len(workloads)) for target in ordered), unconvertible)
 
 
-class _Page:
-    """A page that is being written. A digest and a spread are kept for each record."""
+class _Counts:
+    """An entry that is being counted. A digest and a spread are kept for each record."""
 
     def __init__(self, target: str) -> None:
         self._target = target

@@ -1,9 +1,8 @@
 """Log version 0.1 to 0.2 and back, as upstream converted its own logs in 2020.
 
-`conversion_rules` says which task is which, and `arguments` how what it is given is spelled. A row that no rule
-covers, or whose arguments say something that the other version has no words for, is refused with the reason;
-nothing is guessed. What a converted record was before stands in its provenance, so that converting back gives the
-very row.
+`conversion_rules` maps the tasks, and `arguments` their arguments. A row that no rule covers, or whose arguments
+can't be expressed in the other version, is refused with the reason; nothing is guessed. A converted record's
+provenance has its original form, so that converting back gives the original row.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Value
 
 OLD_TVM = "0.6.0"
-"""The `tvm_version` of a converted record: rows of 0.1 do not say theirs, and this TVM wrote the last of them."""
+"""The `tvm_version` of a converted record: rows of 0.1 have none, and this TVM was the last to write them."""
 
 _TOPI = "topi_"
-"""How the names of TVM's own tasks start in log version 0.1; a user's are called as the user likes."""
+"""The prefix of TVM's own tasks in log version 0.1; a user's tasks may have any name."""
 
 _VTA = "ext_dev"
-"""The kind of target whose own tasks were called like operators, and otherwise in 0.2."""
+"""The kind of target whose own tasks were named after operators, and are named differently in 0.2."""
 
 # The start of 2100, in seconds since 1970.
 _LAST = 4102444800.0
@@ -43,9 +42,9 @@ def to_new(row: OldRow) -> Record:
     Raises
     ------
     NoConversionError
-        No rule is certain about it.
+        No rule covers it with certainty.
     InputError
-        Its target is none.
+        Its target is invalid.
     """
     task, args = _new_task(row)
     provenance = row.tophub.model_dump(exclude_unset=True) if row.tophub else {}
@@ -72,7 +71,7 @@ def to_new(row: OldRow) -> Record:
 
 
 def _new_task(row: OldRow) -> tuple[str, list[Value]]:
-    """Return task and arguments in 0.2; of a template that a user registered they are what they were."""
+    """Return task and arguments in 0.2; those of a user's own template stay as they are."""
     if not row.i.task.startswith(_TOPI) and Target.parse(row.i.target).kind != _VTA:
         return row.i.task, row.i.args
     rule, values = _old_rule(row)
@@ -88,14 +87,14 @@ def _is_written_back(task: list[Value], record: Record) -> bool:
 
 
 def to_old(record: Record) -> OldRow:
-    """Convert a record to log version 0.1; one that was converted from it becomes what it was.
+    """Convert a record to log version 0.1; one that was converted from it gets its original form.
 
     Raises
     ------
     NoConversionError
-        No rule is certain about it, or 0.1 has no words for what it says.
+        No rule covers it with certainty, or 0.1 can't express it.
     InputError
-        Its target is none.
+        Its target is invalid.
     """
     provenance = record.tophub.model_dump(exclude_unset=True) if record.tophub else {}
     converted = record.tophub.converted if record.tophub else None
@@ -122,7 +121,7 @@ def to_old(record: Record) -> OldRow:
 
 
 def _as_it_was(record: Record, task: list[Value], old_row: Callable[..., OldRow]) -> OldRow | None:
-    """Return the row that the provenance describes, unless it is not this record's."""
+    """Return the row that the provenance describes, None if that is not this record's."""
     try:
         before = old_row(*task)
         return before if to_new(before).input == record.input else None
@@ -163,7 +162,7 @@ def _new_rule(record: Record) -> tuple[Rule, dict[str, Value]]:
 def _old_task(record: Record) -> list[Value]:
     """Return task, arguments, keyword arguments, workload and template key of 0.1."""
     _, task, args, kwargs = record.input
-    if "." not in task:  # TOPI's tasks are called after a target, as in conv2d_nchw.cuda
+    if "." not in task:  # TOPI's tasks are named after a target, as in conv2d_nchw.cuda
         return [task, args, kwargs, [task, *map(_in_workload, args)], ""]
     rule, values = _new_rule(record)
     values = _old_values(rule, values)
@@ -178,9 +177,9 @@ def _workload(rule: Rule, values: dict[str, Value]) -> list[Value]:
 
 
 def _old_values(rule: Rule, values: dict[str, Value]) -> dict[str, Value]:
-    """Return the arguments as 0.1 gives them: the layout among them, and the padding with two numbers if that says it.
+    """Return the arguments as 0.1 has them: with the layout, and with two numbers for a padding if these suffice.
 
-    TVM wrote four between the day it learned of other paddings at the end than at the start, and log version 0.2.
+    After TVM learned about uneven paddings, and before log version 0.2, it wrote four.
     """
     if rule.layout is not None:
         values = {**values, "layout": rule.layout}
@@ -191,18 +190,18 @@ def _old_values(rule: Rule, values: dict[str, Value]) -> dict[str, Value]:
 
 
 def _in_workload(value: Value) -> Value:
-    """Spell an argument as 0.1's workloads do: a tensor is its shape with the type at the end, nothing is 0."""
+    """Spell an argument as 0.1's workloads do: a tensor as its shape followed by its type, None as 0."""
     if value is None:
         return 0
     return [*value[1], value[2]] if isinstance(value, list) and value[:1] == ["TENSOR"] else value
 
 
 def _check_workload(workload: list[Value] | None, rule: Rule, values: dict[str, Value]) -> None:
-    """See that a row's workload says what its arguments say, the tensors at the least where it has another form."""
+    """Check that a row's workload agrees with its arguments, or at least the tensors if it has another form."""
     if workload is None:
         return
     said = _workload(rule, _old_values(rule, values))
-    if "padding" in values and values["padding"] in workload:  # with four numbers, though two would do
+    if "padding" in values and values["padding"] in workload:  # four numbers where two would do
         said = _workload(rule, {**_old_values(rule, values), "padding": values["padding"]})
     whole = len(workload) == len(said) and workload[:1] == said[:1]
     if workload[1:] != said[1:] if whole else workload[1:3] != said[1:3]:
@@ -210,7 +209,7 @@ def _check_workload(workload: list[Value] | None, rule: Rule, values: dict[str, 
 
 
 def _iso(timestamp: float) -> str | None:
-    """Return a time of measurement in ISO 8601; None where the timestamp is no time."""
+    """Return a time of measurement in ISO 8601, None if the timestamp is not plausible."""
     if not EARLIEST <= timestamp < _LAST:
         return None
     return datetime.fromtimestamp(timestamp, timezone.utc).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Which task and template of log version 0.1 is which task of 0.2, and how their arguments correspond.
+"""Which task and template of log version 0.1 correspond to which task of 0.2, and how their arguments do.
 
 Source: the packages that upstream published in both versions.
 """
@@ -40,7 +40,7 @@ CONV2D_NCHWC = Form(
     workload="conv2d data kernel strides padding dilation layout out_dtype",
 )
 
-# The arguments that TVM 0.6's own package for x86 has.
+# The arguments in TVM 0.6's own package for x86.
 CONV2D_X86 = Form(
     old=("data kernel in_channels kernel_size dilation strides padding layout out_dtype",),
     new=CONV2D_NCHWC.new,
@@ -74,7 +74,7 @@ GROUPED = Form(
     workload="group_conv2d_nchw data kernel strides padding dilation groups out_dtype",
 )
 
-# TVM 0.7 looks a transposed convolution up without the output's padding, later ones with it, and with groups.
+# TVM 0.7 looks up a transposed convolution without output padding, later versions with it and with groups.
 TRANSPOSED = Form(
     old=(
         "data kernel strides padding out_dtype output_padding",
@@ -106,22 +106,22 @@ DENSE = Form(
 
 @dataclass(frozen=True)
 class Rule:
-    """Which task of log version 0.1 is which of 0.2.
+    """Which task of log version 0.1 corresponds to which of 0.2.
 
     Attributes
     ----------
     old, templates
-        The task in 0.1 and the template's key. Of several keys the first one is written back; TVM 0.5 left it
-        empty for some tasks.
+        The task in 0.1 and the template's keys, of which the first one is written back; TVM 0.5 left it empty
+        for some tasks.
     families
-        The targets that it holds for, as `family` tells them.
+        The targets that the rule is for, as `family` returns them.
     layout
-        The data's layout, where the new task's name tells it; else None.
+        The data's layout, if the new task's name implies it; else None.
     new, form
         The task in 0.2, and how the arguments correspond.
     knobs
-        Where one template key stood for two schedules: the knobs by which to recognise this one, with the
-        number of parts if it is a split.
+        If one template key means two schedules: the knobs that identify this one, a split with its number of
+        parts.
     """
 
     old: str
@@ -133,11 +133,11 @@ class Rule:
     knobs: str = ""
 
     def holds_for(self, kin: str | None) -> bool:
-        """Whether the rule is about such targets."""
+        """Whether the rule is for such targets."""
         return kin in self.families.split()
 
     def knows(self, entity: Sequence[Knob]) -> bool:
-        """Whether a config has the knobs by which to recognise the schedule."""
+        """Whether a config has the knobs that identify the schedule."""
         have = {knob.name: len(knob.value) if knob.kind == "sp" else 0 for knob in entity}
         for knob in self.knobs.split():
             name, _, parts = knob.partition("/")
@@ -148,7 +148,7 @@ class Rule:
 
 # fmt: off
 RULES = (
-    # Graphics processors: cuda, and whatever uses its templates.
+    # Graphics processors: cuda, and those that use its templates.
     Rule("topi_nn_conv2d", "direct", "gpu", "NCHW", "conv2d_nchw.cuda", CONV2D),
     Rule("topi_nn_conv2d", "winograd", "gpu", "NCHW", "conv2d_nchw_winograd.cuda", CONV2D),
     Rule("topi_nn_conv2d", "int8", "gpu", None, "conv2d_NCHWc_int8.cuda", CONV2D_INT8),
@@ -192,7 +192,7 @@ RULES = (
     Rule("topi_nn_dense", "direct", "x86 arm_cpu", None, "dense_pack.x86", DENSE, "tile_x/3 tile_y/3 tile_k/2"),
     Rule("topi_nn_dense", "direct", "x86 arm_cpu", None, "dense_nopack.x86", DENSE, "tile_x/2 tile_y/2 tile_k/2"),
 )
-"""All that is known; the first rule that fits a row is taken, in both directions. A template key `-` is empty."""
+"""All rules; the first one that fits a row applies, in both directions. A template key `-` is empty."""
 # fmt: on
 
 _GPUS = frozenset({"cuda", "nvptx", "rocm", "opencl", "vulkan", "metal", "opengl"})
@@ -200,7 +200,7 @@ _DEVICES = frozenset({"arm_cpu", "mali", "bifrost", "intel_graphics"})
 
 
 def family(target: Target) -> str | None:
-    """Tell whose templates TVM 0.6 used for a target; None where that is not known."""
+    """Return whose templates TVM 0.6 used for a target, None if unknown."""
     device = target.attributes.get("device")
     if device is not None:
         return device if device in _DEVICES else None

@@ -1,4 +1,4 @@
-"""Converting a log from one log version to the other, row by row, in order, comments kept."""
+"""Converting a log from one log version to the other, row by row, in order, with its comments."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _MAX_LEFT_OUT = 1000
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """What a conversion did: `read = converted + unchanged + unconvertible`.
+    """The result of a conversion: `read = converted + unchanged + unconvertible`.
 
     Attributes
     ----------
     read
-        Rows, without the comments.
+        Rows, without comments.
     converted
         Rows written in the other log version.
     unchanged
-        Rows that were of that version already.
+        Rows that had that version already.
     unconvertible
-        Rows that were not written, since no rule is certain about them.
+        Rows that were not written, because they can't be converted with certainty.
     left_out
         The first thousand of these, and why.
     comments
@@ -59,18 +59,18 @@ def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION, for_0_7: b
     path
         The log, of either version or a mixture, gzipped or not.
     output
-        The log to be made; an existing file is never overwritten.
+        The log to write; an existing file is never overwritten.
     to
-        The log version to be made, 0.2 or 0.1.
+        The log version to write, 0.2 or 0.1.
     for_0_7
         Whether tasks get the names and arguments by which TVM 0.7 looks them up; only for log version 0.2.
 
     Raises
     ------
     InputError
-        The log can't be read or has a line that is no record; nothing was written.
+        The log can't be read or has a line that is not a record; nothing was written.
     UsageError
-        `output` is already there.
+        `output` exists already.
     EnvironmentFailure
         `output` can't be written.
     """
@@ -103,9 +103,9 @@ def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION, for_0_7: b
 
 
 def _converted(line: Line, file: Path, to: float, *, for_0_7: bool) -> bytes:
-    """Return a row as it is to be; one that says the same already stays as it is spelled."""
+    """Return a converted row; one that needs no conversion keeps its spelling."""
     record = parse_row(line, file=file).record
-    assert record is not None, "a comment is no row"  # noqa: S101  # for the type checker
+    assert record is not None, "a comment is not a row"  # noqa: S101  # for the type checker
     if to == OLD_LOG_VERSION:
         return to_old(record).to_json().encode()
     wanted = for_tvm_0_7(record) if for_0_7 else record

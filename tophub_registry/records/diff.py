@@ -76,11 +76,11 @@ class Comparison:
         `target`: records of the same target and workload were compared; `backend`: records of the same backend and
         workload, whatever their targets.
     same
-        How many have the same best record in both.
+        The number of those with the same best record in both.
     differences
         The others, in the order of a merged log.
     unconvertible
-        Rows of log version 0.1, of either log, that can't be converted and so could not be compared.
+        Rows of log version 0.1, of either log, that can't be converted and were not compared.
     """
 
     by: By
@@ -101,7 +101,7 @@ def compare(before: Path, after: Path, *, by: By | None = None) -> Comparison:
     Raises
     ------
     InputError
-        A log can't be read or has a line that is no record.
+        A log can't be read or has a line that is not a record.
     """
     (old, old_left_out), (new, new_left_out) = _best(before), _best(after)
     if by is None:
@@ -162,5 +162,5 @@ def _kind(before: Record | None, after: Record | None) -> Kind | None:
         return "removed"
     if before.mean_cost != after.mean_cost:
         return "faster" if after.mean_cost < before.mean_cost else "slower"
-    # Where a record comes from and how its target is spelled is no difference in what it says.
+    # Provenance and the target's spelling do not count as differences.
     return None if (before.config, before.result) == (after.config, after.result) else "changed"

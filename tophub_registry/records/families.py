@@ -1,9 +1,9 @@
-"""Families of hardware: which devices a kernel that was tuned for one of them may be expected to suit as well.
+"""Families of hardware: on which other devices a kernel tuned for one device can be expected to do well.
 
-For x86 processors a family is a level of the x86-64 psABI, which decides how wide a vector is and how many registers
-hold one; for NVIDIA's GPUs it is a generation, as CUDA numbers its compute capabilities. Sources: LLVM's table of
-processors (a test compares this one with that of the TVM that is installed, which is asked for names that are
-missing here), and NVIDIA's list of compute capabilities.
+For x86 processors a family is a level of the x86-64 psABI, which decides the width and number of vector registers;
+for NVIDIA's GPUs it is a generation, by CUDA's compute capabilities. Sources: LLVM's table of processors (a test
+compares ours with that of the installed TVM, which is also asked for names that are missing here), and NVIDIA's list
+of compute capabilities.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Vectors(NamedTuple):
-    """What a kernel for a processor is cut to.
+    """The vector registers of a processor, which kernels are tiled for.
 
     Attributes
     ----------
@@ -90,23 +90,23 @@ _GPUS = {
 _GENERATIONS = {model: generation for generation, models in _GPUS.items() for model in models.split()}
 
 FAMILIES = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
-"""The levels of the x86-64 psABI, each of which has what those before it have."""
+"""The levels of the x86-64 psABI, each of which includes those before it."""
 
 GENERAL_KEYS = frozenset({"cpu", "gpu", *FAMILIES})
-"""What a target's keys say of every device of its sort, or of its family."""
+"""Keys that do not name a specific device."""
 
 _NEEDED = {
     "x86-64-v2": {"cx16", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"},
     "x86-64-v3": {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"},
     "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 }
-"""What each level of the psABI asks for beyond the one before, as LLVM calls the features."""
+"""The features that each level of the psABI adds to the one before, as LLVM names them."""
 
 
 def vectors_of(target: Target) -> Vectors | None:
-    """Return what an x86 processor's kernels are cut to; None for another target, or a processor nobody here knows.
+    """Return the vector registers of an x86 processor; None for another target or an unknown processor.
 
-    Without `-mcpu` it is what every x86-64 processor has. `-mattr` counts.
+    Without `-mcpu` these are what every x86-64 processor has. `-mattr` counts too.
     """
     attributes = target.attributes
     triple = attributes.get("mtriple", "x86_64")
@@ -125,7 +125,7 @@ def vectors_of(target: Target) -> Vectors | None:
 
 
 def vectors_with(features: Collection[str]) -> Vectors:
-    """Return what a processor with these features has, as LLVM calls them."""
+    """Return the vector registers of a processor with these features, as LLVM names them."""
     family, *_ = FAMILIES
     for level, needed in _NEEDED.items():
         if not needed <= set(features):
@@ -138,7 +138,7 @@ def vectors_with(features: Collection[str]) -> Vectors:
 
 @functools.cache
 def _asked_of_llvm(name: str) -> Vectors | None:
-    """Ask the LLVM of the TVM that is here about a processor that is younger than our table."""
+    """Ask the LLVM of the installed TVM about a processor that is newer than our table."""
     if importlib.util.find_spec("tvm") is None:
         return None
     import tvm
@@ -152,7 +152,7 @@ def _asked_of_llvm(name: str) -> Vectors | None:
 
 
 def family_of(target: Target) -> str | None:
-    """Return the family of a target's hardware: `x86-64-v3`, `sm_90`; None where it names none that is known."""
+    """Return the family of a target's hardware, such as `x86-64-v3` or `sm_90`; None if unknown."""
     if target.kind in ("cuda", "nvptx"):
         architecture = re.match(r"sm_\d+", target.attributes.get("arch", ""))
         return architecture[0] if architecture else _GENERATIONS.get(target.model)
@@ -163,15 +163,15 @@ def family_of(target: Target) -> str | None:
 def keyed(target: Target) -> Target:
     """Return a target with its family as its only key: `llvm -keys=x86-64-v4 -mcpu=znver4`.
 
-    AutoTVM's clients look records up by the target's keys, `cpu` unless others are given, and take the fastest record
-    whatever its processor. They find one with this key only if they ask for it: `-keys=x86-64-v4,cpu`.
+    AutoTVM clients look up records by the target's keys, by default `cpu`, and take the fastest record of any
+    processor. They find one with this key only if they ask for it: `-keys=x86-64-v4,cpu`.
     """
     family = family_of(target)
     return target if family is None else target.with_option("keys", family)
 
 
 def without_general_keys(target: Target) -> Target:
-    """Return a target without the keys that every processor of its sort or family has: the device is the same."""
+    """Return a target without general keys, such as `cpu` or a family, which do not distinguish devices."""
     options = {**target.attributes}
     keys = [key for key in options.pop("keys", "").split(",") if key and key not in GENERAL_KEYS]
     if keys:
@@ -180,6 +180,6 @@ def without_general_keys(target: Target) -> Target:
 
 
 def same_family(one: Target, other: Target) -> bool:
-    """Return whether two targets are of one family, as far as that is known."""
+    """Return whether two targets are of the same family, as far as known."""
     family = family_of(one)
     return family is not None and family == family_of(other) and vectors_of(one) == vectors_of(other)

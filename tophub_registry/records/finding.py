@@ -1,4 +1,4 @@
-"""A finding: one thing about one line of a log, with its rule and the way out."""
+"""A finding: a problem in a line of a log, with its rule and a remedy."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one line.
+    """A problem in a line, or in a log as a whole.
 
     Attributes
     ----------
     rule
         The rule's name; `RULES` has those of the levels row and log.
     message
-        What is the matter.
+        What is wrong.
     severity
-        An error makes the log unfit to be published; a warning does not; a note is counted by itself.
+        An error makes the log unfit to be published, a warning does not; notes are counted separately.
     remedy
         What can be done.
     file, line
-        Where; filled in by the validation for checks that see a record only.
+        Where, 0 for the log as a whole; filled in by the validation for checks that see only a record.
     """
 
     rule: str

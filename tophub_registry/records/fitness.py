@@ -1,7 +1,7 @@
-"""What is fit to be published: one policy, by which logs are validated, merged, released and imported.
+"""What is fit to be published: the policy by which logs are validated, merged, released and imported.
 
-A record is unfit that can't be true (measured in the future, or faster than its device can be) or has an error by the
-checks of other rooms (its config is in no space). A log is refused for one such row, and for what no package has:
+A record is unfit if it is impossible (measured in the future, or faster than its device can be) or fails a check of
+another subpackage (its config is not in the space). A log is refused for one such row, and for what no package has:
 failed measurements, rows of log version 0.1, records of several packages, or none at all.
 """
 
@@ -23,7 +23,7 @@ from tophub_registry.records.target import PACKAGE
 from tophub_registry.records.unconvertible import NoConversionError
 
 MAX_TEXT = 1000
-"""The longest target or task that an index has, in characters."""
+"""The longest target or task that an index can hold, in characters."""
 
 Check = Callable[[Record], Iterable[Finding]]
 
@@ -35,22 +35,22 @@ class Policy:
     Attributes
     ----------
     checks
-        What other rooms know of a record.
+        Checks of other subpackages.
     latest
-        The latest timestamp that can be true, in seconds since 1970.
+        The latest plausible timestamp, in seconds since 1970.
     """
 
     checks: tuple[Check, ...] = ()
     latest: float = field(default_factory=lambda: time.time() + LATEST_AHEAD)
 
     def findings(self, record: Record) -> Iterator[Finding]:
-        """Yield what there is to say of a sound row."""
+        """Yield the findings on a well-formed row."""
         timestamp = record.result.timestamp
         if timestamp > self.latest:
             remedy = "a timestamp is in seconds since 1970"
             yield Finding("time", f"measured in the future: {timestamp:.0f}", remedy=remedy)
         elif timestamp < EARLIEST:
-            yield Finding("time", f"does not say when it was measured: {timestamp:.0f}", "warning")
+            yield Finding("time", f"no plausible time of measurement: {timestamp:.0f}", "warning")
         if record.valid:
             least = quickest(record.target, record.input.task, record.input.args)
             if record.mean_cost < least:
@@ -61,7 +61,7 @@ class Policy:
             yield from check(record)
 
     def unfit(self, record: Record) -> Finding | None:
-        """Return why a record can't be published; None where it can."""
+        """Return why a record can't be published, None if it can."""
         return next((finding for finding in self.findings(record) if finding.severity == "error"), None)
 
 
@@ -71,7 +71,7 @@ def refusal(log: str | Path, policy: Policy, package: str | None = None) -> tupl
     Parameters
     ----------
     package
-        The package that its records must belong to; None: that of its first record.
+        The package that its records must belong to; None for that of its first record.
 
     Raises
     ------
@@ -89,8 +89,8 @@ def refusal(log: str | Path, policy: Policy, package: str | None = None) -> tupl
         try:
             if is_old_row(line.text):
                 parse_old_row(line.text, file=log, line=line.number)
-                message = "a row of log version 0.1, which TVM since 0.7 passes over"
-                remedy = "`tophub convert` makes it one of 0.2"
+                message = "a row of log version 0.1, which TVM 0.7 and later skip"
+                remedy = "`tophub convert` makes it version 0.2"
                 return package, Finding("version", message, remedy=remedy, line=line.number)
             record = parse_row(line, file=log).record
         except NoConversionError as error:
@@ -103,7 +103,7 @@ def refusal(log: str | Path, policy: Policy, package: str | None = None) -> tupl
         if (finding := _of_row(record, policy, package)) is not None:
             return package, replace(finding, line=line.number)
         records += 1
-    return package, None if records else Finding("empty", "there is no record in it")
+    return package, None if records else Finding("empty", "the log has no records")
 
 
 def _refused(rule: str, error: InputError, line: int) -> Finding:
@@ -113,16 +113,18 @@ def _refused(rule: str, error: InputError, line: int) -> Finding:
 def _of_row(record: Record, policy: Policy, package: str) -> Finding | None:
     if not record.valid:
         message = f"the record of a failed measurement (error {record.result.error_no})"
-        return Finding("failed", message, remedy="`tophub merge` leaves such out")
+        return Finding("failed", message, remedy="`tophub merge` drops it")
     if (finding := policy.unfit(record)) is not None:
         return finding
     for name, text in (("target", record.input.target), ("task", record.input.task)):
         if not text.isprintable() or not 0 < len(text) <= MAX_TEXT:
-            return Finding(name, f"a {name} that an index can't hold", remedy="printable characters, not too many")
+            return Finding(
+                name, f"the index can't hold this {name}", remedy=f"printable characters, at most {MAX_TEXT}"
+            )
     own = backend_of(record.target)
     if own != package:
         message = f"a record for {str(record.target)[:80]!r} belongs to the package {own[:40]!r}, not {package!r}"
-        return Finding("package", message, remedy=f"release it as {own[:40]}, or leave it out by --drop-others")
+        return Finding("package", message, remedy=f"release it as {own[:40]}, or use --drop-others")
     if not re.fullmatch(PACKAGE, package):
-        return Finding("package", f"no package can be called {package[:40]!r}", remedy="see -device and -keys")
+        return Finding("package", f"not a package name: {package[:40]!r}", remedy="see -device and -keys")
     return None

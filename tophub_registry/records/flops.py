@@ -1,8 +1,7 @@
-"""How much arithmetic a workload asks for, from its task and arguments alone.
+"""How much arithmetic a workload needs, from its task and arguments alone.
 
-Counted are the multiplications and additions of the mathematical definition, so that the rates of different
-templates compare: what winograd saves counts as speed, and the zeros that a transposed convolution inserts
-count as nothing.
+This counts the multiplications and additions of the mathematical definition, so that rates of different templates
+are comparable: what Winograd saves counts as speed, and zeros inserted by a transposed convolution do not count.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Value
 
-# What a size stays below, so that no product of sizes is too big for a float.
+# Sizes are below this, so that no product of sizes overflows a float.
 _BOUND = 1 << 31
 
 
 def flop(task: str, args: Sequence[Value]) -> int | None:
-    """Return the operations that a workload asks for; None where its task is not known.
+    """Return the number of operations of a workload, None if its task is unknown.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ def flop(task: str, args: Sequence[Value]) -> int | None:
         if name.startswith(("conv2d_n", "conv2d_hwcn", "depthwise_conv2d_n", "group_conv2d_n")):
             return _convolution(name, data, kernel, args)
     except (IndexError, TypeError, ValueError, ZeroDivisionError):
-        return None  # not such arguments as the task has
+        return None  # not the task's arguments
     return None
 
 
@@ -53,7 +52,7 @@ def _convolution(name: str, data: list[int], kernel: list[int], args: Sequence[V
     else:  # channels in blocks
         (batch, _, height, width, _), (outs, ins, rows, columns, in_block, out_block) = data, kernel
         outs, ins = outs * out_block, ins * in_block
-    # A depthwise kernel has the channels and their multiplier where others have outputs and inputs.
+    # A depthwise kernel has channels and their multiplier in place of outputs and inputs.
     sums = outs * ins * rows * columns
     strides, padding, dilation = _numbers(args[2], 2), _numbers(args[3], 4), _numbers(args[4], 2)
     out_height = (height + padding[0] + padding[2] - (rows - 1) * dilation[0] - 1) // strides[0] + 1
@@ -70,7 +69,7 @@ def _shape(tensor: Value) -> list[int]:
 
 
 def _numbers(value: Value, count: int) -> list[int]:
-    """Return strides, padding or dilation with one number for each direction."""
+    """Return strides, padding or dilation with one number per direction."""
     numbers = [value] if isinstance(value, int) else list(value)
     if count % len(numbers) or not all(type(number) is int and abs(number) < _BOUND for number in numbers):
         raise ValueError

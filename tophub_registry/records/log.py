@@ -1,7 +1,7 @@
 """Logs: files of one record a line, with `#` comments between them, in log version 0.2 or 0.1 or both.
 
-Reading streams, so that memory does not grow with the file; an error names the file, the line and the way
-out. A log is untrusted text: lines are bounded, nothing is evaluated or unpickled.
+Reading streams, so that memory does not grow with the file; an error names the file, the line and a remedy.
+A log is untrusted text: lines are bounded, nothing is evaluated or unpickled.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MAX_LINE = 1 << 16
-"""The longest line that is read, in bytes; upstream's longest row has 1,500. JSON's nesting ends at 200."""
+"""The longest line that is read, in bytes; upstream's longest row has 1,500. JSON may nest up to 200 levels."""
 
 SHORT_LINE = MAX_LINE // 8
-"""A row that is no longer stays below MAX_LINE in AutoTVM's spelling too, which is the longer one."""
+"""A row up to this length stays below MAX_LINE in AutoTVM's longer spelling too."""
 
-# The names of what stands in arrays.
+# The names of the items of arrays.
 _FIELDS = {"input": Input._fields, "result": Result._fields, "i": OldInput._fields, "r": Result._fields}
 
 _TOO_LONG = f"the line is longer than {MAX_LINE} bytes"
@@ -64,7 +64,7 @@ class RowError(InputError):
     Parameters
     ----------
     rule
-        The name of the rule that it breaks: `length`, `encoding`, `json`, `shape`, `knob`, `cost`, `number`,
+        The rule that it breaks: `length`, `encoding`, `json`, `shape`, `knob`, `cost`, `number`,
         `target`, `version`, `pickle` or `torn`.
     """
 
@@ -77,16 +77,16 @@ _Row = TypeVar("_Row", Record, OldRow)
 
 
 class Line(NamedTuple):
-    """One line that is not empty, without the white space around it.
+    """A line that is not empty, stripped of white space.
 
     Attributes
     ----------
     number
         Counts from 1.
     text
-        Cut off after MAX_LINE + 1 bytes.
+        Truncated after MAX_LINE + 1 bytes.
     whole
-        Whether it has its line break; the last line of a log that was cut short has none.
+        Whether it ends with a line break; the last line of a truncated log does not.
     """
 
     number: int
@@ -127,14 +127,14 @@ def open_log(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def read_lines(path: str | Path, *, progress: Callable[[int], None] | None = None) -> Iterator[Line]:
-    """Yield the lines of a log, however broken, with bounded memory; empty lines are passed over.
+    """Yield the lines of a log, however broken, in bounded memory; empty lines are skipped.
 
     Parameters
     ----------
     path
         The log, gzipped or not.
     progress
-        Called now and then with the number of bytes of the file that were read.
+        Called now and then with the number of bytes read.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def read_lines(path: str | Path, *, progress: Callable[[int], None] | None = Non
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of a log in their order.
+    """Yield the rows of a log in order.
 
     Raises
     ------
@@ -169,10 +169,9 @@ def read_rows(path: str | Path) -> Iterator[Row]:
 
 
 def read_convertible_rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of a log in their order, without those of log version 0.1 that can't be converted.
+    """Yield the rows of a log in order, without rows of log version 0.1 that can't be converted.
 
-    No workload of today is theirs: whoever looks for records has as much without them. Whoever must not lose a row
-    takes `read_rows`.
+    Those belong to no workload of today, so a look-up does not need them. To lose no row, use `read_rows`.
 
     Raises
     ------
@@ -187,7 +186,7 @@ def read_convertible_rows(path: str | Path) -> Iterator[Row]:
 
 
 def read_records(path: str | Path) -> Iterator[Record]:
-    """Yield the records of a log in their order, without comments and without what can't be converted."""
+    """Yield the records of a log in order, without comments and without rows that can't be converted."""
     return (row.record for row in read_convertible_rows(path) if row.record is not None)
 
 
@@ -197,7 +196,7 @@ def parse_row(line: Line, *, file: str | Path) -> Row:
     Raises
     ------
     NoConversionError
-        The line is a sound row of log version 0.1 that can't be converted with certainty.
+        The line is a well-formed row of log version 0.1 that can't be converted with certainty.
     InputError
         The line is neither a record nor a comment.
     """
@@ -213,14 +212,14 @@ def parse_row(line: Line, *, file: str | Path) -> Row:
 
 
 def parse_comment(text: bytes, *, file: str | Path | None = None, line: int | None = None) -> str:
-    """Decode a comment; InputError where it is too long or no UTF-8, at which AutoTVM clients would stop."""
+    """Decode a comment; InputError if it is too long or not UTF-8, at which AutoTVM clients would stop."""
     if len(text) > MAX_LINE:
         raise RowError(_TOO_LONG, "length", file=file, line=line, remedy="delete the line")
     try:
         return text.decode()
     except UnicodeDecodeError as error:
         remedy = "save the file as UTF-8"
-        raise RowError("the comment is no UTF-8", "encoding", file=file, line=line, remedy=remedy) from error
+        raise RowError("the comment is not UTF-8", "encoding", file=file, line=line, remedy=remedy) from error
 
 
 def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> Record:
@@ -229,9 +228,9 @@ def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int
     Raises
     ------
     NoConversionError
-        The text is a sound row of 0.1 that can't be converted with certainty.
+        The text is a well-formed row of 0.1 that can't be converted with certainty.
     InputError
-        The text is no such row; `file` and `line` are named in the message.
+        The text is not such a row; the message names `file` and `line`.
     """
     with _placed(file, line):
         if is_old_row(text):
@@ -245,7 +244,7 @@ def parse_old_row(text: str | bytes, *, file: str | Path | None = None, line: in
     Raises
     ------
     InputError
-        The text is no such row; `file` and `line` are named in the message.
+        The text is not such a row; the message names `file` and `line`.
     """
     with _placed(file, line):
         return _parse(OldRow, text)
@@ -258,13 +257,13 @@ def is_old_row(text: str | bytes) -> bool:
         return False
     if b'"input"' not in data:
         return True
-    value = _loaded(data)  # one of the two is no key, but somewhere else in the row
+    value = _loaded(data)  # one of the two is not a key, but elsewhere in the row
     return isinstance(value, dict) and "i" in value and "input" not in value
 
 
 @contextmanager
 def _placed(file: str | Path | None, line: int | None) -> Iterator[None]:
-    """Say where a row stands that turns out to be wrong."""
+    """Add the place of a row to its errors."""
     try:
         yield
     except InputError as error:
@@ -273,7 +272,7 @@ def _placed(file: str | Path | None, line: int | None) -> Iterator[None]:
 
 
 def _parse(model: type[_Row], text: str | bytes) -> _Row:
-    """Parse a row into its model, and its target too, so that no later look at that can fail."""
+    """Parse a row into its model, and its target too, so that parsing that later can't fail."""
     if len(text) > MAX_LINE:
         raise RowError(_TOO_LONG, "length", remedy="delete the line")
     try:
@@ -281,14 +280,14 @@ def _parse(model: type[_Row], text: str | bytes) -> _Row:
     except ValidationError as error:
         raise _explained(error, text) from error
     if _suspicious(text if isinstance(text, bytes) else text.encode()) and not _finite(row.model_dump()):
-        raise RowError("NaN and Infinity are no JSON numbers", "number", remedy=_REPAIR)
+        raise RowError("NaN and Infinity are not JSON numbers", "number", remedy=_REPAIR)
     target, version, known = (
         (row.i.target, row.v, OLD_LOG_VERSION)
         if isinstance(row, OldRow)
         else (row.input.target, row.version, LOG_VERSION)
     )
     if version != known:
-        raise RowError(f"log version {version} is not supported", "version", remedy="0.1 and 0.2 are")
+        raise RowError(f"log version {version} is not supported", "version", remedy="versions 0.1 and 0.2 are")
     try:
         Target.parse(target)
     except InputError as error:
@@ -299,16 +298,16 @@ def _parse(model: type[_Row], text: str | bytes) -> _Row:
 
 
 def _explained(error: ValidationError, text: str | bytes) -> RowError:
-    """Say in one sentence what is wrong with a row, the first of pydantic's findings, and what can be done."""
+    """Return an error for the first of pydantic's findings, with a remedy."""
     data = text if isinstance(text, bytes) else text.encode()
     if _is_pickled(text):
-        return RowError("a pickled row, which is never opened", "pickle", remedy='log with `protocol="json"`')
+        return RowError("a pickled row, which is never unpickled", "pickle", remedy='log with `protocol="json"`')
     if data.startswith(codecs.BOM_UTF8):
         return RowError(
             "a byte order mark, at which AutoTVM clients stop", "encoding", remedy="save the file as UTF-8 without one"
         )
     if (tool := _other_tool(_loaded(data))) is not None:
-        remedy = "only records of AutoTVM, and of this project, can be used here"
+        remedy = "only records of AutoTVM and of this project can be used"
         return RowError(f"this is a log of {tool}", "shape", remedy=remedy)
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message, rule = finding["msg"], finding["type"]
@@ -316,13 +315,13 @@ def _explained(error: ValidationError, text: str | bytes) -> RowError:
         return RowError(f"not a JSON row: {message.removeprefix('Invalid JSON: ')}", "json", remedy=_REPAIR)
     message = message if message[:2].isupper() else message[0].lower() + message[1:]
     if _suspicious(data) and not _finite(_loaded(data)):
-        message, rule = "NaN and Infinity are no JSON numbers", "number"
+        message, rule = "NaN and Infinity are not JSON numbers", "number"
     sentence = ": ".join(["not a record", *_place(finding["loc"]), message])
     return RowError(sentence, rule if rule in ("cost", "knob", "number") else "shape", remedy=_REPAIR)
 
 
 def _loaded(data: bytes) -> Value:
-    """Return a JSON value with NaN and Infinity in it, None where it is none."""
+    """Parse a JSON value, which may have NaN and Infinity; None if it is not JSON."""
     try:
         return from_json(data)
     except ValueError:
@@ -330,7 +329,7 @@ def _loaded(data: bytes) -> Value:
 
 
 def _other_tool(value: Value) -> str | None:
-    """Return which of TVM's other tuners writes such rows; None where it is none of them.
+    """Return which of TVM's other tuners writes such rows, None if none does.
 
     Source: `auto_scheduler/measure_record.cc` and `meta_schedule/database/json_database.cc` of TVM 0.8 to 0.16.
     """
@@ -346,7 +345,7 @@ def _other_tool(value: Value) -> str | None:
 
 
 def _place(steps: tuple[int | str, ...]) -> list[str]:
-    """Name the place in a row: `result.costs.0`; nothing stands for the row itself."""
+    """Name the place in a row: `result.costs.0`; empty for the row itself."""
     if not steps:
         return []
     fields: tuple[str, ...] = _FIELDS.get(str(steps[0]), ())
@@ -356,7 +355,7 @@ def _place(steps: tuple[int | str, ...]) -> list[str]:
 
 
 def _suspicious(text: bytes) -> bool:
-    """Whether a row may hold NaN or Infinity, which pydantic reads: only then are its numbers worth a look."""
+    """Whether a row may contain NaN or Infinity, which pydantic accepts: only then are its numbers checked."""
     return b"NaN" in text or b"Infinity" in text or _HUGE.search(text) is not None
 
 
@@ -383,7 +382,7 @@ def write_log(path: str | Path, rows: Iterable[Record | str], *, overwrite: bool
     Raises
     ------
     UsageError
-        The file is already there and `overwrite` is false, or a string is no comment.
+        The file exists and `overwrite` is false, or a string is not a comment.
     """
     with atomic_write(path, overwrite=overwrite) as stream:
         for row in rows:
@@ -393,22 +392,22 @@ def write_log(path: str | Path, rows: Iterable[Record | str], *, overwrite: bool
 
 
 class LogAppender:
-    """A log that grows row by row while tuning goes on; each row is on disk when `append` returns.
+    """A log that grows row by row during tuning; each row is on disk when `append` returns.
 
-    A row cut short by a crash is cut off when the log is opened again; a complete last row that lacks only
-    its line break gets it. One process at a time appends to a log.
+    When a log is opened again, a row that a crash truncated is removed, and a complete last row without a line
+    break gets one. Only one process at a time can append to a log.
 
     Parameters
     ----------
     path
-        The log; it is made if it is missing.
+        The log; it is created if it is missing.
 
     Raises
     ------
     EnvironmentFailure
         The disk is full, the file can't be written, or another process appends to it.
     InputError
-        What stands at the end of the file is no row, nor the beginning of one: the file is no log.
+        The end of the file is neither a row nor the beginning of one: the file is not a log.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -429,19 +428,19 @@ class LogAppender:
             raise
 
     def _lock(self) -> None:
-        """Keep others from appending until the file is closed, where the file system can lock."""
+        """Keep others from appending until the file is closed, if files can be locked."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            remedy = "wait for it to end, or choose another file for the records"
+            remedy = "wait for it to finish, or choose another file for the records"
             raise EnvironmentFailure(
                 "another process is appending to this log", file=self.path, remedy=remedy
             ) from error
-        except OSError:  # a network share without locks
+        except OSError:  # a file system without locks
             return
 
     def _mend_last_row(self) -> None:
-        """See that the file ends with a line break, so that the next row starts a line."""
+        """Make the file end with a line break, so that the next row starts a line."""
         self._file.seek(0)
         if self._file.read(2) == _GZIP:
             raise InputError("a gzipped log can't be appended to", file=self.path, remedy="unpack it")
@@ -453,14 +452,16 @@ class LogAppender:
         if not torn:
             return
         if not torn.startswith((b"{", b"#")) or len(torn) > MAX_LINE:
-            raise InputError("does not end like a log", file=self.path, remedy="choose another file for the records")
+            raise InputError(
+                "the file does not end like a log", file=self.path, remedy="choose another file for the records"
+            )
         if torn.startswith(b"#") or _is_record(torn):
             self._write(b"\n")
         else:
             self._file.truncate(end - len(torn))
 
     def append(self, records: Iterable[Record]) -> None:
-        """Append records and sync them to disk; where that fails, the log is as it was."""
+        """Append records and sync them to disk; if that fails, the log is unchanged."""
         rows = b"".join(record.to_json().encode() + b"\n" for record in records)
         end = self._file.seek(0, os.SEEK_END)
         try:

@@ -1,9 +1,9 @@
-"""Looking up records: for a target and a workload the best record there is, and how well it matches.
+"""Looking up records: the best record for a target and a workload, and how closely it matches.
 
-Several logs are searched, in an order. The nearer match wins; between equal ones the earlier log, so that
-one's own records come before others', and do not hide them where they have nothing; then the lower mean
-cost. A record of another device is never given without saying so. Failed measurements are passed over, and so
-are rows of log version 0.1 that can't be converted: no workload of today is theirs.
+Several logs are searched, in order of preference. The closer match wins; among equals the earlier log, so that
+the user's own records come first but do not hide the others; then the lower mean cost. A record of another device
+is never returned without saying so. Failed measurements are skipped, and so are rows of log version 0.1 that can't
+be converted, which belong to no workload of today.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 _ALIASES = {"vtacpu": "vta", "webgpu": "opencl", "vulkan": "opencl", "nvptx": "cuda"}
 
-# Kinds for which -mcpu names the processor itself; for graphics processors it is an architecture.
+# Kinds whose -mcpu names the processor; that of graphics processors names an architecture.
 _PROCESSORS = frozenset({"llvm", "c"})
 
 
 class Match(IntEnum):
-    """How near a record's target is to the one that was asked for, the nearest the greatest.
+    """How closely a record's target matches the wanted one; greater is closer.
 
-    `DEVICE`: both targets are equal as parsed; or they have kind and backend in common and name the same device:
-    by `-model`, or, for a processor of which neither target gives a model, by `-mcpu`.
+    `DEVICE`: both targets are equal as parsed; or kind and backend are the same and so is the device: by `-model`,
+    or for a processor, if neither target has a model, by `-mcpu`.
 
-    `ARCHITECTURE`: kind and backend in common, and `-arch` or `-mcpu`.
+    `ARCHITECTURE`: kind and backend are the same, and `-arch` or `-mcpu`.
 
-    `FAMILY`: kind and backend in common, and the family: for processors what a vector is, for GPUs the generation.
+    `FAMILY`: kind and backend are the same, and the family: the vectors of a processor, the generation of a GPU.
 
-    `BACKEND`: only the backend in common, which is what decides about templates (`backend_of`).
+    `BACKEND`: only the backend is the same, which decides which templates there are (`backend_of`).
 
-    `FALLBACK`: there is no record of the workload, and what is used comes from one of another workload. No look-up
-    answers so; whoever carries a config over does.
+    `FALLBACK`: there is no record of the workload, and a config from another workload's record is used. Look-ups
+    never return it.
 
-    `NONE`: there is no such record.
+    `NONE`: there is no record.
     """
 
     NONE = 0
@@ -61,19 +61,19 @@ class Match(IntEnum):
 
     @property
     def recorded(self) -> bool:
-        """Whether there is a record of the very workload."""
+        """Whether there is a record of the workload itself."""
         return self > Match.FALLBACK
 
     def is_evidence_only(self, target: Target) -> bool:
-        """Whether a record that matches so was found on another processor than the target's.
+        """Whether a record with this match was measured on another processor than the target's.
 
-        Even within a family its config may lose against the default one: it is evidence of what may be worth a try.
+        Even within a family its config may lose against the default one; it is only a hint of what to try.
         """
         return Match.FALLBACK < self < Match.ARCHITECTURE and backend_of(target) in _PROCESSORS
 
 
 def backend_of(target: Target) -> str:
-    """Return the name of the package that has a target's records: its `-device`, its first own key, or its kind.
+    """Return the package that has a target's records: named after its `-device`, its first specific key, or its kind.
 
     Source: the order and the aliases of `tvm.autotvm.tophub.context`, TVM 0.7 to 0.19.
     """
@@ -81,7 +81,7 @@ def backend_of(target: Target) -> str:
 
 
 def backends_of(target: Target) -> tuple[str, ...]:
-    """Return the names of all packages that may have records for a target, the most fitting first."""
+    """Return all packages that may have records for a target, the most specific first."""
     device = target.attributes.get("device", "")
     keys = [key for key in target.attributes.get("keys", "").split(",") if key not in GENERAL_KEYS]
     names = [_ALIASES.get(name, name) for name in (device, *keys, target.kind) if name]
@@ -89,7 +89,7 @@ def backends_of(target: Target) -> tuple[str, ...]:
 
 
 def match_targets(asked: Target, recorded: Target) -> Match:
-    """Say how near a record's target is to the one that is asked for."""
+    """Return how closely a record's target matches the wanted one."""
     if asked == recorded:
         return Match.DEVICE
     if backend_of(asked) != backend_of(recorded):
@@ -117,7 +117,7 @@ def _in_common(option: str, asked: Target, recorded: Target) -> bool:
 
 
 class Source(NamedTuple):
-    """A log to be searched, and what it is called in answers."""
+    """A log to search, and its name in answers."""
 
     name: str
     path: Path
@@ -125,16 +125,16 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for one workload.
+    """The record found for one workload.
 
     Attributes
     ----------
     record
-        The record, None where there is none.
+        The record, None if there is none.
     match
-        How near its target is.
+        How closely its target matches.
     source
-        The name of the log that has it, None where there is none.
+        The name of the log that has it, None if there is none.
     """
 
     record: Record | None
@@ -151,16 +151,16 @@ def lookup(target: Target | str, workload: str, sources: Iterable[Source]) -> An
     Parameters
     ----------
     target
-        The target that code is to be made for.
+        The target that code is generated for.
     workload
-        Task and arguments, as `workload_key` spells them.
+        Task and arguments, as `workload_key` returns them.
     sources
-        The logs, of either log version, the preferred one first.
+        The logs, of either log version, in order of preference.
 
     Raises
     ------
     InputError
-        The target is none, a log can't be read, or has a line that is no record.
+        The target is invalid, or a log can't be read or has a line that is not a record.
     """
     return lookup_all(target, sources, [workload])[workload]
 
@@ -168,20 +168,20 @@ def lookup(target: Target | str, workload: str, sources: Iterable[Source]) -> An
 def lookup_all(
     target: Target | str, sources: Iterable[Source], workloads: Collection[str] | None = None
 ) -> dict[str, Answer]:
-    """Find the records for many workloads, each log being read once.
+    """Find the records for many workloads; each log is read once.
 
     Parameters
     ----------
     target, sources
         As for `lookup`.
     workloads
-        Each of them gets an answer, in this order; None stands for all that the logs have for the target's
-        backend, in the order in which they come.
+        Each gets an answer, in this order; None for all that the logs have for the target's backend, in the
+        order in which they occur.
 
     Raises
     ------
     InputError
-        The target is none, a log can't be read, or has a line that is no record.
+        The target is invalid, or a log can't be read or has a line that is not a record.
     """
     search = _Search(Target.parse(target) if isinstance(target, str) else target, workloads)
     for order, source in enumerate(sources):
@@ -195,9 +195,9 @@ class Found(NamedTuple):
     Attributes
     ----------
     answers
-        For each workload the answers, in the order in which `lookup` prefers them; empty where there are none.
+        For each workload the answers, in `lookup`'s order of preference; empty if there are none.
     alike
-        The best record of each workload of the same tasks, these and others; none where every workload has its own.
+        The best record of every workload of the same tasks, wanted or not; empty if all wanted workloads have records.
     """
 
     answers: dict[str, list[Answer]]
@@ -205,10 +205,10 @@ class Found(NamedTuple):
 
 
 def lookup_each(target: Target | str, sources: Iterable[Source], workloads: Collection[str]) -> Found:
-    """Find all the records for each workload that match its target as nearly as the best of them does.
+    """Find for each workload all records that match the target as closely as the best one.
 
-    Whoever has to weigh several configs of a workload, because their layouts differ, chooses among these. A
-    workload without a record may be like another one that has some. Each log is read once.
+    Use this to choose among several configs of a workload, whose layouts differ, and to find similar workloads for
+    one without a record. Each log is read once.
 
     Raises
     ------
@@ -240,7 +240,7 @@ class _Candidate(NamedTuple):
 
 
 class _Search:
-    """The best row so far of each workload, and in `every`, for the workloads that it has, all of them."""
+    """The best row so far of each workload, and all rows of the workloads in `every`."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ class _Search:
         return {workload: found[workload].answer if workload in found else NOTHING for workload in self._wanted}
 
     def alike(self) -> list[Answer]:
-        """Return the answers for all workloads of the tasks of those in `every`."""
+        """Return the answers for all workloads that have the same tasks as those in `every`."""
         tasks = {_task_of(workload) for workload in self._every or {}}
         return [candidate.answer for workload, candidate in self._best.items() if _task_of(workload) in tasks]
 

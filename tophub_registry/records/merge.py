@@ -1,12 +1,12 @@
 """Merging logs: for each target and workload the records with the lowest mean cost.
 
-The result has laws. It depends neither on the order of the files and of their rows nor on how the work is
-divided, and merging the merged changes nothing. The same input gives the same bytes. Every row that was read is
-either written or counted under the reason for which it was dropped. Memory grows with what is kept, one
-record for each target and workload by default, and not with the files.
+Merging has laws. The result depends neither on the order of files and rows nor on how the work is divided, and
+merging the result again changes nothing. The same input gives the same bytes. Every row read is either written or
+counted under the reason why it was dropped. Memory grows with what is kept, by default one record for each target
+and workload, and not with the files.
 
-Records of equal cost are ordered by their text, so that it never matters which one came first. Only a minimal
-gain (`min_gain`) tells old from new and stands outside these laws.
+Records of equal cost are ordered by their text, so that it does not matter which one comes first. Only a minimal
+gain (`min_gain`) distinguishes old from new and is exempt from these laws.
 """
 
 from __future__ import annotations
@@ -40,27 +40,26 @@ _MAX_LEFT_OUT = 100
 
 @dataclass(frozen=True)
 class Dropped:
-    """How many rows were not written, by reason.
+    """The number of rows that were not written, by reason.
 
     Attributes
     ----------
     worse
-        Enough others of the same target and workload cost less.
+        Enough other records of the same target and workload cost less.
     failed
         The measurement failed.
     duplicate
-        The same record is written already.
+        The same record is already written.
     small_gain
-        A new record that is better than the old one, but not by `min_gain`, or within the spread of their
-        repeats.
+        A new record beats the old one by less than `min_gain`, or by less than the spread of their repeats.
     unconvertible
         A row of log version 0.1 that can't be converted with certainty.
     unproven
-        A new record of a target and workload that `merge_logs` was told to leave as they were.
+        A new record of a target and workload that is excluded by `unproven`.
     unfit
-        What can't be published: measured in the future, faster than the device can be, a config that is none.
+        It can't be published: measured in the future, faster than the device can be, or an invalid config.
     withdrawn
-        What a comment of one of the logs says must not be published any more.
+        A comment in one of the logs withdraws it.
     """
 
     worse: int = 0
@@ -80,14 +79,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Change:
-    """What the new logs did to one target and workload.
+    """What the new logs changed for one target and workload.
 
     Attributes
     ----------
     target, workload
         Which one; the workload as compact JSON.
     before, after
-        The lowest mean cost in the old log, None where it had no record, and in the merged one; in seconds.
+        The lowest mean cost in the old log, None if it had no record, and in the merged one; in seconds.
     """
 
     target: str
@@ -98,24 +97,24 @@ class Change:
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge did: `read = written + dropped.total` and `written = added + improved + kept`.
+    """The result of a merge: `read = written + dropped.total` and `written = added + improved + kept`.
 
     Attributes
     ----------
     read, written
-        Rows, without the comments.
+        Rows, without comments.
     added
-        Rows of the new logs, for a target and workload that the old one did not have or beside its best.
+        Rows of the new logs for a target and workload that the old log lacks, or in addition to its best.
     improved
-        Rows of the new logs that take the place of the old one's best: they cost less, or the same.
+        Rows of the new logs that replace the old log's best: they cost less, or the same.
     kept
         Rows of the old log.
     dropped
         The rows that were not written.
     comments, comments_repeated
-        Comment lines written, and those left out because another one says the same.
+        Comment lines written, and repeated ones left out.
     implausible_times
-        Rows read whose timestamp can't be right: before AutoTVM, or in the future. They count like any other.
+        Rows read with an implausible timestamp, before AutoTVM or in the future. They count like any other.
     changes
         One for each target and workload whose best record is a new one, in the order of the merged log.
     left_out
@@ -151,29 +150,29 @@ def merge_logs(
     Parameters
     ----------
     old, new
-        The logs. Which one is old matters for the report and for `min_gain` only.
+        The logs. Which one is old matters only for the report and for `min_gain`.
     output
-        The log to be made; an existing file is never overwritten.
+        The log to write; an existing file is never overwritten.
     keep
-        How many records of each target and workload are kept; None for all of them.
+        How many records of each target and workload are kept; None for all.
     min_gain
-        By how many per cent a new record must be better than the old log's best to be kept, and with repeats
-        on both sides also by more than the standard deviations of both together.
+        By how many per cent a new record must beat the old log's best to be kept. If both have repeats, it must
+        also beat it by more than the sum of their standard deviations.
     unproven
-        Targets and workloads of which no new record is taken.
+        Targets and workloads for which no new record is kept.
     policy
-        Which records are fit; by default those that can be true.
+        Which records are fit; by default all that are plausible.
     progress
-        Called now and then with a log and the number of its bytes that were read.
+        Called now and then with a log and the number of bytes of it that were read.
 
     The logs may be of log version 0.1 or 0.2 or a mixture, gzipped or not; the result is of 0.2.
 
     Raises
     ------
     InputError
-        A log can't be read or has a line that is no record; nothing was written.
+        A log can't be read or has a line that is not a record; nothing was written.
     UsageError
-        `output` is already there, or `keep` or `min_gain` makes no sense.
+        `output` exists already, or `keep` or `min_gain` is out of range.
     EnvironmentFailure
         `output` can't be written.
     """
@@ -219,13 +218,13 @@ class _Group:
     Attributes
     ----------
     entries
-        Up to twice as many as are to be kept.
+        Up to twice as many as will be kept.
     limit
-        What costs more, in seconds, is not among those to be kept.
+        Records that cost more, in seconds, will not be kept.
     before
-        The old log's best cost, in seconds, once that log was read.
+        The old log's best cost, in seconds, once that log is read.
     spread
-        The standard deviation of that record's repeats, in seconds; None where it has only one.
+        The standard deviation of that record's repeats, in seconds; None if it has only one.
     """
 
     __slots__ = ("before", "entries", "limit", "spread")
@@ -237,11 +236,11 @@ class _Group:
         self.spread: float | None = None
 
     def ordered(self) -> list[tuple[bytes, _Entry]]:
-        """Return the records, the best one first; of equal ones the one whose text comes first."""
+        """Return the records, the best one first; equal ones in the order of their texts."""
         return sorted(self.entries.items(), key=lambda item: (item[1].cost, item[0]))
 
     def prune(self, keep: int) -> int:
-        """Keep the best records only; return how many rows that drops."""
+        """Keep only the best records; return the number of rows dropped."""
         ordered = self.ordered()
         self.entries = dict(ordered[:keep])
         self.limit = ordered[:keep][-1][1].cost
@@ -249,19 +248,19 @@ class _Group:
 
 
 class Merger:
-    """The merge itself, without any files: lines in, lines out.
+    """The merge itself, without files: lines in, lines out.
 
     Parameters
     ----------
     keep, min_gain, unproven, policy
         As for `merge_logs`.
     withdrawn
-        What must not be in the result, as the comments of all logs say.
+        Records that the comments of any log withdraw.
 
     Raises
     ------
     UsageError
-        `keep` or `min_gain` makes no sense.
+        `keep` or `min_gain` is out of range.
     """
 
     def __init__(
@@ -276,7 +275,7 @@ class Merger:
         if keep is not None and keep < 1:
             raise UsageError(f"can't keep {keep} records", remedy="keep 1 or more")
         if min_gain is not None and not 0 <= min_gain < 100:  # noqa: PLR2004  # per cent
-            raise UsageError(f"no gain can be {min_gain} per cent", remedy="give 0 or more, and less than 100")
+            raise UsageError(f"min_gain must be in [0, 100), not {min_gain}", remedy="it is in per cent")
         self._keep = keep
         self._min_gain = min_gain
         self._refused = frozenset(unproven)
@@ -299,7 +298,7 @@ class Merger:
         self._implausible_times = 0
 
     def add(self, lines: Iterable[Line], file: str | Path, *, old: bool = False) -> None:
-        """Take in the lines of one log; the old one, if any, comes first.
+        """Add the lines of a log; the old one, if any, comes first.
 
         Raises
         ------
@@ -384,7 +383,7 @@ class Merger:
                 self._worse += group.prune(self._keep)
 
     def _gains_enough(self, cost: float, text: bytes, group: _Group) -> bool:
-        """Whether a new record is either no rival of the old log's best or beats it by the minimal gain."""
+        """Whether a new record beats the old log's best by the minimal gain, or does not compete with it."""
         if self._min_gain is None or group.before is None or cost > group.before:
             return True
         gain = group.before - cost
@@ -403,7 +402,7 @@ class Merger:
                 group.spread = _spread(text)
 
     def _ordered(self) -> list[tuple[Key, _Group]]:
-        """Return what was kept, by target and workload."""
+        """Return the kept records, by target and workload."""
         groups = sorted(
             self._groups.items(), key=lambda item: (item[0].target.kind, item[0].target.options, item[0].workload)
         )
@@ -420,7 +419,7 @@ class Merger:
                 yield text
 
     def report(self) -> MergeReport:
-        """Return what was done so far."""
+        """Return the report so far."""
         added = improved = kept = duplicate = 0
         changes = []
         for key, group in self._ordered():
@@ -462,6 +461,6 @@ class Merger:
 
 
 def _spread(text: bytes) -> float | None:
-    """Return the standard deviation of a record's repeats, in seconds; None where it has only one."""
+    """Return the standard deviation of a record's repeats, in seconds; None if it has only one."""
     costs = parse_record(text).result.costs
     return statistics.stdev(costs) if len(costs) > 1 else None

@@ -1,7 +1,7 @@
-"""Tasks that were called otherwise before: the dense layers of a GPU, `dense_small_batch.cuda` until TVM 0.8.
+"""Tasks that had other names before: the dense layers of a GPU, `dense_small_batch.cuda` until TVM 0.8.
 
-Read, a record has today's name. For a client of TVM 0.7 records are written with the names, and the arguments, by which
-that looks them up. Source: `tvm.topi.cuda.dense` and `tvm.topi.cuda.conv2d_transpose_nchw` of TVM 0.7 and 0.8.
+Records are read with today's names. For TVM 0.7 they are written with the names and arguments by which it looks them
+up. Source: `tvm.topi.cuda.dense` and `tvm.topi.cuda.conv2d_transpose_nchw` of TVM 0.7 and 0.8.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _IN_0_7 = {today: before for before, today in _TODAY.items()}
 
 _TRANSPOSED = "conv2d_transpose_nchw."
 _OF_0_7 = 5
-"""Arguments of a transposed convolution that TVM 0.7 knows: neither the output's padding nor groups."""
+"""Number of arguments of a transposed convolution in TVM 0.7: without output padding and groups."""
 _UNSAID = ([0, 0], 1)
 
 
 def with_todays_name(record: Record) -> Record:
-    """Return a record with the name that its task has since TVM 0.8."""
+    """Return a record with its task's name since TVM 0.8."""
     task = _TODAY.get(record.input.task)
     return record if task is None else _with_input(record, task, record.input.args)
 
@@ -42,7 +42,7 @@ def for_tvm_0_7(record: Record) -> Record:
     task, args = record.input.task, record.input.args
     if task.startswith(_TRANSPOSED) and len(args) > _OF_0_7:
         if any(value != unsaid for value, unsaid in zip(args[_OF_0_7:], _UNSAID, strict=False)):
-            raise NoConversionError("TVM 0.7 has no transposed convolution in groups or with padding of its output")
+            raise NoConversionError("TVM 0.7 has no transposed convolution with groups or output padding")
         args = args[:_OF_0_7]
     return _with_input(record, _IN_0_7.get(task, task), args)
 

@@ -1,8 +1,8 @@
 """A row of log version 0.1, as TVM 0.6 and before wrote it.
 
 Source of the format: `tvm.autotvm.record.encode` of TVM 0.4 to 0.6. The task is named after the TOPI function,
-the template by a key beside the config, and the workload stands in the row a second time, as the key by which
-TVM 0.6 looks it up.
+a key beside the config names the template, and the row repeats the workload as the key by which TVM 0.6 looks it
+up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OldConfig(BaseModel):
     t
         The template's key: `direct`, `winograd`, …; empty for some x86 and Intel tasks.
     c
-        The code's hash, which nobody ever filled in.
+        The code's hash, which was never used.
     e
         The entity.
     """

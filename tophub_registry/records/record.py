@@ -1,7 +1,7 @@
 """The record: one measured configuration, in the shape of a row of AutoTVM's log version 0.2.
 
-The models mirror the row, so that a row read and written again is the same JSON value, keys that we do not
-know included. Source of the format: `tvm.autotvm.record.encode` of TVM 0.7 to 0.19.
+The models mirror the row, so that a row that is read and written again is the same JSON value, including unknown
+keys. Source of the format: `tvm.autotvm.record.encode` of TVM 0.7 to 0.19.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from tophub_registry.records.target import Target
 LOG_VERSION = 0.2
 
 MAX_COST = 1e10
-"""The highest cost, in seconds; AutoTVM writes 1e9 and its relatives 1e10 for what never ended."""
+"""The highest cost, in seconds; AutoTVM writes 1e9 and related tools 1e10 for a measurement that never ended."""
 
 EARLIEST = 1483228800.0
 """The earliest plausible timestamp, in seconds since 1970: the start of 2017, AutoTVM's first year. Tools that
-keep no time, AutoTVM's graph tuner among them, write 0 or -1."""
+record no time, such as AutoTVM's graph tuner, write 0 or -1."""
 
 LATEST_AHEAD = 86400.0
-"""How far a timestamp may lie ahead of this machine's clock, in seconds."""
+"""How far a timestamp may be ahead of this machine's clock, in seconds."""
 
 Value = Any
 """A JSON value: the arguments of a task nest lists, strings, numbers, booleans and null."""
 
 
 class JsonArray:
-    """Reads a named tuple from a JSON array; by itself, pydantic would take an object too."""
+    """Reads a named tuple from a JSON array only; pydantic alone would accept an object too."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -58,7 +58,7 @@ class JsonArray:
 
 
 class KnobArray:
-    """Reads a knob from a JSON array, with such a value as its kind asks for."""
+    """Reads a knob from a JSON array, with a value that matches its kind."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -90,8 +90,8 @@ class Input(NamedTuple):
 class Knob(NamedTuple):
     """One decision of a config: `[name, kind, value]`.
 
-    A split (`sp`) holds the sizes of its parts, outermost first, -1 standing for "what is left"; a reorder
-    (`re`) a permutation; an annotation (`an`) one word an axis; `ot` is any other option.
+    A split (`sp`) has its factors, outermost first, with -1 for "the rest"; a reorder (`re`) a permutation; an
+    annotation (`an`) one word per axis; `ot` is any other option.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Knob(NamedTuple):
 
 
 class Config(BaseModel):
-    """A point of a config space: its number in the space, and what it stands for."""
+    """A point of a config space: its number in the space, and its knobs."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
@@ -109,7 +109,7 @@ class Config(BaseModel):
     entity: list[Annotated[Knob, KnobArray]]
 
     def value(self, name: str) -> Value:
-        """Return the value of the knob `name`; KeyError where the config has none."""
+        """Return the value of the knob `name`; KeyError if the config has none."""
         for knob in self.entity:
             if knob.name == name:
                 return knob.value
@@ -117,10 +117,10 @@ class Config(BaseModel):
 
 
 class Result(NamedTuple):
-    """What came out: `[costs, error_no, all_cost, timestamp]`.
+    """The result of measuring: `[costs, error_no, all_cost, timestamp]`.
 
-    `costs` in seconds, one for each repeat; `error_no` of AutoTVM's MeasureErrorNo, 0 where the measurement
-    succeeded; `all_cost` in seconds, building included; `timestamp` in seconds since 1970.
+    `costs` in seconds, one for each repeat; `error_no` of AutoTVM's MeasureErrorNo, 0 if the measurement
+    succeeded; `all_cost` in seconds, including the build; `timestamp` in seconds since 1970.
     """
 
     costs: Annotated[list[Annotated[float, Field(ge=0, le=MAX_COST)]], Field(min_length=1)]
@@ -130,21 +130,21 @@ class Result(NamedTuple):
 
 
 def check_costs(result: Result) -> None:
-    """Raise pydantic's error for a measurement that succeeded and took no time."""
+    """Raise pydantic's error for a successful measurement that took no time."""
     if result.error_no == 0 and min(result.costs) <= 0:
-        raise PydanticCustomError("cost", "A measurement that succeeded takes more than 0 seconds")
+        raise PydanticCustomError("cost", "A successful measurement takes more than 0 seconds")
 
 
 class Conversion(BaseModel):
-    """That a record was converted, and from what.
+    """What a record was converted from.
 
     Attributes
     ----------
     log_version
         0.1.
     task
-        The task, the arguments, the keyword arguments, the workload and the template's key as they were,
-        where converting back would spell them otherwise.
+        The original task, arguments, keyword arguments, workload and template key, if converting back would
+        spell them differently.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
@@ -159,23 +159,23 @@ class Provenance(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
     device: str | None = None
-    """The device as it calls itself: 'AMD EPYC 9254, 2 cores'."""
+    """The device's own name: 'AMD EPYC 9254, 2 cores'."""
     threads: int | None = None
     """Threads of TVM's runtime, for a CPU."""
     bind_threads: bool | None = None
     """Whether each thread was bound to a core."""
     peak_gflops: float | None = None
-    """What the device can do, measured: billions of float32 operations a second in multiply-adds alone."""
+    """The device's measured peak: billions of float32 operations a second, in multiply-adds."""
     tuner: str | None = None
-    """The tool and its search, with the tool's version."""
+    """The tool with its version, and its search."""
     trials: int | None = None
     """How many configs of this workload had been measured when this record was written."""
     measured: str | None = None
     """When, in ISO 8601."""
     converted: Conversion | None = None
-    """From what, for a record that was written in another form first."""
+    """What the record was converted from, if it was."""
     revalidated: str | None = None
-    """When the cost was measured again and held, in ISO 8601."""
+    """When the cost was measured again and confirmed, in ISO 8601."""
 
 
 class Record(BaseModel):
@@ -212,11 +212,11 @@ class Record(BaseModel):
 
     @property
     def mean_cost(self) -> float:
-        """The mean of the repeats, in seconds, by which AutoTVM's `ApplyHistoryBest` compares too."""
+        """The mean of the repeats, in seconds; AutoTVM's `ApplyHistoryBest` compares it too."""
         return sum(self.result.costs) / len(self.result.costs)
 
     def to_json(self) -> str:
-        """Return the row, in the spelling of AutoTVM's own encoder (a space after comma and colon)."""
+        """Return the row as AutoTVM's own encoder spells it, with a space after comma and colon."""
         return json.dumps(self.model_dump(exclude_unset=True))
 
 

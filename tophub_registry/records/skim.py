@@ -1,8 +1,8 @@
-"""Reading a log only as far as merging needs: which workload, at which cost, and no more built than that.
+"""Reading a log quickly, only as far as merging needs: the workload and the cost of each row.
 
-Every row is checked in full all the same. A row in AutoTVM's own spelling is checked by one regular expression,
-and its input, of which a log has few and each of them often, by looking it up among those seen before. A row in
-any other spelling is parsed. Whatever the expression lets pass is a record too; a test holds that.
+Every row is fully checked all the same. A row in AutoTVM's own spelling is checked by one regular expression, and
+its input, which a log repeats often, by looking it up among those seen before. A row in any other spelling is
+parsed. Everything that the expression accepts is a valid record; a test checks this.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PROVENANCE = rf"\{{{_listed(f'{_WORD}: (?:{_NUMBER}|true|false|null|{_WORD})')}
 
 _SEPARATOR = b', "config": '
 
-# What follows `{"input": […], "config": `; its groups are costs, error number, timestamp, provenance.
+# What follows `{"input": […], "config": `; the groups are costs, error number, timestamp, provenance.
 _REST = re.compile(
     rf'\{{"index": {_INTEGER}, "code_hash": (?:null|{_WORD}), "entity": \[(?:{_listed(_KNOB)})?\]\}}, '
     rf'"result": \[\[({_listed(_NUMBER)})\], ({_INTEGER}), {_NUMBER}, ({_NUMBER})\], '
@@ -52,9 +52,9 @@ _MAX_SPELLINGS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """What two records must have in common to compete: the target, in whatever order of options, and the workload.
+    """What competing records have in common: the target, in any order of options, and the workload.
 
-    Compared by identity, which is quick: a `Skimmer` makes one object for each key.
+    Compared by identity, which is fast: a `Skimmer` makes one object for each key.
     """
 
     target: Target
@@ -75,7 +75,7 @@ class Skimmed(NamedTuple):
     timestamp
         In seconds since 1970.
     record
-        Where the row had to be parsed.
+        The record, if the row had to be parsed.
     """
 
     key: Key
@@ -86,7 +86,7 @@ class Skimmed(NamedTuple):
 
 
 class Skimmer:
-    """Checks rows and tells their keys. One for all the files of a merge, so that a key is one object."""
+    """Checks rows and finds their keys. One is used for all files of a merge, so that each key is one object."""
 
     def __init__(self) -> None:
         self._keys: dict[tuple[Target, str], Key] = {}
@@ -98,7 +98,7 @@ class Skimmer:
         Raises
         ------
         InputError
-            It is no record.
+            It is not a record.
         """
         start, _, rest = line.text.partition(_SEPARATOR)
         key = self._spellings.get(start) if len(line.text) <= SHORT_LINE else None
@@ -114,7 +114,7 @@ class Skimmer:
 
     def _parse(self, line: Line, start: bytes, file: str | Path) -> Skimmed:
         record = parse_row(line, file=file).record
-        assert record is not None, "a comment is no row"  # noqa: S101  # for the type checker
+        assert record is not None, "a comment is not a row"  # noqa: S101  # for the type checker
         key = self._keys.setdefault((record.target, record.workload), Key(record.target, record.workload))
         if start not in self._spellings and _is_input(start, record):
             if len(self._spellings) >= _MAX_SPELLINGS:
@@ -139,8 +139,8 @@ def _is_provenance(text: bytes) -> bool:
 def _is_input(start: bytes, record: Record) -> bool:
     """Whether the start of a row, closed, is an object with nothing but the record's input.
 
-    Then every row that starts with the same bytes and goes on with what `_REST` describes is valid JSON with
-    the same input.
+    Then every row that starts with the same bytes and continues as `_REST` describes is valid JSON with the
+    same input.
     """
     try:
         value = from_json(start + b"}", allow_inf_nan=False)
@@ -148,5 +148,5 @@ def _is_input(start: bytes, record: Record) -> bool:
         return False
     if not isinstance(value, dict) or value != {"input": list(record.input)}:
         return False
-    # Python's 1, 1.0 and True are equal; their spellings are not.
+    # Python's 1, 1.0 and True are equal, their spellings are not.
     return workload_key(*value["input"][1:]) == record.workload

@@ -1,8 +1,8 @@
-"""What a device can't exceed: a record that claims more is wrong.
+"""The speed that a device can't exceed: a record that claims more is wrong.
 
-Peak rates are the vendors' figures for float32 without matrix units; where a target names no device that stands
-here, the limit is what no device of its kind reaches yet. Limits are upper bounds and generous: a false alarm
-would cost more trust than a missed one.
+Peak rates are the vendors' figures for float32 without matrix units. If a target names no device that is listed
+here, the limit is one that no device of its kind reaches yet. The limits are generous upper bounds: a false alarm
+would do more harm than a missed one.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ PEAKS = {
     "h200": 66.9 * TERA,
     "gfx900": 13.1 * TERA,
 }
-"""Operations a second of the models that targets name, in float32."""
+"""Operations a second in float32, by the targets' models."""
 
 ANY_PROCESSOR = 50 * TERA
 ANY_ACCELERATOR = 250 * TERA
 
 # A clock above the vendor's figure, and rounding.
 _MARGIN = 1.15
-# F(6x6, 3x3) needs so many times fewer multiplications, and AutoTVM has no larger winograd.
+# F(6x6, 3x3) needs 5.07 times fewer multiplications, and AutoTVM has no larger Winograd.
 _WINOGRAD = 5.07
 # Narrower types on vector units, and any type but float64 on matrix units.
 _NARROW = 8
@@ -47,14 +47,14 @@ _NARROW_TYPES = ("float16", "bfloat16", "int8", "uint8", "int16", "uint16", "int
 
 
 def limit(target: Target) -> float:
-    """Return how many float32 operations a second the target's device can't exceed without matrix units."""
+    """Return the float32 operations a second that the target's device can't exceed without matrix units."""
     if target.model in PEAKS:
         return PEAKS[target.model]
     return ANY_PROCESSOR if target.kind in ("llvm", "c", "hexagon") else ANY_ACCELERATOR
 
 
 def quickest(target: Target, task: str, args: Sequence[Value]) -> float:
-    """Return the seconds below which no kernel of a workload can be; 0 where its arithmetic is not known."""
+    """Return the least time in seconds that a kernel of a workload can take; 0 if its arithmetic is unknown."""
     operations = flop(task, args)
     if operations is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""What a log holds: for each target and task how many records, how fast, how old, by which tool."""
+"""A summary of logs: for each target and task the number of records, their speed, age and tools."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Group:
     target, task
         Which one.
     workloads
-        How many different ones.
+        The number of different workloads.
     records, failed
-        How many measurements succeeded, and how many did not.
+        The number of measurements that succeeded, and that failed.
     best_gflops, median_gflops
-        Of the records that succeeded, in 10^9 operations a second; None where the task's arithmetic is not known.
+        Of the records that succeeded, in 10^9 operations a second; None if the task's arithmetic is unknown.
     oldest, newest
-        When they were measured, in seconds since 1970; None where no record says so.
+        When they were measured, in seconds since 1970; None if no record says so.
     tools
-        What made them, the most frequent first.
+        The tools that made them, the most frequent first.
     """
 
     target: str
@@ -56,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Summary:
-    """What some logs hold.
+    """A summary of some logs.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class Summary:
 
 
 def summarise(paths: Iterable[Path]) -> Summary:
-    """Sum up logs.
+    """Summarise logs.
 
     Raises
     ------
     InputError
-        A log can't be read or has a line that is no record.
+        A log can't be read or has a line that is not a record.
     """
     groups: dict[tuple[Target, str], _Group] = {}
     unconvertible = 0
@@ -95,7 +95,7 @@ def readable(paths: Iterable[Path]) -> Iterator[Record | None]:
     Raises
     ------
     InputError
-        A log can't be read or has a line that is no record.
+        A log can't be read or has a line that is not a record.
     """
     for path in paths:
         for line in read_lines(path):
@@ -111,7 +111,7 @@ def _readable(line: Line, path: Path) -> Record | None:
 
 
 def tool(record: Record) -> str:
-    """Name what made a record."""
+    """Return the tool that made a record."""
     if record.tophub is not None and record.tophub.tuner is not None:
         return record.tophub.tuner
     if record.tophub is not None and record.tophub.converted is not None:
@@ -120,7 +120,7 @@ def tool(record: Record) -> str:
 
 
 class _Group:
-    """A group that is being counted; a rate a record is kept, for the median."""
+    """A group that is being counted; one rate per record is kept for the median."""
 
     def __init__(self, record: Record) -> None:
         self._target = record.input.target

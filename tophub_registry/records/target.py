@@ -1,6 +1,6 @@
 """Targets: TVM's classic target string, parsed, compared, and translated for today's TVM.
 
-Logs keep the string as it was written, since old clients parse it; equality looks at kind and options, in
+Logs keep the string as it was written, since old clients parse it; comparisons consider kind and options, in
 any order. The grammar is that of `tvm.target.Target(str)` up to TVM 0.19: a kind, then `-key=value` or
 `-key value` options and bare `-flag`s, separated by spaces; a value with spaces stands in single quotes.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PACKAGE = r"[a-z][a-z0-9_-]{0,63}"
-"""What a package of records is called, as a regular expression: no dot and no slash, hence no way out of a folder."""
+"""A package name as a regular expression: without dots and slashes, so that it can't lead out of a folder."""
 
 _WORD = re.compile(r"(?:[^\s']|'[^']*')+")
 _OPTION = re.compile(r"-{1,2}(?P<key>[A-Za-z0-9][\w.-]*)(?:=(?P<value>.+))?", re.DOTALL)
@@ -41,7 +41,7 @@ class Target:
     options
         Sorted pairs; a bare flag has the value "1".
     text
-        The string as it was written; it takes no part in equality.
+        The string as it was written; it is ignored by comparisons.
     """
 
     kind: str
@@ -55,8 +55,7 @@ class Target:
         Raises
         ------
         InputError
-            The string is empty, starts with no kind, holds something that is no option, or the same
-            option with two values.
+            The string is empty, has no kind, or a malformed option, or gives an option two values.
         """
         return _parse(text)
 
@@ -70,15 +69,15 @@ class Target:
 
     @property
     def model(self) -> str:
-        """The device model, `unknown` where the target names none (as in TVM)."""
+        """The device model, `unknown` if the target gives none, as in TVM."""
         return self.attributes.get("model", "unknown")
 
     def with_option(self, key: str, value: str) -> Target:
-        """Return the same target with one option more, or with another value for it."""
+        """Return the same target with an option added or changed."""
         return Target(self.kind, tuple(sorted({**self.attributes, key: value}.items())))
 
     def as_dict(self) -> dict[str, object]:
-        """Return the dict that `tvm.target.Target` takes since TVM 0.20, which parses no strings any more."""
+        """Return the dict that `tvm.target.Target` takes since TVM 0.20, which no longer parses strings."""
         result: dict[str, object] = {"kind": self.kind}
         for key, value in self.options:
             if key in _LISTS:
@@ -99,7 +98,7 @@ def _parse(text: str) -> Target:
     for word in _options(words[1:]):
         match = _OPTION.fullmatch(word)
         if match is None:
-            raise InputError(f"{word[:80]!r} in the target {text[:80]!r} is no option", remedy="write -key=value")
+            raise InputError(f"{word[:80]!r} in the target {text[:80]!r} is not an option", remedy="write -key=value")
         key = _RENAMED.get(match["key"], match["key"])
         value = _unquoted(match["value"] or "1")
         if options.setdefault(key, value) != value:

@@ -1,7 +1,6 @@
-"""Tasks: a workload to be tuned, how often a model needs it, and the file that carries a model's tasks.
+"""Tasks: a workload to tune, how often a model needs it, and the file with a model's tasks.
 
-`tasks.json` lets the extraction (which needs MXNet) and the tuning (which needs the device) happen on
-different machines.
+With `tasks.json`, a model's tasks can be extracted on one machine and tuned on another, which has the device.
 """
 
 from __future__ import annotations
@@ -59,8 +58,8 @@ class Task(BaseModel):
 def describe(task: str, args: list[Any]) -> str:
     """Name a workload for people: `conv2d_NCHWc.x86 1x64x56x56 128x64x3x3 /2` (strides after the slash).
 
-    What two workloads may differ in besides is named where it is not the usual: another padding than half the kernel
-    (`pad 0`), a dilation (`dilated 2`). Of a task whose arguments nobody knows here all are given.
+    What else may differ is named if it is unusual: a padding other than half the kernel (`pad 0`), a dilation
+    (`dilated 2`). For tasks with unknown arguments, all arguments are given.
     """
     tensors = ["x".join(map(str, argument[1])) for argument in args if _is_tensor(argument)]
     if len(args) < len(["data", "kernel"]) or not all(map(_is_tensor, args[:2])):
@@ -78,7 +77,7 @@ def describe(task: str, args: list[Any]) -> str:
 
 
 def _pair(args: list[Any], place: int) -> tuple[int, ...] | None:
-    """Return strides, padding or dilation: two numbers, or four of an uneven padding; None where there are none."""
+    """Return strides, padding or dilation: two numbers, or four for an uneven padding; None if there are none."""
     value = args[place] if len(args) > place else None
     if type(value) is int:
         return value, value
@@ -113,7 +112,7 @@ class TaskFile(BaseModel):
     model
         The model's name, or the symbol file it was read from.
     kind
-        The kind of target that the tasks are for: `llvm` or `cuda`. It decides which templates a layer has.
+        The kind of target that the tasks are for, `llvm` or `cuda`, which decides a layer's templates.
     shapes
         The inputs' shapes, by name.
     tasks
@@ -130,7 +129,7 @@ class TaskFile(BaseModel):
 
     @staticmethod
     def read(path: str | Path) -> TaskFile:
-        """Read `tasks.json`; InputError where the file is missing or is not one."""
+        """Read `tasks.json`; InputError if the file is missing or invalid."""
         try:
             return TaskFile.model_validate_json(Path(path).read_bytes())
         except FileNotFoundError as error:

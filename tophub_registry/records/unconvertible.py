@@ -8,7 +8,7 @@ from tophub_registry.errors import InputError
 
 
 class NoConversionError(InputError):
-    """A sound row that can't be converted with certainty; the message says why."""
+    """A well-formed row that can't be converted with certainty; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class LeftOut:
     Attributes
     ----------
     file, line
-        Where it stands.
+        Where.
     reason
         Why not.
     """

@@ -1,9 +1,9 @@
-"""Validation: what is wrong with a log, each finding with its line, its rule and the way out.
+"""Validation: what is wrong with a log, each finding with its line, its rule and a remedy.
 
-Levels: `row` looks at each line by itself, `log` at the lines together. What needs more than this room knows (the
-config space of a template, a device) comes from outside, as functions from a record to findings.
+Level `row` checks each line by itself, level `log` the lines together. Checks that need more (the config space of
+a template, a device) are passed in, as functions from a record to findings.
 
-An error makes a log unfit to be published; a warning says what a reader should know.
+An error makes a log unfit to be published; a warning is something to know.
 """
 
 from __future__ import annotations
@@ -29,57 +29,56 @@ if TYPE_CHECKING:
 
 RULES = {
     "length": "the line is too long",
-    "encoding": "the comment is no UTF-8",
-    "json": "the row is no JSON, or nested too deep",
+    "encoding": "the comment is not UTF-8",
+    "json": "the row is not JSON, or nested too deeply",
     "pickle": "the row is pickled",
     "shape": "a key is missing, or a value has the wrong type",
-    "knob": "a knob's value does not go with its kind",
-    "number": "a number is infinite or none",
-    "cost": "a measurement that succeeded took no time",
+    "knob": "a knob's value does not match its kind",
+    "number": "a number is infinite or not a number",
+    "cost": "a successful measurement took no time",
     "target": "the target can't be parsed",
-    "version": "the log version is not known",
+    "version": "the log version is unknown",
     "torn": "the last row was cut short",
-    "time": "measured in the future, or nobody knows when",
+    "time": "measured in the future, or at an unknown time",
     "speed": "faster than the device can be",
-    "failed": "the record of a failed measurement, which no package has",
-    "package": "a record of another package than the others",
-    "empty": "there is no record",
+    "failed": "the record of a failed measurement",
+    "package": "records of several packages",
+    "empty": "the log has no records",
     "conversion": "a row of log version 0.1 that can't be converted with certainty",
-    "duplicate": "the same record stands there before",
-    "several": "workloads with several records for the same target, as a log of trials has",
+    "duplicate": "the same record as in an earlier line",
+    "several": "workloads with several records for one target",
     "targets": "records of several targets",
     "devices": "records of one target from several devices",
-    "unchanged": "the same records as in the version before",
+    "unchanged": "the same records as in the previous version",
 }
-"""The rules of the levels row (to `conversion`) and log, and of what can be released."""
+"""The rules of the levels row (up to `conversion`) and log, and of what can be released."""
 
 MAX_FINDINGS = 10_000
-"""So many findings of a log are kept; all are counted."""
+"""Maximum number of findings kept; all are counted."""
 
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What was found in a log.
+    """The findings in a log.
 
     Attributes
     ----------
     file
-        Which one.
+        The log.
     rows, comments
-        How many lines of either kind it has.
+        The number of lines of each kind.
     errors, warnings
-        How many findings of either severity.
+        The number of findings of each severity.
     findings
-        The findings, in the order of the lines; those about the log as a whole come last.
+        The findings by line; those on the log as a whole come last.
     unchecked
-        How many records have a task that no template here knows, so that nobody can say whether their configs exist,
-        by task.
+        The number of records by task, for tasks without a template here: whether their configs exist is unknown.
     package
-        The package that it could be released as; None where its records are of several, or it has none.
+        The package it can be released as; None if its records belong to several, or it has none.
     unfit
-        Why it can't be released, the first reason; None where it can.
+        The first reason why it can't be released; None if it can.
     """
 
     file: str
@@ -93,7 +92,7 @@ class Validation:
     unfit: Finding | None = None
 
     def plus(self, findings: Sequence[Finding]) -> Validation:
-        """Return the same with more findings, those about the log as a whole last."""
+        """Return the same with more findings, those on the log as a whole last."""
         more = Counter(finding.severity for finding in findings)
         together = sorted((*self.findings, *findings), key=lambda finding: (finding.line == 0, finding.line))
         return replace(
@@ -112,20 +111,20 @@ def validate_log(
     previous: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Validation:
-    """Look at a log, to its end, however broken its lines are.
+    """Check a log to its end, however broken its lines are.
 
     Parameters
     ----------
     path
         The log.
     together
-        Whether the lines are looked at together too (level `log`), or only each by itself.
+        Whether the lines are also checked together (level `log`), or only each by itself.
     checks
-        More checks of each sound record, of other levels.
+        Further checks of each well-formed record.
     previous
-        The version before, which should differ.
+        The previous version, which should differ.
     progress
-        Called now and then with the number of bytes that were read.
+        Called now and then with the number of bytes read.
 
     Raises
     ------
@@ -163,7 +162,7 @@ def validate_log(
 
 
 class _Found:
-    """Collects findings: counts all, keeps so many."""
+    """Collects findings: counts all, keeps up to `MAX_FINDINGS`."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -184,14 +183,14 @@ class _Found:
             self._findings.append(replace(finding, file=self._file, line=line))
 
     def validation(self, rows: int, comments: int) -> Validation:
-        # Findings about the log as a whole have no line.
+        # Findings on the log as a whole have no line.
         ordered = sorted(self._findings, key=lambda finding: (finding.line == 0, finding.line))
         errors, warnings = self._counts["error"], self._counts["warning"]
         return Validation(self._file, rows, comments, errors, warnings, tuple(ordered), dict(self._unchecked))
 
 
 class _Together:
-    """What shows only when the lines are looked at together. Memory grows with the number of rows, by a digest each."""
+    """Checks of the lines together. Memory grows with the number of rows, by a digest for each."""
 
     def __init__(self) -> None:
         self._lines: dict[bytes, int] = {}
@@ -201,7 +200,7 @@ class _Together:
         self._devices: dict[Target, Counter[str]] = {}
 
     def add(self, record: Record, line: int) -> None:
-        """Take in one record."""
+        """Add a record."""
         self._targets[record.target] += 1
         if record.tophub is not None and record.tophub.device is not None:
             self._devices.setdefault(record.target, Counter())[record.tophub.device] += 1
@@ -209,7 +208,7 @@ class _Together:
             self._several.setdefault((record.target, record.workload), []).append(line)
 
     def add_old(self, line: Line) -> None:
-        """Take in one row of log version 0.1 that can't be converted."""
+        """Add a row of log version 0.1 that can't be converted."""
         row = parse_old_row(line.text)
         self._targets[Target.parse(row.i.target)] += 1
         self._repeats(row.to_json(), line.number)
@@ -221,7 +220,7 @@ class _Together:
         return first != line
 
     def findings(self, previous: Path | None) -> Iterator[Finding]:
-        """Yield what there is to say."""
+        """Yield the findings."""
         for line, first in self._duplicates:
             remedy = "`tophub merge` keeps one of them"
             yield Finding("duplicate", f"the same record as in line {first}", "warning", remedy, line=line)
@@ -230,16 +229,16 @@ class _Together:
             shown = "; ".join(map(_lines, several[:_SHOWN])) + ("; …" if several[_SHOWN:] else "")
             message = f"{len(several)} of {len(self._several)} workloads have several records: {shown}"
             yield Finding(
-                "several", message, "warning", "as a log of trials has; `tophub merge` keeps the best of each"
+                "several", message, "warning", "normal for a log of trials; `tophub merge` keeps the best of each"
             )
         if len(self._targets) > 1:
             yield Finding("targets", f"{len(self._targets)} targets: {_counted(self._targets)}", "warning")
         for target, devices in self._devices.items():
             if len(devices) > 1:
                 message = f"{target} was measured on {len(devices)} devices: {_counted(devices)}"
-                yield Finding("devices", message, "warning", "costs of different devices do not compare")
+                yield Finding("devices", message, "warning", "costs of different devices are not comparable")
         if previous is not None and self._lines.keys() == _digests(previous):
-            yield Finding("unchanged", f"the same records as in {previous.name}", remedy="there is nothing to publish")
+            yield Finding("unchanged", f"the same records as in {previous.name}", remedy="nothing to publish")
 
 
 def _digests(path: Path) -> set[bytes]:
@@ -266,11 +265,11 @@ def _digest(text: str) -> bytes:
 
 
 def _lines(numbers: Sequence[int]) -> str:
-    """Name lines, the first of them if they are many."""
+    """Name lines, the first few if there are many."""
     return f"lines {', '.join(map(str, numbers[:_SHOWN]))}" + (", …" if numbers[_SHOWN:] else "")
 
 
 def _counted(things: Counter[Any]) -> str:
-    """List things with their numbers, the most frequent first."""
+    """List things with their counts, the most frequent first."""
     shown = [f"{thing} ({count})" for thing, count in things.most_common(_SHOWN)]
     return ", ".join(shown) + (", …" if len(things) > _SHOWN else "")

@@ -1,8 +1,8 @@
-"""Withdrawing records: one that is fast and wrong would win every merge, so the log itself says that it must not.
+"""Withdrawing records: a record that is fast but wrong would win every merge, so the log excludes it for good.
 
-A withdrawal is a comment, which AutoTVM clients pass over and merging keeps: `# withdrawn: {"target": …, "task": …,
-"args": …, "kwargs": …, "entity": …, "reason": …, "on": …}`. Wherever one of the merged logs has it, the record stays
-out of the result, and the comment goes on into every later version.
+A withdrawal is a comment, which AutoTVM clients skip and merging keeps: `# withdrawn: {"target": …, "task": …,
+"args": …, "kwargs": …, "entity": …, "reason": …, "on": …}`. If any of the merged logs has it, the record
+is left out, and the comment is kept in every later version.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from tophub_registry.records.target import Target
 _START = "# withdrawn: "
 
 Identity = tuple[Target, str, str]
-"""Target, workload and config: what a record says, whatever it cost."""
+"""Target, workload and config: a record without its costs."""
 
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """What must not be published any more.
+    """A record that must not be published any more.
 
     Attributes
     ----------
     identity
-        Of the record.
+        The record's.
     reason
         Why, in a sentence.
     comment
-        The line of a log that says so.
+        The log's line.
     """
 
     identity: Identity
@@ -47,15 +47,17 @@ class Withdrawal:
 
 
 def identity(record: Record) -> Identity:
-    """Return what a record says; a family among the target's keys makes no difference."""
+    """Return a record's identity; a family among the target's keys makes no difference."""
     entity = [list(knob) for knob in record.config.entity]
     return keyed(record.target), record.workload, json.dumps(entity)
 
 
 def withdrawal(record: Record, reason: str) -> Withdrawal:
-    """Return the withdrawal of a record; UsageError where the reason is none or holds a line break."""
+    """Return the withdrawal of a record; UsageError if the reason is empty or has a line break."""
     if not reason.strip() or not reason.isprintable():
-        raise UsageError("a reason is one line of text", remedy="--reason TEXT says why nobody should use the record")
+        raise UsageError(
+            "the reason must be one line of text", remedy="--reason TEXT says why nobody should use the record"
+        )
     target, task, args, kwargs = record.input
     said = {
         "target": target,
@@ -70,7 +72,7 @@ def withdrawal(record: Record, reason: str) -> Withdrawal:
 
 
 def withdrawn_in(comment: str) -> Withdrawal | None:
-    """Return what a comment withdraws; None where it says something else."""
+    """Return what a comment withdraws; None if it is another comment."""
     if not comment.startswith(_START):
         return None
     try:
@@ -83,7 +85,7 @@ def withdrawn_in(comment: str) -> Withdrawal | None:
 
 
 def withdrawals(logs: Iterable[str | Path]) -> dict[Identity, Withdrawal]:
-    """Return all that some logs withdraw; InputError where one can't be read."""
+    """Return everything that some logs withdraw; InputError if one can't be read."""
     found = {}
     for log in logs:
         for line in read_lines(log):
@@ -95,23 +97,23 @@ def withdrawals(logs: Iterable[str | Path]) -> dict[Identity, Withdrawal]:
 
 
 def withdraw(log: Path, lines: Iterable[int], reason: str, output: Path) -> list[Withdrawal]:
-    """Write a log without some of its records, which it says are withdrawn.
+    """Write a copy of a log without some of its records, which it marks as withdrawn.
 
     Parameters
     ----------
     log
-        The log; it is left as it is.
+        The log; it is not changed.
     lines
         The records' lines, counted from 1.
     reason
         Why.
     output
-        The log to be made; an existing file is never overwritten.
+        The log to write; an existing file is never overwritten.
 
     Raises
     ------
     UsageError
-        A line is no record, the reason is none, or `output` is there.
+        A line is not a record, the reason is empty, or `output` exists.
     InputError
         The log can't be read.
     """
@@ -126,7 +128,9 @@ def withdraw(log: Path, lines: Iterable[int], reason: str, output: Path) -> list
             wanted.discard(line.number)
             made.append(withdrawal(record, reason))
     if wanted:
-        raise UsageError(f"there is no record in line {min(wanted)}", file=log, remedy="`tophub validate` names lines")
+        raise UsageError(
+            f"line {min(wanted)} is not a record", file=log, remedy="lines are counted from 1, comments included"
+        )
     gone = {each.identity for each in made}
     with atomic_write(output) as stream:
         for each in made:
