@@ -47,7 +47,8 @@ def pair(request, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["llvm", "cuda"])
 def test_both_have_the_same_tasks(pair, kind):
     name, program, file = pair
-    first, second = ({task.workload: task.count for task in model.tasks(kind, own=True).tasks} for model in (program, file))
+    both = [model.tasks(kind, own=True).tasks for model in (program, file)]
+    first, second = ({task.workload: task.count for task in tasks} for tasks in both)
     assert first == second
     assert program.untranslated == file.untranslated == {}
     assert len(program.layers) == len(file.layers) == LAYERS.get(name, len(file.layers))
