@@ -67,6 +67,30 @@ def test_an_operator_that_nobody_can_translate_is_known_before_tuning():
         tophub.compile(model, "llvm", records=[])
 
 
+class Last(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x[:, -1] + x[:, 0]
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(8, 16, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.lstm(x.flatten(2))[0][:, -1]
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes")
+@pytest.mark.parametrize("module", [Last(), Recurrent()])
+def test_places_are_counted_from_the_back_too(module):
+    """TVM's front end takes the place -1 as it is, and reads before the array."""
+    example = torch.randn(2, 3, 2, 4)
+    model = tophub.read_model(torch.export.export(module.eval(), (example,)))
+    outputs = tophub.compile(model, "llvm", records=[]).run(example.numpy())
+    np.testing.assert_allclose(outputs[0], module(example).detach().numpy(), atol=1e-5)
+
+
 def test_a_module_that_was_not_exported_is_told_how():
     with pytest.raises(UsageError, match=r"Small is not a program of torch.export \(torch.export.export"):
         tophub.read_model(Small())

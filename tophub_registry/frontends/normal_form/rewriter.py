@@ -456,6 +456,18 @@ class Rewriter:
             order = tuple(left.index(axis) for place, axis in enumerate(order) if place not in axes)
         return Pending(reduced, shape, value.dtype, name).permuted(order)
 
+    def taking(self, call: relax.Call, name: str) -> Value | None:
+        """Count known places from the front; those from the back are read as they are, before the array."""
+        value, places = (self._argument(argument) for argument in call.args)
+        if not isinstance(value, Pending) or not isinstance(places, Known) or call.attrs.axis is None:
+            return None
+        size = value.viewed[int(call.attrs.axis)]
+        if not ((-size <= places.array) & (places.array < 0)).any():
+            return None
+        known = relax.const(np.where(places.array < 0, places.array + size, places.array), str(places.array.dtype))
+        taken = relax.op.take(self._plain(value), known, int(call.attrs.axis), str(call.attrs.mode))
+        return Pending(self._emit(taken, name), tuple(map(int, call.ty.shape)), value.dtype, name)
+
     def concatenation(self, call: relax.Call, name: str) -> Value | None:
         """Join values before their axes are put in another order, where that is the same for all."""
         values = self._argument(call.args[0])
@@ -482,6 +494,7 @@ _RULES: Mapping[str, Callable[[Rewriter, relax.Call, str], Value | None]] = {
     "relax.nn.batch_norm": Rewriter.batch_norm,
     "relax.nn.conv1d": Rewriter.row_convolution,
     "relax.permute_dims": Rewriter.permute,
+    "relax.take": Rewriter.taking,
 }
 
 _BUILDERS: Mapping[str, Callable[..., Any]] = {
