@@ -36,6 +36,8 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
     (outcome,) = json.loads(run.stdout)
     assert outcome["trials"] == 6
     assert outcome["best"] <= outcome["default"]
+    (started,) = {record.tophub.started for record in read_records(log)}
+    assert all(0 < record.result.timestamp - started < 60 for record in read_records(log))
     gain = tophub("gain", tasks, "--log", log, "--json", "--rounds", 3)
     assert gain.returncode == 0, gain.stderr
     said = json.loads(gain.stdout)

@@ -47,6 +47,29 @@ def test_breaks_and_the_time_of_other_tasks_do_not_count(tmp_path):
     assert [trial.elapsed for trial in second.trials] == [4.0]
 
 
+def test_the_pause_before_a_run_is_resumed_does_not_count_however_short_it_is(tmp_path):
+    def said(seconds, run, index):
+        return text(timestamp=MEASURED + seconds, index=index, tophub={"started": MEASURED + run})
+
+    log = write(
+        tmp_path / "new.log",
+        said(4, 0, index=1),  # four seconds after the run began
+        said(10, 0, index=2),
+        said(103, 100, index=3),  # the second run began at 100, after a pause of a minute and a half
+        said(105, 100, index=4),
+    )
+    assert [trial.elapsed for trial in only_task(log).trials] == [4.0, 10.0, 13.0, 15.0]
+
+
+def test_runs_that_went_on_side_by_side_do_not_count_each_others_time(tmp_path):
+    runs = [(2, 0), (3, 1), (4, 0), (7, 1)]
+    rows = [
+        text(timestamp=MEASURED + at, index=index, tophub={"started": MEASURED + run})
+        for index, (at, run) in enumerate(runs)
+    ]
+    assert only_task(write(tmp_path / "merged.log", *rows)).seconds == 2 + 2 + 2 + 4
+
+
 def test_without_times_there_are_none(tmp_path):
     log = write(tmp_path / "new.log", text(timestamp=MEASURED), text(timestamp=-1, index=5, tile_ow=4))
     assert only_task(log).seconds is None
@@ -66,6 +89,35 @@ def test_failures_are_counted_by_kind_and_are_never_the_best(tmp_path):
     assert task.failures == {"compile timeout": 2, "run-time error": 1}
     assert task.best.mean_cost == 5e-4
     assert only_task(write(tmp_path / "failed.log", *failed)).best is None
+
+
+WINOGRAD = [
+    ["tile_ic", "sp", [-1, 16]],
+    ["tile_oc", "sp", [-1, 1, 2, 16]],
+    ["tile_size", "ot", 4],
+    ["tile_rows", "ot", 7],
+    ["tile_p", "ot", 7],
+    ["parallel_rows", "ot", True],
+]
+
+
+@pytest.mark.parametrize(
+    ("task", "changed", "saving"),
+    [
+        ("conv2d_NCHWc_winograd.x86", {}, 4),  # 144 multiplications for 16 outputs, or 36
+        ("conv2d_NCHWc_winograd.x86", {"tile_size": 2}, 2.25),  # 36 for 4 outputs, or 16
+        ("conv2d_NCHWc_winograd.x86", {"tile_size": "huge"}, None),  # no config of the space
+        ("conv2d_nchw_winograd.arm_cpu", {}, None),  # no template here knows its tiles
+    ],
+)
+def test_winograds_share_of_the_peak_is_that_of_the_multiplications_it_needs(task, changed, saving, tmp_path):
+    fast = row(task=task, costs=[1e-4], tophub={"device": "a", "peak_gflops": 1000.0})
+    fast["config"]["entity"] = [[name, kind, changed.get(name, value)] for name, kind, value in WINOGRAD]
+    found = only_task(write(tmp_path / "new.log", json.dumps(fast)))
+    assert found.gflops == pytest.approx(2312, rel=1e-3)  # counted as the direct computation
+    assert found.saving == saving
+    assert found.bound_gflops == (saving and saving * 1000)
+    assert found.share == (saving and pytest.approx(2.312 / saving, rel=1e-3))
 
 
 def test_the_gain_is_against_autotvms_default_config(tmp_path):

@@ -138,8 +138,10 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
     lines.append(f"   time     {table.seconds(statistics.median(costs))}" + (spread if len(costs) > 1 else ""))
     if task.gflops is not None:
         share = "" if task.share is None else f", {table.percent(task.share)} of the device's peak"
-        saved = " (of the direct computation, of which Winograd saves most)" if "winograd" in task.task else ""
-        lines.append(f"   speed    {table.number(task.gflops)} GFLOPS{share}{saved}")
+        lines.append(f"   speed    {table.number(task.gflops)} GFLOPS{share}")
+    if task.saving is not None and task.saving > 1:
+        saving = table.number(task.saving)
+        lines.append(f"            (GFLOPS of direct convolution; Winograd needs {saving} times fewer multiplications)")
     if task.gain is not None:
         lines.append(f"   gain     {task.gain:.2f} times as fast as the default config")
     if device(task.best):

@@ -170,6 +170,8 @@ class Provenance(BaseModel):
     """The tool with its version, and its search."""
     trials: int | None = None
     """How many configs of this workload had been measured when this record was written."""
+    started: float | None = None
+    """When the tuning run that measured it began, in seconds since 1970; the same for all rows of that run."""
     measured: str | None = None
     """When, in ISO 8601."""
     converted: Conversion | None = None

@@ -93,7 +93,8 @@ class TaskHistory:
     trials
         In the order in which they were measured.
     default_config
-        The knobs of AutoTVM's default; None where no template of ours knows the task.
+        The knobs of the default config, which is AutoTVM's where AutoTVM has the template; None where no template
+        here knows the task.
     knobs
         In the space's order.
     configs
@@ -101,6 +102,9 @@ class TaskHistory:
     peak_gflops
         The measured peak of the device on which the best config ran; None where no row says one. Whatever disturbs
         a measurement lowers the peak, so the highest that the logs know of the device counts.
+    saving
+        How many times fewer multiplications the best config needs than the direct computation: 1 unless it is
+        Winograd's; None where that is unknown.
     """
 
     target: Target
@@ -111,6 +115,7 @@ class TaskHistory:
     knobs: tuple[KnobHistory, ...]
     configs: int | None
     peak_gflops: float | None
+    saving: float | None
 
     def __str__(self) -> str:
         return describe(self.task, self.args)
@@ -125,9 +130,14 @@ class TaskHistory:
         """The fastest record, by its mean cost; None where every trial failed."""
         return fastest(trial.record for trial in self.trials)
 
+    @property
+    def cost(self) -> float | None:
+        """The mean cost of the best config, in seconds; None where every trial failed."""
+        return None if self.best is None else self.best.mean_cost
+
     @cached_property
     def default(self) -> float | None:
-        """The cost of AutoTVM's default config, in seconds; None where it was not measured."""
+        """The cost of the default config, in seconds; None where it was not measured."""
         if self.default_config is None:
             return None
         wanted = identity(self.default_config)
@@ -143,21 +153,26 @@ class TaskHistory:
     @property
     def gain(self) -> float | None:
         """How many times as fast as the default config the best one is."""
-        return None if self.best is None or self.default is None else self.default / self.best.mean_cost
+        return None if self.cost is None or self.default is None else self.default / self.cost
 
     @property
     def gflops(self) -> float | None:
         """Billions of floating-point operations a second with the best config."""
-        return None if self.best is None else self.rate(self.best.mean_cost)
+        return None if self.cost is None else self.rate(self.cost)
 
     def rate(self, cost: float) -> float | None:
         """Return a cost, in seconds, as billions of operations a second; None where these are not known."""
         return None if self.flop is None else self.flop / cost / 1e9
 
     @property
+    def bound_gflops(self) -> float | None:
+        """The rate at which the best config's multiplications would take all of the device's measured peak."""
+        return None if self.peak_gflops is None or self.saving is None else self.peak_gflops * self.saving
+
+    @property
     def share(self) -> float | None:
-        """How much of the device's measured peak the best config reaches: 0.5 is half of it."""
-        return None if self.gflops is None or self.peak_gflops is None else self.gflops / self.peak_gflops
+        """The share of the device's measured peak that the best config's multiplications take: 0.5 is half of it."""
+        return None if self.gflops is None or self.bound_gflops is None else self.gflops / self.bound_gflops
 
     @cached_property
     def failures(self) -> dict[str, int]:

@@ -30,7 +30,7 @@ from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.template import Template
 
 PAUSE = 300.0
-"""A gap between two rows of a log that is longer than this, in seconds, was no tuning: it went on another time."""
+"""A longer gap between two rows of a run, in seconds, is taken for a pause."""
 
 # Enumerating the space of an axis that is longer takes too long; no layer has one.
 _LONGEST_AXIS = 1 << 16
@@ -77,20 +77,22 @@ def read_history(logs: Iterable[Path]) -> History:
 def _spent(records: Sequence[Record]) -> list[float | None]:
     """Return for each row of a log how many seconds tuning took for it.
 
-    That is the time since the row before, whatever its task: a tuner may change tasks after each batch, and
-    spends its time on building and on thinking too. After a pause, and for the first row, it is what the row
-    itself says.
+    That is the time since the row before in the same run of the tuner, whatever its task: a tuner may change tasks
+    after each batch, and spends time on building and on its cost model too. For the first row of a run it is the
+    time since the run began. After a pause, and where the log does not tell, it is what the row itself says.
     """
     spent: list[float | None] = []
-    before: float | None = None
+    latest: dict[float | None, float] = {}
     for record in records:
         now = record.result.timestamp
         if now < EARLIEST:
             spent.append(None)
             continue
-        gap = None if before is None else now - before
-        spent.append(max(0.0, record.result.all_cost) if gap is None or gap > PAUSE else gap)
-        before = now
+        started = None if record.tophub is None else record.tophub.started
+        before = latest.get(started, started)
+        tuning = before is not None and 0 <= now - before <= PAUSE
+        spent.append(now - before if before is not None and tuning else max(0.0, record.result.all_cost))
+        latest[started] = now
     return spent
 
 
@@ -113,7 +115,21 @@ def _task(target: Target, rows: list[tuple[Record, float | None]], peaks: Mappin
         knobs=_knobs([trial.record for trial in trials], template),
         configs=None if template is None else len(template.space),
         peak_gflops=None if best is None else peaks.get(device(best)),
+        saving=_saving(first.input.task, template, best),
     )
+
+
+def _saving(task: str, template: Template | None, best: Record | None) -> float | None:
+    """Return how many times fewer multiplications the best config needs than the direct computation, if known."""
+    if "winograd" not in task:
+        return 1.0
+    if template is None or best is None:
+        return None
+    try:
+        template.space.find(best.config.entity)
+    except InputError:
+        return None
+    return template.saving(best.config)
 
 
 def _template(record: Record) -> Template | None:

@@ -15,7 +15,7 @@ from tophub_registry.templates import cuda
 from tophub_registry.templates.padding import pad
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Tensor
-from tophub_registry.templates.winograd import Matrix, transforms
+from tophub_registry.templates.winograd import Matrix, saving, transforms
 from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
                 *cuda.unroll_knobs(0, 128, 1500),
             ]
         )
+
+    def saving(self, config: Config) -> float:  # noqa: ARG002  # the same for every config
+        return saving(self.outputs, self.workload.kernel_width)
 
     def limits(self, config: Config) -> cuda.CudaLimits:
         y, x = config.value("tile_y")[1:], config.value("tile_x")[1:]

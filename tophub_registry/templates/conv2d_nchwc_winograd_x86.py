@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.winograd import Matrix, transforms
+from tophub_registry.templates.winograd import Matrix, saving, transforms
 from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     channel_blocks,
@@ -91,6 +91,9 @@ class Conv2dNCHWcWinogradX86(Template):
             and (vectors * plan.tile >= _MIN_SUMS or plan.tile == plan.tiles)
             and plan.padded_tiles * plan.groups <= _MAX_WASTE * needed
         )
+
+    def saving(self, config: Config) -> float:
+        return saving(config.value("tile_size"), _TAPS)
 
     def default(self, target: Target) -> Config:
         """Return a config that is decent everywhere; AutoTVM has none for this task."""

@@ -96,6 +96,10 @@ class Template(ABC):
         """Return what a kernel sums up in registers at once, if that decides how well it suits a processor."""
         return None
 
+    def saving(self, config: Config) -> float:  # noqa: ARG002  # most templates compute what the definition says
+        """Return how many times fewer multiplications a kernel needs than the direct computation; 1 unless Winograd."""
+        return 1.0
+
     @abstractmethod
     def default(self, target: Target) -> Config:
         """Return the config that AutoTVM falls back to where it has no record."""

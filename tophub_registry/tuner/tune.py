@@ -8,6 +8,7 @@ the others.
 from __future__ import annotations
 
 import functools
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -149,7 +150,8 @@ def tune(
         raise UsageError("the log is already there", file=log, remedy="--resume goes on with it")
     if not tasks:
         raise UsageError("there is nothing to tune", remedy="`tophub extract` lists a model's tasks")
-    provenance = measurer.describe().model_copy(update={"tuner": f"tophub-registry {__version__} {plan.search}"})
+    tuner = {"tuner": f"tophub-registry {__version__} {plan.search}", "started": round(time.time(), 3)}
+    provenance = measurer.describe().model_copy(update=tuner)
     tvm_version = version("apache-tvm")
     experience = Experience() if experience is None else experience
     plan = replace(plan, batch=plan.batch or _BATCH[target.kind])
