@@ -58,6 +58,12 @@ def test_the_wheel_carries_the_registry(wheel):
     assert carried == {"index.json", *files}
 
 
+def test_the_wheel_carries_the_templates_and_scripts_of_pages(wheel):
+    files = {path for kind in ("jinja", "css", "js") for path in (REPOSITORY / "tophub_registry").rglob(f"*.{kind}")}
+    assert len(files) >= 6
+    assert {str(path.relative_to(REPOSITORY)) for path in files} <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_logs_are_merged_released_fetched_and_listed(tophub, tmp_path):
     old = write_rows(tmp_path / "llvm_v0.05.log", 20)
     new = write_rows(tmp_path / "new.log", 20, start=10, cost=5e-5)

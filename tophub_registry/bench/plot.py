@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import html
-
 import numpy as np
 
 from tophub_registry.bench.comparison import Comparison
-from tophub_registry.errors import MissingExtra
-
-
-def check_charts() -> None:
-    """Raise MissingExtra where plotly, which draws the chart, is not installed."""
-    try:
-        import plotly  # noqa: F401  # only asked whether it is there
-    except ImportError as error:
-        raise MissingExtra("report", error) from error
+from tophub_registry.report import html
 
 
 def render(comparison: Comparison) -> str:
@@ -24,12 +14,12 @@ def render(comparison: Comparison) -> str:
     Raises
     ------
     MissingExtra
-        plotly is not installed.
+        Jinja or Plotly is not installed.
     """
-    check_charts()
+    html.check_installed()
+    from markupsafe import Markup
     from plotly import graph_objects
 
-    said = f"{comparison.model}, {comparison.target}, {comparison.device}"
     rows = [row for row in comparison.rows if row.times]
     medians = [row.median * 1e3 for row in rows]
     quartiles = [np.percentile(row.times, [25, 75]) * 1e3 for row in rows]
@@ -43,11 +33,12 @@ def render(comparison: Comparison) -> str:
                 "arrayminus": [median - low for (low, _), median in zip(quartiles, medians, strict=True)],
             },
         ),
-        {
-            "title": f"{said}, threads: {comparison.threads}",
-            "yaxis": {"title": "ms a run", "rangemode": "tozero"},
-            "template": "plotly_white",
-        },
+        {"yaxis": {"title": "ms per run", "rangemode": "tozero"}, "template": "plotly_white"},
     )
-    page: str = figure.to_html(include_plotlyjs=True, full_html=True)
-    return page.replace("<head>", f"<head><title>{html.escape(said)}</title>", 1)
+    return html.render(
+        "tophub_registry.bench",
+        "plot.html.jinja",
+        title=f"{comparison.model}, {comparison.target}, {comparison.device}, threads: {comparison.threads}",
+        plotly=html.plotly(),
+        chart=Markup(figure.to_html(include_plotlyjs=False, full_html=False)),  # noqa: S704  # Plotly escapes its data
+    )

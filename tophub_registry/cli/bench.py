@@ -127,7 +127,7 @@ def _judge(comparison: Comparison) -> None:
 
 
 def _check_outputs(outputs: list[Path], *, force: bool) -> None:
-    from tophub_registry.bench.plot import check_charts
+    from tophub_registry.report.html import check_installed
 
     for path in outputs:
         if path.suffix not in {".json", ".html"}:
@@ -135,7 +135,7 @@ def _check_outputs(outputs: list[Path], *, force: bool) -> None:
         if path.exists() and not force:
             raise UsageError("the file is already there", file=path, remedy="--force replaces it")
         if path.suffix == ".html":
-            check_charts()
+            check_installed()
 
 
 def _pythons(options: list[str]) -> dict[str, str]:

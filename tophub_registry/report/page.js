@@ -1,6 +1,6 @@
 "use strict";
 
-// The points of every task, as `page.py` writes them: [trial, seconds or null, rate or null, error or null, options].
+// The points of every task, as `points.py` writes them: [trial, seconds or null, rate or null, error or null, options].
 const tasks = JSON.parse(document.getElementById("data").textContent);
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 
@@ -58,7 +58,7 @@ function draw(element) {
     { ...best, mode: "lines", line: { color: colour("accent"), width: 2.5, shape: "hv" }, hoverinfo: "skip" },
   ];
   if (task.default !== null) traces.push(level(task.default, "default config", "dash"));
-  if (task.peak !== null) traces.push(level(task.peak, "peak of the device", "dot"));
+  if (task.peak !== null) traces.push(level(task.peak, "peak", "dot"));
   const axis = {
     color: colour("muted"), gridcolor: colour("line"), zeroline: false, rangemode: "tozero", automargin: true,
     title: { font: { size: 12 }, standoff: 8 },

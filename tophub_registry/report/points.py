@@ -47,7 +47,7 @@ def points(task: TaskHistory, step: int) -> dict[str, Value]:
     return {
         "unit": unit(task),
         "default": rate_of(task, task.default),
-        "peak": None if task.flop is None else task.peak_gflops,
+        "peak": None if task.flop is None else task.bound_gflops,
         "errors": list(errors),
         "knobs": [[name, [text for _, text in options.values()]] for name, options in knobs.items()],
         "points": [[*row, [chosen.get(name) for name in knobs]] for row, chosen in rows],

@@ -1,8 +1,7 @@
-"""How the page spells values, numbers and times, and anybody's text."""
+"""How the page spells values, numbers and times."""
 
 from __future__ import annotations
 
-import html
 import json
 from datetime import datetime, timezone
 
@@ -12,9 +11,9 @@ _LONGEST_VALUE = 80
 _DIGITS = 3
 
 
-def escaped(value: str) -> str:
-    """Return text as HTML, without the characters that steer a terminal or the direction of writing."""
-    return html.escape("".join(character if character.isprintable() else "\ufffd" for character in value))
+def printable(text: str) -> str:
+    """Return text without the characters that steer a terminal or the direction of writing."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def shortened(value: Value) -> str:

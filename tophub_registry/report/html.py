@@ -1,0 +1,80 @@
+"""HTML pages from the templates (`.html.jinja`) that lie beside a module.
+
+What a template prints is escaped, and characters that steer a terminal or the direction of writing are replaced:
+most of it comes from logs, which are untrusted text. Needs the extra [report].
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.errors import MissingExtra
+from tophub_registry.report import spelling
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_MINIFIED: dict[str, object] = {"separators": (",", ":"), "allow_nan": False}
+
+
+def check_installed() -> None:
+    """Raise MissingExtra if Jinja or Plotly is not installed."""
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("report", error) from error
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """Fill in a template.
+
+    Parameters
+    ----------
+    package
+        The package that has the template: 'tophub_registry.report'.
+    template
+        The file's name.
+    values
+        What it is filled in with.
+
+    Raises
+    ------
+    MissingExtra
+        Jinja or Plotly is not installed.
+    """
+    check_installed()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(package, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = _MINIFIED
+    for spelled in (spelling.number, spelling.percent, spelling.seconds, spelling.duration, spelling.shortened):
+        environment.filters[spelled.__name__] = spelled
+    return environment.get_template(template).render(values)
+
+
+def plotly() -> Markup:
+    """Return Plotly's script, as a browser reads it: with every line break as one character."""
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n"))  # noqa: S704  # Plotly's own file
+
+
+def text(package: str, name: str) -> Markup:
+    """Return a file of ours, such as a script or a style sheet, as markup that a template prints as it is."""
+    from markupsafe import Markup
+
+    return Markup(resources.files(package).joinpath(name).read_text(encoding="utf-8"))  # noqa: S704  # our own file
+
+
+def _printable(value: Any) -> Any:
+    return value if hasattr(value, "__html__") else spelling.printable(str(value))
