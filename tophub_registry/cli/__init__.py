@@ -1,24 +1,21 @@
 """The command line: one file per command, thin: parse, call, print.
 
-`tophub --help` must be quick, so this module imports nothing but the standard library, and only the command
-that is called is imported at all. Each command's module holds one function, `command`, whose signature is
-its command line (Typer) and whose docstring is its help.
+Each command's module holds one function, `command`, whose signature is its command line (Typer) and whose
+docstring is its help. `tophub --help` must be quick, so this module imports nothing but the standard library.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from tophub_registry.cli import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 COMMANDS = {
-    "extract": "Write the tuning tasks of a gluoncv model or an MXNet symbol file",
+    "extract": "List the tuning tasks of a model",
     "tune": "Tune a model's tasks on this machine and append the records to a log",
     "report": "Write a page for the browser that shows how tuning went",
     "gain": "Time a model's tasks with the default configs and with a log's, in pairs",
@@ -39,81 +36,38 @@ COMMANDS = {
 }
 """Every command and its one line in the overview."""
 
-_HELP = """Usage: tophub COMMAND [ARGUMENTS]
+_OVERVIEW = """Usage: tophub COMMAND [ARGUMENTS]
 
 TVM tuning logs: made, merged, released, fetched.
 
 Commands:
 {commands}
 
-`tophub COMMAND --help` says more. `--version` prints the version.
+Options:
+  --version             Print the version
+  --install-completion  Install tab completion for the current shell
+  --show-completion     Print the completion script of the current shell
+
+`tophub COMMAND --help` says more.
 Exit codes: 0 fine, 1 the input is at fault, 2 the command was misused, 3 the environment failed,
 130 interrupted.
 """
 
 
+def overview() -> str:
+    """Return the help of `tophub` itself."""
+    width = max(map(len, COMMANDS))
+    return _OVERVIEW.format(commands="\n".join(f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     arguments = [*(sys.argv[1:] if arguments is None else arguments)]
-    name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help"):
-        width = max(map(len, COMMANDS))
-        lines = (f"  {command:<{width}}  {line}" for command, line in COMMANDS.items())
-        terminal.out(_HELP.format(commands="\n".join(lines)))
-        sys.exit(0 if arguments else 2)
-    if name == "--version":
-        from tophub_registry._version import __version__
-
-        terminal.out(f"tophub {__version__}\n")
+    if arguments[:1] in (["-h"], ["--help"]):  # importing Typer would take several times as long
+        terminal.out(overview())
         sys.exit(0)
-    if name not in COMMANDS:
-        _unknown(name)
     try:
-        module = importlib.import_module(f"tophub_registry.cli.{name}")
-        import typer
+        from tophub_registry.cli.application import application
     except KeyboardInterrupt:
-        _interrupted()
-
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(_guarded(module.command, as_json="--json" in arguments))
-    app(arguments[1:], prog_name=f"tophub {name}")
-
-
-def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., None]:
-    """Turn the project's errors into one message and an exit code."""
-    from tophub_registry.errors import TophubError
-
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except TophubError as error:
-            if as_json:
-                import json
-
-                fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
-                terminal.out(json.dumps({"error": fields}) + "\n")
-            else:
-                terminal.err(f"tophub: error: {terminal.line(error)}\n")
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            _interrupted()
-        except BrokenPipeError:  # the reader of our output has seen enough
-            sys.stderr.close()
-            sys.exit(0)
-
-    return guarded
-
-
-def _interrupted() -> NoReturn:
-    terminal.err("tophub: interrupted\n")
-    sys.exit(130)
-
-
-def _unknown(name: str) -> NoReturn:
-    import difflib
-
-    close = difflib.get_close_matches(name, COMMANDS, 1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    terminal.err(f"tophub: error: no such command: {name!r}{hint}; `tophub --help` lists them\n")
-    sys.exit(2)
+        terminal.interrupted()
+    application(arguments, prog_name="tophub")

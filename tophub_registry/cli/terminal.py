@@ -7,6 +7,7 @@ become the replacement character; line breaks and tabs stay.
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 _KEPT = "\n\t"
 _REPLACEMENT = "\ufffd"
@@ -27,6 +28,12 @@ def status(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\x1b[2K\r{clean(text)}\r" if text else "\x1b[2K\r")
         sys.stderr.flush()
+
+
+def interrupted() -> NoReturn:
+    """Say that Ctrl-C was pressed, and exit."""
+    err("tophub: interrupted\n")
+    sys.exit(130)
 
 
 def line(text: object) -> str:
