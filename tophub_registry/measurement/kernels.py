@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import os
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -61,9 +60,12 @@ def start_worker() -> None:
     """Prepare a worker: it leaves Ctrl-C to its parent, dies with it, and has TVM loaded."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # NumPy computes what is right between two timings: threads of its own would go on spinning into the second.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import numpy  # noqa: F401, ICN001  # threadpoolctl limits the libraries that are loaded
     import tvm  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    # NumPy computes the reference between two timings: BLAS threads keep spinning and disturb the second.
+    threadpool_limits(1, user_api="blas")
 
 
 def build(template: Template, config: Config, target: dict[str, object], path: str) -> None:

@@ -4,6 +4,6 @@ from importlib.util import find_spec
 
 from tophub_registry.errors import MissingExtra
 
-for _name in ("numpy", "pebble", "tvm", "xgboost"):
+for _name in ("numpy", "pebble", "threadpoolctl", "tvm", "xgboost"):
     if find_spec(_name) is None:
         raise MissingExtra("tune", ModuleNotFoundError(name=_name))
