@@ -229,19 +229,19 @@ class _Remote:
 
     def __init__(self, session: Any, key: str, until: float) -> None:
         self._session, self._key, self._until = session, key, until
-        self._gpu: Any = None
 
     def device(self, kind: str) -> Any:
-        if kind != "cuda":
-            return self._session.cpu(0)
-        if self._gpu is None:
-            import tvm
+        return self._gpu if kind == "cuda" else self._session.cpu(0)
 
-            self._gpu = self._session.cuda(0)
-            if self._gpu.exist:
-                # The server's process has not used its GPU yet, and until it does CUDA tells neither name nor anything.
-                tvm.runtime.empty((1,), "float32", self._gpu)
-        return self._gpu
+    @functools.cached_property
+    def _gpu(self) -> Any:
+        import tvm
+
+        gpu = self._session.cuda(0)
+        if gpu.exist:
+            # Until the server's process has used its GPU, CUDA does not even tell its name.
+            tvm.runtime.empty((1,), "float32", gpu)
+        return gpu
 
     def load(self, path: str) -> Any:
         self._session.upload(path)

@@ -5,6 +5,7 @@ All of them propose indices of the space that were not measured yet, and are tol
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from abc import ABC, abstractmethod
@@ -52,20 +53,13 @@ class Search(ABC):
 
     def __init__(self, space: ConfigSpace, seed: int = 0, feasible: Callable[[int], bool] = lambda _: True) -> None:
         self.space = space
-        self.feasible = feasible
         self.random = random.Random(seed)  # noqa: S311  # no secrets here
         self.costs: dict[int, float] = {}
-        self._known_to_fit: dict[int, bool] = {}
+        self._fits = functools.cache(feasible)
 
     def observe(self, index: int, cost: float | None) -> None:
         """Take in a measured config: its cost in seconds, None where it failed."""
         self.costs[index] = float("inf") if cost is None else cost
-
-    def _fits(self, index: int) -> bool:
-        """Whether a config is feasible, asked once for each."""
-        if index not in self._known_to_fit:
-            self._known_to_fit[index] = self.feasible(index)
-        return self._known_to_fit[index]
 
     @abstractmethod
     def propose(self, count: int) -> list[int]:

@@ -258,7 +258,6 @@ class _Session:
         self.default_index = self._find(self.template.default(target))
         self.search = self._search(experience)
         self._experience = experience
-        self._first: list[int] | None = None
         self.curve = Progress(tuple(task.layers), task.count)
         self.ended = self._exhausted = False
         self.failed = 0
@@ -323,8 +322,6 @@ class _Session:
     def propose(self, count: int) -> list[Config]:
         """Return up to `count` configs to measure next; where there are none left, the task has ended."""
         count = min(count, self.planned - self.trials)
-        if self._first is None:
-            self._first = self._begin()
         indices = [index for index in self._first if index not in self.search.costs][:count]
         if len(indices) < count:
             proposed = self.search.propose(count)
@@ -333,7 +330,8 @@ class _Session:
         whole = self.template.space
         return [whole.config(whole.find(self.space.config(index).entity)) for index in indices]
 
-    def _begin(self) -> list[int]:
+    @functools.cached_property
+    def _first(self) -> list[int]:
         """Return what is tried first: what a user has today, as all gain is told against it, then what others found."""
         first = [] if self.default_index is None else [self.default_index]
         limit = self.planned // _SEEDED

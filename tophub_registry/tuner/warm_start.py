@@ -7,6 +7,8 @@ since its features mean the same for all workloads of a task.
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -88,7 +90,6 @@ class Experience:
 
     def __init__(self) -> None:
         self._tasks: defaultdict[str, dict[tuple[str, Target], _Workload]] = defaultdict(dict)
-        self._spaces: dict[str, tuple[ConfigSpace, ConfigFeatures] | None] = {}
 
     @staticmethod
     def read(logs: Iterable[Path], tasks: Iterable[Task]) -> Experience:
@@ -112,13 +113,11 @@ class Experience:
             known.costs[index] = min(record.result.costs) if record.valid else math.inf
 
     def _known(self, record: Record) -> _Workload | None:
-        task, workload, target = record.input.task, record.workload, record.target
-        if workload not in self._spaces:
-            self._spaces[workload] = _space_of(task, record.input.args)
-        described = self._spaces[workload]
-        if described is None:
-            return None
-        return self._tasks[task].setdefault((workload, target), _Workload(*described, record.input.args))
+        known = self._tasks[record.input.task]
+        key = record.workload, record.target
+        if key not in known and (described := _space_of(record.workload)) is not None:
+            known[key] = _Workload(*described, record.input.args)
+        return known.get(key)
 
     def seeds(self, task: Task, target: Target, space: ConfigSpace, *, limit: int) -> list[int]:
         """Return the configs of a task's space that other records speak for, the most promising first.
@@ -174,8 +173,10 @@ class Experience:
         return Lessons(rows, shares, known)
 
 
-def _space_of(task: str, args: list[Any]) -> tuple[ConfigSpace, ConfigFeatures] | None:
-    """Return a workload's space and features; None where no template takes it."""
+@functools.lru_cache(maxsize=4096)
+def _space_of(workload: str) -> tuple[ConfigSpace, ConfigFeatures] | None:
+    """Return the space and the features of a workload, as `workload_key` spells it; None if no template takes it."""
+    task, args, _ = json.loads(workload)
     if task not in TEMPLATES:
         return None
     try:
