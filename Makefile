@@ -7,6 +7,7 @@
 # MXNet 1.9.1 needs NumPy 1, which ends at Python 3.12.
 PYTHON ?= $(shell tools/find_python.sh 3.12 3.11 3.10)
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --editable
 
 # Two at a time: most of a test is Python, which has one core. The files' own fixtures stay in one process.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
@@ -14,7 +15,7 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 .PHONY: demo test test-all check bench clean
 
 demo: .venv/.demo
-	PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
 # What compares times runs by itself, after the rest.
 test: .venv/.dev
@@ -38,15 +39,18 @@ bench: .venv/.dev
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { tools/find_python.sh 3.12 3.11 3.10; exit 1; }
-	"$(PYTHON)" -m venv .venv
+	@echo "Making an environment in .venv with $(PYTHON)"
+	@"$(PYTHON)" -m venv .venv
 
 .venv/.demo: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,models,report]"
-	touch $@
+	@echo "Installing tophub-registry into .venv, with apache-tvm, MXNet and gluoncv (once; a minute or two)"
+	@$(INSTALL) ".[tune,models,report]"
+	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,models,test,dev]"
-	touch $@ .venv/.demo
+	@echo "Installing tophub-registry into .venv, with all that its tests and checks need (once; a minute or two)"
+	@$(INSTALL) ".[tune,models,test,dev]"
+	@touch $@ .venv/.demo
 
 clean:
 	rm -rf .venv .cache

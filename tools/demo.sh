@@ -36,3 +36,11 @@ until port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' served) && [ -n "$port" ]; do
 show tophub fetch llvm --location "http://127.0.0.1:$port" --root root
 show tophub list --location "http://127.0.0.1:$port" --root root
 show tophub gain "$model" --log "root/$next"
+
+cat <<END
+
+That was the whole way round with a small model. Next, with a model of your own (about ten minutes):
+
+  export PATH="$repository/.venv/bin:\$PATH"
+  tophub tune resnet18_v1 --total-trials 500 -o new.log
+END

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.records.rows import text
+from tests.screen import screen_after
 from tophub_registry.cli import table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+TOPHUB = [sys.executable, "-m", "tophub_registry.cli"]
+
+
 def tophub(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tophub_registry.cli", *arguments]
+    command = [*TOPHUB, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -66,6 +70,36 @@ def test_show(logs: tuple[Path, Path]) -> None:
     assert lines[1].split()[:6] == ["llvm", "-mcpu=znver4", "conv2d_NCHWc.x86", "31", "61", "0"]
     assert "2026-01-01" in lines[1]
     assert json.loads(tophub("show", logs[0], "--json").stdout)["groups"][0]["records"] == 30
+
+
+LONG = [
+    text(task=task, channels=channels, target="llvm -mcpu=sapphirerapids", costs=[cost])
+    for channels, cost in ((64, 1e-3), (512, 2e-3))
+    for task in ("conv2d_NCHWc.x86", "depthwise_conv2d_NCHWc.x86")
+]
+
+
+def test_a_narrow_terminal_hides_columns_and_cuts_no_name(tmp_path: Path) -> None:
+    log = tmp_path / "new.log"
+    log.write_text("".join(f"{each}\n" for each in LONG))
+    lines = screen_after([*TOPHUB, "show", log])
+    assert lines[0].split() == ["target", "task", "records", "GFLOPS"]
+    names = [line.split()[2] for line in lines[1:-1]]
+    assert names == ["conv2d_NCHWc.x86", "depthwise_conv2d_NCHWc.x86"]
+    assert lines[-1] == "(hidden to fit into 80 columns: by, measured, failed, median, workloads)"
+    assert "by" in screen_after([*TOPHUB, "show", log], columns=160)[0].split()
+
+
+def test_a_name_that_finds_no_room_is_wrapped(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.log", tmp_path / "after.log"
+    before.write_text(f"{LONG[0]}\n{LONG[1]}\n")
+    after.write_text("".join(f"{each}\n" for each in LONG))
+    lines = screen_after([*TOPHUB, "diff", before, after], columns=60)
+    assert max(map(len, lines)) <= 60
+    rows = [line.split() for line in lines]
+    place = next(number for number, row in enumerate(rows) if "depthwise_conv2d_NCHWc.x86" in row)
+    assert rows[place][1] == "depthwise_conv2d_NCHWc.x86"
+    assert rows[place + 1] == ["1x512x56x56", "64x512x3x3"]
 
 
 def test_audit(logs: tuple[Path, Path]) -> None:

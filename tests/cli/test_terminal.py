@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.records.rows import row
+from tests.screen import screen_after
 from tophub_registry.cli import COMMANDS, main, terminal
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
@@ -52,6 +54,29 @@ def test_escape_bytes_do_not_reach_it(arguments, tmp_path, monkeypatch, capsys):
     assert told.out or told.err
     for text in (told.out, told.err):
         assert not {each for each in text if not each.isprintable()} - {"\n", "\t"}
+
+
+@pytest.mark.parametrize(
+    ("then", "left"),
+    [
+        ("terminal.err('tophub: done\\n')", ["tophub: done"]),
+        ("terminal.out('a table\\n')", ["a table"]),
+        ("table.show(['name'], [['value']])", ["name", "value"]),
+        ("terminal.status('')", []),
+    ],
+)
+def test_nothing_is_left_of_what_was_being_done(then, left):
+    program = f"from tophub_registry.cli import table, terminal; terminal.status('a long piece of work …'); {then}"
+    assert screen_after([sys.executable, "-c", program]) == left
+
+
+def test_a_command_that_fails_leaves_its_error_alone_on_the_screen(tmp_path):
+    pytest.importorskip("tvm", reason="needs the extra [tune]")
+    command = [sys.executable, "-m", "tophub_registry.cli", "compile", tmp_path / "none-symbol.json", "-o", "none.so"]
+    lines = screen_after(command, columns=300)
+    assert len(lines) == 1
+    assert lines[0].startswith("tophub: error: ")
+    assert not lines[0].endswith("…")
 
 
 def test_every_command_writes_through_one_place():

@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tests.killing import kill_at_random_moments
+from tests.screen import screen_after
+from tophub_registry.cli import main, tune
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 
@@ -43,6 +45,24 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
     said = json.loads(gain.stdout)
     assert said["after"] > 0
     assert said["tasks"][0]["tuned"] > 0
+
+
+def test_a_pipe_gets_a_line_of_progress_now_and_then(tasks, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tune, "_EVERY", 0)
+    with pytest.raises(SystemExit):
+        main(["tune", str(tasks), "--total-trials", "6", "-o", str(tmp_path / "new.log")])
+    told = capsys.readouterr()
+    lines = [line for line in told.err.splitlines() if "configs measured" in line]
+    assert lines[0] == "tophub: task 1/1, 0 of 6 configs measured"
+    assert lines[-1].startswith("tophub: task 1/1, 6 of 6 configs measured")
+    assert lines[-1].endswith("about 0 min left")
+    assert told.out.startswith("6 records of 1 tasks")
+
+
+def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
+    command = [sys.executable, "-m", "tophub_registry.cli", "tune", tasks, "--trials", "4", "-o", tmp_path / "new.log"]
+    lines = screen_after(command, columns=300)
+    assert [line.split()[0] for line in lines] == ["task", "4"]
 
 
 @pytest.mark.parametrize(

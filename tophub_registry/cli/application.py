@@ -72,6 +72,9 @@ def _errors_printed(*, as_json: bool) -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         sys.exit(0)
+    finally:
+        if not sys.stderr.closed:
+            terminal.status("")
 
 
 application = typer.Typer(

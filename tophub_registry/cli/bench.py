@@ -161,6 +161,7 @@ def _print(comparison: Comparison) -> None:
     table.show(
         ["framework", "version", ">median", ">spread", ">ratio to ours", "agrees", "note"],
         [_row(comparison, row) for row in comparison.rows],
+        expendable=("version", "note"),
     )
     bound = "1" if comparison.bind_threads else "0"
     said = f"{comparison.model}, {comparison.target}, {comparison.device}"

@@ -61,7 +61,8 @@ def _print(comparison: Comparison, shown: int | None) -> None:
         if shown is not None and len(differences) > shown:
             rows.append((kind, "", f"and {len(differences) - shown} more; --all lists them", "", "", ""))
     if rows:
-        table.show(("what", "target", "task", ">before", ">after", ">times as fast"), rows)
+        columns = ("what", "target", "task", ">before", ">after", ">times as fast")
+        table.show(columns, rows, expendable=("before", "target"))
     said = [f"{len(differences)} {kind}" for kind, differences in counts.items() if differences]
     terminal.out(", ".join([*said, f"{comparison.same} the same"]) + "\n")
     if comparison.unconvertible:

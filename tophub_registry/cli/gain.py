@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import log_argument, tasks_argument, terminal
+from tophub_registry.cli import log_argument, table, tasks_argument, terminal
 from tophub_registry.cli.model_options import CompileTarget, Processor
 from tophub_registry.errors import InputError
 
@@ -59,33 +58,29 @@ def command(
 
 
 def _print(gain: ModelGain, target: Target, provenance: Provenance) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     threads = (
         "" if provenance.threads is None else f", {provenance.threads} thread{'s' if provenance.threads > 1 else ''}"
     )
-    table = Table(box=box.SIMPLE_HEAD, title=terminal.clean(f"{target} ({provenance.device}{threads})"))
-    table.add_column("task")
-    for column in ("layers", "default µs", "tuned µs", "gain", "GFLOPS"):
-        table.add_column(column, justify="right")
-    for row in gain.tasks:
-        table.add_row(
-            terminal.line(row.task),
-            str(row.task.count),
-            f"{row.default * 1e6:.2f}",
-            "no record" if row.tuned is None else f"{row.tuned * 1e6:.2f}",
-            "" if row.tuned is None else f"{row.default / row.tuned:.2f}x",
-            f"{row.flop / row.best / 1e9:.1f}",
-        )
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print(table)
-    console.print(
+    terminal.out(f"{target} ({provenance.device}{threads})\n")
+    table.show(
+        ["task", ">layers", ">default µs", ">tuned µs", ">gain", ">GFLOPS"],
+        (
+            (
+                str(row.task),
+                str(row.task.count),
+                f"{row.default * 1e6:.2f}",
+                "no record" if row.tuned is None else f"{row.tuned * 1e6:.2f}",
+                "" if row.tuned is None else f"{row.default / row.tuned:.2f}x",
+                f"{row.flop / row.best / 1e9:.1f}",
+            )
+            for row in gain.tasks
+        ),
+        expendable=("GFLOPS", "layers"),
+    )
+    terminal.out(
         f"model: {gain.before * 1e3:.3f} ms in these layers with AutoTVM's default configs, "
         f"{gain.after * 1e3:.3f} ms with the records and each layer's fastest template: "
-        f"{gain.before / gain.after:.2f} times as fast",
-        soft_wrap=True,
+        f"{gain.before / gain.after:.2f} times as fast\n"
     )
 
 

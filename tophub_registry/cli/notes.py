@@ -22,7 +22,7 @@ def notices(found: Iterable[Notice]) -> None:
 
 
 def progress(what: str) -> None:
-    """Say what is being done where people watch; nothing clears the line."""
+    """Show on a terminal what is being done; an empty text clears it."""
     terminal.status(f"{what} …" if what else "")
 
 

@@ -38,6 +38,8 @@ def command(
 ) -> None:
     """Show what logs contain: for each target and task the records, their speed, age and tools.
 
+    GFLOPS is the best record's rate, and median that of the record in the middle.
+
     With --best, or an option that chooses among the best: for each workload the fastest record, its config, time and
     speed, and on request its kernel, which needs TVM but not the device.
     """
@@ -55,7 +57,7 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
     if as_json:
         terminal.out(json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
         return
-    columns = ("target", "task", ">workloads", ">records", ">failed", ">best", ">median GFLOPS", "measured", "by")
+    columns = ("target", "task", ">workloads", ">records", ">failed", ">GFLOPS", ">median", "measured", "by")
     table.show(
         columns,
         (
@@ -72,6 +74,7 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
             )
             for group in summary.groups
         ),
+        expendable=("by", "measured", "failed", "median", "workloads"),
     )
     _tell_unconvertible(summary.unconvertible)
 

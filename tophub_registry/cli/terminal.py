@@ -13,21 +13,28 @@ _KEPT = "\n\t"
 _REPLACEMENT = "\ufffd"
 
 
+_status_shown = False
+
+
 def out(text: str) -> None:
     """Write to standard output."""
+    status("")
     sys.stdout.write(clean(text))
 
 
 def err(text: str) -> None:
     """Write to standard error."""
+    status("")
     sys.stderr.write(clean(text))
 
 
 def status(text: str) -> None:
-    """Show what is being done on a line that the next one replaces, where people watch; nothing clears it."""
-    if sys.stderr.isatty():
+    """Show on a terminal what is being done, until anything else is written; an empty text clears the line."""
+    global _status_shown  # noqa: PLW0603  # there is one terminal
+    if (text or _status_shown) and sys.stderr.isatty():
         sys.stderr.write(f"\x1b[2K\r{clean(text)}\r" if text else "\x1b[2K\r")
         sys.stderr.flush()
+        _status_shown = bool(text)
 
 
 def interrupted() -> NoReturn:

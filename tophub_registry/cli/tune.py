@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from tophub_registry.measurement.places import Place
     from tophub_registry.records.task import Task
     from tophub_registry.tuner.tune import TaskOutcome
+
+_EVERY = 15.0
+"""Seconds between two lines of progress where nobody watches a terminal."""
 
 
 def command(  # each is an option of the command line
@@ -160,13 +165,14 @@ def _knob(text: str) -> tuple[str, object]:
 
 
 class _Progress:
-    """Two bars on a terminal, for the model and for the task at hand, and a line for each task that is done."""
+    """A line for each task that is done; meanwhile two bars on a terminal, elsewhere a line now and then."""
 
     def __init__(self, tasks: list[Task], trials: int, total: int | None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._watched = sys.stderr.isatty()
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -174,14 +180,17 @@ class _Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[best]}"),
             console=self._console,
-            disable=not sys.stderr.isatty(),
+            transient=True,
+            disable=not self._watched,
         )
         self._tasks = len(tasks)
         self._planned = [trials] * len(tasks)
-        self._done = [0] * len(tasks)
+        self._outcomes: dict[int, TaskOutcome] = {}
         self._total = total or trials * len(tasks)
         self._model = self._bars.add_task("model", total=min(self._total, trials * len(tasks)), best="")
         self._task = self._bars.add_task("task", total=trials, best="")
+        self._printed = self._started = time.monotonic()
+        self._measured = 0
 
     def __enter__(self) -> Callable[[TaskOutcome], None]:
         self._bars.start()
@@ -194,14 +203,30 @@ class _Progress:
         name = f"task {outcome.number + 1}/{self._tasks}"
         if self._bars.tasks[self._task].description != name:
             self._bars.reset(self._task, description=name)
-        self._planned[outcome.number], self._done[outcome.number] = outcome.planned, outcome.trials
+        before = self._outcomes.get(outcome.number, outcome)
+        self._measured += outcome.trials - before.trials
+        self._planned[outcome.number], self._outcomes[outcome.number] = outcome.planned, outcome
+        done = sum(each.trials for each in self._outcomes.values())
+        planned = min(self._total, sum(self._planned))
         best = f"{outcome.gflops:.1f} GFLOPS" if outcome.best else ""
         self._bars.update(self._task, total=outcome.planned, completed=outcome.trials, best=best)
-        self._bars.update(self._model, total=min(self._total, sum(self._planned)), completed=sum(self._done))
+        self._bars.update(self._model, total=planned, completed=done)
         if outcome.done:
             self._console.print(
                 terminal.clean(f"{name:>11}  {best:>14}  {outcome.trials} trials  {outcome.task}"), markup=False
             )
+        elif not self._watched and time.monotonic() - self._printed >= _EVERY:
+            self._print(name, done, planned)
+
+    def _print(self, name: str, done: int, planned: int) -> None:
+        self._printed = time.monotonic()
+        line = f"{name}, {done} of {planned} configs measured"
+        if failed := sum(outcome.failed for outcome in self._outcomes.values()):
+            line += f", {failed} failed"
+        if self._measured:
+            seconds = (self._printed - self._started) * (planned - done) / self._measured
+            line += f", about {math.ceil(seconds / 60)} min left"
+        terminal.err(f"tophub: {line}\n")
 
 
 def _as_json(outcome: TaskOutcome) -> dict[str, object]:
