@@ -72,7 +72,7 @@ def test_builders_that_are_killed_over_and_over_are_given_up(measurer, monkeypat
 
 def test_every_process_is_ended_even_where_one_can_not_be(monkeypatch):
     measurer = Measurer(resolve("llvm"), workers=1)
-    lane, folder = measurer._lanes[0], measurer._folder.name
+    worker, folder = measurer._device_workers[0], measurer._folder.name
     closed = []
 
     class Stuck:
@@ -80,9 +80,9 @@ def test_every_process_is_ended_even_where_one_can_not_be(monkeypatch):
             closed.append(self)
             raise OSError("stuck")
 
-    measurer._lanes += [Stuck(), Stuck()]
-    close = lane.close
-    monkeypatch.setattr(lane, "close", lambda: (closed.append(lane), close()))
+    measurer._device_workers += [Stuck(), Stuck()]
+    close = worker.close
+    monkeypatch.setattr(worker, "close", lambda: (closed.append(worker), close()))
     with pytest.raises(OSError, match="stuck"):
         measurer.close()
     assert len(closed) == 3

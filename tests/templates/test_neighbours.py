@@ -9,7 +9,7 @@ import pytest
 from tophub_registry.records.lookup import Answer, Match, Source, lookup_all
 from tophub_registry.records.record import Config, Record
 from tophub_registry.records.task import tensor
-from tophub_registry.templates.neighbours import Neighbourhood, Origin, carry, nearest
+from tophub_registry.templates.neighbours import Neighbourhood, Origin, adapt, nearest
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.template import Template
 
@@ -45,9 +45,9 @@ def answer(template: Template, its: Config, cost: float) -> Answer:
 
 def test_a_config_of_another_workload_moves_to_the_nearest_options() -> None:
     small, large = convolution(48, 14), convolution(64, 56)
-    carried = carry(config(large, 64, 16, 28), large.space, small.space)
-    assert carried is not None
-    moved = small.space.config(carried.index)
+    adapted = adapt(config(large, 64, 16, 28), large.space, small.space)
+    assert adapted is not None
+    moved = small.space.config(adapted.index)
     assert [moved.value(name)[-1] for name in ("tile_ic", "tile_oc", "tile_ow")] == [48, 16, 14]
     assert moved.value("unroll_kw") is True
 
@@ -58,14 +58,14 @@ def test_what_fits_as_it_is_is_nearer_than_what_has_to_change() -> None:
         Origin(other.space, other.args, config(other, 48, 48, 8)),
         Origin(alike.space, alike.args, config(alike, 16, 16, 14)),
     ]
-    (first, carried), (_, further) = nearest(here.space, here.args, origins, count=2)
-    assert (first, carried.distance) == (1, 1)  # half as many tiles of 14
+    (first, adapted), (_, further) = nearest(here.space, here.args, origins, count=2)
+    assert (first, adapted.distance) == (1, 1)  # half as many tiles of 14
     assert further.distance > 1
 
 
 def test_other_knobs_are_no_neighbours() -> None:
     here, pointwise = convolution(64, 28), convolution(64, 28, kernel=1)
-    assert carry(pointwise.space.config(3), pointwise.space, here.space) is None
+    assert adapt(pointwise.space.config(3), pointwise.space, here.space) is None
     assert nearest(here.space, here.args, [Origin(pointwise.space, pointwise.args, pointwise.space.config(3))]) == []
 
 
@@ -75,9 +75,9 @@ def test_where_tiles_must_change_or_leave_tails_a_config_is_not_carried_over_who
     fitting, smaller, tail, little = (convolution(*shape) for shape in ((32, 56), (48, 56), (64, 28), (64, 111)))
     whole = {}
     for here in (fitting, smaller, tail, little):
-        carried = carry(its, there.space, here.space)
-        assert carried is not None
-        whole[here] = carried.whole
+        adapted = adapt(its, there.space, here.space)
+        assert adapted is not None
+        whole[here] = adapted.whole
     assert whole == {fitting: True, smaller: False, tail: False, little: True}  # 112 of 111 are covered, or 32 of 28
 
 
@@ -121,7 +121,7 @@ def test_what_fits_one_workload_and_no_gpu_for_another_is_passed_over() -> None:
     }
     its = there.space.config_of(values)
     assert there.feasible(its)
-    carried = carry(its, there.space, here.space)
-    assert carried is not None
-    assert not here.feasible(here.space.config(carried.index))
+    adapted = adapt(its, there.space, here.space)
+    assert adapted is not None
+    assert not here.feasible(here.space.config(adapted.index))
     assert Neighbourhood([answer(there, its, 1e-5)]).of(here) == []

@@ -27,7 +27,7 @@ from tophub_registry.measurement import kernels
 from tophub_registry.measurement.kernels import Timing
 from tophub_registry.measurement.outcome import BUILD, FAILED_COST, PREPARE, RUN, ErrorNo, Measured, Stage, last_line
 from tophub_registry.measurement.places import NoDevice, Place, ThisMachine
-from tophub_registry.measurement.workers import Lane, Workers
+from tophub_registry.measurement.workers import DeviceWorker, Workers
 from tophub_registry.records.record import Config, Provenance, Result
 from tophub_registry.records.target import Target
 from tophub_registry.templates.template import Template
@@ -120,7 +120,7 @@ class Measurer:
         self._none_since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="tophub-")
         self._builders = Workers(workers or len(os.sched_getaffinity(0)))
-        self._lanes = [Lane(place) for _ in range(self._devices)]
+        self._device_workers = [DeviceWorker(place) for _ in range(self._devices)]
         self._count = 0
         self._said: Provenance | None = None
 
@@ -151,7 +151,7 @@ class Measurer:
     def _measured(self, template: Template, waiting: list[_Kernel], timing: Timing) -> Iterator[Measured]:
         if not self.overlaps:
             wait([kernel.build for kernel in waiting])
-        running: dict[Lane, _Run] = {}
+        running: dict[DeviceWorker, _Run] = {}
         while waiting or running:
             self._look_around()
             for kernel in [kernel for kernel in waiting if kernel.build.done()]:
@@ -161,20 +161,20 @@ class Measurer:
                 elif error:
                     waiting.remove(kernel)
                     yield self._failed(kernel, BUILD, error)
-                elif lane := self._free_lane(running):
+                elif worker := self._free_worker(running):
                     waiting.remove(kernel)
-                    running[lane] = self._start(lane, template, kernel, timing)
+                    running[worker] = self._start(worker, template, kernel, timing)
             self._wait(waiting, running)
-            for lane, run in [(lane, run) for lane, run in running.items() if run.costs.done()]:
-                del running[lane]
-                self._lanes.remove(lane)
+            for worker, run in [(worker, run) for worker, run in running.items() if run.costs.done()]:
+                del running[worker]
+                self._device_workers.remove(worker)
                 if self.place.here and isinstance(run.costs.exception(), kernels.DeviceLost):
-                    lane.restart()
+                    worker.restart()
                 if measured := self._finish(run):
-                    self._lanes.insert(0, lane)  # it holds a device
+                    self._device_workers.insert(0, worker)  # it holds a device
                     yield measured
                 else:
-                    self._lanes.append(lane)
+                    self._device_workers.append(worker)
                     waiting.insert(0, run.kernel)
 
     def describe(self) -> Provenance:
@@ -182,7 +182,7 @@ class Measurer:
         if self._said is not None:
             return self._said
         try:
-            said = self._said = self._lanes[0].describe(self.target.kind)
+            said = self._said = self._device_workers[0].describe(self.target.kind)
         except (NoDevice, FutureTimeout, ProcessExpired, BrokenProcessPool) as error:
             raise EnvironmentFailure(
                 f"no device at {self.place} answers: {last_line(error)}", remedy=self.place.remedy
@@ -203,14 +203,14 @@ class Measurer:
                 kernel.build.result()
             libraries = [(kernel.path, kernel.config) for kernel in built]
             timing = self.timing._replace(repeats=rounds)
-            ready, costs = self._lanes[0].run(
+            ready, costs = self._device_workers[0].run(
                 template, libraries, self.target.kind, timing, len(built) * self.limits.run
             )
             ready.result()
             return costs.result()
         except Exception as error:
             if self.place.here and isinstance(error, kernels.DeviceLost):
-                self._lanes[0].restart()
+                self._device_workers[0].restart()
             raise EnvironmentFailure(f"{template.task} can't be measured: {last_line(error)}") from error
         finally:
             for kernel in built:
@@ -236,20 +236,20 @@ class Measurer:
             )
         kernel.build = self._build(template, kernel.config, kernel.path)
 
-    def _free_lane(self, running: dict[Lane, _Run]) -> Lane | None:
+    def _free_worker(self, running: dict[DeviceWorker, _Run]) -> DeviceWorker | None:
         """Return a process that can run a kernel, if there are more devices than kernels running."""
         if len(running) >= self._devices:
             return None
-        return next((lane for lane in self._lanes if lane not in running), None)
+        return next((worker for worker in self._device_workers if worker not in running), None)
 
-    def _start(self, lane: Lane, template: Template, kernel: _Kernel, timing: Timing) -> _Run:
+    def _start(self, worker: DeviceWorker, template: Template, kernel: _Kernel, timing: Timing) -> _Run:
         built = [(kernel.path, kernel.config)]
-        return _Run(kernel, *lane.run(template, built, self.target.kind, timing, self.limits.run), time.monotonic())
+        return _Run(kernel, *worker.run(template, built, self.target.kind, timing, self.limits.run), time.monotonic())
 
-    def _wait(self, waiting: list[_Kernel], running: dict[Lane, _Run]) -> None:
+    def _wait(self, waiting: list[_Kernel], running: dict[DeviceWorker, _Run]) -> None:
         """Wait until something is done, but not so long that devices come and go unseen."""
         awaited: list[Future[Any]] = [run.costs for run in running.values()]
-        if self._free_lane(running):
+        if self._free_worker(running):
             awaited += [kernel.build for kernel in waiting if not kernel.build.done()]
         if awaited:
             wait(awaited, timeout=_LOOK_AROUND, return_when=FIRST_COMPLETED)
@@ -269,7 +269,7 @@ class Measurer:
         if devices > self._devices:
             self._none_since = None
         self._devices = devices
-        self._lanes += [Lane(self.place) for _ in range(devices - len(self._lanes))]
+        self._device_workers += [DeviceWorker(self.place) for _ in range(devices - len(self._device_workers))]
         if devices and self._none_since is None:
             return
         self._none_since = self._none_since or now
@@ -339,8 +339,8 @@ class Measurer:
         """Stop the processes and remove what they built."""
         with ExitStack() as closing:  # which goes on to the next, whatever one of them raises
             closing.callback(self._folder.cleanup)
-            for lane in self._lanes:
-                closing.callback(lane.close)
+            for worker in self._device_workers:
+                closing.callback(worker.close)
             closing.callback(self._builders.close)
 
     def __enter__(self) -> Measurer:  # noqa: PYI034  # Self is not in Python 3.10

@@ -56,7 +56,7 @@ class Workers:
         self._pool.join()
 
 
-class Lane:
+class DeviceWorker:
     """A process that runs kernels on one device, one after the other."""
 
     def __init__(self, place: Place) -> None:

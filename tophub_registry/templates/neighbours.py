@@ -1,4 +1,4 @@
-"""Neighbours: the configs of other workloads of a task, carried over into the space of the one at hand.
+"""Neighbours: the configs of other workloads of a task, adapted to the space of the one at hand.
 
 Each knob moves to its nearest option, and the less a kernel changes on that way, the better it does. Of workloads tuned
 on an H100 after `cuda v0.11`, 79 were measured with the config of their nearest neighbour in it: it took 1.32 times as
@@ -30,7 +30,7 @@ _NO_TAIL = 1.03
 
 
 @dataclass(frozen=True)
-class Carried:
+class Adapted:
     """A config in the space of another workload.
 
     Attributes
@@ -57,8 +57,8 @@ class Origin(NamedTuple):
     config: Config
 
 
-def carry(config: Config, origin: ConfigSpace, space: ConfigSpace) -> Carried | None:
-    """Carry a config of one workload's space over into another's; None where it is none, or the knobs are others.
+def adapt(config: Config, origin: ConfigSpace, space: ConfigSpace) -> Adapted | None:
+    """Adapt a config of one workload's space to another's; None if it is not in its own space, or the knobs differ.
 
     Each split moves to the option with the least distance between the logarithms of its inner parts, other knobs
     to the same value, or to the nearest number.
@@ -78,7 +78,7 @@ def carry(config: Config, origin: ConfigSpace, space: ConfigSpace) -> Carried | 
         positions.append(position)
         distance += _moved(here, here.options[position], there, value)
         whole = whole and _same(here, here.options[position], there, value)
-    return Carried(space.index(positions), distance, whole)
+    return Adapted(space.index(positions), distance, whole)
 
 
 def nearest(
@@ -88,7 +88,7 @@ def nearest(
     *,
     count: int = 1,
     possible: Callable[[int], bool] = lambda _: True,
-) -> list[tuple[int, Carried]]:
+) -> list[tuple[int, Adapted]]:
     """Return the configs of other workloads that change the least on their way into a space.
 
     Parameters
@@ -108,18 +108,18 @@ def nearest(
         Each with its place among the origins, the nearest first; of equally near ones that whose arguments are
         more alike.
     """
-    # Carrying over takes longest, and cannot change less than the lengths of the axes differ.
+    # Adapting takes longest, and cannot change less than the lengths of the axes differ.
     bounds = sorted((_least(origin.space, space), place) for place, origin in enumerate(origins))
-    found: list[tuple[float, float, int, Carried]] = []
+    found: list[tuple[float, float, int, Adapted]] = []
     for bound, place in bounds:
         if math.isinf(bound) or (len(found) >= count and bound > found[count - 1][0]):
             break
         origin = origins[place]
-        carried = carry(origin.config, origin.space, space)
-        if carried is not None and possible(carried.index):
-            found.append((carried.distance, _unlike(origin.args, args), place, carried))
+        adapted = adapt(origin.config, origin.space, space)
+        if adapted is not None and possible(adapted.index):
+            found.append((adapted.distance, _unlike(origin.args, args), place, adapted))
             found.sort(key=lambda entry: entry[:3])
-    return [(place, carried) for _, _, place, carried in found[:count]]
+    return [(place, adapted) for _, _, place, adapted in found[:count]]
 
 
 def _alike(one: ConfigSpace, other: ConfigSpace) -> bool:
@@ -132,7 +132,7 @@ def _form(knob: KnobSpace) -> tuple[str, int]:
 
 
 def _least(origin: ConfigSpace, space: ConfigSpace) -> float:
-    """Return how far a config is carried at least: infinitely, where the knobs are others."""
+    """Return a lower bound of `Adapted.distance`: infinite if the knobs differ."""
     if not _alike(origin, space):
         return math.inf
     pairs = zip(origin.knobs, space.knobs, strict=True)
@@ -196,9 +196,9 @@ class Neighbour:
     task, args
         The other workload.
     config
-        Its record's config, carried over.
+        Its record's config, adapted.
     distance, whole
-        How far, and whether it fits as it is, as `Carried` says.
+        How far, and whether it fits as it is, as `Adapted` says.
     answer
         Its record, and how well the target of that matches.
     seconds
@@ -250,7 +250,7 @@ class Neighbourhood:
             count=count,
             possible=lambda index: template.feasible(space.config(index)),
         )
-        return [_neighbour(template, carried, known[place]) for place, carried in found]
+        return [_neighbour(template, adapted, known[place]) for place, adapted in found]
 
     def _of_task(self, task: str) -> list[tuple[Template, Origin, Answer]]:
         if task not in self._known:
@@ -270,8 +270,8 @@ def _known(answer: Answer) -> tuple[Template, Origin, Answer] | None:
     return template, Origin(template.space, template.args, record.config), answer
 
 
-def _neighbour(template: Template, carried: Carried, known: tuple[Template, Origin, Answer]) -> Neighbour:
+def _neighbour(template: Template, adapted: Adapted, known: tuple[Template, Origin, Answer]) -> Neighbour:
     theirs, _, answer = known
     seconds = math.inf if answer.record is None else answer.record.mean_cost * template.flop / theirs.flop
-    config = template.space.config(carried.index)
-    return Neighbour(theirs.task, theirs.args, config, carried.distance, carried.whole, answer, seconds)
+    config = template.space.config(adapted.index)
+    return Neighbour(theirs.task, theirs.args, config, adapted.distance, adapted.whole, answer, seconds)

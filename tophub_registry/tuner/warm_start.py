@@ -23,7 +23,7 @@ from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
-from tophub_registry.templates.neighbours import Origin, carry, nearest
+from tophub_registry.templates.neighbours import Origin, adapt, nearest
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.tuner.features import ConfigFeatures
@@ -123,7 +123,7 @@ class Experience:
         """Return the configs of a task's space that other records speak for, the most promising first.
 
         First come those recorded for the same workload, on other targets too; then those of its nearest neighbours,
-        carried over into this space. Among each, what more of them, and nearer ones, agree on comes first.
+        adapted to this space. Among each, what more of them, and nearer ones, agree on comes first.
 
         Parameters
         ----------
@@ -143,8 +143,8 @@ class Experience:
             config = known.space.config(best)
             if workload != task.workload:
                 others.append(Origin(known.space, known.args, config))
-            elif (carried := carry(config, known.space, space)) is not None:
-                same[carried.index] += 2.0 if its_target == target else 1.0
+            elif (adapted := adapt(config, known.space, space)) is not None:
+                same[adapted.index] += 2.0 if its_target == target else 1.0
         votes: defaultdict[int, float] = defaultdict(float)
         for _, its in nearest(space, task.args, others, count=_ASKED):
             if its.index not in same:
