@@ -107,7 +107,7 @@ def test_a_log_of_best_records_has_a_table_and_no_charts(tmp_path):
     log = write(tmp_path / "best.log", [text(channels=channels) for channels in range(1, 31)])
     read = Page(page.render(read_history([log]), ["best.log"]))
     assert read.tags.count("section") == 30
-    assert "What was tried" not in read.text
+    assert "Results by knob" not in read.text
     assert "tuning time" not in read.text
 
 

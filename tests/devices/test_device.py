@@ -22,7 +22,7 @@ def test_llvm_alone_means_this_machines_processor():
 @pytest.mark.parametrize(
     ("text", "error", "reason"),
     [
-        ("fpga", UsageError, "known kinds"),
+        ("fpga", UsageError, "supported kinds"),
         ("llvm -mcpu=pentium9", UsageError, "no processor"),
         ("", InputError, "not a target"),
     ],

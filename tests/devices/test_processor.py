@@ -33,7 +33,7 @@ def test_the_variable_names_a_lesser_one(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("pentium9", "LLVM knows no"), ("diamondrapids", "stand in for diamondrapids: it lacks")]
+    ("name", "reason"), [("pentium9", "LLVM knows no"), ("diamondrapids", "can't run code for diamondrapids: it lacks")]
 )
 def test_one_that_is_unknown_or_can_do_more_is_refused(monkeypatch, name, reason):
     monkeypatch.setenv(VARIABLE, name)

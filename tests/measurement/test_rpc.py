@@ -44,7 +44,7 @@ def test_one_of_three_devices_is_killed_midway_and_no_config_is_lost_or_measured
             results.append(measured)
             if len(results) == 10:
                 servers.kill()
-        assert len(measurer._lanes) == 3
+        assert len(measurer._device_workers) == 3
     assert Counter(measured.config.index for measured in results) == Counter(range(40))
     assert {measured.message for measured in results} == {None}
     assert all(0 < cost < 1 for measured in results for cost in measured.result.costs)
@@ -108,7 +108,7 @@ def test_no_tracker_is_an_error_that_says_how_to_start_one():
 def test_something_else_that_listens_is_no_tracker():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(EnvironmentFailure, match="no tracker answers"):
+        with pytest.raises(EnvironmentFailure, match="no tracker responds"):
             Tracked.parse(address, KEY).count()
 
 

@@ -31,15 +31,15 @@ OF_A_CONFIG = {
     "none": (ErrorNo.NO_ERROR, None),
     "refused by the template": (ErrorNo.INSTANTIATION_ERROR, "this config makes no sense"),
     "rejected by the compiler": (ErrorNo.COMPILE_HOST, "not implemented"),
-    "hangs in the compiler": (ErrorNo.BUILD_TIMEOUT, "building took longer than the limit"),
-    "hangs in the compiler, holding Python's lock": (ErrorNo.BUILD_TIMEOUT, "building took longer than the limit"),
+    "hangs in the compiler": (ErrorNo.BUILD_TIMEOUT, "building exceeded the time limit"),
+    "hangs in the compiler, holding Python's lock": (ErrorNo.BUILD_TIMEOUT, "building exceeded the time limit"),
     "crashes the compiler": (ErrorNo.COMPILE_HOST, "building crashed: SIGSEGV"),
-    "hangs at run time": (ErrorNo.RUN_TIMEOUT, "running took longer than the limit"),
+    "hangs at run time": (ErrorNo.RUN_TIMEOUT, "running exceeded the time limit"),
     "crashes at run time": (ErrorNo.RUNTIME_DEVICE, "running crashed: SIGABRT"),
     "exits at run time": (ErrorNo.RUNTIME_DEVICE, "running crashed: exit code 3"),
     "is killed at run time": (ErrorNo.RUNTIME_DEVICE, "running crashed: SIGKILL"),
     "computes something else": (ErrorNo.WRONG_ANSWER, "the output is off by 0.0"),
-    "computes no numbers": (ErrorNo.WRONG_ANSWER, "not a number"),
+    "computes no numbers": (ErrorNo.WRONG_ANSWER, "contains NaN"),
 }
 
 
@@ -105,7 +105,7 @@ def test_of_a_config(measurer, target, log):
 
 def test_a_runner_that_is_killed_between_two_configs(measurer, target, log):
     tune_all(sound(4), target, log, measurer, trials=2)
-    os.kill(measurer._lanes[0]._workers.schedule(os.getpid, timeout=60).result(), signal.SIGKILL)
+    os.kill(measurer._device_workers[0]._workers.schedule(os.getpid, timeout=60).result(), signal.SIGKILL)
     tune_all(sound(4), target, log, measurer)
     assert {record.result.error_no for record in logged(log).values()} == {0}
 
@@ -125,13 +125,13 @@ def test_devices_that_a_config_takes_with_it_and_a_last_one_that_disappears(targ
                 "crashes at run time": ErrorNo.RUNTIME_DEVICE,
                 "hangs at run time": ErrorNo.RUN_TIMEOUT,
             }
-            assert records["crashes at run time"].tophub.model_extra["error"] == "2 devices were lost running it"
+            assert records["crashes at run time"].tophub.model_extra["error"] == "2 devices were lost while running it"
             for _ in range(3):  # TVM's servers do not survive the first two
                 servers.kill()
-            with pytest.raises(EnvironmentFailure, match=rf"no device any more .*'{KEY}'.*rpc_server") as failure:
+            with pytest.raises(EnvironmentFailure, match=rf"no device is left .*'{KEY}'.*rpc_server") as failure:
                 tune_all(faults, target, log, measurer)
             assert failure.value.exit_code == 3
-            assert any(sentence.startswith("waiting 3 s for one to come back") for sentence in told)
+            assert any(sentence.startswith("waiting 3 s for a device to come back") for sentence in told)
             servers.start()
             servers.wait(1)
             tune_all(faults, target, log, measurer)
@@ -171,7 +171,7 @@ def test_no_room_for_kernels_is_no_configs_fault(target, log, small_disk, monkey
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
     (small_disk / "more").write_bytes(bytes(2048))
     with Measurer(target, limits=LIMITS) as measurer:
-        with pytest.raises(EnvironmentFailure, match=r"no kernel can be written: .*TMPDIR.*--resume") as failure:
+        with pytest.raises(EnvironmentFailure, match=r"can't write kernels: .*TMPDIR.*--resume") as failure:
             tune_all(sound(4), target, log, measurer)
         assert failure.value.exit_code == 3
         assert not logged(log)

@@ -127,7 +127,7 @@ def test_tasks_without_a_template_are_told_apart():
 
 
 def test_nothing_to_tune_is_an_error(measurer, target, log):
-    with pytest.raises(UsageError, match="nothing to tune"):
+    with pytest.raises(UsageError, match="no tasks to tune"):
         tune([], target, log, measurer)
     assert not log.exists()
 

@@ -1,4 +1,4 @@
-"""`tophub report`: how tuning went, as a page for the browser."""
+"""`tophub report`: an HTML page about a tuning run."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tophub_registry.errors import UsageError
 def command(
     logs: Annotated[
         list[Path],
-        typer.Argument(help=f"The logs that `tophub tune` wrote: each {log_argument.HELP}.", show_default=False),
+        typer.Argument(help=f"Logs written by `tophub tune`: each {log_argument.HELP}.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a page that is already there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the page if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Write one page that shows how tuning went: for each task the best config over trials and over time.
+    """Write an HTML page about a tuning run: for each task the best config over trials and over time.
 
-    Further: every measured config's GFLOPS against the device's measured peak, what failed, and which options
-    of each knob were tried and how good they were. The page holds all it needs and works without a network.
+    It also shows every config's GFLOPS against the device's measured peak, the failures, and how well each
+    option of each knob did. The page is self-contained and works offline.
     """
     from tophub_registry.files import atomic_write
     from tophub_registry.report.page import render
     from tophub_registry.report.reading import read_history
 
     if output.exists() and not force:
-        raise UsageError("the page is already there", file=output, remedy="--force replaces it")
+        raise UsageError("the page already exists", file=output, remedy="--force overwrites it")
     logs = log_argument.find_all(logs)
     history = read_history(logs)
     page = render(history, [path.name for path in logs]).encode()

@@ -23,61 +23,72 @@ if TYPE_CHECKING:
     from tophub_registry.tuner.tune import TaskOutcome
 
 _EVERY = 15.0
-"""Seconds between two lines of progress where nobody watches a terminal."""
+"""Seconds between two lines of progress if standard error is not a terminal."""
 
 
 def command(  # each is an option of the command line
-    model: Annotated[list[str], typer.Argument(metavar="MODEL...", help=tasks_argument.HELP)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The log to write, one row for each measured config.")],
-    target: Annotated[str, typer.Option(help="What to tune for; `llvm` is this machine's processor.")] = "llvm",
-    trials: Annotated[int, typer.Option(min=1, help="Configs to measure for each task, at most.")] = 64,
+    model: Annotated[list[str], typer.Argument(metavar="MODEL", help=tasks_argument.HELP)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The log to write: one row for each measured config.")],
+    target: Annotated[
+        str, typer.Option(help="The target to tune for; `llvm` means this machine's processor.")
+    ] = "llvm",
+    trials: Annotated[int, typer.Option(min=1, help="Maximum number of configs to measure for each task.")] = 64,
     total_trials: Annotated[
-        int | None, typer.Option(min=1, help="Configs to measure for all tasks, spent where they pay most.")
+        int | None, typer.Option(min=1, help="Number of configs to measure in total, spent where they gain most.")
     ] = None,
     own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
     only: Annotated[
-        list[int] | None, typer.Option(help="Tune only this task (repeatable); `tophub extract` numbers them.")
+        list[int] | None,
+        typer.Option(metavar="N", help="Tune only task N, as `tophub extract` numbers them (repeatable)."),
     ] = None,
-    search: Annotated[str, typer.Option(help="model, random or grid.")] = "model",
+    search: Annotated[str, typer.Option(help="How to choose configs: model (a cost model), random or grid.")] = "model",
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Configs between two looks at the cost model; 8 on processors, 32 on GPUs."),
+        typer.Option(
+            min=1, help="Configs per batch. The cost model is refitted after each.", show_default="8; 32 on a GPU"
+        ),
     ] = None,
     warm_start: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="LOG",
-            help=f"Begin with what this log ({log_argument.HELP}) says of the same and like workloads (repeatable).",
+            help=f"Start from the records in this log, {log_argument.HELP}, "
+            "of the same and of similar workloads (repeatable).",
+            show_default="the target's packages on this machine",
         ),
     ] = None,
-    no_warm_start: Annotated[bool, typer.Option("--no-warm-start", help="Begin with nothing known.")] = False,
+    no_warm_start: Annotated[bool, typer.Option("--no-warm-start", help="Start without any records.")] = False,
     early_stopping: Annotated[
-        int | None, typer.Option(min=1, help="End a task after so many configs without a better one.")
+        int | None, typer.Option(min=1, help="Stop a task after this many configs without improvement.")
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="KNOB=N", help="Hold a knob fixed, of a split its innermost part (repeatable)."),
+        typer.Option(metavar="KNOB=N", help="Fix a knob; for a split, its innermost factor (repeatable)."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Costs recorded for each config.")] = 3,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to build a config, and to run it, at most.")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of timings recorded for each config.")] = 3,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Time limit for building a config, and for running it, in seconds.")
+    ] = 10,
     rpc_tracker: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Measure on the devices of TVM's RPC tracker there.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Measure on the devices of this RPC tracker.")
     ] = None,
-    rpc_key: Annotated[str | None, typer.Option(metavar="KEY", help="What the devices are called there.")] = None,
-    seed: Annotated[int, typer.Option(help="Makes the search reproducible.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a log that is already there.")] = False,
+    rpc_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The key under which the devices are registered with the tracker.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a log that already exists.")] = False,
     _processor: Processor = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Tune the tasks of one or more models, on this machine or by RPC, and append every measured config to a log.
+    """Tune the tasks of one or more models, here or over RPC, and append every measured config to a log.
 
-    Ctrl-C loses nothing: each row is on disk before the next config is tried, and --resume goes on.
-    Without --warm-start, what this machine has of the target's packages is what the search begins with; the
-    network is not asked. What was measured for one task helps the others.
-    TVM_NUM_THREADS and TVM_BIND_THREADS say how the kernels run, as they do in TVM.
+    Ctrl-C loses nothing: each row is written to disk before the next config is tried, and --resume continues.
+    The search starts from the records of --warm-start, by default those of the target's packages on this
+    machine; nothing is downloaded. Measurements of one task help to tune the others.
+    Kernels run with TVM_NUM_THREADS and TVM_BIND_THREADS, as they do in TVM.
 
-    On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that none has to
-    be changed between layers.
+    On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that no layout
+    changes between layers.
     """
     from tophub_registry.measurement.kernels import Timing
     from tophub_registry.measurement.measure import Limits, Measurer
@@ -91,25 +102,25 @@ def command(  # each is an option of the command line
     from tophub_registry.tuner.warm_start import Experience
 
     if search not in SEARCHES:
-        raise UsageError(f"no such search: {search!r}", remedy=f"there are {', '.join(SEARCHES)}")
+        raise UsageError(f"no such search: {search!r}", remedy=f"known: {', '.join(SEARCHES)}")
     if output.exists() and not resume:
-        raise UsageError("the log is already there", file=output, remedy="--resume goes on with it")
+        raise UsageError("the log already exists", file=output, remedy="--resume continues it")
     place = _place(rpc_tracker, rpc_key, timeout)
     resolved = place.resolve(target)
     wanted = tasks_argument.tasks_of_all(model, Target.parse(target).kind, own=own_templates)
     if only:
         if out_of_range := [number for number in only if not 1 <= number <= len(wanted)]:
-            raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(wanted)}")
+            raise UsageError(f"no task {out_of_range[0]}: tasks are numbered from 1 to {len(wanted)}")
         wanted = [wanted[number - 1] for number in only]
     tasks, others = supported(wanted)
     for task in others:
-        terminal.err(f"tophub: no template yet, left out: {task}\n")
+        terminal.err(f"tophub: note: skipped, no template: {task}\n")
     fixed = dict(map(_knob, where or []))
     knobs = sorted({knob.name for task in tasks for knob in instantiate(task.task, task.args).space.knobs})
     if unknown := sorted(fixed.keys() - set(knobs)):
-        raise UsageError(f"no task has a knob {unknown[0]!r}", remedy=f"there are {', '.join(knobs)}")
+        raise UsageError(f"no task has a knob {unknown[0]!r}", remedy=f"known: {', '.join(knobs)}")
     if warm_start and no_warm_start:
-        raise UsageError("--warm-start and --no-warm-start contradict each other")
+        raise UsageError("--warm-start and --no-warm-start exclude each other")
     logs = (
         []
         if no_warm_start
@@ -127,7 +138,7 @@ def command(  # each is an option of the command line
                 tasks, resolved, output, measurer, plan, resume=resume, experience=experience, progress=progress
             )
     except KeyboardInterrupt:
-        terminal.err(f"tophub: interrupted; what was measured is in {output}, go on with --resume\n")
+        terminal.err(f"tophub: interrupted; the measurements are in {output}, and --resume continues\n")
         sys.exit(130)
     if as_json:
         terminal.out(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
@@ -140,14 +151,14 @@ def command(  # each is an option of the command line
 
 
 def _place(tracker: str | None, key: str | None, timeout: float) -> Place:
-    """Return where kernels run: on the devices of a tracker, else here."""
+    """Return where kernels run: on the devices of a tracker, or on this machine."""
     from tophub_registry.measurement.places import ThisMachine
     from tophub_registry.measurement.rpc import Tracked
 
     if tracker is None and key is None:
         return ThisMachine()
     if tracker is None or key is None:
-        raise UsageError("--rpc-tracker and --rpc-key go together")
+        raise UsageError("--rpc-tracker and --rpc-key must be given together")
     return Tracked.parse(tracker, key, timeout)
 
 
@@ -165,7 +176,7 @@ def _knob(text: str) -> tuple[str, object]:
 
 
 class _Progress:
-    """A line for each task that is done; meanwhile two bars on a terminal, elsewhere a line now and then."""
+    """A line for each finished task; in between two progress bars on a terminal, or a line of progress now and then."""
 
     def __init__(self, tasks: list[Task], trials: int, total: int | None) -> None:
         from rich.console import Console

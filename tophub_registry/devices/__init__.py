@@ -1,4 +1,4 @@
-"""The devices that code is made for and runs on: what a target leaves to this machine, and what a machine has.
+"""The devices that code is compiled for and runs on: completing targets, processor features, threads and peak.
 
-Needs TVM, but for what a function asks of the operating system alone.
+Needs TVM, except for functions that ask only the operating system.
 """

@@ -1,4 +1,4 @@
-"""The device at hand: its target spelled out, whether it can run what is asked, and what records say of it."""
+"""The device of this machine: its full target, whether it can run code for a target, and its description in records."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
 
 KINDS = ("llvm", "cuda")
-"""The kinds of target that can be tuned for."""
+"""The kinds of target that are supported."""
 
-# What vendors put around a GPU's model in its name, as in 'NVIDIA H100 80GB HBM3' or 'NVIDIA GeForce RTX 3090'.
+# The words around a GPU's model in its name: 'NVIDIA H100 80GB HBM3', 'NVIDIA GeForce RTX 3090'.
 _AROUND_MODEL = re.compile(r"NVIDIA|GeForce|Tesla|\d+GB|HBM\w*|PCIe|SXM\w*|[^A-Za-z0-9]")
 
 
 def resolve(text: str) -> Target:
-    """Parse a target given by the user and spell out what it leaves to this machine.
+    """Parse a target given by the user, and complete it with this machine's device.
 
     `llvm` alone means this machine's processor (`llvm -mcpu=znver4`; see `processor`), `cuda` alone its GPU (`cuda
     -model=h100`).
@@ -28,13 +28,13 @@ def resolve(text: str) -> Target:
     Raises
     ------
     UsageError
-        It is no target that can be tuned for.
+        The target is not supported.
     EnvironmentFailure
-        The GPU is left to this machine, which has none.
+        The target names no GPU, and this machine has none.
     """
     target = Target.parse(text)
     if target.kind not in KINDS:
-        raise UsageError(f"can't tune for the target {text!r}", remedy=f"known kinds: {', '.join(KINDS)}")
+        raise UsageError(f"unsupported target: {text!r}", remedy=f"supported kinds: {', '.join(KINDS)}")
     return _resolve_cuda(target) if target.kind == "cuda" else _resolve_llvm(target)
 
 
@@ -50,7 +50,7 @@ def _resolve_llvm(target: Target) -> Target:
     if "mcpu" not in target.attributes:
         return target.with_option("mcpu", processor())
     if not known(target.attributes["mcpu"]):
-        raise UsageError(f"LLVM knows no processor {target.attributes['mcpu']!r}", remedy="see `llc -mcpu=help`")
+        raise UsageError(f"LLVM knows no processor {target.attributes['mcpu']!r}", remedy="`llc -mcpu=help` lists them")
     return target
 
 
@@ -64,18 +64,18 @@ def _resolve_cuda(target: Target) -> Target:
 
 
 def gpu_model(name: str) -> str:
-    """Return a GPU's model, as targets call it, from its name: 'h100' from 'NVIDIA H100 80GB HBM3'."""
+    """Return a GPU's model, as written in targets, from its name: 'h100' for 'NVIDIA H100 80GB HBM3'."""
     return _AROUND_MODEL.sub("", name).lower()
 
 
 def compiled_for(target: Target) -> dict[str, object]:
-    """Return the dict from which `tvm.target.Target` is made when a kernel is compiled for a target.
+    """Return the dict for `tvm.target.Target` with which kernels for a target are compiled.
 
-    For CUDA it names the architecture: the target's own, else that of this machine's GPU.
+    For CUDA it has the architecture: the target's own, or else that of this machine's GPU.
     """
     description = target.as_dict()
     if target.kind == "llvm":
-        description.pop("keys", None)  # which say who looks for a record, not what to compile for
+        description.pop("keys", None)  # keys affect look-up, not code generation
     if target.kind == "cuda" and "arch" not in description:
         import tvm
 
@@ -85,7 +85,7 @@ def compiled_for(target: Target) -> dict[str, object]:
 
 
 def check_runs_here(target: Target) -> None:
-    """Raise EnvironmentFailure where this machine can't run code for the target."""
+    """Raise EnvironmentFailure if this machine can't run code for the target."""
     if target.kind == "cuda":
         _check_gpu()
         return
@@ -93,11 +93,11 @@ def check_runs_here(target: Target) -> None:
 
 
 def check_instructions(target: Target, name: str, machine: str) -> None:
-    """Raise EnvironmentFailure where a machine with a processor, as LLVM calls it, can't run code for a CPU target."""
+    """Raise EnvironmentFailure if a machine with this processor (LLVM's name) can't run code for a CPU target."""
     if missing := sorted(features(target) - features(Target.parse(f"llvm -mcpu={name}"))):
         raise EnvironmentFailure(
             f"{machine} can't run code for {str(target)!r}: it lacks {', '.join(missing)}",
-            remedy="leave -mcpu out to tune for the processor that is there",
+            remedy="omit -mcpu to use that machine's processor",
         )
 
 
@@ -105,14 +105,14 @@ def _check_gpu() -> None:
     import tvm
 
     if not tvm.cuda(0).exist:
-        raise EnvironmentFailure("there is no CUDA device here", remedy="name another --target")
+        raise EnvironmentFailure("no CUDA device found", remedy="choose another --target")
 
 
 def describe(kind: str) -> Provenance:
-    """Return what a record says of the device: a GPU's name, or the processor and TVM's threads; and its peak.
+    """Return the description of the device in records: a GPU's name, or the processor and TVM's threads; and the peak.
 
-    Asking for the threads, which follow `TVM_NUM_THREADS` or TVM's own rule, starts them and binds the asking
-    one to a core: never ask in a process that goes on to start others, which inherit that.
+    Asking TVM for its number of threads (`TVM_NUM_THREADS`, or its own default) starts its thread pool and binds
+    the calling thread to a core, which child processes inherit: never call this in a process that starts others.
     """
     import tvm
 

@@ -1,8 +1,8 @@
-"""The device's peak, measured: what its vector units can do in multiplications and additions alone.
+"""The device's float32 peak, measured with a kernel of multiply-adds.
 
-Every thread keeps several sums in registers, and each is multiplied by a number and added to another, over and
-over: nothing waits for memory, and no multiplication for the one before it. No kernel in float32 without matrix
-units does more, but for one that needs fewer multiplications (winograd).
+Every thread keeps several sums in registers and updates each by a multiply-add, over and over: nothing waits for
+memory, and no operation for the one before it. This bounds every float32 kernel that does not use matrix units;
+Winograd convolution may exceed it in GFLOPS of direct convolution, since it needs fewer multiplications.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _FLOPS_OF_A_MULTIPLY_ADD = 2
 
 _REPEATS = 10
 _SECONDS = 0.01
-"""How long a repeat lasts, about; the best of them counts, since whatever disturbs only takes away."""
+"""The approximate length of a repeat. The fastest repeat counts, since disturbances only slow it down."""
 
-# A processor multiplies and adds two vectors in a cycle and waits four or five cycles for each: ten sums keep it
-# busy, and with the two factors they fit into the sixteen registers of AVX2.
+# A core starts two multiply-adds of vectors per cycle, each with a latency of four or five cycles: ten sums keep it
+# busy, and together with the two factors they fit into the sixteen registers of AVX2.
 _SUMS_OF_A_CORE = 12
 _STEPS_OF_A_CORE = 1 << 18
 
-# A thread of a GPU waits four cycles or so, and the other threads of its multiprocessor fill them.
+# The latency on a GPU is about four cycles, which other threads of the multiprocessor hide.
 _SUMS_OF_A_THREAD = 8
 _STEPS_OF_A_THREAD = 1 << 12
 _THREADS_OF_A_BLOCK = 256
-# A multiprocessor holds 1024, 1536 or 2048 threads: all of them are busy until the last block.
+# A multiprocessor runs 1024, 1536 or 2048 threads at once: it is full until its last blocks.
 _BLOCKS_OF_A_MULTIPROCESSOR = 24
-# So many multiply-adds of each sum stand between two jumps of the loop.
+# Multiply-adds of each sum per iteration of the loop.
 _UNROLLED = 16
 
 
 class Work(NamedTuple):
-    """How much a kernel of multiply-adds does.
+    """The work of a multiply-add kernel.
 
     Attributes
     ----------
@@ -62,10 +62,10 @@ class Work(NamedTuple):
 
 
 def measure_peak(kind: str) -> float | None:
-    """Return the float32 peak of this process's device in billions of operations a second; None where it can't be had.
+    """Return the device's float32 peak in GFLOPS; None if it can't be measured.
 
-    A processor works on as many threads as TVM gives its kernels. It starts them, so never ask in a process that
-    goes on to start others (see `tophub_registry.devices.device.describe`).
+    On a processor it is measured with TVM's own number of threads. This starts TVM's thread pool, so never call it in
+    a process that starts others (see `tophub_registry.devices.device.describe`).
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def measure_peak(kind: str) -> float | None:
         work = gpu_work(int(device.multi_processor_count)) if kind == "cuda" else processor_work()
         kernel = tvm.compile(multiply_adds(kind, work), target=tvm.target.Target(_target(kind)))
         return _rate(kernel, device, work)
-    except Exception:  # noqa: BLE001  # the peak is a figure for the reader: no tuning ends for want of it
+    except Exception:  # noqa: BLE001  # the peak is for information only: tuning goes on without it
         return None
 
 
@@ -92,7 +92,7 @@ def processor_work() -> Work:
 
 
 def gpu_work(multiprocessors: int) -> Work:
-    """Return the work for a GPU with so many multiprocessors."""
+    """Return the work for a GPU with this many multiprocessors."""
     blocks = multiprocessors * _BLOCKS_OF_A_MULTIPROCESSOR
     return Work(blocks, _THREADS_OF_A_BLOCK, _SUMS_OF_A_THREAD, _STEPS_OF_A_THREAD)
 
@@ -100,7 +100,7 @@ def gpu_work(multiprocessors: int) -> Work:
 def multiply_adds(kind: str, work: Work) -> Any:
     """Return the kernel `main(factors, out)` as a TVM function.
 
-    `factors` are two numbers, which the compiler can't know; `out` takes a number for each group and lane.
+    `factors` has two numbers, which the compiler can't know; `out` has one for each group and lane.
     """
     return _on_gpu(work) if kind == "cuda" else _on_processor(work)
 
@@ -117,7 +117,7 @@ def _on_processor(work: Work) -> Any:  # noqa: C901  # the loops of a kernel
             total = T.alloc_local((sums, lanes), "float32")
             for s in T.unroll(sums):
                 for lane in T.vectorized(lanes):
-                    # Sums that differ, lest the compiler finds them to be one.
+                    # Different values, so that the compiler can't merge the sums.
                     total[s, lane] = T.Cast("float32", s)
             for _ in T.serial(steps):
                 for s in T.unroll(sums):

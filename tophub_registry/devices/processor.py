@@ -1,7 +1,7 @@
-"""The processor of this machine: what LLVM calls it, what it can run, what it calls itself, and its cores.
+"""The processor of this machine: LLVM's name for it, its features, its own name, and its cores.
 
-`$TOPHUB_PROCESSOR` lets it be a lesser one, such as `x86-64-v3`: code is then made, measured and run for that, as on
-a machine that has no more. That serves whoever builds for other machines, and tests.
+`$TOPHUB_PROCESSOR` makes it behave like a lesser one, such as `x86-64-v3`: code is then compiled, measured and run for
+that. This is for building for other machines, and for tests.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from tophub_registry.errors import UsageError
 from tophub_registry.records.target import Target
 
 VARIABLE = "TOPHUB_PROCESSOR"
-"""The environment variable that names a lesser processor; what is started from here inherits it."""
+"""The environment variable that names a lesser processor; child processes inherit it."""
 
 
 def processor() -> str:
-    """Return this machine's processor as LLVM calls it, or the one that `$TOPHUB_PROCESSOR` names in its place.
+    """Return LLVM's name of this machine's processor, or the one in `$TOPHUB_PROCESSOR`.
 
     Raises
     ------
     UsageError
-        The variable names a processor that LLVM does not know, or one that can do more than this machine's.
+        LLVM does not know the processor in the variable, or this machine lacks some of its features.
     """
     import tvm
 
@@ -32,18 +32,18 @@ def processor() -> str:
     named = os.environ.get(VARIABLE)
     if not named:
         return here
-    remedy = f"--processor or ${VARIABLE} names a lesser one, as x86-64-v3"
+    remedy = f"set --processor or ${VARIABLE} to a lesser processor, such as x86-64-v3"
     if not known(named):
         raise UsageError(f"LLVM knows no processor {named!r}", remedy=remedy)
     missing = features(Target.parse(f"llvm -mcpu={named}")) - features(Target.parse(f"llvm -mcpu={here}"))
     if missing:
         lacking = ", ".join(sorted(missing))
-        raise UsageError(f"this machine ({here}) can't stand in for {named}: it lacks {lacking}", remedy=remedy)
+        raise UsageError(f"this machine ({here}) can't run code for {named}: it lacks {lacking}", remedy=remedy)
     return named
 
 
 def known(name: str) -> bool:
-    """Return whether LLVM knows a processor by this name."""
+    """Return whether LLVM knows a processor of this name."""
     return name in _names()
 
 
@@ -56,9 +56,9 @@ def _names() -> frozenset[str]:
 
 @functools.cache
 def features(target: Target) -> frozenset[str]:
-    """Return the instruction sets for vectors that code for a processor uses, as LLVM calls them.
+    """Return the vector instruction sets of a CPU target, by LLVM's names.
 
-    Features that only tune the code generator differ between any two processors, and are left out.
+    Features that only tune the code generator are excluded; they differ between any two processors.
     """
     import tvm
 
@@ -67,9 +67,9 @@ def features(target: Target) -> frozenset[str]:
 
 
 def described() -> str:
-    """Return what the processor calls itself and how many cores we may use: 'AMD EPYC 9254, 2 cores'.
+    """Return the processor's own name and the number of cores available to us: 'AMD EPYC 9254, 2 cores'.
 
-    A lesser one that stands in its place is named as well: 'AMD EPYC 9254 as x86-64-v3, 2 cores'.
+    The processor in `$TOPHUB_PROCESSOR` is added: 'AMD EPYC 9254 as x86-64-v3, 2 cores'.
     """
     lesser = f" as {named}" if (named := os.environ.get(VARIABLE)) else ""
     count = physical_cores()
@@ -77,7 +77,7 @@ def described() -> str:
 
 
 def physical_cores() -> int:
-    """Return how many cores this process may use, hyperthreads of one core being one."""
+    """Return the number of cores that this process may use, counting hyperthreads of a core once."""
     cores = set()
     for number in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")

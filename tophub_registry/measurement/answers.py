@@ -1,6 +1,6 @@
-"""Right and wrong: what a workload's kernels are given, and whether they compute what NumPy computes.
+"""The check of kernels against NumPy: a workload's inputs, and the expected output.
 
-All configs of a workload get the same numbers, each in its own layout, and the reference is computed once.
+All configs of a workload get the same inputs, each in its own layout, and the reference is computed once.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from tophub_registry.templates.template import Template, Tensor
 
 TOLERANCE = 2e-3
-"""How far a number may be off, relative to the output's largest; Winograd's transforms round the most."""
+"""The maximum error relative to the output's largest number; Winograd's transforms have the largest errors."""
 
 _HALF_TOLERANCE = 5e-2
-_ARRAYS = 48  # as many stay on the device
+_ARRAYS = 48  # kept on the device
 
 
 class WrongAnswer(Exception):  # noqa: N818  # what it is called in AutoTVM's MeasureErrorNo
-    """A kernel computed something else."""
+    """A kernel's output differs from NumPy's."""
 
 
 class Answer:
-    """A workload's inputs in the model's layout, between -1 and 1, and the output that belongs to them."""
+    """A workload's inputs in the model's layout, between -1 and 1, and the expected output."""
 
     def __init__(self, template: Template) -> None:
         import numpy as np
@@ -41,23 +41,23 @@ class Answer:
         self._tolerance = TOLERANCE if dtype.itemsize >= wide.itemsize else _HALF_TOLERANCE
 
     def of(self, template: Template) -> bool:
-        """Whether this is the answer for a template's workload."""
+        """Whether this is for a template's workload."""
         return type(self.template) is type(template) and self.template.args == template.args
 
     def check(self, config: Config, output: Any) -> None:
-        """Raise WrongAnswer where a kernel's output, in the kernel's layout, is not the expected one."""
+        """Raise WrongAnswer if a kernel's output, in the kernel's layout, is not the expected one."""
         import numpy as np
 
         difference = self.template.unpack(config, output) - self.expected
         error = float(np.abs(difference, out=difference).max()) / self._largest
         if np.isnan(error):
-            raise WrongAnswer("the output is not a number everywhere, or not all of it was written")
+            raise WrongAnswer("the output contains NaN, or was not written completely")
         if error > self._tolerance:
             raise WrongAnswer(f"the output is off by {error:.2g} of its largest number")
 
 
 class Bench:
-    """A workload's numbers on a device, kept there from one config to the next with the same layout.
+    """A workload's arrays on a device, kept there for all configs with the same layout.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Bench:
         self._arrays: OrderedDict[tuple[str, Tensor], Any] = OrderedDict()
 
     def arguments(self, config: Config) -> list[Any]:
-        """Return a kernel's arguments: the inputs in its layout, then an output without any number in it."""
+        """Return a kernel's arguments: the inputs in its layout, then an output filled with NaN."""
         while len(self._arrays) > _ARRAYS:
             self._arrays.popitem(last=False)
         *given, out = self.answer.template.tensors(config)

@@ -1,6 +1,6 @@
-"""What happens to one config inside a worker process: building its kernel, and running it.
+"""Building and running kernels, inside a worker process.
 
-These functions are called by name in other processes; what goes in and out can be pickled.
+These functions are called in other processes, so their arguments and results can be pickled.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 class InstantiationError(Exception):
-    """The template refused the config."""
+    """The template rejected the config."""
 
 
 class DeviceLost(Exception):  # noqa: N818  # it says what happened
-    """The device went away while a kernel ran on it, or serves the process no more."""
+    """The device disconnected while a kernel ran on it, or no longer works in this process."""
 
 
 class TookTooLong(Exception):  # noqa: N818  # it says what happened
-    """A kernel ran for longer than its device's server allows."""
+    """A kernel ran longer than its device's server allows."""
 
 
 class Timing(NamedTuple):
@@ -44,11 +44,11 @@ class Timing(NamedTuple):
     Attributes
     ----------
     repeats
-        How many costs are recorded.
+        The number of costs that are recorded.
     seconds
-        How long one repeat lasts at least; the kernel runs as often as that takes.
+        The minimum length of a repeat; the kernel runs as often as that takes.
     give_up
-        A kernel whose first run takes longer than this, in seconds, is not timed any further.
+        A kernel whose first run takes longer than this, in seconds, is timed only once more.
     """
 
     repeats: int = 3
@@ -57,7 +57,7 @@ class Timing(NamedTuple):
 
 
 def start_worker() -> None:
-    """Prepare a worker: it leaves Ctrl-C to its parent, dies with it, and has TVM loaded."""
+    """Prepare a worker process: it ignores Ctrl-C, dies with its parent, and has TVM loaded."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     import numpy  # noqa: F401, ICN001  # threadpoolctl limits the libraries that are loaded
@@ -74,9 +74,9 @@ def build(template: Template, config: Config, target: dict[str, object], path: s
     Raises
     ------
     InstantiationError
-        The template refused the config.
+        The template rejected the config.
     Exception
-        Whatever the compiler raises.
+        Any error of the compiler.
     """
     import tvm
 
@@ -92,7 +92,7 @@ def build(template: Template, config: Config, target: dict[str, object], path: s
 
 
 def _link(library: Any, path: str) -> None:
-    """Make a shared library of one object; `export_library` would call the C++ compiler for it."""
+    """Link a single object into a shared library; `export_library` would call the C++ compiler."""
     object_file = Path(path).with_suffix(".o")
     library.mod.write_to_file(str(object_file), "o")
     subprocess.run(["ld", "-shared", "-o", path, str(object_file)], check=True, capture_output=True, text=True)
@@ -101,7 +101,7 @@ def _link(library: Any, path: str) -> None:
 
 @dataclass
 class _Kept:
-    """What a worker process keeps from one kernel to the next: its device, and a workload's numbers."""
+    """The state that a worker process keeps between kernels: its device, and a workload's arrays."""
 
     session: Session | None = None
     answer: Answer | None = None
@@ -112,32 +112,32 @@ _kept = _Kept()
 
 
 def prepare(place: Place, template: Template | None, kind: str) -> None:
-    """Hold a device and, given a template, its workload's numbers, so that a kernel can run at once.
+    """Acquire a device and, given a template, its workload's arrays, so that a kernel can run at once.
 
     Raises
     ------
     NoDevice
-        There is none at the moment.
+        No device is available at the moment.
     """
     if template is not None and (_kept.answer is None or not _kept.answer.of(template)):
         _kept.answer, _kept.bench = Answer(template), None
     if _kept.session is not None and not _kept.session.fresh():
-        let_go()
+        release()
     if _kept.session is None:
         _kept.session = place.open()
     if _kept.bench is None and _kept.answer is not None:
         _kept.bench = Bench(_kept.answer, _kept.session.device(kind))
 
 
-def let_go() -> None:
-    """Give the device back, if there is one."""
+def release() -> None:
+    """Release the device, if there is one."""
     session, _kept.session, _kept.bench = _kept.session, None, None
     if session is not None:
         session.close()
 
 
 def describe(kind: str) -> Provenance:
-    """Return what a record says of the device that was prepared."""
+    """Return the description of the prepared device in records."""
     return _session().describe(kind)
 
 
@@ -148,28 +148,28 @@ def _session() -> Session:
 
 
 def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[list[float]]:
-    """Check and time kernels of the prepared workload in turns, so that a disturbance meets all of them.
+    """Check and time kernels of the prepared workload in turns, so that a disturbance affects all of them.
 
     Parameters
     ----------
     kernels
         The shared library and the config of each.
     kind
-        The kind of target, which says on what they run.
+        The kind of target, which decides where they run.
 
     Returns
     -------
     list
-        For each kernel its costs, the mean times of a run in each repeat, in seconds.
+        For each kernel its costs: for each repeat the mean time of a run, in seconds.
 
     Raises
     ------
     WrongAnswer
-        One computes something else than NumPy; that takes no part in its time.
+        A kernel's output differs from NumPy's. The check is not part of the timing.
     TookTooLong
-        The device's server has stopped it.
+        The device's server stopped a kernel.
     DeviceLost
-        The device went away meanwhile, or serves this process no more.
+        The device disconnected, or no longer works in this process.
     """
     session = _session()
     try:
@@ -179,7 +179,7 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
             raise TookTooLong(str(error)) from error
         if not session.alive():
             raise DeviceLost(str(error)) from error
-        let_go()  # what a kernel did to the numbers on the device, the next one need not suffer
+        release()  # the next kernel gets fresh arrays: this one may have overwritten them
         raise
 
 

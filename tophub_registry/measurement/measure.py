@@ -1,8 +1,8 @@
-"""Measuring configs: built in a pool of processes, run in a process for each device, each with a time limit.
+"""Measuring configs: built in a pool of processes, run in one process per device, each with a time limit.
 
-What a kernel computes is compared with NumPy before it is timed. A crash, a hang or a wrong answer costs one
-config and becomes a result with AutoTVM's error number; the run goes on. A device that is lost costs nothing: what
-it was doing goes to another. Where no device or no room on the disk is left, the run ends with an error.
+A kernel's output is compared with NumPy's before it is timed. A crash, a hang or a wrong answer affects one config
+and becomes a result with AutoTVM's error number. If a device is lost, its config goes to another one. If no device
+or no disk space is left, measuring ends with an error.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from tophub_registry.records.record import Config, Provenance, Result
 from tophub_registry.records.target import Target
 from tophub_registry.templates.template import Template
 
-_LOOK_AROUND = 1.0
-"""Seconds between two looks at how many devices there are."""
+_POLL_INTERVAL = 1.0
+"""The interval at which the number of devices is polled, in seconds."""
 
 _LOSSES = 2
-"""As many devices may be lost with a config before it is held to be the cause."""
+"""Blame a config after this many lost devices."""
 
 _REBUILDS = 3
-"""How often a kernel is built again because the processes that build were killed."""
+"""How often a kernel is rebuilt because the builder processes were killed."""
 
 _ROOM = 1 << 20
-"""The room on the disk, in bytes, without which a kernel that can't be built is not to blame."""
+"""With less free disk space than this, in bytes, a failed build is not the config's fault."""
 
 
 class Limits(NamedTuple):
-    """Time limits in seconds, for building a kernel and for timing it."""
+    """Time limits for building and for timing a kernel, in seconds."""
 
     build: float = 10.0
     run: float = 10.0
@@ -54,7 +54,7 @@ class Limits(NamedTuple):
 
 @dataclass
 class _Kernel:
-    """A config on its way: being built, then waiting for a device, perhaps for a second one."""
+    """A config that is being built, or waits for a device."""
 
     config: Config
     path: str
@@ -65,7 +65,7 @@ class _Kernel:
 
 
 class _Run(NamedTuple):
-    """A kernel on a device: the workload made ready there, then the costs."""
+    """A kernel on a device: the preparation of the workload, then the costs."""
 
     kernel: _Kernel
     ready: Future[None]
@@ -83,13 +83,13 @@ class Measurer:
     place
         Where kernels run; on any number of devices at once.
     workers
-        How many processes build; all cores by default.
+        The number of builder processes; by default one per CPU.
     limits
         Time limits.
     timing
         How long and how often a kernel is timed.
     tell
-        Called with a sentence when devices come and go.
+        Called with a message when devices appear or disappear.
 
     Raises
     ------
@@ -115,8 +115,8 @@ class Measurer:
         self._compiled_for = place.compiled_for(target)
         self._devices = place.count()
         if not self._devices:
-            raise EnvironmentFailure(f"there is no device at {place}", remedy=place.remedy)
-        self._looked = time.monotonic()
+            raise EnvironmentFailure(f"no device at {place}", remedy=place.remedy)
+        self._polled = time.monotonic()
         self._none_since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="tophub-")
         self._builders = Workers(workers or len(os.sched_getaffinity(0)))
@@ -126,24 +126,24 @@ class Measurer:
 
     @property
     def overlaps(self) -> bool:
-        """Whether kernels run while others are built; not where they would share the cores with the compilers."""
+        """Whether kernels run while others are built; not if they would share the CPU with the builders."""
         return not (self.place.here and self.target.kind == "llvm")
 
     def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
-        """Begin to build all configs; run each on one of the devices, and yield each as it is done.
+        """Build all configs, run each on one of the devices, and yield the results as they arrive.
 
-        They are built whether or not the outcome is asked for yet. On one device they are done in their order, but
-        for those that can't be built.
+        Building starts at once, before the first result is asked for. On a single device the results come in order,
+        except for configs whose build fails.
 
         Parameters
         ----------
         best
-            The best cost so far, in seconds: kernels several times slower are timed once only.
+            The best cost so far, in seconds: kernels several times slower are timed only once.
 
         Raises
         ------
         EnvironmentFailure
-            The disk is full, or there is no device any more.
+            The disk is full, or no device is left.
         """
         timing = self.timing if best is None else self.timing._replace(give_up=4 * best)
         return self._measured(template, [self._submit(template, config) for config in configs], timing)
@@ -153,7 +153,7 @@ class Measurer:
             wait([kernel.build for kernel in waiting])
         running: dict[DeviceWorker, _Run] = {}
         while waiting or running:
-            self._look_around()
+            self._poll()
             for kernel in [kernel for kernel in waiting if kernel.build.done()]:
                 error = kernel.build.exception()
                 if isinstance(error, BrokenProcessPool):
@@ -178,14 +178,14 @@ class Measurer:
                     waiting.insert(0, run.kernel)
 
     def describe(self) -> Provenance:
-        """Return what a record says of the device that runs the kernels; EnvironmentFailure where none does."""
+        """Return the description of the device in records; EnvironmentFailure if no device responds."""
         if self._said is not None:
             return self._said
         try:
             said = self._said = self._device_workers[0].describe(self.target.kind)
         except (NoDevice, FutureTimeout, ProcessExpired, BrokenProcessPool) as error:
             raise EnvironmentFailure(
-                f"no device at {self.place} answers: {last_line(error)}", remedy=self.place.remedy
+                f"no device at {self.place} responds: {last_line(error)}", remedy=self.place.remedy
             ) from error
         return said
 
@@ -195,7 +195,7 @@ class Measurer:
         Raises
         ------
         EnvironmentFailure
-            One of them can't be built or run here, or computes something else.
+            One of them can't be built or run, or its output is wrong.
         """
         built = [self._submit(template, config) for config in configs]
         try:
@@ -227,17 +227,17 @@ class Measurer:
         )
 
     def _build_again(self, template: Template, kernel: _Kernel) -> None:
-        """Build a kernel whose builders went away; EnvironmentFailure where they do so over and over."""
+        """Rebuild a kernel whose builder was killed; EnvironmentFailure if that keeps happening."""
         kernel.rebuilt += 1
         if kernel.rebuilt > _REBUILDS:
             raise EnvironmentFailure(
-                f"the processes that build kernels were killed {kernel.rebuilt} times",
-                remedy="is the machine out of memory?",
+                f"the builder processes were killed {kernel.rebuilt} times",
+                remedy="the machine may be out of memory",
             )
         kernel.build = self._build(template, kernel.config, kernel.path)
 
     def _free_worker(self, running: dict[DeviceWorker, _Run]) -> DeviceWorker | None:
-        """Return a process that can run a kernel, if there are more devices than kernels running."""
+        """Return a process that can run a kernel; None if all devices are in use."""
         if len(running) >= self._devices:
             return None
         return next((worker for worker in self._device_workers if worker not in running), None)
@@ -247,25 +247,25 @@ class Measurer:
         return _Run(kernel, *worker.run(template, built, self.target.kind, timing, self.limits.run), time.monotonic())
 
     def _wait(self, waiting: list[_Kernel], running: dict[DeviceWorker, _Run]) -> None:
-        """Wait until something is done, but not so long that devices come and go unseen."""
+        """Wait until a build or a run is done, or until it is time to poll the devices."""
         awaited: list[Future[Any]] = [run.costs for run in running.values()]
         if self._free_worker(running):
             awaited += [kernel.build for kernel in waiting if not kernel.build.done()]
         if awaited:
-            wait(awaited, timeout=_LOOK_AROUND, return_when=FIRST_COMPLETED)
+            wait(awaited, timeout=_POLL_INTERVAL, return_when=FIRST_COMPLETED)
         elif waiting:
-            time.sleep(_LOOK_AROUND)
+            time.sleep(_POLL_INTERVAL)
 
-    def _look_around(self) -> None:
-        """See how many devices there are, take on new ones, and give up when none has come back for long."""
+    def _poll(self) -> None:
+        """Poll the number of devices, use new ones, and give up if there have been none for too long."""
         now = time.monotonic()
-        if now - self._looked < _LOOK_AROUND:
+        if now - self._polled < _POLL_INTERVAL:
             return
-        devices, self._looked = self.place.count(), now
+        devices, self._polled = self.place.count(), now
         if devices != self._devices:
-            self._tell(f"{devices or 'no'} device{'' if devices == 1 else 's'} at {self.place} now")
+            self._tell(f"now {devices or 'no'} device{'' if devices == 1 else 's'} at {self.place}")
             if not devices:
-                self._tell(f"waiting {self.place.patience:.0f} s for one to come back: {self.place.remedy}")
+                self._tell(f"waiting {self.place.patience:.0f} s for a device to come back: {self.place.remedy}")
         if devices > self._devices:
             self._none_since = None
         self._devices = devices
@@ -274,10 +274,10 @@ class Measurer:
             return
         self._none_since = self._none_since or now
         if now - self._none_since > self.place.patience:
-            raise EnvironmentFailure(f"there is no device any more at {self.place}", remedy=self.place.remedy)
+            raise EnvironmentFailure(f"no device is left at {self.place}", remedy=self.place.remedy)
 
     def _finish(self, run: _Run) -> Measured | None:
-        """Put what came of a run into a result; None where that was not the config's doing and it runs again."""
+        """Return the result of a run; None if it failed through no fault of the config, which then runs again."""
         kernel, stage, error = run.kernel, PREPARE, run.ready.exception()
         if isinstance(error, (NoDevice, FutureTimeout)):
             self._missed(error)
@@ -294,28 +294,28 @@ class Measurer:
         if self._lost(error):
             kernel.losses += 1
             if kernel.losses < _LOSSES:
-                self._tell("a device was lost; its config goes to another")
+                self._tell("a device was lost; its config goes to another one")
                 return None
-            error = kernels.DeviceLost(f"{_LOSSES} devices were lost running it")
+            error = kernels.DeviceLost(f"{_LOSSES} devices were lost while running it")
         return self._failed(kernel, stage, error)
 
     def _missed(self, error: BaseException) -> None:
-        """Remember since when no device could be taken; one that others are using is there all the same."""
+        """Remember since when no device was available; one in use by others counts as available."""
         if isinstance(error, NoDevice) and error.busy:
             self._none_since = None
         else:
             self._none_since = self._none_since or time.monotonic()
-            self._tell(f"trying again: {last_line(error)}")
+            self._tell(f"retrying: {last_line(error)}")
 
     def _lost(self, error: BaseException) -> bool:
-        """Whether an error means that a device is gone, be it the config's doing or not."""
-        if isinstance(error, (BrokenProcessPool, NoDevice)):  # our process went, before the kernel ran
+        """Whether an error means that a device is gone, whether or not the config caused it."""
+        if isinstance(error, (BrokenProcessPool, NoDevice)):  # our process died before the kernel ran
             return True
-        # Elsewhere a kernel runs in a process of the server's, which has its own limit: what fails is the connection.
+        # A remote kernel runs in a process of the server, which has its own time limit: these mean a lost connection.
         return not self.place.here and isinstance(error, (kernels.DeviceLost, ProcessExpired, FutureTimeout))
 
     def _failed(self, kernel: _Kernel, stage: Stage, error: BaseException) -> Measured:
-        """Put a failure into a result, unless it is no config's doing."""
+        """Return the result of a failed config; EnvironmentFailure if the disk is full."""
         Path(kernel.path).unlink(missing_ok=True)
         number, message = stage.blame(error)
         if number == ErrorNo.COMPILE_HOST:
@@ -324,20 +324,20 @@ class Measurer:
         return Measured(kernel.config, result, message)
 
     def _check_room(self) -> None:
-        """Raise EnvironmentFailure where no more kernels can be written."""
+        """Raise EnvironmentFailure if the disk is full."""
         try:
             with tempfile.TemporaryFile(dir=self._folder.name) as file:
                 file.write(bytes(_ROOM))
         except OSError as error:
             raise EnvironmentFailure(
-                f"no kernel can be written: {error.strerror}",
+                f"can't write kernels: {error.strerror}",
                 file=self._folder.name,
-                remedy="make room there or set TMPDIR to another folder, then go on with --resume",
+                remedy="free disk space or set TMPDIR to another folder, then continue with --resume",
             ) from error
 
     def close(self) -> None:
-        """Stop the processes and remove what they built."""
-        with ExitStack() as closing:  # which goes on to the next, whatever one of them raises
+        """Stop the processes and remove the kernels."""
+        with ExitStack() as closing:  # which runs all callbacks, even if one raises
             closing.callback(self._folder.cleanup)
             for worker in self._device_workers:
                 closing.callback(worker.close)

@@ -1,4 +1,4 @@
-"""What becomes of a config: its costs, or a failure with AutoTVM's error number and what is to blame for it."""
+"""The outcome of measuring a config: its costs, or an error with AutoTVM's error number."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tophub_registry.measurement.answers import WrongAnswer
 from tophub_registry.records.record import Config, Result
 
 FAILED_COST = 1e9
-"""The cost, in seconds, that AutoTVM writes for a config that failed."""
+"""The cost, in seconds, that AutoTVM writes for a failed config."""
 
 
 class ErrorNo(IntEnum):
-    """What became of a config, with the numbers of AutoTVM's `MeasureErrorNo`."""
+    """The kinds of outcome, numbered as in AutoTVM's `MeasureErrorNo`."""
 
     NO_ERROR = 0
     INSTANTIATION_ERROR = 1
@@ -32,7 +32,7 @@ class ErrorNo(IntEnum):
 
 
 class Measured(NamedTuple):
-    """A config's result, and for a failure what the compiler or the system said."""
+    """A config's result, and for a failure the error message."""
 
     config: Config
     result: Result
@@ -40,16 +40,16 @@ class Measured(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A stage in a config's life, and the numbers of what can go wrong in it."""
+    """A stage of measuring a config, and the numbers of its errors."""
 
     what: str
     too_long: ErrorNo
     broken: ErrorNo
 
     def blame(self, error: BaseException) -> tuple[ErrorNo, str]:
-        """Return the number and the text for an error of this stage."""
+        """Return the number and the message for an error in this stage."""
         if isinstance(error, (FutureTimeout, kernels.TookTooLong)):
-            return self.too_long, f"{self.what} took longer than the limit"
+            return self.too_long, f"{self.what} exceeded the time limit"
         if isinstance(error, ProcessExpired):
             return self.broken, f"{self.what} crashed: {_exit(error.exitcode)}"
         if isinstance(error, kernels.InstantiationError):
@@ -65,11 +65,11 @@ RUN = Stage("running", ErrorNo.RUN_TIMEOUT, ErrorNo.RUNTIME_DEVICE)
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last line of an error's text: TVM puts the reason there, below the stack."""
+    """Return the last line of an error's message, where TVM puts the reason, below the stack trace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def _exit(code: int | None) -> str:
-    """Say how a process ended: the signal's name, or its exit code."""
+    """Return how a process ended: the signal's name, or the exit code."""
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"

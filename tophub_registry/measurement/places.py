@@ -1,4 +1,4 @@
-"""Where kernels run: what measuring asks of a place with devices, and of a device that a worker process holds."""
+"""Where kernels run: the interfaces of a place with devices and of a device in use, and this machine as a place."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class NoDevice(Exception):  # noqa: N818  # it says what happened
-    """There is no device to run on at the moment.
+    """No device is available at the moment.
 
     Parameters
     ----------
     busy
-        Whether there is one that others are using.
+        Whether there is one, in use by others.
     """
 
     def __init__(self, message: str, busy: bool = False) -> None:
@@ -30,49 +30,49 @@ class NoDevice(Exception):  # noqa: N818  # it says what happened
 
 
 class Session(Protocol):
-    """A device that a worker process holds, here or elsewhere."""
+    """A device in use by a worker process, local or remote."""
 
     def device(self, kind: str) -> Any:
         """Return the `tvm.runtime.Device` of a kind of target."""
 
     def load(self, path: str) -> Any:
-        """Return the module of a shared library that lies here."""
+        """Load a shared library of this machine on the device and return the module."""
 
     def describe(self, kind: str) -> Provenance:
-        """Return what a record says of the device."""
+        """Return the description of the device in records."""
 
     def alive(self) -> bool:
-        """Whether the device still answers."""
+        """Whether the device still responds."""
 
     def fresh(self) -> bool:
-        """Whether there is time for one more kernel."""
+        """Whether the session has time left for another kernel."""
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
 
 
 class Place(Protocol):
-    """Where kernels run; it travels to the worker processes."""
+    """Where kernels run; it is sent to the worker processes."""
 
     def count(self) -> int:
-        """Return how many devices there are now; EnvironmentFailure where that can't be known."""
+        """Return the current number of devices; EnvironmentFailure if it can't be determined."""
 
     def resolve(self, text: str) -> Target:
-        """Parse a target given by the user and spell out what it leaves to the devices; errors where they lack it."""
+        """Parse a target given by the user and complete it with the devices' own; errors if they don't support it."""
 
     def compiled_for(self, target: Target) -> dict[str, object]:
-        """Return the dict from which `tvm.target.Target` is made when a kernel is compiled for these devices."""
+        """Return the dict for `tvm.target.Target` with which kernels are compiled for these devices."""
 
     def open(self) -> Session:
-        """Take a device, in the worker process that will use it; NoDevice where none is to be had."""
+        """Acquire a device, in the worker process that will use it; NoDevice if none is available."""
 
     @property
     def here(self) -> bool:
-        """Whether that is this machine, on whose cores the kernels are built too."""
+        """True: kernels run on this machine, which also builds them. False: devices are remote."""
 
     @property
     def grace(self) -> float:
-        """How long, in seconds, a kernel that takes too long is left to the device's server, if it has one."""
+        """Extra seconds after the time limit, for the device's server to stop the kernel itself."""
 
     @property
     def patience(self) -> float:
@@ -80,60 +80,60 @@ class Place(Protocol):
 
     @property
     def remedy(self) -> str:
-        """What the user can do when there is no device."""
+        """What the user can do if there is no device."""
 
     def __str__(self) -> str:
-        """Name the place: 'this machine'."""
+        """Return the name of the place: 'this machine'."""
 
 
 @dataclass(frozen=True)
 class ThisMachine:
-    """The processor or the GPU at hand."""
+    """The processor or GPU of this machine."""
 
     def count(self) -> int:
-        """Return one: the device at hand."""
+        """Return 1."""
         return 1
 
     def resolve(self, text: str) -> Target:
-        """Parse a target and spell out what it leaves to this machine; EnvironmentFailure where it can't run here."""
+        """Parse a target and complete it with this machine's device; EnvironmentFailure if it can't run here."""
         target = device.resolve(text)
         device.check_runs_here(target)
         return target
 
     def compiled_for(self, target: Target) -> dict[str, object]:
-        """Return the target, with this machine's GPU's architecture where it names none."""
+        """Return the target, with the architecture of this machine's GPU if it names none."""
         return device.compiled_for(target)
 
     def open(self) -> Session:
-        """Return the device at hand."""
+        """Return this machine's device."""
         return _Here()
 
     @property
     def here(self) -> bool:
-        """It is."""
+        """True: kernels run locally."""
         return True
 
     @property
     def grace(self) -> float:
-        """None: the process that runs the kernel is killed."""
+        """Zero: the process that runs the kernel is killed at once."""
         return 0.0
 
     @property
     def patience(self) -> float:
-        """The time for a worker that is stuck to come back."""
+        """The time for a stuck worker to be restarted."""
         return 60.0
 
     @property
     def remedy(self) -> str:
-        """What to do."""
-        return "is the machine out of memory?"
+        """What the user can do."""
+        return "the machine may be out of memory"
 
     def __str__(self) -> str:
         return "this machine"
 
 
 class _Here:
-    """The device at hand, in a worker process."""
+    """The device of this machine, in a worker process."""
 
     _device: Any = None
 
@@ -152,7 +152,7 @@ class _Here:
         return device.describe(kind)
 
     def alive(self) -> bool:
-        try:  # after a kernel that read where nothing is, a GPU serves this process no more
+        try:  # after an invalid memory access a GPU no longer works in this process
             self._device.sync()
         except Exception:  # noqa: BLE001  # whatever CUDA says
             return False

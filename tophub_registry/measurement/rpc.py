@@ -1,8 +1,8 @@
-"""Devices behind TVM's RPC tracker: TVM's own tracker and servers do the work, this asks them for devices.
+"""Remote devices, registered with TVM's RPC tracker.
 
-A server is started beside each device (`python -m tvm.exec.rpc_server --tracker HOST:PORT --key KEY`) and serves one
-session at a time. A session lasts for many kernels, so that a workload's numbers stay on the device, but not for
-long: the server ends it after its time, which frees the device from a kernel that hangs.
+Each device has a server (`python -m tvm.exec.rpc_server --tracker HOST:PORT --key KEY`), which serves one session at
+a time. A session lasts for many kernels, so that a workload's arrays stay on the device. The server ends it after a
+time limit, which frees the device from a kernel that hangs.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
 
 _ANSWER = 5.0
-"""How long, in seconds, the tracker may take to answer."""
+"""The time limit for the tracker's response, in seconds."""
 
 _FREE = 1.0
-"""How long, in seconds, to wait for a device that others are using before asking again."""
+"""How long to wait for a device in use by others before trying again, in seconds."""
 
 _ASKING = 60.0
-"""How long, in seconds, asking a device what it is may take."""
+"""The time limit for a device to describe itself, in seconds."""
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """The devices that have a key at a tracker.
+    """The devices that are registered with a tracker under one key.
 
     Attributes
     ----------
     host, port
-        Where the tracker listens.
+        The tracker's address.
     key
-        What the devices are called there: all that have it are taken to be alike.
+        The devices' key; devices with the same key are assumed to be identical.
     patience
-        How long to wait, in seconds, for a device to come back when none is left.
+        How long to wait for a device to come back when none is left, in seconds.
     longest
-        How long, in seconds, a kernel may take.
+        The time limit of a kernel, in seconds.
     session
-        For how long, in seconds, kernels are started in one session; after that and `longest` the server ends it.
+        How long new kernels are started in a session, in seconds; `longest` seconds later the server ends it.
     """
 
     host: str
@@ -64,10 +64,10 @@ class Tracked:
 
     @staticmethod
     def parse(address: str, key: str, longest: float = longest) -> Tracked:
-        """Read HOST:PORT; UsageError where it is something else."""
+        """Parse HOST:PORT; UsageError if it is malformed."""
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or not key:
-            raise UsageError(f"not HOST:PORT and a key: {address!r}, {key!r}", remedy="for example 10.0.0.7:9190")
+            raise UsageError(f"not HOST:PORT and a key: {address!r}, {key!r}", remedy="example: 10.0.0.7:9190")
         return Tracked(host, int(port), key, longest=longest)
 
     def __str__(self) -> str:
@@ -75,44 +75,44 @@ class Tracked:
 
     @property
     def here(self) -> bool:
-        """They are not."""
+        """False: devices are remote."""
         return False
 
     @property
     def grace(self) -> float:
-        """Until the server ends the session: TVM's does not survive a client that leaves before a kernel ends."""
+        """Until the server ends the session: TVM's server dies if a client disconnects while a kernel runs."""
         return self.session + _ANSWER
 
     @property
     def remedy(self) -> str:
-        """How a device is started."""
+        """How to start a server."""
         return (
-            f"start it beside the device: python -m tvm.exec.rpc_server --tracker {self.host}:{self.port}"
+            f"start a server on the device's machine: python -m tvm.exec.rpc_server --tracker {self.host}:{self.port}"
             f" --key {self.key} (with a GPU add --no-fork)"
         )
 
     def count(self) -> int:
-        """Return how many devices are connected to the tracker, those that others are using included.
+        """Return the number of devices connected to the tracker, including those in use by others.
 
         Raises
         ------
         EnvironmentFailure
-            There is no tracker.
+            The tracker does not respond.
         """
         try:
             with self._tracker() as tracker:
                 servers = tracker.summary()["server_info"]
         except (OSError, RuntimeError) as error:
             raise EnvironmentFailure(
-                f"no tracker answers at {self.host}:{self.port}: {error}",
+                f"no tracker responds at {self.host}:{self.port}: {error}",
                 remedy=f"start it there: python -m tvm.exec.rpc_tracker --host 0.0.0.0 --port {self.port}",
             ) from error
         return sum(server["key"] == f"server:{self.key}" for server in servers)
 
     @contextmanager
     def _tracker(self) -> Iterator[Any]:
-        """Connect to the tracker; OSError or RuntimeError where there is none."""
-        # TVM's client tries for a minute where nobody listens, and waits for ever where something else does.
+        """Connect to the tracker; OSError or RuntimeError if it does not respond."""
+        # TVM's client keeps trying for a minute if nothing listens there, and waits forever if it is no tracker.
         socket.create_connection((self.host, self.port), _ANSWER).close()
         from tvm import rpc
 
@@ -128,7 +128,7 @@ class Tracked:
             tracker.close()
 
     def open(self) -> Session:
-        """Take a device, waiting for a while where all are in use.
+        """Acquire a device, and wait for a moment if all are in use.
 
         Raises
         ------
@@ -142,26 +142,26 @@ class Tracked:
                     if time.monotonic() > until:
                         raise NoDevice(f"no device is free at {self}", True)
                     time.sleep(0.02)
-                # Of two that ask for the last free device one waits: the tracker's answer has its time limit.
+                # If two clients ask for the last free device, one has to wait; its request has a time limit.
                 session = tracker.request(self.key, session_timeout=self.session + self.longest, max_retry=1)
         except (OSError, RuntimeError) as error:
             busy = "timed out" in str(error)
-            raise NoDevice(f"no device of {self} can be reached: {error}", busy) from error
+            raise NoDevice(f"can't connect to a device of {self}: {error}", busy) from error
         return _Remote(session, self.key, time.monotonic() + self.session)
 
     def resolve(self, text: str) -> Target:
-        """Parse a target given by the user and spell out what it leaves to the devices: processor or GPU.
+        """Parse a target given by the user and complete it with the devices' processor or GPU.
 
         Raises
         ------
         UsageError
-            It is no target that can be tuned for.
+            The target is not supported.
         EnvironmentFailure
             There is no such device, or it can't run code for the target.
         """
         target = Target.parse(text)
         if target.kind not in device.KINDS:
-            raise UsageError(f"can't tune for the target {text!r}", remedy=f"known kinds: {', '.join(device.KINDS)}")
+            raise UsageError(f"unsupported target: {text!r}", remedy=f"supported kinds: {', '.join(device.KINDS)}")
         said = ask(self, target.kind)
         option, value = ("model", device.gpu_model(said.name)) if target.kind == "cuda" else ("mcpu", said.name)
         resolved = target if option in target.attributes else target.with_option(option, value)
@@ -171,15 +171,15 @@ class Tracked:
         return resolved
 
     def compiled_for(self, target: Target) -> dict[str, object]:
-        """Return the target, with the GPUs' architecture where it names none."""
+        """Return the target, with the GPUs' architecture if it names none."""
         description = target.as_dict()
         if target.kind == "cuda" and "arch" not in description:
             description["arch"] = ask(self, target.kind).arch
         return description
 
 
-class _Said(NamedTuple):
-    """What a device says of itself.
+class _Description(NamedTuple):
+    """A device's description of itself.
 
     Attributes
     ----------
@@ -194,32 +194,32 @@ class _Said(NamedTuple):
 
 
 @functools.lru_cache
-def ask(place: Tracked, kind: str) -> _Said:
-    """Ask one of the devices what it is; EnvironmentFailure where none answers."""
+def ask(place: Tracked, kind: str) -> _Description:
+    """Return the description of one of the devices; EnvironmentFailure if none responds."""
     if not place.count():
-        raise EnvironmentFailure(f"there is no device at {place}", remedy=place.remedy)
+        raise EnvironmentFailure(f"no device at {place}", remedy=place.remedy)
     context = multiprocessing.get_context("spawn")
     with ProcessPool(1, initializer=kernels.start_worker, context=context) as pool:
         try:
-            said: _Said = pool.schedule(_ask, args=(place, kind), timeout=_ASKING).result()
+            said: _Description = pool.schedule(_ask, args=(place, kind), timeout=_ASKING).result()
         except NoDevice as error:
-            raise EnvironmentFailure(f"no device answers at {place}: {error}", remedy=place.remedy) from error
+            raise EnvironmentFailure(f"no device responds at {place}: {error}", remedy=place.remedy) from error
         except Exception as error:
-            remedy = "see what its server printed; with a GPU it must be started with --no-fork"
+            remedy = "see the output of its server, which needs --no-fork for a GPU"
             raise EnvironmentFailure(f"a device of {place} failed: {last_line(error)}", remedy=remedy) from error
     return said
 
 
-def _ask(place: Tracked, kind: str) -> _Said:
+def _ask(place: Tracked, kind: str) -> _Description:
     session = place.open()
     try:
         on = session.device(kind)
         if not on.exist:
             raise RuntimeError(f"it has no {kind} device")
         if kind == "cuda":
-            return _Said(str(on.device_name), "sm_" + str(on.compute_version).replace(".", ""))
+            return _Description(str(on.device_name), "sm_" + str(on.compute_version).replace(".", ""))
         provenance = session.describe(kind)
-        return _Said(str(provenance.device).partition(" ")[0], None)
+        return _Description(str(provenance.device).partition(" ")[0], None)
     finally:
         session.close()
 
@@ -239,7 +239,7 @@ class _Remote:
 
         gpu = self._session.cuda(0)
         if gpu.exist:
-            # Until the server's process has used its GPU, CUDA does not even tell its name.
+            # CUDA returns no name until the server's process has used its GPU.
             tvm.runtime.empty((1,), "float32", gpu)
         return gpu
 
@@ -268,5 +268,5 @@ class _Remote:
     def close(self) -> None:
         try:
             self._session.get_function("CloseRPCConnection")()
-        except Exception:  # noqa: BLE001  # it is closed then
+        except Exception:  # noqa: BLE001  # it is closed already
             return

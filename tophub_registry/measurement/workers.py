@@ -1,4 +1,4 @@
-"""Processes that build kernels and run them, and that come back whatever happens to them."""
+"""Processes that build and run kernels, and are restarted if they crash or hang."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tophub_registry.records.record import Config, Provenance
 from tophub_registry.templates.template import Template
 
 _PREPARATION = 60.0
-"""How long, in seconds, connecting to a device and computing a reference may take."""
+"""The time limit for connecting to a device and computing a reference, in seconds."""
 
-_FAREWELL = 5.0
-"""How long, in seconds, a kernel may go on running elsewhere when measuring ends."""
+_SHUTDOWN = 5.0
+"""How long to wait for a kernel on a remote device when measuring ends, in seconds."""
 
 
 class Workers:
-    """Processes that have TVM loaded, and come back whatever happens to them."""
+    """Processes with TVM loaded, which are restarted if they crash or hang."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -33,20 +33,20 @@ class Workers:
     def _start(self) -> ProcessPool:
         context = multiprocessing.get_context("spawn")
         pool = ProcessPool(self._count, initializer=kernels.start_worker, context=context)
-        pool.schedule(os.getpid)  # it starts its processes with the first thing to do
+        pool.schedule(os.getpid)  # the pool starts its processes with the first task
         return pool
 
     def schedule(self, function: Callable[..., Any], *args: Any, timeout: float) -> Future[Any]:
-        """Call a function in one of the processes, and kill that when it takes longer than `timeout` seconds."""
+        """Call a function in one of the processes, which is killed after `timeout` seconds."""
         try:
             future: Future[Any] = self._pool.schedule(function, args=args, timeout=timeout)
-        except RuntimeError:  # the pool has given up: a process was killed while it had nothing to do
+        except RuntimeError:  # the pool is closed: a process was killed while it was idle
             self.restart()
             future = self._pool.schedule(function, args=args, timeout=timeout)
         return future
 
     def restart(self) -> None:
-        """Start with new processes."""
+        """Restart with new processes."""
         self.close()
         self._pool = self._start()
 
@@ -57,7 +57,7 @@ class Workers:
 
 
 class DeviceWorker:
-    """A process that runs kernels on one device, one after the other."""
+    """A process that runs kernels on one device, one at a time."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -66,24 +66,24 @@ class DeviceWorker:
     def run(
         self, template: Template, built: list[tuple[str, Config]], kind: str, timing: Timing, limit: float
     ) -> tuple[Future[None], Future[list[list[float]]]]:
-        """Make the workload ready and run kernels; each of the two has a time limit of its own."""
+        """Prepare the workload and run kernels; each of the two has its own time limit."""
         ready = self._workers.schedule(kernels.prepare, self._place, template, kind, timeout=_PREPARATION)
         limit += self._place.grace
         return ready, self._workers.schedule(kernels.run, built, kind, timing, timeout=limit)
 
     def describe(self, kind: str) -> Provenance:
-        """Return what a record says of the device."""
+        """Return the description of the device in records."""
         ready = self._workers.schedule(kernels.prepare, self._place, None, kind, timeout=_PREPARATION)
         said: Future[Provenance] = self._workers.schedule(kernels.describe, kind, timeout=_PREPARATION)
         ready.result()
         return said.result()
 
     def restart(self) -> None:
-        """Go on in a new process."""
+        """Continue in a new process."""
         self._workers.restart()
 
     def close(self) -> None:
-        """Stop the process, where there are servers after what it is doing."""
+        """Stop the process; on a remote device wait for the kernel that is running."""
         if self._place.grace:
-            wait([self._workers.schedule(kernels.let_go, timeout=_FAREWELL)], timeout=_FAREWELL)
+            wait([self._workers.schedule(kernels.release, timeout=_SHUTDOWN)], timeout=_SHUTDOWN)
         self._workers.close()

@@ -1,1 +1,1 @@
-"""How tuning went, read from its logs, and drawn as a page. The page needs the extra [report]."""
+"""Tuning reports: the history of a tuning run, read from its logs, and its HTML page (extra [report])."""

@@ -1,4 +1,4 @@
-"""How tuning went: for each task every trial, the time spent, and what was tried of each knob. Pure data."""
+"""The history of a tuning run: for each task its trials, the time spent, and the results by knob. Pure data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tophub_registry.records.target import Target
 from tophub_registry.records.task import describe
 
 ERRORS = {
-    1: "refused by the template",
+    1: "rejected by the template",
     2: "compile error",
     3: "device compile error",
     4: "run-time error",
@@ -25,7 +25,7 @@ ERRORS = {
     7: "run timeout",
     8: "unknown error",
 }
-"""What AutoTVM's error numbers (`MeasureErrorNo`) mean."""
+"""The meaning of AutoTVM's error numbers (`MeasureErrorNo`)."""
 
 
 class Trial(NamedTuple):
@@ -36,7 +36,7 @@ class Trial(NamedTuple):
     record
         The row.
     elapsed
-        Seconds that tuning had spent on the task when this trial was done; None where the log does not tell.
+        Seconds of tuning spent on the task up to and including this trial; None if the log does not say.
     """
 
     record: Record
@@ -45,16 +45,16 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class OptionHistory:
-    """What came of one option of a knob.
+    """The results of one option of a knob.
 
     Attributes
     ----------
     value
         The option.
     tried, failed
-        Trials with it, and how many of those failed.
+        The number of trials with it, and how many of them failed.
     best, median
-        Costs of those that succeeded, in seconds; None where none did.
+        Costs of the successful ones, in seconds; None if all failed.
     """
 
     value: Value
@@ -66,14 +66,14 @@ class OptionHistory:
 
 @dataclass(frozen=True)
 class KnobHistory:
-    """What was tried of one knob.
+    """The results of one knob.
 
     Attributes
     ----------
     options
-        Those that were tried, the one with the best cost first.
+        The options that were tried, sorted by best cost.
     total
-        How many the space has; None where no template of ours knows the task.
+        The number of options in the space; None if no template here knows the task.
     """
 
     name: str
@@ -84,7 +84,7 @@ class KnobHistory:
 
 @dataclass(frozen=True)
 class TaskHistory:
-    """What tuning one workload for one target brought.
+    """The history of tuning one workload for one target.
 
     Attributes
     ----------
@@ -93,18 +93,18 @@ class TaskHistory:
     trials
         In the order in which they were measured.
     default_config
-        The knobs of the default config, which is AutoTVM's where AutoTVM has the template; None where no template
-        here knows the task.
+        The knobs of the default config, which is AutoTVM's if AutoTVM has the template; None if no template here
+        knows the task.
     knobs
         In the space's order.
     configs
-        How many configs the space has; None where no template of ours knows the task.
+        The size of the space; None if no template here knows the task.
     peak_gflops
-        The measured peak of the device on which the best config ran; None where no row says one. Whatever disturbs
-        a measurement lowers the peak, so the highest that the logs know of the device counts.
+        The measured peak of the device on which the best config ran; None if no row has one. Disturbances only
+        lower a measured peak, so this is the highest one in the logs for that device.
     saving
         How many times fewer multiplications the best config needs than the direct computation: 1 unless it is
-        Winograd's; None where that is unknown.
+        Winograd; None if unknown.
     """
 
     target: Target
@@ -122,22 +122,22 @@ class TaskHistory:
 
     @cached_property
     def flop(self) -> int | None:
-        """Floating-point operations; None where the task's arithmetic is not known."""
+        """Floating-point operations of the direct computation; None for an unknown task."""
         return flop(self.task, self.args)
 
     @cached_property
     def best(self) -> Record | None:
-        """The fastest record, by its mean cost; None where every trial failed."""
+        """The record with the lowest mean cost; None if every trial failed."""
         return fastest(trial.record for trial in self.trials)
 
     @property
     def cost(self) -> float | None:
-        """The mean cost of the best config, in seconds; None where every trial failed."""
+        """The mean cost of the best config, in seconds; None if every trial failed."""
         return None if self.best is None else self.best.mean_cost
 
     @cached_property
     def default(self) -> float | None:
-        """The cost of the default config, in seconds; None where it was not measured."""
+        """The cost of the default config, in seconds; None if it was not measured."""
         if self.default_config is None:
             return None
         wanted = identity(self.default_config)
@@ -152,57 +152,57 @@ class TaskHistory:
 
     @property
     def gain(self) -> float | None:
-        """How many times as fast as the default config the best one is."""
+        """The speedup of the best config over the default one."""
         return None if self.cost is None or self.default is None else self.default / self.cost
 
     @property
     def gflops(self) -> float | None:
-        """Billions of floating-point operations a second with the best config."""
+        """The best config's rate, in billions of floating-point operations per second."""
         return None if self.cost is None else self.rate(self.cost)
 
     def rate(self, cost: float) -> float | None:
-        """Return a cost, in seconds, as billions of operations a second; None where these are not known."""
+        """Return the rate in GFLOPS for a cost in seconds; None if the operations are not known."""
         return None if self.flop is None else self.flop / cost / 1e9
 
     @property
     def bound_gflops(self) -> float | None:
-        """The rate at which the best config's multiplications would take all of the device's measured peak."""
+        """The rate that the best config would reach at the device's measured peak: the peak times the saving."""
         return None if self.peak_gflops is None or self.saving is None else self.peak_gflops * self.saving
 
     @property
     def share(self) -> float | None:
-        """The share of the device's measured peak that the best config's multiplications take: 0.5 is half of it."""
+        """The best config's rate as a share of `bound_gflops`, from 0 to 1."""
         return None if self.gflops is None or self.bound_gflops is None else self.gflops / self.bound_gflops
 
     @cached_property
     def failures(self) -> dict[str, int]:
-        """How many trials failed, by what happened, the most frequent first."""
+        """The number of failed trials by kind of error, the most frequent first."""
         kinds = Counter(error(trial.record) for trial in self.trials if not trial.record.valid)
         return dict(kinds.most_common())
 
     @property
     def failed(self) -> int:
-        """How many trials failed."""
+        """The number of failed trials."""
         return sum(self.failures.values())
 
     @property
     def seconds(self) -> float | None:
-        """How long tuning spent on the task; None where the log does not tell, as one that keeps only the best."""
+        """Seconds of tuning spent on the task; None if the log does not say, as one with best records only."""
         return self.trials[-1].elapsed if len(self.trials) > 1 else None
 
 
 @dataclass(frozen=True)
 class History:
-    """What some logs tell of the tuning that wrote them.
+    """The history of the tuning runs that wrote some logs.
 
     Attributes
     ----------
     tasks
         One for each target and workload, in the order of their first rows.
     repeated
-        Rows that stand in the logs more than once, and count once.
+        The number of duplicate rows, which were dropped.
     unconvertible
-        Rows of log version 0.1 that can't be converted and are in no task.
+        The number of rows of log version 0.1 that can't be converted, which were dropped.
     """
 
     tasks: tuple[TaskHistory, ...]
@@ -221,34 +221,34 @@ class History:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """What the rows say they were measured on, each once."""
+        """The devices that the rows name, each once."""
         return _each_once(device(record) for record in self.records if device(record))
 
     @property
     def tools(self) -> tuple[str, ...]:
-        """What made the rows, each once."""
+        """The tools that wrote the rows, each once."""
         return _each_once(map(tool, self.records))
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """When the first and the last row were measured, in seconds since 1970."""
+        """When the first and the last row were measured, in seconds since 1970; None if no row says."""
         times = [record.result.timestamp for record in self.records if record.result.timestamp >= EARLIEST]
         return (min(times), max(times)) if times else None
 
 
 def error(record: Record) -> str:
-    """Say what happened to a config that failed."""
+    """Return the kind of error of a failed config."""
     return ERRORS.get(record.result.error_no, f"error {record.result.error_no}")
 
 
 def message(record: Record) -> str:
-    """Return what the compiler or the system said of a config that failed; empty where the row does not tell."""
+    """Return the error message of a failed config; empty if the row has none."""
     said = None if record.tophub is None else (record.tophub.model_extra or {}).get("error")
     return said if isinstance(said, str) else ""
 
 
 def device(record: Record) -> str:
-    """Name the device of a record: 'AMD EPYC, 2 cores, 1 thread'; empty where it does not say."""
+    """Return the device of a record: 'AMD EPYC, 2 cores, 1 thread'; empty if the record does not name it."""
     provenance = record.tophub
     if provenance is None or provenance.device is None:
         return ""
@@ -257,17 +257,17 @@ def device(record: Record) -> str:
 
 
 def option_key(knob: Knob) -> str:
-    """Return what makes two values of a knob the same option: of a split, the parts after the outermost."""
+    """Return a key that is equal for equal options of a knob: for a split, all factors but the outermost."""
     return json.dumps(knob.value[1:] if knob.kind == "sp" else knob.value)
 
 
 def identity(entity: Iterable[Knob]) -> frozenset[tuple[str, str]]:
-    """Return what makes two configs of a workload the same, whatever their number and their knobs' order."""
+    """Return a key that is equal for equal configs of a workload, whatever their index and the order of their knobs."""
     return frozenset((knob.name, option_key(knob)) for knob in entity)
 
 
 def fastest(records: Iterable[Record]) -> Record | None:
-    """Return the record with the lowest mean cost; None where every measurement failed."""
+    """Return the record with the lowest mean cost; None if every measurement failed."""
     return min((record for record in records if record.valid), key=lambda record: record.mean_cost, default=None)
 
 

@@ -1,7 +1,7 @@
-"""HTML pages from the templates (`.html.jinja`) that lie beside a module.
+"""HTML pages from Jinja templates (`.html.jinja`), which are files of a package.
 
-What a template prints is escaped, and characters that steer a terminal or the direction of writing are replaced:
-most of it comes from logs, which are untrusted text. Needs the extra [report].
+Everything that a template prints is escaped, and control characters are replaced: most of it comes from logs, which
+are untrusted text. Needs the extra [report].
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def check_installed() -> None:
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Fill in a template.
+    """Render a template.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def render(package: str, template: str, **values: Any) -> str:
     template
         The file's name.
     values
-        What it is filled in with.
+        The template's variables.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def render(package: str, template: str, **values: Any) -> str:
 
 
 def plotly() -> Markup:
-    """Return Plotly's script, as a browser reads it: with every line break as one character."""
+    """Return Plotly's script with every line break as one character, which is what browsers hash."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -70,7 +70,7 @@ def plotly() -> Markup:
 
 
 def text(package: str, name: str) -> Markup:
-    """Return a file of ours, such as a script or a style sheet, as markup that a template prints as it is."""
+    """Return one of our own files, such as a style sheet, as markup, which a template prints unescaped."""
     from markupsafe import Markup
 
     return Markup(resources.files(package).joinpath(name).read_text(encoding="utf-8"))  # noqa: S704  # our own file

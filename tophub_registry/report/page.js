@@ -4,7 +4,7 @@
 const tasks = JSON.parse(document.getElementById("data").textContent);
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 
-// Plotly takes some HTML in its texts, and a log is anybody's text.
+// Plotly interprets some HTML in its texts, and logs are untrusted.
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const digits = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
@@ -76,7 +76,7 @@ function draw(element) {
   Plotly.newPlot(element, traces, layout, { displaylogo: false, responsive: true, modeBarButtons: buttons });
 }
 
-// Only what is on the screen, or nearly, is drawn: a report may have hundreds of charts.
+// A report may have hundreds of charts: only those on the screen, or close to it, are drawn.
 const observer = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (isIntersecting && !target.dataset.drawn) {
@@ -100,7 +100,7 @@ for (const button of document.querySelectorAll(".summary th button")) {
     header.setAttribute("aria-sort", down ? "descending" : "ascending");
     const key = (row) => row.cells[column].dataset.key ?? row.cells[column].textContent;
     const order = (a, b) => {
-      if (!a || !b) return a ? -1 : b ? 1 : 0; // what is missing comes last, either way
+      if (!a || !b) return a ? -1 : b ? 1 : 0; // missing values come last in either order
       return (down ? -1 : 1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
     };
     const body = document.querySelector(".summary tbody");

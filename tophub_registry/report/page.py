@@ -1,7 +1,7 @@
-"""The report of a tuning history: one HTML page that holds all it needs and asks the network for nothing.
+"""The report of a tuning history: a self-contained HTML page that works offline.
 
-Tables are plain HTML; Plotly draws the charts when they come into view, and its script is part of the page.
-Logs are untrusted text: the templates escape what they print, and a content security policy lets no script run
+Tables are plain HTML. Plotly, whose script is part of the page, draws the charts when they come into view.
+Logs are untrusted text: the templates escape what they print, and a content security policy allows no scripts
 but the page's own.
 """
 
@@ -20,19 +20,19 @@ from tophub_registry.report.history import History, KnobHistory, TaskHistory, de
 from tophub_registry.report.points import points, rate_of, unit
 
 MAX_POINTS = 30_000
-"""About the maximum number of points on a page. Of more, every n-th is drawn, and each that was the best so far."""
+"""The approximate maximum number of points. Of more, every n-th is drawn, and each that was the best so far."""
 
 _PACKAGE = "tophub_registry.report"
 
 _FEW_TASKS = 8
-"""With no more tasks than these, the knobs are unfolded."""
+"""The knobs are unfolded if there are at most this many tasks."""
 
 _OPTIONS = 8
-"""The number of options of a knob that are listed one by one."""
+"""How many options of a knob are listed one by one."""
 
 
 class _Figure(NamedTuple):
-    """A figure at the head of the page."""
+    """A figure at the top of the page."""
 
     name: str
     value: str
@@ -40,7 +40,7 @@ class _Figure(NamedTuple):
 
 
 class _Option(NamedTuple):
-    """A row of a knob's table: an option, or what the others have in common; `part` is its bar's length, 0 to 1."""
+    """A row of a knob's table: one option, or a summary of the others. `part` is the length of its bar, 0 to 1."""
 
     name: str
     tried: int
@@ -57,7 +57,7 @@ def render(history: History, names: Sequence[str]) -> str:
     Parameters
     ----------
     names
-        What the logs are called.
+        The names of the logs.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def _figures(history: History) -> list[_Figure]:
 
 
 def _columns(history: History) -> dict[str, str]:
-    """Return the names of the columns for which the logs have values, each with its class in the style sheet."""
+    """Return the columns for which the logs have values: the name and the CSS class of each."""
 
     def known(attribute: str) -> bool:
         return any(getattr(task, attribute) is not None for task in history.tasks)

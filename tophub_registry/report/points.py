@@ -1,4 +1,4 @@
-"""What the charts of a task are drawn from, as `page.js` takes it."""
+"""The data of a task's charts, as `page.js` expects it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from tophub_registry.report.spelling import shortened
 
 
 def unit(task: TaskHistory) -> str:
-    """Return what the charts count in."""
+    """Return the unit of the charts."""
     return "runs/s" if task.flop is None else "GFLOPS"
 
 
 def rate_of(task: TaskHistory, cost: float | None) -> float | None:
-    """Return a cost as the charts show it: in GFLOPS, or in runs a second where the arithmetic is not known."""
+    """Return a cost as the charts show it: in GFLOPS, or in runs per second if the operations are not known."""
     if cost is None:
         return None
     return 1 / cost if task.flop is None else task.rate(cost)
 
 
 def points(task: TaskHistory, step: int) -> dict[str, Value]:
-    """Return what the charts of a task are drawn from.
+    """Return the data of a task's charts.
 
     Parameters
     ----------
     step
-        Every so many-th trial is a point, and each that was the best so far.
+        Every `step`-th trial becomes a point, and each that was the best so far.
     """
     knobs: dict[str, dict[str, tuple[int, str]]] = {}
     errors: dict[str, int] = {}

@@ -1,6 +1,6 @@
-"""The history of tuning, read from its logs, without TVM: a log of any tool will do.
+"""Reading the history of a tuning run from its logs. Needs no TVM, and takes logs of any tool.
 
-Trials stand in the order in which they were measured, and a row that stands in several of the logs counts once.
+Trials are sorted by the time of measurement; duplicate rows are dropped.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.template import Template
 
 PAUSE = 300.0
-"""A longer gap between two rows of a run, in seconds, is taken for a pause."""
+"""A longer gap between two rows of a run, in seconds, counts as a pause."""
 
-# Enumerating the space of an axis that is longer takes too long; no layer has one.
+# Enumerating the space takes too long for a longer axis; no layer has one.
 _LONGEST_AXIS = 1 << 16
 
 
 def read_history(logs: Iterable[Path]) -> History:
-    """Read what logs tell of the tuning that wrote them.
+    """Read the history of the tuning runs that wrote some logs.
 
     Raises
     ------
     InputError
-        A log can't be read, has a line that is no record, or there is no record at all.
+        A log can't be read or has an invalid line, or the logs hold no record at all.
     """
     rows: dict[tuple[Target, str], list[tuple[Record, float | None]]] = defaultdict(list)
     seen: set[Hashable] = set()
@@ -64,7 +64,7 @@ def read_history(logs: Iterable[Path]) -> History:
             seen.add(row)
             rows[record.target, record.workload].append((record, spent))
     if not rows:
-        raise InputError("there is no record in it", file=paths[0] if paths else None)
+        raise InputError("the log has no records", file=paths[0] if paths else None)
     peaks: dict[str, float] = {}
     for group in rows.values():
         for record, _ in group:
@@ -75,11 +75,11 @@ def read_history(logs: Iterable[Path]) -> History:
 
 
 def _spent(records: Sequence[Record]) -> list[float | None]:
-    """Return for each row of a log how many seconds tuning took for it.
+    """Return the seconds of tuning spent on each row of a log.
 
-    That is the time since the row before in the same run of the tuner, whatever its task: a tuner may change tasks
-    after each batch, and spends time on building and on its cost model too. For the first row of a run it is the
-    time since the run began. After a pause, and where the log does not tell, it is what the row itself says.
+    This is the time since the previous row of the same run, whatever its task: a tuner may change tasks after each
+    batch, and also spends time on building and on its cost model. For the first row of a run it is the time since
+    the run started. After a pause, and if the log does not say when the run started, it is the row's own `all_cost`.
     """
     spent: list[float | None] = []
     latest: dict[float | None, float] = {}
@@ -120,7 +120,7 @@ def _task(target: Target, rows: list[tuple[Record, float | None]], peaks: Mappin
 
 
 def _saving(task: str, template: Template | None, best: Record | None) -> float | None:
-    """Return how many times fewer multiplications the best config needs than the direct computation, if known."""
+    """Return `TaskHistory.saving`."""
     if "winograd" not in task:
         return 1.0
     if template is None or best is None:
@@ -133,7 +133,7 @@ def _saving(task: str, template: Template | None, best: Record | None) -> float 
 
 
 def _template(record: Record) -> Template | None:
-    """Return the template of a record's workload; None where there is none, or where it does not take the workload."""
+    """Return the template of a record's workload; None if there is none or it does not support the workload."""
     sizes = [size for argument in record.input.args if isinstance(argument, list) for size in _sizes(argument)]
     if record.input.task not in TEMPLATES or max(sizes, default=0) > _LONGEST_AXIS:
         return None
@@ -146,7 +146,7 @@ def _template(record: Record) -> Template | None:
 
 
 def _sizes(argument: list[Value]) -> list[int]:
-    """Return the numbers of a tensor's shape, of strides or a padding."""
+    """Return the numbers in a tensor's shape, in strides or in a padding."""
     numbers = argument[1] if argument[:1] == ["TENSOR"] and len(argument) > 1 else argument
     return [number for number in numbers if isinstance(number, int)] if isinstance(numbers, list) else []
 

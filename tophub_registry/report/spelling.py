@@ -1,4 +1,4 @@
-"""How the page spells values, numbers and times."""
+"""Formatting of values, numbers and times on the page."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _DIGITS = 3
 
 
 def printable(text: str) -> str:
-    """Return text without the characters that steer a terminal or the direction of writing."""
+    """Return text with its control characters, those for the direction of writing included, replaced."""
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def shortened(value: Value) -> str:
-    """Return a knob's value, or what somebody said, in at most so many characters as a table has room for."""
+    """Return a knob's value or a message, shortened to fit into a table."""
     text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 def number(value: float | None) -> str:
-    """Return a number with three digits; empty where there is none."""
+    """Return a number with three digits; empty for None."""
     return "" if value is None else f"{value:,.0f}" if value >= 10**_DIGITS else f"{value:.{_DIGITS}g}"
 
 
 def percent(share: float | None) -> str:
-    """Return a share in per cent; empty where there is none."""
+    """Return a share as a percentage; empty for None."""
     return "" if share is None else f"{share:.0%}"
 
 
 def seconds(cost: float | None) -> str:
-    """Return a cost, in seconds, in a unit that fits it; empty where there is none."""
+    """Return a cost, given in seconds, in s, ms or µs; empty for None."""
     if cost is None:
         return ""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
@@ -43,7 +43,7 @@ def seconds(cost: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as hours, minutes and seconds; empty where there are none."""
+    """Return seconds as hours, minutes and seconds; empty for None."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
@@ -54,7 +54,7 @@ def duration(seconds: float | None) -> str:
 
 
 def days(*times: float) -> str:
-    """Return the days of times in seconds since 1970, each once; empty where one of them is no time."""
+    """Return the dates of times in seconds since 1970, each once; empty if one of them is out of range."""
     try:
         spelled = [datetime.fromtimestamp(time, timezone.utc).date().isoformat() for time in times]
     except (OverflowError, OSError, ValueError):

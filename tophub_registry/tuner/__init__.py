@@ -1,4 +1,4 @@
-"""Tuning: propose configs, build and measure them, learn, write records. Needs the extra [tune]."""
+"""Tuning: propose configs, measure them, update the cost model, write records. Needs the extra [tune]."""
 
 from importlib.util import find_spec
 

@@ -1,8 +1,8 @@
-"""Where a model's next trials pay most: weight times expected gain.
+"""The task scheduler: which task the next batch of trials should go to, by weight times expected gain.
 
-Pure decisions, without measuring. A task's weight is the time that its layers take; what a batch may still
-gain is estimated from how its best cost fell so far. Tasks that stand for the same layers, as direct and
-Winograd convolution do, compete: the slower one counts only as far as it may still overtake.
+A task's weight is the time that its layers take. The expected gain of a batch is estimated from how the best cost
+fell so far. Tasks of the same layers, such as direct and Winograd convolution, are alternatives: the slower one
+counts only as far as it may still overtake the other.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 _OPTIMISM = 0.1
-"""The share of a task's time that a batch as large as all trials so far is believed to gain at least."""
+"""The minimum share of a task's time that a batch as large as all trials so far is expected to gain."""
 
 _PERSISTENCE = 0.5
-"""How much of the recent slope is believed to go on."""
+"""The share of the recent slope that is expected to continue."""
 
 _RIVALRY = 4
-"""The power of the ratio of its rival's cost to its own by which the slower of two alternatives loses weight."""
+"""The weight of the slower of two alternatives is scaled by (the other's cost / its cost) to this power."""
 
 
 @dataclass
@@ -28,11 +28,11 @@ class Progress:
     Attributes
     ----------
     layers
-        The layers that the task stands for; tasks of the same layers are alternatives.
+        The layers of the task; tasks of the same layers are alternatives.
     count
-        How many layers.
+        The number of layers.
     curve
-        The best cost, in seconds, after each measured config; infinite until one ran.
+        The best cost, in seconds, after each measured config; infinite until one succeeds.
     """
 
     layers: tuple[str, ...] = ()
@@ -40,19 +40,19 @@ class Progress:
     curve: list[float] = field(default_factory=list)
 
     def observe(self, cost: float | None) -> None:
-        """Take in a measured config's cost; None where it failed."""
+        """Add a measured config's cost; None if it failed."""
         self.curve.append(min(self.best, math.inf if cost is None else cost))
 
     @property
     def best(self) -> float:
-        """The best cost so far, in seconds; infinite where there is none."""
+        """The best cost so far, in seconds; infinite if there is none."""
         return self.curve[-1] if self.curve else math.inf
 
     def expected_gain(self, batch: int) -> float:
-        """Return the share of its best cost that a task may lose with the next batch."""
+        """Return the expected reduction of the best cost by the next batch, as a share of it."""
         trials = len(self.curve)
         if math.isinf(self.best):
-            return _OPTIMISM / max(1, trials)  # nothing ran so far, and ever less will
+            return _OPTIMISM / max(1, trials)  # nothing succeeded so far, which makes success ever less likely
         window = min(trials - 1, max(batch, trials // 2))
         before = self.curve[trials - 1 - window]
         slope = math.log(before / self.best) / window if window and math.isfinite(before) else 0.0
@@ -60,16 +60,16 @@ class Progress:
 
 
 def most_rewarding(tasks: Sequence[Progress], candidates: Collection[int], batch: int) -> int:
-    """Return which of the candidates, by number, the next batch should go to.
+    """Return the number of the candidate that the next batch should go to.
 
     Parameters
     ----------
     tasks
-        All tasks of the model, those that have come to their end included.
+        All tasks of the model, including finished ones.
     candidates
-        The tasks that can still be tuned; at least one.
+        The numbers of the unfinished tasks; at least one.
     batch
-        How many configs are measured next.
+        The number of configs in the next batch.
     """
     group_best: dict[tuple[str, ...], float] = {}
     for task in tasks:

@@ -1,7 +1,7 @@
-"""Configs as vectors for the cost model: what each knob says, in numbers, without building anything.
+"""Feature vectors of configs for the cost model: computed from the knobs, without building anything.
 
-The columns mean the same for every workload of a task whose spaces have the same knobs, so that what was
-learned of one workload says something about another.
+The columns mean the same for all workloads of a task whose spaces have the same knobs, so that a model learned from
+one workload applies to another.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class ConfigFeatures:
     """The features of one workload's configs.
 
-    For a split: the logarithm of each part, of what it covers beyond the axis, and of the largest power of two
-    in the innermost part. For other knobs the option's value. Then what only several knobs together say, as sums
-    of logarithms: the tiles of any two axes and of all, and for axes in more than two parts the threads, virtual
-    threads and outputs of a thread. Last, the workload: all numbers of its arguments, and the axes' lengths.
+    For a split: the logarithms of each factor, of the padding of the axis, and of the largest power of two that
+    divides the innermost factor. For other knobs: the option's value. For several knobs together, as sums of
+    logarithms: the tiles of any two axes and of all, and for axes in more than two parts the threads, virtual
+    threads and outputs per thread. For the workload: all numbers of its arguments, and the axes' lengths.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class ConfigFeatures:
         return stacked
 
     def distances(self, index: int) -> NDArray[Any]:
-        """Return how far each config of the space is from one: how often parts of splits are doubled or halved."""
+        """Return each config's distance from one config: how often factors of splits are doubled or halved."""
         rest = np.arange(len(self.space))
         total = np.zeros(len(self.space))
         for knob, table, here in zip(self.space.knobs, self._tables, self.space.positions(index), strict=True):
@@ -72,7 +72,7 @@ class ConfigFeatures:
         return total
 
     def _together(self, splits: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Return what several splits say together."""
+        """Return the features of several splits together."""
         tiles = [split[:, 1:parts].sum(axis=1) for split, parts in zip(splits, self._parts, strict=True)]
         sums = [one + other for one, other in itertools.combinations(tiles, 2)]
         if len(tiles) > 2:  # noqa: PLR2004  # two are a pair
@@ -84,7 +84,7 @@ class ConfigFeatures:
 
 
 def _table(knob: KnobSpace) -> NDArray[Any]:
-    """Return a row of numbers for each option of a knob."""
+    """Return the features of a knob's options, one row for each."""
     if knob.kind != "sp":
         numbers = [[_number(option, position)] for position, option in enumerate(knob.options)]
         return np.array(numbers, dtype=np.float32)

@@ -1,6 +1,6 @@
-"""Which configs to measure next: by a learned cost model, at random, or one after the other.
+"""Search: which configs to measure next, by a cost model, at random, or in order.
 
-All of them propose indices of the space that were not measured yet, and are told what came out.
+A search proposes indices of the space that were not measured yet, and is given the results.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from tophub_registry.tuner.warm_start import Lessons
 
 _WHOLE_SPACE = 20_000
-"""Spaces up to this size are scored as a whole; larger ones are searched by evolution."""
+"""Spaces up to this size are scored completely; larger ones are explored by evolutionary search."""
 
 _PATIENCE = 1000
-"""How many random configs of a large space are looked at for each that is wanted."""
+"""In a large space, the number of random configs that are drawn for each config wanted."""
 
 _PARAMETERS = {"max_depth": 6, "eta": 0.2, "min_child_weight": 1, "subsample": 0.9, "nthread": 1, "verbosity": 0}
 _ROUNDS = 80
 _TAUGHT_ROUNDS = 150
 
 _FAILED = 1 / 16
-"""The share of the best throughput that a config counts for that failed, and the least that any counts for."""
+"""The relative throughput assumed for failed configs, and the minimum for all others."""
 
 
 class Search(ABC):
-    """What is known of one workload's space, and where to look next.
+    """A search of one workload's space.
 
     Parameters
     ----------
     space
         The configs to choose from.
     seed
-        Makes the choices reproducible.
+        The random seed.
     feasible
-        Says of an index whether a device could run that config at all; the others are never proposed.
+        Returns whether a device could run the config with an index; others are never proposed.
     """
 
     def __init__(self, space: ConfigSpace, seed: int = 0, feasible: Callable[[int], bool] = lambda _: True) -> None:
@@ -58,12 +58,12 @@ class Search(ABC):
         self._fits = functools.cache(feasible)
 
     def observe(self, index: int, cost: float | None) -> None:
-        """Take in a measured config: its cost in seconds, None where it failed."""
+        """Add a measured config: its cost in seconds, None if it failed."""
         self.costs[index] = float("inf") if cost is None else cost
 
     @abstractmethod
     def propose(self, count: int) -> list[int]:
-        """Return up to `count` configs to measure; none when the space is exhausted."""
+        """Return up to `count` configs to measure; none if the space is exhausted."""
 
     def _untried(self, count: int, but: Sequence[int] = ()) -> list[int]:
         """Return random configs that were not measured yet and are not among `but`."""
@@ -73,7 +73,7 @@ class Search(ABC):
             self.random.shuffle(rest)
             return list(itertools.islice(filter(self._fits, rest), count))
         chosen: dict[int, None] = {}
-        for _ in range(_PATIENCE * count):  # spaces so large are never exhausted, but may be infeasible throughout
+        for _ in range(_PATIENCE * count):  # such a large space is never exhausted, but may have no feasible config
             index = self.random.randrange(len(self.space))
             if index not in excluded and self._fits(index):
                 chosen[index] = None
@@ -90,7 +90,7 @@ class RandomSearch(Search):
 
 
 class GridSearch(Search):
-    """Each config once, in the order of the index."""
+    """Each config once, in the order of the indices."""
 
     _next = 0
 
@@ -104,31 +104,31 @@ class GridSearch(Search):
 
 
 class ModelSearch(Search):
-    """The configs that a gradient-boosted cost model, fitted to all measured ones, finds most promising.
+    """The configs that a gradient-boosted cost model, fitted to all measured ones, scores best.
 
-    Small spaces are scored as a whole. In large ones a population evolves: the best survive, and children
-    take each knob from one of two parents or at random. The configs of a batch differ from each other in half of
-    the knobs, and a part of it is random, so that the model also learns where it is wrong.
+    Small spaces are scored completely. Large ones are explored by evolutionary search: the best configs survive, and
+    children take each knob from one of two parents or at random. The configs of a batch differ from each other in
+    half of the knobs, and a part of it is random, so that the model also learns where it is wrong.
 
     Parameters
     ----------
     space, seed, feasible
         As in every search.
     args
-        The task's arguments, by which the model tells workloads apart.
+        The task's arguments, by which the model distinguishes workloads.
     start
-        A config that is likely to be good, such as AutoTVM's default on a processor: the first configs are taken
-        around it. None where there is no such config.
+        A config that is likely to be good, such as AutoTVM's default on a processor: the first configs are chosen
+        near it. None if there is none.
     lessons
-        Asked before each batch for what other workloads teach: with lessons nothing is chosen blindly, since
-        the model starts from what it learned of the others, and learns in what this workload differs.
+        Called before each batch for training data from other workloads. With it no config is chosen blindly: the
+        model is first fitted to the other workloads, then to the difference of this one.
     """
 
     explored = 0.05
     """The share of a batch that is chosen at random."""
 
     warm_up = 7
-    """Measured configs before the model is asked, where other workloads teach nothing."""
+    """The number of measured configs before the model is used, if there is no data from other workloads."""
 
     def __init__(
         self,
@@ -159,17 +159,17 @@ class ModelSearch(Search):
         return ranked + self._untried(count - len(ranked), but=ranked)
 
     def _around_start(self, count: int) -> list[int]:
-        """Return untried configs near the one that is likely to be good, chosen at random, the nearer the likelier."""
+        """Return random untried configs near `start`, the nearer the likelier."""
         if self._start is None or len(self.space) > _WHOLE_SPACE:
             return []
         rng = np.random.default_rng(self.random.getrandbits(32))
-        # The largest of distances with Gumbel noise: a draw without replacement, by exp(-distance).
+        # Gumbel-top-k: sampling without replacement, with probabilities proportional to exp(-distance).
         order = np.argsort(self.features.distances(self._start) - rng.gumbel(size=len(self.space)), kind="stable")
         near = (int(index) for index in order if index not in self.costs)
         return list(itertools.islice(filter(self._fits, near), count))
 
     def _study(self) -> None:
-        """Fit a model to what other workloads teach, again whenever that has grown by a quarter."""
+        """Fit a model to the data of other workloads, again whenever it has grown by a quarter."""
         lessons = self._lessons(self.features)
         if lessons is not None and lessons.known > 1.25 * self._taught_by:
             data = xgboost.DMatrix(lessons.features, np.log2(lessons.shares))
@@ -177,30 +177,30 @@ class ModelSearch(Search):
             self._taught_by = lessons.known
 
     def _fit(self) -> None:
-        """Fit the model to what was measured here, as far as other workloads have not told it."""
+        """Fit the model to the measured configs, on top of the model of other workloads."""
         self._model = None
         if not any(np.isfinite(cost) for cost in self.costs.values()):
-            return  # without lessons `propose` does not come here
+            return  # only with lessons: `propose` waits for successful configs otherwise
         indices = list(self.costs)
         costs = np.array([self.costs[index] for index in indices])
         shares = np.log2(np.maximum(costs.min() / costs, _FAILED))
         rows = self.features(indices)
         told = self._told(rows)
-        offset = float(np.median((shares - told)[np.isfinite(costs)]))  # the best may be far from the workload's best
+        offset = float(np.median((shares - told)[np.isfinite(costs)]))  # the best config so far may be far from optimal
         data = xgboost.DMatrix(rows, shares, base_margin=told + offset)
-        # Another seed each time: where the data leave a choice, one batch should not repeat the last one's errors.
+        # A new seed each time, so that a batch does not repeat the errors of the last one.
         parameters = _PARAMETERS | {"seed": self.random.getrandbits(31)}
         self._model = xgboost.train(parameters, data, num_boost_round=_ROUNDS)
 
     def _told(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the logarithm of the share of the best throughput as other workloads tell it, or zeros."""
+        """Return the logarithms of relative throughput by the model of other workloads, or zeros."""
         if self._taught is None:
             return np.zeros(len(rows), dtype=np.float32)
         told: NDArray[Any] = self._taught.inplace_predict(rows)
         return told
 
     def _scores(self, indices: NDArray[Any]) -> NDArray[Any]:
-        """Return a number for each config that is the higher the more it promises."""
+        """Return the predicted score of each config; higher is better."""
         rows = self.features(indices)
         scores = self._told(rows)
         if self._model is not None:
@@ -208,7 +208,7 @@ class ModelSearch(Search):
         return scores
 
     def _ranked(self, count: int) -> list[int]:
-        """Return untried configs, the most promising first."""
+        """Return untried configs, the best score first."""
         if len(self.space) <= _WHOLE_SPACE:
             candidates = np.array(
                 [index for index in range(len(self.space)) if index not in self.costs], dtype=np.int64
@@ -224,7 +224,7 @@ class ModelSearch(Search):
     def _diverse(self, best_first: Iterable[int], count: int) -> list[int]:
         """Return the first configs that differ from each other in half of the knobs, then the first of the others.
 
-        Those that the model likes best are all alike, and it is wrong about all of them, or about none.
+        The configs with the best scores are all similar, so the model is wrong about all of them or about none.
         """
         apart = len(self.space.knobs) // 2
         chosen: list[int] = []
@@ -242,12 +242,12 @@ class ModelSearch(Search):
         return chosen + others[: count - len(chosen)]
 
     def _evolve(self, size: int = 2048, generations: int = 5, mutation: float = 0.15) -> NDArray[np.int64]:
-        """Return a population of untried configs bred for a high score; parents are feasible."""
+        """Return a population of untried configs evolved for a high score; all parents are feasible."""
         rng = np.random.default_rng(self.random.getrandbits(32))
         dimensions = np.array(self.space.dimensions)
         best = sorted(self.costs, key=self.costs.__getitem__)[:64]
-        strangers = rng.integers(0, dimensions, size=(size - len(best), len(dimensions)))
-        population = np.array([*(self.space.positions(index) for index in best), *strangers])
+        newcomers = rng.integers(0, dimensions, size=(size - len(best), len(dimensions)))
+        population = np.array([*(self.space.positions(index) for index in best), *newcomers])
         for _ in range(generations):
             indices, first = np.unique(self._indices(population), return_index=True)
             order = np.argsort(-self._scores(indices), kind="stable")
@@ -261,8 +261,8 @@ class ModelSearch(Search):
                 parents[mothers],
                 parents[fathers],
             )
-            strangers = rng.integers(0, dimensions, size=children.shape)
-            children = np.where(rng.random(children.shape) < mutation, strangers, children)
+            newcomers = rng.integers(0, dimensions, size=children.shape)
+            children = np.where(rng.random(children.shape) < mutation, newcomers, children)
             population = np.concatenate([parents, children])
         indices = np.unique(self._indices(population))
         untried: NDArray[np.int64] = indices[~np.isin(indices, list(self.costs))]
@@ -275,4 +275,4 @@ class ModelSearch(Search):
 
 
 SEARCHES: dict[str, type[Search]] = {"model": ModelSearch, "random": RandomSearch, "grid": GridSearch}
-"""The searches by the names that the command line takes."""
+"""The searches by name, as on the command line."""

@@ -1,4 +1,4 @@
-"""The kernel that a config stands for, as text: what the compiler makes of it, or what it is made from."""
+"""A record's kernel as text: CUDA source, TVM script or assembly."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from tophub_registry.records.record import Record
 from tophub_registry.templates.registry import instantiate
 
 _ANY_GPU = "sm_70"
-"""The architecture that is compiled for where neither the target nor a GPU of this machine names one."""
+"""The architecture to compile for if the target names none and this machine has no GPU."""
 
-# Before the kernels of a CUDA source TVM writes the same types and macros each time.
+# TVM writes the same types and macros in front of every CUDA kernel.
 _FIRST_KERNEL = 'extern "C"'
 
 
 def kernel_source(record: Record) -> str:
-    """Return a record's kernel: for CUDA its CUDA source, for a processor the scheduled program in TVM script.
+    """Return a record's kernel: CUDA source for a GPU, the scheduled TVM script for a processor.
 
-    Neither needs the device.
+    The device is not needed.
 
     Raises
     ------
     InputError
-        No template knows the task, or the config is none of its.
+        No template knows the task, or its space does not have the config.
     """
     scheduled = _scheduled(record)
     if record.target.kind != "cuda":
@@ -39,13 +39,13 @@ def assembly(record: Record) -> str:
     Raises
     ------
     InputError
-        No template knows the task, or the config is none of its.
+        No template knows the task, or its space does not have the config.
     UsageError
-        The record is for no processor.
+        The record is not for a processor.
     """
     if record.target.kind != "llvm":
         raise UsageError(
-            f"no assembly for {record.target}: that is for processors", remedy="--source prints the kernel"
+            f"no assembly for {record.target}: only for processors", remedy="--source prints the CUDA kernel"
         )
     return str(_compiled(record, _scheduled(record)).mod.inspect_source("asm")).strip() + "\n"
 

@@ -1,8 +1,7 @@
-"""The tuning loop: propose, build, measure, write down, learn; and the same again after an interruption.
+"""The tuning loop: propose configs, build and measure them, write records, update the cost model; and resuming.
 
-Every row is on disk before the next batch begins. A log that already holds rows of a task is where that
-task goes on: what it holds is learned, counted, and not measured again. What is measured for one task teaches
-the others.
+Every row is on disk before the next batch starts. Rows that the log already holds are learned from, counted, and
+not measured again. Measurements of one task also train the cost models of the others.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from tophub_registry.tuner.search import SEARCHES, ModelSearch, Search
 from tophub_registry.tuner.warm_start import Experience
 
 _BATCH = {"llvm": 8, "cuda": 32}
-"""The number of configs from one look at the cost model to the next, by kind of target."""
+"""The number of configs per batch, by kind of target."""
 
 _SEEDED = 3
-"""One of so many trials at most goes to configs that other records speak for."""
+"""At most one of this many trials goes to configs suggested by other records."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +42,21 @@ class Plan:
     Attributes
     ----------
     trials
-        Configs to measure for each task at most, those that the log already holds included.
+        The maximum number of configs to measure for each task, including those that the log already holds.
     total
-        Configs to measure for all tasks together, likewise; after a first batch for each task they are spent
-        where they pay most. None: each task gets its `trials`, one task after the other.
+        The number of configs to measure for all tasks together, likewise. After a first batch for each task they are
+        spent where they gain most. None: each task gets its `trials`, one task after the other.
     batch
-        Configs from one look at the cost model to the next. None: few on a processor, where looking is cheap
-        beside measuring, and more on a GPU, where many are built at once.
+        The number of configs between two fits of the cost model. None: few on a processor, where fitting is cheap
+        compared to measuring, and more on a GPU, where many are built at once.
     search
         One of `SEARCHES`.
     early_stopping
-        A task ends when this many configs brought nothing better; None: never.
+        Stop a task after this many configs without improvement; None: never.
     seed
-        Makes the choices reproducible.
+        The random seed.
     where
-        Knobs that are held fixed, as `ConfigSpace.where` takes them.
+        The knobs to fix, as for `ConfigSpace.where`.
     """
 
     trials: int = 64
@@ -71,22 +70,22 @@ class Plan:
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """What tuning a task has brought so far.
+    """The state of tuning a task.
 
     Attributes
     ----------
     number
-        The task's place in the list, from 0.
+        The task's index in the list, from 0.
     trials, failed
-        Measured configs, and how many of them failed.
+        The number of measured configs, and how many of them failed.
     planned
-        How many configs will be measured at most.
+        The maximum number of configs to measure.
     best, default
-        The costs of the best config and of AutoTVM's default, in seconds; None where unknown.
+        The costs of the best and of the default config, in seconds; None if unknown.
     flop
         The task's floating-point operations.
     done
-        Whether the task has come to its end.
+        Whether the task is finished.
     """
 
     task: Task
@@ -101,12 +100,12 @@ class TaskOutcome:
 
     @property
     def gflops(self) -> float:
-        """Billions of floating-point operations a second with the best config; 0 where there is none."""
+        """The best config's rate in GFLOPS; 0 if there is none."""
         return self.flop / self.best / 1e9 if self.best else 0.0
 
 
 def supported(tasks: Iterable[Task]) -> tuple[list[Task], list[Task]]:
-    """Split tasks into those that a template covers, and the others."""
+    """Split tasks into those with a template and the others."""
     covered: list[Task] = []
     others: list[Task] = []
     for task in tasks:
@@ -130,26 +129,26 @@ def tune(
     Parameters
     ----------
     log
-        The log to write; with `resume` it may exist, and tuning goes on where it ends.
+        The log to write; with `resume` it may exist, and is continued.
     experience
-        What other logs hold of these tasks: their best configs are tried first, and their costs teach the cost
-        model. What is measured is added to it.
+        Records of other logs: their best configs are tried first, and their costs train the cost model. New
+        measurements are added to it.
     progress
         Called at the start of each task and after each measured config.
 
     Raises
     ------
     UsageError
-        The log exists and `resume` is false, or there is nothing to tune.
+        The log exists and `resume` is false, or there are no tasks.
     InputError
-        A task's arguments do not fit its template, or the log to go on with is damaged.
+        A task's arguments do not fit its template, or the log to resume is damaged.
     EnvironmentFailure
         The disk is full.
     """
     if log.exists() and not resume:
-        raise UsageError("the log is already there", file=log, remedy="--resume goes on with it")
+        raise UsageError("the log already exists", file=log, remedy="--resume continues it")
     if not tasks:
-        raise UsageError("there is nothing to tune", remedy="`tophub extract` lists a model's tasks")
+        raise UsageError("no tasks to tune", remedy="`tophub extract` lists a model's tasks")
     tuner = {"tuner": f"tophub-registry {__version__} {plan.search}", "started": round(time.time(), 3)}
     provenance = measurer.describe().model_copy(update=tuner)
     tvm_version = version("apache-tvm")
@@ -178,7 +177,7 @@ def tune(
 
 
 def _sessions(tasks: Sequence[Task], target: Target, log: Path, plan: Plan, experience: Experience) -> list[_Session]:
-    """Return the tasks as far as the log has brought them, and add what it holds to the experience."""
+    """Return the tasks with the state that the log left them in, and add its records to the experience."""
     known: defaultdict[str, list[Record]] = defaultdict(list)
     for record in read_records(log):
         if record.target == target:
@@ -191,7 +190,7 @@ def _sessions(tasks: Sequence[Task], target: Target, log: Path, plan: Plan, expe
 
 
 class _Turn(NamedTuple):
-    """Configs of a task that are being built or run."""
+    """A batch of a task's configs that is being built or run."""
 
     session: _Session
     size: int
@@ -218,7 +217,7 @@ def _turns(sessions: Sequence[_Session], plan: Plan, measurer: Measurer) -> Iter
 def _next_turn(
     sessions: Sequence[_Session], plan: Plan, ahead: Collection[_Turn]
 ) -> tuple[_Session, list[Config]] | None:
-    """Return the task whose turn it is, and what to measure; None when all is done, spent or under way."""
+    """Return the next task and the configs to measure; None if everything is finished, spent or in progress."""
     busy = [turn.session for turn in ahead]
     while unfinished := [session for session in sessions if not session.done and session not in busy]:
         batch = plan.batch or 1
@@ -240,7 +239,7 @@ def _next_turn(
 
 
 class _Session:
-    """One task being tuned: its search and what has come out so far."""
+    """One task being tuned: its search and the results so far."""
 
     def __init__(
         self,
@@ -273,14 +272,14 @@ class _Session:
         if not issubclass(kind, ModelSearch):
             return kind(self.space, self.plan.seed, self._feasible)
         lessons = functools.partial(experience.lessons, self.task, self.target)
-        start = self.default_index if self.target.kind == "llvm" else None  # on CUDA the default is no good
+        start = self.default_index if self.target.kind == "llvm" else None  # the defaults for CUDA are poor
         return kind(self.space, self.plan.seed, self._feasible, self.task.args, start, lessons)
 
     def _feasible(self, index: int) -> bool:
         return self.template.feasible(self.space.config(index))
 
     def _find(self, config: Config) -> int | None:
-        """Return a config's index in the space that is searched; None where it lies outside."""
+        """Return a config's index in the searched space; None if it is outside."""
         try:
             return self.space.find(config.entity)
         except InputError:
@@ -292,7 +291,7 @@ class _Session:
 
     @property
     def done(self) -> bool:
-        """Whether the task has come to its end: enough measured, nothing better for long, or nothing left."""
+        """Whether the task is finished: enough trials, no improvement, or an exhausted space."""
         stopping = self.plan.early_stopping
         return (
             self.ended
@@ -320,7 +319,7 @@ class _Session:
         progress(self.outcome)
 
     def propose(self, count: int) -> list[Config]:
-        """Return up to `count` configs to measure next; where there are none left, the task has ended."""
+        """Return up to `count` configs to measure next; none if the space is exhausted."""
         count = min(count, self.planned - self.trials)
         indices = [index for index in self._first if index not in self.search.costs][:count]
         if len(indices) < count:
@@ -332,7 +331,7 @@ class _Session:
 
     @functools.cached_property
     def _first(self) -> list[int]:
-        """Return what is tried first: what a user has today, as all gain is told against it, then what others found."""
+        """The configs to try first: the default, which is the baseline of all gains, then those of other records."""
         first = [] if self.default_index is None else [self.default_index]
         limit = self.planned // _SEEDED
         seeds = self._experience.seeds(self.task, self.target, self.space, limit=limit)
@@ -342,8 +341,8 @@ class _Session:
         self._learn(self.space.find(measured.config.entity), None if measured.message else measured.result.costs)
 
     def _learn(self, index: int, costs: list[float] | None) -> None:
-        # The search learns from the fastest repeat, which says most of the kernel where the machine is not quiet;
-        # what is told and compared is the mean, as AutoTVM's clients do.
+        # The search learns from the fastest repeat, which is the most reliable on a busy machine; reported and compared
+        # costs are means, as in AutoTVM's clients.
         self.search.observe(index, None if costs is None else min(costs))
         cost = None if costs is None else sum(costs) / len(costs)
         self.curve.observe(cost)

@@ -1,8 +1,8 @@
-"""Warm start: what records of other workloads and other devices say of the task at hand.
+"""Warm start: using the records of other workloads and other devices.
 
-They help twice. The best configs of the same workload on other devices, and those of the workloads most like
-it, are tried first. And where many configs of a workload were measured, their costs teach the cost model,
-since its features mean the same for all workloads of a task.
+They help in two ways. The best configs of the same workload on other devices, and of the most similar workloads, are
+tried first. And if many configs of a workload were measured, their costs train the cost model, since its features
+mean the same for all workloads of a task.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.tuner.features import ConfigFeatures
 
 TEACHES = 16
-"""A workload's costs teach the cost model from so many measured configs on."""
+"""A workload trains the cost model if at least this many of its configs were measured."""
 
 NEIGHBOURS = 8
-"""How many configs of other workloads are tried, those that the nearest ones agree on."""
+"""The number of configs of other workloads that are tried."""
 
 _ASKED = 24
-"""How many other workloads' best configs are asked, each target's by itself: what several agree on comes first."""
+"""The number of neighbours, counted by workload and target, whose best configs vote for those to try."""
 
 _MOST_ROWS = 4000
-"""What the cost model learns from at most: fitting takes time in proportion."""
+"""The maximum number of training rows: the time for fitting grows with them."""
 
 _FAILED = 1 / 16
-"""The share of the best throughput that a config counts for that failed."""
+"""The relative throughput assumed for failed configs."""
 
 
 class Lessons(NamedTuple):
-    """What other workloads teach.
+    """Training data from other workloads.
 
     Attributes
     ----------
     features, shares
-        Of measured configs the features, `[n, features]`, and the share of their workload's best throughput, `[n]`.
+        For measured configs the features, `[n, features]`, and the throughput relative to their workload's best, `[n]`.
     known
-        Of how many measured configs these were drawn.
+        The number of measured configs from which these were sampled.
     """
 
     features: NDArray[Any]
@@ -61,7 +61,7 @@ class Lessons(NamedTuple):
 
 
 class _Workload:
-    """What is known of one workload on one target: indices of its space, and the costs of their fastest repeats."""
+    """The measured configs of one workload on one target: indices, and the costs of their fastest repeats."""
 
     def __init__(self, space: ConfigSpace, features: ConfigFeatures, args: list[Any]) -> None:
         self.space = space
@@ -72,7 +72,7 @@ class _Workload:
 
     @property
     def best(self) -> int | None:
-        """The index of the best config; None where all failed."""
+        """The index of the best config; None if all failed."""
         best = min(self.costs, key=self.costs.__getitem__, default=None)
         return None if best is None or math.isinf(self.costs[best]) else best
 
@@ -93,7 +93,7 @@ class Experience:
 
     @staticmethod
     def read(logs: Iterable[Path], tasks: Iterable[Task]) -> Experience:
-        """Read what logs say of tasks of the same names; InputError where a log is damaged."""
+        """Read the records of tasks with the same names from logs; InputError if a log is damaged."""
         names = {task.task for task in tasks}
         experience = Experience()
         for log in logs:
@@ -103,7 +103,7 @@ class Experience:
         return experience
 
     def add(self, record: Record) -> None:
-        """Take in a record; one whose config is no point of its workload's space says nothing."""
+        """Add a record; one whose config is not in its workload's space is ignored."""
         known = self._known(record)
         if known is not None:
             try:
@@ -120,19 +120,19 @@ class Experience:
         return known.get(key)
 
     def seeds(self, task: Task, target: Target, space: ConfigSpace, *, limit: int) -> list[int]:
-        """Return the configs of a task's space that other records speak for, the most promising first.
+        """Return the configs of a task's space that other records suggest, the most promising first.
 
-        First come those recorded for the same workload, on other targets too; then those of its nearest neighbours,
-        adapted to this space. Among each, what more of them, and nearer ones, agree on comes first.
+        Those recorded for the same workload, also on other targets, come first; then those of its nearest neighbours,
+        adapted to this space. Within each group they are sorted by votes; nearer neighbours count more.
 
         Parameters
         ----------
         target
-            What is tuned for.
+            The target to tune for.
         space
             The task's space, or a part of it.
         limit
-            How many at most.
+            The maximum number.
         """
         same: defaultdict[int, float] = defaultdict(float)
         others: list[Origin] = []
@@ -153,7 +153,7 @@ class Experience:
         return [*ranked[0], *ranked[1][:NEIGHBOURS]][:limit]
 
     def lessons(self, task: Task, target: Target, features: ConfigFeatures) -> Lessons | None:
-        """Return what other workloads of the task teach; None where too few configs were measured."""
+        """Return training data from other workloads of the task; None if too few configs were measured."""
         taught = [
             known.lessons
             for (workload, its_target), known in self._tasks[task.task].items()
