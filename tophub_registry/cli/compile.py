@@ -99,7 +99,7 @@ def command(
 
 def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None) -> None:
     columns = ["layer", "template", "blocks", "record", "match", ">cost"]
-    table.show(columns, [_row(layer) for layer in compiled.layers], expendable=("blocks", "match"))
+    table.show(columns, [_row(layer) for layer in compiled.layers], expendable=("blocks", "template"))
     for kernel in lost or ():
         terminal.out(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
     recorded = [layer for layer in compiled.layers if layer.kernel is not None and layer.match.recorded]
@@ -169,7 +169,7 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
             ]
             for kernel in times
         ],
-        expendable=("calls",),
+        expendable=("calls", "arguments"),
     )
     terminal.out(f"all kernels: {table.seconds(total)}, each timed by itself, which adds some µs a call\n")
 
