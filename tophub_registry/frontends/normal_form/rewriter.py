@@ -435,8 +435,8 @@ class Rewriter:
             layout="NCHW",
             **more,
         )
-        height, width = (int(size) for size in call.ty.shape[1:3])
-        shape = (int(call.ty.shape[0]), int(call.ty.shape[3]), height, width)
+        batch, height, width, channels = map(int, call.ty.shape)
+        shape = (batch, channels, height, width)
         return Pending(self._emit(pooled, name), shape, value.dtype, name, view=Permuted((0, 2, 3, 1)))
 
     def reduction(self, call: relax.Call, name: str) -> Value | None:
