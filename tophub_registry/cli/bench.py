@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
@@ -179,4 +180,4 @@ def _row(comparison: Comparison, row: Row) -> list[str]:
     ratio = comparison.ratio(row)
     spelled = "-" if ratio is None else f"{ratio:.2f}"
     median = f"{row.median * 1e3:.2f} ms"
-    return [row.framework, row.version, median, table.percent(row.spread), spelled, agrees, row.note]
+    return [row.framework, row.version, median, spelling.percent(row.spread), spelled, agrees, row.note]

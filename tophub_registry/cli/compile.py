@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
@@ -162,14 +163,14 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
             [
                 kernel.name,
                 str(kernel.calls),
-                table.seconds(kernel.seconds),
+                spelling.seconds(kernel.seconds),
                 f"{kernel.seconds / total:.1%}",
                 " ".join("x".join(map(str, shape)) for shape in kernel.shapes),
             ]
             for kernel in times
         ],
     )
-    terminal.out(f"all kernels: {table.seconds(total)}, each timed by itself, which adds some µs a call\n")
+    terminal.out(f"all kernels: {spelling.seconds(total)}, each timed by itself, which adds some µs a call\n")
 
 
 def _row(layer: CompiledLayer) -> list[str]:
@@ -179,10 +180,10 @@ def _row(layer: CompiledLayer) -> list[str]:
     blocks = f"{kernel.blocks[0]} to {kernel.blocks[1]}" if any(kernel.blocks) else ""
     start = [layer.layer.name, kernel.template.task, blocks]
     if kernel.neighbour is not None:
-        return [*start, _origin(kernel.neighbour), str(layer.match), f"about {table.seconds(kernel.cost)}"]
+        return [*start, _origin(kernel.neighbour), str(layer.match), f"about {spelling.seconds(kernel.cost)}"]
     if kernel.answer.record is None:
         return [*start, "none: the default config", "none", ""]
-    cost = "" if kernel.evidence is not None else table.seconds(kernel.cost)
+    cost = "" if kernel.evidence is not None else spelling.seconds(kernel.cost)
     return [*start, str(kernel.answer.source), str(layer.match), cost]
 
 

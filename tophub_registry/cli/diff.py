@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.errors import UsageError
 from tophub_registry.records.diff import KINDS, By, Comparison, Difference, compare
@@ -80,7 +81,7 @@ def _row(difference: Difference) -> tuple[str, ...]:
         difference.kind,
         difference.target,
         difference.task,
-        "-" if difference.before is None else table.seconds(difference.before),
-        "-" if difference.after is None else table.seconds(difference.after),
+        spelling.seconds(difference.before) or "-",
+        spelling.seconds(difference.after) or "-",
         "-" if difference.speedup is None else f"{difference.speedup:.3f}",
     )

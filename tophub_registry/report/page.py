@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import NamedTuple
 
+from tophub_registry import spelling
 from tophub_registry._version import __version__
 from tophub_registry.errors import MissingExtra
 from tophub_registry.records.record import Value
-from tophub_registry.report import spelling
 from tophub_registry.report.history import History, KnobHistory, TaskHistory, device
 from tophub_registry.report.points import points, rate_of, unit
 from tophub_registry.report.spelling import escaped, shortened
