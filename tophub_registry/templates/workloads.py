@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tophub_registry.errors import InputError
+from tophub_registry.records.arguments import CONVOLUTION, DENSE, GROUPED, TRANSPOSED, ArgumentError, shown, take
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +23,6 @@ MAX_SIZE = 1 << 20
 
 MAX_ELEMENTS = (1 << 31) - 1
 """The most elements of a tensor: kernels count them in 32 bits."""
-
-_SHOWN = 200
 
 
 class Workload(Protocol):
@@ -72,7 +71,7 @@ class Conv2d:
         """Read the arguments of a convolution without groups; InputError where they are not of that form."""
         conv = Conv2d._read(args)
         if conv.groups != 1:
-            raise InputError(f"the channels of data and kernel do not fit: {_shown(args)}")
+            raise InputError(f"the channels of data and kernel do not fit: {shown(args)}")
         return conv
 
     @staticmethod
@@ -80,32 +79,27 @@ class Conv2d:
         """Read the arguments of a convolution with one kernel for each channel, or raise an InputError."""
         conv = Conv2d._read(args)
         if not conv.groups == conv.in_channels == conv.out_channels:
-            raise InputError(f"not one kernel for each channel: {_shown(args)}")
+            raise InputError(f"not one kernel for each channel: {shown(args)}")
         return conv
 
     @staticmethod
     def parse_grouped(args: list[Any]) -> Conv2d:
         """Read the arguments of a convolution that name the groups before the dtype, or raise an InputError."""
         conv = Conv2d._read(args)
-        if args[-2] != conv.groups:
-            raise InputError(f"the channels of data and kernel do not fit the groups: {_shown(args)}")
+        if take(GROUPED, args)["groups"] != conv.groups:
+            raise InputError(f"the channels of data and kernel do not fit the groups: {shown(args)}")
         return conv
 
     @staticmethod
     def _read(args: list[Any]) -> Conv2d:
-        try:
-            (_, (n, ci, h, w), dtype), (_, (co, ci_kernel, kh, kw), _), strides, padding, dilation, *_, out_dtype = args
-            top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
-            stride_h, stride_w = strides
-            dilation_h, dilation_w = dilation
-        except (TypeError, ValueError):
-            raise InputError(f"not the arguments of a convolution: {_shown(args)}") from None
+        values = _named(CONVOLUTION, args[: len(CONVOLUTION.split())], "a convolution")
+        (n, ci, h, w), (co, ci_kernel, kh, kw), dtype = _tensors(values, args, "a convolution", rank=4)
+        strides, padding, dilation = (tuple(values[name]) for name in ("strides", "padding", "dilation"))
         _check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
         groups, rest = divmod(ci, ci_kernel)
-        if rest or not groups or co % groups or not _same_type(dtype, out_dtype):
-            raise InputError(f"the channels or types of data and kernel do not fit: {_shown(args)}")
-        padding, dilation = (top, left, bottom, right), (dilation_h, dilation_w)
-        conv = Conv2d(n, ci, h, w, co, kh, kw, (stride_h, stride_w), padding, dilation, dtype, groups)
+        if rest or not groups or co % groups or args[-1] != dtype:
+            raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
+        conv = Conv2d(n, ci, h, w, co, kh, kw, strides, padding, dilation, dtype, groups)
         _check_output(args, conv.inputs, (n, co, conv.out_height, conv.out_width))
         return conv
 
@@ -157,7 +151,8 @@ class Conv2d:
         return out.reshape(self.batch, self.out_channels, height, width)
 
 
-_WITHOUT_OUTPUT_PADDING = 5
+_OF_0_7 = 5
+"""Arguments of a transposed convolution in TVM 0.7."""
 
 
 @dataclass(frozen=True)
@@ -184,22 +179,15 @@ class TransposedConv2d:
     @staticmethod
     def parse(args: list[Any]) -> TransposedConv2d:
         """Read a task's arguments; InputError where they are not of that form."""
-        if len(args) == _WITHOUT_OUTPUT_PADDING:
-            args = [*args, [0, 0], 1]
-        try:
-            (_, (n, ci, h, w), dtype), (_, (ci_kernel, co, kh, kw), _), strides, padding, out_dtype, extra, groups = (
-                args
-            )
-            top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
-            stride_h, stride_w = strides
-            extra_h, extra_w = extra
-        except (TypeError, ValueError):
-            raise InputError(f"not the arguments of a transposed convolution: {_shown(args)}") from None
+        what = "a transposed convolution"
+        values = _named(TRANSPOSED, args if len(args) > _OF_0_7 else [*args, [0, 0], 1], what)
+        (n, ci, h, w), (ci_kernel, co, kh, kw), dtype = _tensors(values, args, what, rank=4)
+        strides, padding, extra = (tuple(values[name]) for name in ("strides", "padding", "output_padding"))
+        groups = values["groups"]
         _check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
-        fits = ci == ci_kernel and ci % groups == 0 and _same_type(dtype, out_dtype)
-        if not fits or extra_h >= stride_h or extra_w >= stride_w:
-            raise InputError(f"the channels, groups, types or output padding do not fit: {_shown(args)}")
-        strides, padding, extra = (stride_h, stride_w), (top, left, bottom, right), (extra_h, extra_w)
+        fits = ci == ci_kernel and ci % groups == 0 and values["out_dtype"] == dtype
+        if not fits or extra[0] >= strides[0] or extra[1] >= strides[1]:
+            raise InputError(f"the channels, groups, types or output padding do not fit: {shown(args)}")
         conv = TransposedConv2d(n, ci, h, w, co * groups, kh, kw, strides, padding, extra, groups, dtype)
         _check_output(args, conv.inputs, (n, conv.out_channels, conv.out_height, conv.out_width))
         return conv
@@ -263,13 +251,11 @@ class Dense:
     @staticmethod
     def parse(args: list[Any]) -> Dense:
         """Read a task's arguments; InputError where they are not of that form."""
-        try:
-            (_, (m, k), dtype), (_, (n, k_weight), _), bias, out_dtype = args
-        except (TypeError, ValueError):
-            raise InputError(f"not the arguments of a dense layer: {_shown(args)}") from None
+        values = _named(DENSE, args, "a dense layer")
+        (m, k), (n, k_weight), dtype = _tensors(values, args, "a dense layer", rank=2)
         _check_sizes(args, (m, k, n, k_weight))
-        if k != k_weight or not _same_type(dtype, out_dtype) or bias is not None:
-            raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {_shown(args)}")
+        if k != k_weight or values["out_dtype"] != dtype or values["bias"] is not None:
+            raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {shown(args)}")
         dense = Dense(m, k, n, dtype)
         _check_output(args, dense.inputs, (m, n))
         return dense
@@ -291,33 +277,39 @@ class Dense:
         return product
 
 
-def _shown(args: Any) -> str:
-    """Return the beginning of some arguments; they may be anybody's text."""
+def _named(names: str, args: list[Any], what: str) -> dict[str, Any]:
+    """Read arguments by name; InputError where one is missing, too many, or something else."""
     try:
-        text = repr(args)
-    except ValueError:  # Python does not spell out a number of thousands of digits
-        return "a number too large"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        values = take(names, args)
+    except ArgumentError as error:
+        raise InputError(f"not the arguments of {what}: {error.message} in {shown(args)}") from None
+    if len(args) != len(names.split()):
+        raise InputError(f"not the arguments of {what}: {shown(args)}")
+    return values
+
+
+def _tensors(values: dict[str, Any], args: list[Any], what: str, *, rank: int) -> tuple[list[int], list[int], str]:
+    """Return the shapes of data and kernel and the type of the data; InputError where the shapes have another rank."""
+    (_, data, dtype), (_, kernel, _) = values["data"], values["kernel"]
+    if len(data) != rank or len(kernel) != rank:
+        raise InputError(f"not the arguments of {what}: {shown(args)}")
+    return data, kernel, dtype
 
 
 def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
     """Raise an InputError unless all sizes are whole numbers from 1 to MAX_SIZE, and all margins from 0."""
     for number, least in (*((size, 1) for size in sizes), *((margin, 0) for margin in margins)):
         if type(number) is not int or not least <= number <= MAX_SIZE:
-            told = _shown(number) if isinstance(number, int) else type(number).__name__
-            raise InputError(f"{told} where a whole number from {least} to {MAX_SIZE} should be: {_shown(args)}")
+            told = shown(number) if isinstance(number, int) else type(number).__name__
+            raise InputError(f"{told} where a whole number from {least} to {MAX_SIZE} should be: {shown(args)}")
 
 
 def _check_output(args: list[Any], inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> None:
     """Raise an InputError where nothing is computed, or a tensor is too large."""
     if min(output) < 1:
-        raise InputError(f"the kernel is larger than the padded data: {_shown(args)}")
+        raise InputError(f"the kernel is larger than the padded data: {shown(args)}")
     if max(map(math.prod, (*inputs, output))) > MAX_ELEMENTS:
-        raise InputError(f"a tensor has more than {MAX_ELEMENTS} elements: {_shown(args)}")
-
-
-def _same_type(one: Any, other: Any) -> bool:
-    return isinstance(one, str) and one == other
+        raise InputError(f"a tensor has more than {MAX_ELEMENTS} elements: {shown(args)}")
 
 
 def _steps(first: int, count: int, stride: int) -> slice:
