@@ -9,7 +9,7 @@ import typer
 
 from tophub_registry import spelling
 from tophub_registry.cli import log_argument, terminal
-from tophub_registry.records.audit import Entry, audit
+from tophub_registry.records.audit import TargetAudit, audit
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
         terminal.err(f"tophub: note: {found.unconvertible} rows of log version 0.1 can't be converted\n")
 
 
-def _text(entry: Entry, workloads: int) -> str:
+def _text(entry: TargetAudit, workloads: int) -> str:
     spread = (
         f"median {spelling.percent(entry.median_spread) or '-'}, worst {spelling.percent(entry.worst_spread) or '-'}"
     )

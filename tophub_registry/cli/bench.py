@@ -16,7 +16,7 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.frontends import KINDS
 
 if TYPE_CHECKING:
-    from tophub_registry.bench.comparison import Comparison, Row
+    from tophub_registry.bench.comparison import Comparison, FrameworkResult
 
 
 def command(
@@ -173,7 +173,7 @@ def _print(comparison: Comparison) -> None:
             terminal.out(f"{row.framework}: {row.failure}\n")
 
 
-def _row(comparison: Comparison, row: Row) -> list[str]:
+def _row(comparison: Comparison, row: FrameworkResult) -> list[str]:
     agrees = "-" if row.difference is None else f"{'yes' if row.agrees else 'NO'} ({row.difference:.0e})"
     if not row.times:
         return [row.framework, row.version, "failed", "", "", agrees, row.note]

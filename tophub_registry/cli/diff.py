@@ -10,7 +10,7 @@ import typer
 from tophub_registry import spelling
 from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.errors import UsageError
-from tophub_registry.records.diff import KINDS, By, Comparison, Difference, compare
+from tophub_registry.records.diff import KINDS, By, Difference, LogDiff, compare
 
 _SHOWN = 20
 
@@ -53,7 +53,7 @@ def command(
     _print(comparison, None if everything else _SHOWN)
 
 
-def _print(comparison: Comparison, shown: int | None) -> None:
+def _print(comparison: LogDiff, shown: int | None) -> None:
     counts = {kind: [d for d in comparison.differences if d.kind == kind] for kind in KINDS}
     rows: list[tuple[str, ...]] = []
     for kind, differences in counts.items():

@@ -119,7 +119,7 @@ def _chosen(history: History, text: str | None, only: list[int]) -> list[tuple[i
 def _printer(*, source: bool, asm: bool) -> Callable[[Record], str] | None:
     if not source and not asm:
         return None
-    from tophub_registry.tuner.source import assembly, kernel_source
+    from tophub_registry.tuner.kernel_source import assembly, kernel_source
 
     return assembly if asm else kernel_source
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import Conv2d, Dense
+    from tophub_registry.templates.workloads import Conv2d, Matmul
 
 MAX_THREADS = 1024
 """Threads of a block, on every CUDA device since compute capability 2.0."""
@@ -113,7 +113,7 @@ def convolution_tensors(w: Conv2d, kernel: tuple[int, int]) -> list[Tensor]:
     ]
 
 
-def dense_tensors(w: Dense) -> list[Tensor]:
+def dense_tensors(w: Matmul) -> list[Tensor]:
     """Return data, weight and output of a dense layer."""
     shapes = (w.batch, w.in_units), (w.out_units, w.in_units), (w.batch, w.out_units)
     return [Tensor(shape, w.dtype) for shape in shapes]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.space import ConfigSpace, split
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -27,8 +27,8 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
     """A dense layer with a tile of outputs for each block of threads."""
 
     task = "dense_large_batch.gpu"
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
         w = self.workload

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.workloads import Matmul
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ class DenseNopackX86(Template):
     """A dense layer with the weight in the model's layout."""
 
     task = "dense_nopack.x86"
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
         w = self.workload

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.workloads import Matmul
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class DensePackX86(Template):
 
     task = "dense_pack.x86"
     packs_late = False
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
         w = self.workload

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.space import ConfigSpace, split
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -23,8 +23,8 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
     """A dense layer with a block of threads for each output."""
 
     task = "dense_small_batch.gpu"
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
         return ConfigSpace([split("tile_k", self.workload.in_units, parts=2)])

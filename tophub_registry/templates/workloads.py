@@ -237,7 +237,7 @@ class TransposedConv2d:
 
 
 @dataclass(frozen=True)
-class Dense:
+class Matmul:
     """A dense layer: data `[batch, in_units]` times the transposed weight `[out_units, in_units]`.
 
     Arguments of the task: `[data, weight, bias, dtype]`; the bias is null.
@@ -249,14 +249,14 @@ class Dense:
     dtype: str
 
     @staticmethod
-    def parse(args: list[Any]) -> Dense:
+    def parse(args: list[Any]) -> Matmul:
         """Read a task's arguments; InputError where they are not of that form."""
         values = _named(DENSE, args, "a dense layer")
         (m, k), (n, k_weight), dtype = _tensors(values, args, "a dense layer", rank=2)
         _check_sizes(args, (m, k, n, k_weight))
         if k != k_weight or values["out_dtype"] != dtype or values["bias"] is not None:
             raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {shown(args)}")
-        dense = Dense(m, k, n, dtype)
+        dense = Matmul(m, k, n, dtype)
         _check_output(args, dense.inputs, (m, n))
         return dense
 
