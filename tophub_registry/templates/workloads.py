@@ -7,6 +7,7 @@ what its inputs are in the model's layout, and computes in NumPy what its kernel
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +38,10 @@ class Workload(Protocol):
         """The shapes of the inputs, in the model's layout."""
 
     @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output, in the model's layout."""
+
+    @property
     def dtype(self) -> str:
         """The type of the inputs and of the output."""
 
@@ -45,13 +50,8 @@ class Workload(Protocol):
 
 
 @dataclass(frozen=True)
-class Conv2d:
-    """A two-dimensional convolution, NCHW times OIHW.
-
-    Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel
-    are `["TENSOR", shape, dtype]` and the padding has two numbers (height, width) or four (top, left,
-    bottom, right). The kernel has as many input channels as a group has.
-    """
+class _Conv2d(ABC):
+    """What plain and transposed convolutions in two dimensions have in common; data and output are NCHW."""
 
     batch: int
     in_channels: int
@@ -62,6 +62,32 @@ class Conv2d:
     kernel_width: int
     strides: tuple[int, int]
     padding: tuple[int, int, int, int]
+
+    @property
+    @abstractmethod
+    def out_height(self) -> int:
+        """The height of the output."""
+
+    @property
+    @abstractmethod
+    def out_width(self) -> int:
+        """The width of the output."""
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.batch, self.out_channels, self.out_height, self.out_width
+
+
+@dataclass(frozen=True)
+class Conv2d(_Conv2d):
+    """A two-dimensional convolution, NCHW times OIHW.
+
+    Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel
+    are `["TENSOR", shape, dtype]` and the padding has two numbers (height, width) or four (top, left,
+    bottom, right). The kernel has as many input channels as a group has.
+    """
+
     dilation: tuple[int, int]
     dtype: str
     groups: int = 1
@@ -100,7 +126,7 @@ class Conv2d:
         if rest or not groups or co % groups or args[-1] != dtype:
             raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
         conv = Conv2d(n, ci, h, w, co, kh, kw, strides, padding, dilation, dtype, groups)
-        _check_output(args, conv.inputs, (n, co, conv.out_height, conv.out_width))
+        _check_tensors(args, conv)
         return conv
 
     @property
@@ -156,22 +182,13 @@ _OF_0_7 = 5
 
 
 @dataclass(frozen=True)
-class TransposedConv2d:
+class TransposedConv2d(_Conv2d):
     """A transposed convolution, NCHW times IOHW: kernel `[in channels, out channels / groups, height, width]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dtype, output padding, groups]`, the padding as
     for `Conv2d`. `out_channels` counts those of all the groups. TVM 0.7 had neither of the last two.
     """
 
-    batch: int
-    in_channels: int
-    height: int
-    width: int
-    out_channels: int
-    kernel_height: int
-    kernel_width: int
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
     output_padding: tuple[int, int]
     groups: int
     dtype: str
@@ -189,7 +206,7 @@ class TransposedConv2d:
         if not fits or extra[0] >= strides[0] or extra[1] >= strides[1]:
             raise InputError(f"the channels, groups, types or output padding do not fit: {shown(args)}")
         conv = TransposedConv2d(n, ci, h, w, co * groups, kh, kw, strides, padding, extra, groups, dtype)
-        _check_output(args, conv.inputs, (n, conv.out_channels, conv.out_height, conv.out_width))
+        _check_tensors(args, conv)
         return conv
 
     @property
@@ -257,7 +274,7 @@ class Matmul:
         if k != k_weight or values["out_dtype"] != dtype or values["bias"] is not None:
             raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {shown(args)}")
         dense = Matmul(m, k, n, dtype)
-        _check_output(args, dense.inputs, (m, n))
+        _check_tensors(args, dense)
         return dense
 
     @property
@@ -269,6 +286,11 @@ class Matmul:
     def inputs(self) -> list[tuple[int, ...]]:
         """The shapes of data and weight."""
         return [(self.batch, self.in_units), (self.out_units, self.in_units)]
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.batch, self.out_units
 
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the output of data and weight."""
@@ -304,11 +326,11 @@ def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] =
             raise InputError(f"{told} where a whole number from {least} to {MAX_SIZE} should be: {shown(args)}")
 
 
-def _check_output(args: list[Any], inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> None:
+def _check_tensors(args: list[Any], workload: Workload) -> None:
     """Raise an InputError where nothing is computed, or a tensor is too large."""
-    if min(output) < 1:
+    if min(workload.output) < 1:
         raise InputError(f"the kernel is larger than the padded data: {shown(args)}")
-    if max(map(math.prod, (*inputs, output))) > MAX_ELEMENTS:
+    if max(map(math.prod, (*workload.inputs, workload.output))) > MAX_ELEMENTS:
         raise InputError(f"a tensor has more than {MAX_ELEMENTS} elements: {shown(args)}")
 
 
