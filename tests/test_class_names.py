@@ -10,8 +10,8 @@ import tophub_registry
 
 PACKAGE = Path(tophub_registry.__file__).parent
 
-ALLOWED = {"Network", "Source"}
-"""Names that have a second meaning in frontends/mxnet still."""
+ALLOWED = {"Layer", "Source"}
+"""Names that still have a second meaning in `frontends`."""
 
 
 def public_classes() -> dict[str, list[str]]:
