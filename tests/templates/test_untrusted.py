@@ -18,9 +18,9 @@ from tophub_registry.records.flops import flop
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import describe, tensor
-from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.space import MAX_WAYS, split
+from tophub_registry.templates.validation import check_space
 from tophub_registry.templates.workloads import MAX_SIZE
 
 INPUTS = 10_000
