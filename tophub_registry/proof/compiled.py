@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.devices.device import check_runs_here
@@ -21,17 +20,13 @@ class LosingKernel(NamedTuple):
     reason: str
 
 
-def losing(
-    compiled: CompiledModel, *, rounds: int = ROUNDS, progress: Callable[[Kernel], None] = lambda _: None
-) -> list[LosingKernel]:
+def losing(compiled: CompiledModel, *, rounds: int = ROUNDS) -> list[LosingKernel]:
     """Return the kernels of a model whose records lose against AutoTVM's default config.
 
     Parameters
     ----------
     rounds
         How often each kernel is timed.
-    progress
-        Called after each kernel.
 
     Raises
     ------
@@ -50,5 +45,4 @@ def losing(
             (timed,) = time_in_turns(kernel.template, [record], measurer, rounds=rounds)
             if (reason := timed.loss()) is not None:
                 lost.append(LosingKernel(kernel, reason))
-            progress(kernel)
     return lost

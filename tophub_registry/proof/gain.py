@@ -78,7 +78,6 @@ def measure_gain(
     measurer: Measurer,
     *,
     rounds: int = ROUNDS,
-    progress: Callable[[TaskGain], None] = lambda _: None,
 ) -> ModelGain:
     """Time every task with the default config and with its best record, in turns.
 
@@ -90,8 +89,6 @@ def measure_gain(
         Where to look; only records of this very device count.
     rounds
         How often each of the two kernels is timed.
-    progress
-        Called after each task.
 
     Raises
     ------
@@ -109,9 +106,7 @@ def measure_gain(
         if is_own(task.task) and task.workload not in best:
             continue
         template = instantiate(task.task, task.args)
-        gain = _gain_of(task, template, best.get(task.workload), measurer, rounds)
-        gains.append(gain)
-        progress(gain)
+        gains.append(_gain_of(task, template, best.get(task.workload), measurer, rounds))
     return ModelGain(gains)
 
 

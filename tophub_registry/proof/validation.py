@@ -12,7 +12,6 @@ Each level includes those before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from tophub_registry.errors import UsageError
@@ -36,14 +35,12 @@ def includes(level: str, other: str) -> bool:
     return LEVELS.index(level) >= LEVELS.index(other)
 
 
-def validate(
-    log: Path, level: str = "log", *, previous: Path | None = None, progress: Callable[[int], None] | None = None
-) -> Validation:
+def validate(log: Path, level: str = "log", *, previous: Path | None = None) -> Validation:
     """Check a log as far as that needs no device: `proof.replay.replay_logs` goes on from here.
 
     Parameters
     ----------
-    log, previous, progress
+    log, previous
         As `records.validate.validate_log` takes them.
     level
         How far to go; `replay` is like `log`.
@@ -56,4 +53,4 @@ def validate(
         There is no such level.
     """
     checks = (check_space,) if includes(level, "space") else ()
-    return validate_log(log, together=includes(level, "log"), checks=checks, previous=previous, progress=progress)
+    return validate_log(log, together=includes(level, "log"), checks=checks, previous=previous)
