@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.gpu.check import TOLERANCE, Job, build
+from tophub_registry.devices.gpu import architecture_of
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
 from tophub_registry.records.task import TaskFile, describe
@@ -208,7 +209,7 @@ def build_all(layers: list[Layer], records: list[Record | None], folder: str) ->
     """Build each record's kernel on all the processors; an empty path where there is none."""
     import tvm
 
-    arch = "sm_" + tvm.cuda(0).compute_version.replace(".", "")
+    arch = architecture_of(tvm.cuda(0))
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {}
         for number, (layer, record) in enumerate(zip(layers, records, strict=True)):

@@ -19,8 +19,8 @@ from pathlib import Path
 from tophub_registry.errors import TophubError
 from tophub_registry.publishing.repository_release import Repository, RepositoryRelease, release_in_repository
 from tophub_registry.records.record import Record
-from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.transfer import for_everybody
+from tophub_registry.templates.validation import check_space
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -69,7 +69,7 @@ def main() -> None:
 
 def unproven(log: Path, before: Path | None) -> Iterator[Record]:
     """Time what a log claims beyond the one before, and yield the records that lose."""
-    from tophub_registry.proof.proof import claims, prove
+    from tophub_registry.proof.claims import claims, prove
 
     for loss in prove(claims(log, before)):
         print(f"left out: {loss}")

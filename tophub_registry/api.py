@@ -356,11 +356,9 @@ def validate(log: StrPath, *, level: Literal["row", "space", "log"] = "log") -> 
     >>> validation.rows, validation.errors
     (1, 0)
     """
-    from tophub_registry.records.validate import validate_log
-    from tophub_registry.templates.fit import check_space
+    from tophub_registry.proof import validation
 
-    checks = () if level == "row" else (check_space,)
-    return validate_log(Path(log), together=level == "log", checks=checks)
+    return validation.validate(Path(log), level)
 
 
 def apply_records(module: Any, target: Any, *, records: Sequence[StrPath] | None = None) -> Any:

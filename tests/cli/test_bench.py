@@ -10,7 +10,7 @@ import pytest
 if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
     pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
 
-from tophub_registry.bench.comparison import PEERS, Comparison, Row, default_threads
+from tophub_registry.bench.comparison import PEERS, Comparison, FrameworkResult, default_threads
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
 from tophub_registry.errors import EnvironmentFailure
@@ -117,8 +117,10 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path):
 
 
 def test_ratios_are_of_times_in_the_same_round():
-    ours, theirs = Row("tophub", times=(1.0, 2.0, 4.0)), Row("tvm", times=(2.0, 4.0))
-    comparison = Comparison("m", "llvm", "cpu", 1, bind_threads=True, rows=(ours, theirs, Row("pytorch", failure="no")))
+    ours, theirs = FrameworkResult("tophub", times=(1.0, 2.0, 4.0)), FrameworkResult("tvm", times=(2.0, 4.0))
+    comparison = Comparison(
+        "m", "llvm", "cpu", 1, bind_threads=True, rows=(ours, theirs, FrameworkResult("pytorch", failure="no"))
+    )
     assert [comparison.ratio(row) for row in comparison.rows] == [1.0, 2.0, None]
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from tests.records.rows import text
 from tests.screen import screen_after
-from tophub_registry.cli import table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,12 +115,3 @@ def test_a_broken_log(command: str, tmp_path: Path) -> None:
     done = tophub(command, log, log)
     assert done.returncode == 1
     assert done.stderr.startswith(f"tophub: error: {log}:1: the last row was cut short")
-
-
-def test_spellings() -> None:
-    assert [table.seconds(cost) for cost in (1.5, 0.0123, 2.5e-5)] == ["1.5 s", "12.3 ms", "25 µs"]
-    assert table.days(1535423916.7, 1535510316.7) == "2018-08-28 to 2018-08-29"
-    assert table.days(None, None) == "-"
-    assert table.day(1e15) == "no date"
-    assert [table.number(value) for value in (None, 0.5, 1234.5)] == ["-", "0.5", "1,234"]
-    assert table.percent(0.5) == "50.0%"

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tophub_registry.devices.device import check_runs_here, compiled_for, resolve
+from tophub_registry.devices.gpu import architecture_of, model_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.records.target import Target
@@ -80,3 +82,8 @@ def test_a_kernel_is_compiled_for_the_architecture_that_the_target_names():
         "model": "h100",
         "arch": "sm_90",
     }
+
+
+def test_a_gpu_has_the_model_and_the_architecture_that_targets_name():
+    assert [model_of(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA GeForce RTX 3090")] == ["h100", "rtx3090"]
+    assert architecture_of(SimpleNamespace(compute_version="9.0")) == "sm_90"

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tophub_registry.devices.gpu import architecture_of
 from tophub_registry.records.record import Config, workload_key
 from tophub_registry.templates.registry import instantiate
 
@@ -101,7 +102,7 @@ def main(choose: Callable[[], list[Job]], **facts: Any) -> int:
     import tvm
 
     began = time.time()
-    arch = "sm_" + tvm.cuda(0).compute_version.replace(".", "")
+    arch = architecture_of(tvm.cuda(0))
     jobs = choose()
     counts: dict[str, dict[str, Any]] = {
         job.task: {"checked": 0, "unbuilt": 0, "failed": 0, "worst": 0.0} for job in jobs

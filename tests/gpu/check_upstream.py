@@ -14,8 +14,8 @@ from pathlib import Path
 from tests.gpu.check import Job, main
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
-from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES
+from tophub_registry.templates.validation import check_space
 
 RECORDS = 200
 SEED = 17

@@ -40,8 +40,8 @@ def test_todays_costs_stand_in_the_new_record_and_its_history_goes_on(measurer, 
         assert replayed.record.config == replayed.claimed.config
         assert replayed.record.tophub.tuner == replayed.claimed.tophub.tuner
         assert replayed.record.tophub.revalidated
-        assert replayed.default > 0
-        assert replayed.gain > 0
+        assert replayed.timed.default > 0
+        assert replayed.timed.gain > 0
 
 
 def test_a_claim_that_is_too_good_does_not_hold_and_a_modest_one_does(measurer, records):
@@ -57,6 +57,8 @@ def test_a_record_whose_kernel_does_not_build_is_blamed_alone(measurer, records)
     )
     replayed = {id(r.claimed): r for r in replay([records[0], broken, records[2]], measurer, rounds=3)}
     assert replayed[id(broken)].record is None
-    assert replayed[id(broken)].failure
+    assert replayed[id(broken)].timed.failure
+    (finding,) = findings(replayed[id(broken)], 0.1)
+    assert finding.message.startswith("dense_nopack.x86 can't be measured: ")
     assert replayed[id(records[0])].record is not None
     assert replayed[id(records[2])].record is not None

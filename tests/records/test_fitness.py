@@ -17,7 +17,7 @@ from tophub_registry.records.fitness import Policy, refusal
 from tophub_registry.records.log import read_records
 from tophub_registry.records.merge import merge_logs
 from tophub_registry.records.validate import validate_log
-from tophub_registry.templates.fit import check_space
+from tophub_registry.templates.validation import check_space
 
 POLICY = Policy((check_space,))
 

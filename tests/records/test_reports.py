@@ -173,6 +173,9 @@ def test_workloads_are_named_for_people_whatever_their_arguments() -> None:
     odd = [["TENSOR"], ["TENSOR", 3, 4], []]
     assert describe("conv2d_nchw.cuda", odd) == f"conv2d_nchw.cuda {json.dumps(odd)}"
     assert describe("odd", []) == "odd"
+    offset = ["TENSOR", [1, 18, 56, 56], "float32"]
+    deformable = [tensor, offset, ["TENSOR", [64, 64, 3, 3], "float32"], [2, 2], [1, 1], [1, 1], 1, 1, "float32"]
+    assert describe("deformable_conv2d_nchw.cuda", deformable).endswith(" 1x18x56x56 64x64x3x3 /2")
     # No stride is read out of arguments that nobody knows.
     tutorial = [1, 28, 28, 128, 256, 3, 3, [1, 1], [1, 1]]
     assert describe("tutorial/conv2d", tutorial) == f"tutorial/conv2d {json.dumps(tutorial)}"

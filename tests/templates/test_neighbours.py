@@ -9,7 +9,7 @@ import pytest
 from tophub_registry.records.lookup import Answer, Match, Source, lookup_all
 from tophub_registry.records.record import Config, Record
 from tophub_registry.records.task import tensor
-from tophub_registry.templates.neighbours import Neighbourhood, Origin, adapt, nearest
+from tophub_registry.templates.neighbours import Neighbourhood, TunedConfig, adapt, nearest
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.template import Template
 
@@ -55,8 +55,8 @@ def test_a_config_of_another_workload_moves_to_the_nearest_options() -> None:
 def test_what_fits_as_it_is_is_nearer_than_what_has_to_change() -> None:
     here, alike, other = convolution(64, 28), convolution(64, 56), convolution(48, 56)
     origins = [
-        Origin(other.space, other.args, config(other, 48, 48, 8)),
-        Origin(alike.space, alike.args, config(alike, 16, 16, 14)),
+        TunedConfig(other.space, other.args, config(other, 48, 48, 8)),
+        TunedConfig(alike.space, alike.args, config(alike, 16, 16, 14)),
     ]
     (first, adapted), (_, further) = nearest(here.space, here.args, origins, count=2)
     assert (first, adapted.distance) == (1, 1)  # half as many tiles of 14
@@ -66,7 +66,9 @@ def test_what_fits_as_it_is_is_nearer_than_what_has_to_change() -> None:
 def test_other_knobs_are_no_neighbours() -> None:
     here, pointwise = convolution(64, 28), convolution(64, 28, kernel=1)
     assert adapt(pointwise.space.config(3), pointwise.space, here.space) is None
-    assert nearest(here.space, here.args, [Origin(pointwise.space, pointwise.args, pointwise.space.config(3))]) == []
+    assert (
+        nearest(here.space, here.args, [TunedConfig(pointwise.space, pointwise.args, pointwise.space.config(3))]) == []
+    )
 
 
 def test_where_tiles_must_change_or_leave_tails_a_config_is_not_carried_over_whole() -> None:

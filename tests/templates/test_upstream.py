@@ -8,8 +8,8 @@ import pytest
 
 from tests.gpu.check_upstream import choose
 from tophub_registry.records.log import read_records
-from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES, instantiate
+from tophub_registry.templates.validation import check_space
 
 ARCH = "sm_90"
 SOME = 4

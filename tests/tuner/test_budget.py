@@ -2,11 +2,11 @@
 
 import math
 
-from tophub_registry.tuner.budget import Progress, most_rewarding
+from tophub_registry.tuner.budget import CostCurve, most_rewarding
 
 
 def progress(*costs, count=1, layers=()):
-    task = Progress(tuple(layers), count)
+    task = CostCurve(tuple(layers), count)
     for cost in costs:
         task.observe(cost)
     return task

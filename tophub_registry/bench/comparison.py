@@ -34,7 +34,7 @@ _ROUNDS_IF_SLOW = 3
 
 
 @dataclass(frozen=True)
-class Row:
+class FrameworkResult:
     """What a framework made of the model.
 
     Attributes
@@ -93,9 +93,9 @@ class Comparison:
     device: str
     threads: int
     bind_threads: bool
-    rows: tuple[Row, ...] = field(default=())
+    rows: tuple[FrameworkResult, ...] = field(default=())
 
-    def ratio(self, row: Row) -> float | None:
+    def ratio(self, row: FrameworkResult) -> float | None:
         """Return how many times as long as ours a framework takes: the median over their rounds; None without both."""
         ours = next((other.times for other in self.rows if other.framework == OURS), ())
         if not ours or not row.times:
@@ -219,7 +219,7 @@ def default_threads() -> int:
 
 
 def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:
-    """Return the largest difference of some outputs from a reference's, as `Row.difference` has it."""
+    """Return the largest difference of some outputs from a reference's, as `FrameworkResult.difference` has it."""
     if [array.shape for array in ours] != [array.shape for array in theirs]:
         return float("inf")
     largest = 0.0
@@ -239,8 +239,8 @@ def _measure(
     rounds: int,
     pythons: Mapping[str, str],
     progress: Callable[[str], None],
-) -> tuple[Row, ...]:
-    rows = {name: Row(name) for name in frameworks}
+) -> tuple[FrameworkResult, ...]:
+    rows = {name: FrameworkResult(name) for name in frameworks}
     peers: dict[str, Peer] = {}
     try:
         for name in frameworks:
@@ -249,7 +249,7 @@ def _measure(
                 peers[name] = peer = Peer(name, folder, threads, pythons.get(name))
                 version, note = peer.load(_LOADING)
                 distance = difference(read_arrays(folder / f"{name}.npz"), references)
-                rows[name] = Row(name, version, note, difference=distance)
+                rows[name] = FrameworkResult(name, version, note, difference=distance)
             except EnvironmentFailure as error:
                 rows[name] = replace(rows[name], failure=str(error))
         _take_turns(rows, peers, rounds, progress)
@@ -259,7 +259,9 @@ def _measure(
     return tuple(rows.values())
 
 
-def _take_turns(rows: dict[str, Row], peers: Mapping[str, Peer], rounds: int, progress: Callable[[str], None]) -> None:
+def _take_turns(
+    rows: dict[str, FrameworkResult], peers: Mapping[str, Peer], rounds: int, progress: Callable[[str], None]
+) -> None:
     """Let each framework run in each round; one that fails loses all its times, as they are no pairs any more."""
     repeats: dict[str, int] = {}
     last: dict[str, int] = {}

@@ -6,8 +6,6 @@ it is over when its outputs can be read.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +15,7 @@ from typing import Any
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.prepared import Array
 from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
+from tophub_registry.frontends.without_torch import hide_torch
 
 METASCHEDULE = "metaschedule"
 """The framework that needs a database."""
@@ -66,7 +65,7 @@ class Ours(Runner):
     """The model compiled with the registry's records."""
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
-        _hide_torch()
+        hide_torch()
         from tophub_registry._version import __version__
         from tophub_registry.compiler.compiler import compile_model
 
@@ -99,7 +98,7 @@ class Untuned(Runner):
     note = "default pipeline"
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
-        _hide_torch()
+        hide_torch()
         try:
             import tvm
         except ImportError as error:
@@ -185,7 +184,7 @@ class Hybridized(Runner):
     """The original in MXNet, as gluoncv's users run it: hybridized, with static memory."""
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
-        _hide_torch()
+        hide_torch()
         from tophub_registry.frontends.mxnet import libraries
 
         mx = libraries.mxnet()
@@ -291,7 +290,7 @@ class OnnxRuntime(Runner):
     """The network in ONNX Runtime: the model's own file where it is one."""
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
-        _hide_torch()
+        hide_torch()
         try:
             import onnxruntime
 
@@ -343,13 +342,3 @@ RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
     METASCHEDULE: MetaScheduled,
 }
 """By the name that the command line has for it."""
-
-
-def _hide_torch() -> None:
-    """Keep a framework from importing PyTorch, which brings threads of its own, where it is installed."""
-    if importlib.util.find_spec("torch") is None:
-        return
-    # SciPy, which gluoncv needs, stumbles over the gap unless it is there first.
-    if importlib.util.find_spec("scipy") is not None:
-        importlib.import_module("scipy.stats")
-    sys.modules["torch"] = None  # type: ignore[assignment]  # documented: it makes the import fail

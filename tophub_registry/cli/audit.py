@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.cli import log_argument, table, terminal
-from tophub_registry.records.audit import Entry, audit
+from tophub_registry import spelling
+from tophub_registry.cli import log_argument, terminal
+from tophub_registry.records.audit import TargetAudit, audit
 
 
 def command(
@@ -29,15 +30,17 @@ def command(
         terminal.err(f"tophub: note: {found.unconvertible} rows of log version 0.1 can't be converted\n")
 
 
-def _text(entry: Entry, workloads: int) -> str:
-    spread = f"median {table.percent(entry.median_spread)}, worst {table.percent(entry.worst_spread)}"
+def _text(entry: TargetAudit, workloads: int) -> str:
+    spread = (
+        f"median {spelling.percent(entry.median_spread) or '-'}, worst {spelling.percent(entry.worst_spread) or '-'}"
+    )
     undated = f", {entry.undated} without a date" if entry.undated else ""
     devices = _counted(entry.devices) or "unknown"
     lines = {
         "records": f"{entry.records}, {entry.failed} failed, {entry.duplicates} duplicates, "
         f"{entry.runners_up} runners-up",
-        "coverage": f"{entry.workloads} of {workloads} workloads, {table.percent(entry.coverage)}",
-        "measured": table.days(entry.oldest, entry.newest) + undated,
+        "coverage": f"{entry.workloads} of {workloads} workloads, {spelling.percent(entry.coverage)}",
+        "measured": (spelling.days(entry.oldest, entry.newest) or "-") + undated,
         "device": devices,
         "by": _counted(entry.tools) or "-",
         "converted": f"{entry.converted} from log version 0.1",

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.frontends import KINDS
 
 if TYPE_CHECKING:
-    from tophub_registry.bench.comparison import Comparison, Row
+    from tophub_registry.bench.comparison import Comparison, FrameworkResult
 
 
 def command(
@@ -173,11 +174,11 @@ def _print(comparison: Comparison) -> None:
             terminal.out(f"{row.framework}: {row.failure}\n")
 
 
-def _row(comparison: Comparison, row: Row) -> list[str]:
+def _row(comparison: Comparison, row: FrameworkResult) -> list[str]:
     agrees = "-" if row.difference is None else f"{'yes' if row.agrees else 'NO'} ({row.difference:.0e})"
     if not row.times:
         return [row.framework, row.version, "failed", "", "", agrees, row.note]
     ratio = comparison.ratio(row)
     spelled = "-" if ratio is None else f"{ratio:.2f}"
     median = f"{row.median * 1e3:.2f} ms"
-    return [row.framework, row.version, median, table.percent(row.spread), spelled, agrees, row.note]
+    return [row.framework, row.version, median, spelling.percent(row.spread), spelled, agrees, row.note]

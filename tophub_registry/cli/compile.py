@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
@@ -19,9 +20,9 @@ from tophub_registry.records.task import describe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tophub_registry.compiler.choice import Kernel
     from tophub_registry.compiler.compiler import CompiledLayer, CompiledModel
     from tophub_registry.compiler.profile import KernelTime
+    from tophub_registry.proof.compiled import LosingKernel
     from tophub_registry.records.record import Record
     from tophub_registry.templates.neighbours import Neighbour
 
@@ -57,7 +58,7 @@ def command(
     gets random weights: enough to time it, not to use it.
     """
     from tophub_registry.compiler.compiler import check_linker, compile_model
-    from tophub_registry.proof.proof import losing
+    from tophub_registry.proof.compiled import losing
 
     output = output or Path(f"{re.sub('(-symbol)?[.](json|onnx|pt2)$', '', Path(model).name)}.so")
     if output.is_dir():
@@ -68,12 +69,12 @@ def command(
     check_linker()
     notes.progress(f"read and compile {model}")
     compiled = compile_model(model, target, records=log, shapes=shapes_of(shape) or None, params=params)
-    lost: list[Kernel] = []
+    lost: list[LosingKernel] = []
     if verify:
         notes.progress("time the records against the default configs")
         if lost := losing(compiled):
             notes.progress(f"compile {model} without those that lose")
-            compiled = compile_model(compiled.model, target, records=log, left_out=lost)
+            compiled = compile_model(compiled.model, target, records=log, left_out=[each.kernel for each in lost])
     notes.progress("")
     notes.notices(compiled.notices)
     for record in compiled.left_out:
@@ -97,11 +98,11 @@ def command(
         _print_profile(times)
 
 
-def _print(compiled: CompiledModel, output: Path, lost: Sequence[Kernel] | None) -> None:
+def _print(compiled: CompiledModel, output: Path, lost: Sequence[LosingKernel] | None) -> None:
     columns = ["layer", "template", "blocks", "record", "match", ">cost"]
     table.show(columns, [_row(layer) for layer in compiled.layers], expendable=("blocks", "template"))
-    for kernel in lost or ():
-        terminal.out(f"slower than the default config, left out: {kernel.template.task} {kernel.template.args}\n")
+    for kernel, reason in lost or ():
+        terminal.out(f"left out: {describe(kernel.template.task, kernel.template.args)}: {reason}\n")
     recorded = [layer for layer in compiled.layers if layer.kernel is not None and layer.match.recorded]
     foreign = sum(layer.kernel is not None and layer.kernel.evidence is not None for layer in recorded)
     alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
@@ -163,7 +164,7 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
             [
                 kernel.name,
                 str(kernel.calls),
-                table.seconds(kernel.seconds),
+                spelling.seconds(kernel.seconds),
                 f"{kernel.seconds / total:.1%}",
                 " ".join("x".join(map(str, shape)) for shape in kernel.shapes),
             ]
@@ -171,7 +172,7 @@ def _print_profile(times: Sequence[KernelTime]) -> None:
         ],
         expendable=("calls", "arguments"),
     )
-    terminal.out(f"all kernels: {table.seconds(total)}, each timed by itself, which adds some µs a call\n")
+    terminal.out(f"all kernels: {spelling.seconds(total)}, each timed by itself, which adds some µs a call\n")
 
 
 def _row(layer: CompiledLayer) -> list[str]:
@@ -181,10 +182,10 @@ def _row(layer: CompiledLayer) -> list[str]:
     blocks = f"{kernel.blocks[0]} to {kernel.blocks[1]}" if any(kernel.blocks) else ""
     start = [layer.layer.name, kernel.template.task, blocks]
     if kernel.neighbour is not None:
-        return [*start, _origin(kernel.neighbour), str(layer.match), f"about {table.seconds(kernel.cost)}"]
+        return [*start, _origin(kernel.neighbour), str(layer.match), f"about {spelling.seconds(kernel.cost)}"]
     if kernel.answer.record is None:
         return [*start, "none: the default config", "none", ""]
-    cost = "" if kernel.evidence is not None else table.seconds(kernel.cost)
+    cost = "" if kernel.evidence is not None else spelling.seconds(kernel.cost)
     return [*start, str(kernel.answer.source), str(layer.match), cost]
 
 
@@ -194,7 +195,7 @@ def _origin(neighbour: Neighbour) -> str:
 
 
 def _as_json(
-    compiled: CompiledModel, output: Path, lost: Sequence[Kernel], times: Sequence[KernelTime]
+    compiled: CompiledModel, output: Path, lost: Sequence[LosingKernel], times: Sequence[KernelTime]
 ) -> dict[str, object]:
     return {
         "library": str(output),
@@ -224,9 +225,9 @@ def _as_json(
                     "task": kernel.template.task,
                     "args": kernel.template.args,
                     "source": kernel.answer.source,
-                    "reason": "slower than the default config",
+                    "reason": reason,
                 }
-                for kernel in lost
+                for kernel, reason in lost
             ),
         ],
         "profile": [

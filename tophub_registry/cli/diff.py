@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.errors import UsageError
-from tophub_registry.records.diff import KINDS, By, Comparison, Difference, compare
+from tophub_registry.records.diff import KINDS, By, Difference, LogDiff, compare
 
 _SHOWN = 20
 
@@ -52,7 +53,7 @@ def command(
     _print(comparison, None if everything else _SHOWN)
 
 
-def _print(comparison: Comparison, shown: int | None) -> None:
+def _print(comparison: LogDiff, shown: int | None) -> None:
     counts = {kind: [d for d in comparison.differences if d.kind == kind] for kind in KINDS}
     rows: list[tuple[str, ...]] = []
     for kind, differences in counts.items():
@@ -81,7 +82,7 @@ def _row(difference: Difference) -> tuple[str, ...]:
         difference.kind,
         difference.target,
         difference.task,
-        "-" if difference.before is None else table.seconds(difference.before),
-        "-" if difference.after is None else table.seconds(difference.after),
+        spelling.seconds(difference.before) or "-",
+        spelling.seconds(difference.after) or "-",
         "-" if difference.speedup is None else f"{difference.speedup:.3f}",
     )

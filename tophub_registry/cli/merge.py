@@ -14,7 +14,7 @@ from tophub_registry.cli import log_argument, notes, terminal
 from tophub_registry.errors import UsageError
 from tophub_registry.records.fitness import Policy
 from tophub_registry.records.merge import MergeReport, merge_logs
-from tophub_registry.templates.fit import check_space
+from tophub_registry.templates.validation import check_space
 
 _REASONS = {"worse": "slower", "duplicate": "duplicates", "small_gain": "too small a gain"}
 """Why records were dropped, in words, where the field's name does not say it."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tophub_registry.packages.index import Notice
-    from tophub_registry.records.unconvertible import LeftOut
+    from tophub_registry.records.unconvertible import UnconvertibleRow
 
 _SHOWN = 5
 
@@ -32,7 +32,7 @@ def lines_of(numbers: Sequence[int]) -> str:
     return f"line{'s' if numbers[1:] else ''} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
 
 
-def left_out(rows: Iterable[LeftOut]) -> None:
+def left_out(rows: Iterable[UnconvertibleRow]) -> None:
     """Report rows that were left out: one note for each reason, with the first lines it applies to."""
     reasons: dict[tuple[str, str], list[int]] = {}
     for row in rows:

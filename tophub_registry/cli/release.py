@@ -18,7 +18,7 @@ from tophub_registry.publishing.release import Release, plan_release, release
 from tophub_registry.records.fitness import Policy
 from tophub_registry.records.log import read_rows, write_log
 from tophub_registry.records.lookup import backend_of
-from tophub_registry.templates.fit import check_space
+from tophub_registry.templates.validation import check_space
 
 
 def command(
@@ -100,7 +100,7 @@ def _without_others(package: str, log: Path, scratch: Path) -> _Part:
 
 def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:
     """Refuse a log with a record that is slower than what users have without it."""
-    from tophub_registry.proof.proof import claims, prove
+    from tophub_registry.proof.claims import claims, prove
 
     index = read_index(folder)
     made = claims(part.file, None if index is None else newest_log(folder, index, package))

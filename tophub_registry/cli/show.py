@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.summary import summarise, tool
@@ -67,9 +68,9 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
                 str(group.workloads),
                 str(group.records),
                 str(group.failed),
-                table.number(group.best_gflops),
-                table.number(group.median_gflops),
-                table.days(group.oldest, group.newest),
+                spelling.number(group.best_gflops) or "-",
+                spelling.number(group.median_gflops) or "-",
+                spelling.days(group.oldest, group.newest) or "-",
                 ", ".join(group.tools),
             )
             for group in summary.groups
@@ -121,7 +122,7 @@ def _chosen(history: History, text: str | None, only: list[int]) -> list[tuple[i
 def _printer(*, source: bool, asm: bool) -> Callable[[Record], str] | None:
     if not source and not asm:
         return None
-    from tophub_registry.tuner.source import assembly, kernel_source
+    from tophub_registry.tuner.kernel_source import assembly, kernel_source
 
     return assembly if asm else kernel_source
 
@@ -137,19 +138,19 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
         lines.append(f"   best     none: {trials}")
         return "".join(f"{terminal.line(line)}\n" for line in lines)
     costs = task.best.result.costs
-    spread = f" ({table.seconds(min(costs))} to {table.seconds(max(costs))}, {len(costs)} repeats)"
-    lines.append(f"   time     {table.seconds(statistics.median(costs))}" + (spread if len(costs) > 1 else ""))
+    spread = f" ({spelling.seconds(min(costs))} to {spelling.seconds(max(costs))}, {len(costs)} repeats)"
+    lines.append(f"   time     {spelling.seconds(statistics.median(costs))}" + (spread if len(costs) > 1 else ""))
     if task.gflops is not None:
-        share = "" if task.share is None else f", {table.percent(task.share)} of the device's peak"
-        lines.append(f"   speed    {table.number(task.gflops)} GFLOPS{share}")
+        share = "" if task.share is None else f", {spelling.percent(task.share)} of the device's peak"
+        lines.append(f"   speed    {spelling.number(task.gflops)} GFLOPS{share}")
     if task.saving is not None and task.saving > 1:
-        saving = table.number(task.saving)
+        saving = spelling.number(task.saving)
         lines.append(f"            (GFLOPS of direct convolution; Winograd needs {saving} times fewer multiplications)")
     if task.gain is not None:
         lines.append(f"   gain     {task.gain:.2f} times as fast as the default config")
     if device(task.best):
         lines.append(f"   device   {device(task.best)}")
-    lines.append(f"   measured {table.day(task.best.result.timestamp)} by {tool(task.best)}; best of {trials}")
+    lines.append(f"   measured {spelling.day(task.best.result.timestamp)} by {tool(task.best)}; best of {trials}")
     lines.append(f"   config   {task.best.config.index}")
     width = max((len(knob.name) for knob in task.best.config.entity), default=0)
     lines += [f"     {knob.name:<{width}} {json.dumps(knob.value)}" for knob in task.best.config.entity]

@@ -1,9 +1,8 @@
-"""Tables on standard output, and the spellings of what stands in them."""
+"""Tables on standard output."""
 
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
 from tophub_registry.cli import terminal
@@ -60,37 +59,3 @@ def _table(columns: Sequence[str], cells: Sequence[Sequence[str]], hidden: Colle
     for row in cells:
         table.add_row(*(row[number] for number in shown))
     return table
-
-
-def seconds(cost: float) -> str:
-    """Spell a cost in a unit that fits it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if cost >= size:
-            return f"{cost / size:.3g} {unit}"
-    return f"{cost / 1e-6:.3g} µs"
-
-
-def day(timestamp: float | None) -> str:
-    """Spell a time as its day; a dash where there is none."""
-    if timestamp is None:
-        return "-"
-    try:
-        return datetime.fromtimestamp(timestamp, timezone.utc).date().isoformat()
-    except (OverflowError, OSError, ValueError):
-        return "no date"
-
-
-def days(oldest: float | None, newest: float | None) -> str:
-    """Spell a span of time as its days."""
-    first, last = day(oldest), day(newest)
-    return first if first == last else f"{first} to {last}"
-
-
-def number(value: float | None) -> str:
-    """Spell a number with three digits; a dash where there is none."""
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
-
-
-def percent(share: float | None) -> str:
-    """Spell a share in per cent; a dash where there is none."""
-    return "-" if share is None else f"{share:.1%}"

@@ -4,21 +4,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tophub_registry.packages.fetch import Progress
+from tophub_registry.packages.fetch import ProgressCallback
 
 
 @contextmanager
-def bars() -> Iterator[Progress | None]:
+def bars() -> Iterator[ProgressCallback | None]:
     """Yield a function that shows the progress, on a terminal; else None."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as shown:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         tasks: dict[str, TaskID] = {}
 
         def show(file: str, done: int, total: int) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 
+from tophub_registry.devices import gpu
 from tophub_registry.devices.peak import measure_peak
 from tophub_registry.devices.processor import described, features, known, processor
 from tophub_registry.errors import EnvironmentFailure, UsageError
@@ -14,9 +14,6 @@ from tophub_registry.records.target import Target
 
 KINDS = ("llvm", "cuda")
 """The kinds of target that are supported."""
-
-# The words around a GPU's model in its name: 'NVIDIA H100 80GB HBM3', 'NVIDIA GeForce RTX 3090'.
-_AROUND_MODEL = re.compile(r"NVIDIA|GeForce|Tesla|\d+GB|HBM\w*|PCIe|SXM\w*|[^A-Za-z0-9]")
 
 
 def resolve(text: str) -> Target:
@@ -57,15 +54,7 @@ def _resolve_llvm(target: Target) -> Target:
 def _resolve_cuda(target: Target) -> Target:
     if "model" in target.attributes:
         return target
-    import tvm
-
-    _check_gpu()
-    return target.with_option("model", gpu_model(str(tvm.cuda(0).device_name)))
-
-
-def gpu_model(name: str) -> str:
-    """Return a GPU's model, as written in targets, from its name: 'h100' for 'NVIDIA H100 80GB HBM3'."""
-    return _AROUND_MODEL.sub("", name).lower()
+    return target.with_option("model", gpu.model_of(str(gpu.this_gpu().device_name)))
 
 
 def compiled_for(target: Target) -> dict[str, object]:
@@ -77,17 +66,14 @@ def compiled_for(target: Target) -> dict[str, object]:
     if target.kind == "llvm":
         description.pop("keys", None)  # keys affect look-up, not code generation
     if target.kind == "cuda" and "arch" not in description:
-        import tvm
-
-        _check_gpu()
-        description["arch"] = "sm_" + str(tvm.cuda(0).compute_version).replace(".", "")
+        description["arch"] = gpu.architecture_of(gpu.this_gpu())
     return description
 
 
 def check_runs_here(target: Target) -> None:
     """Raise EnvironmentFailure if this machine can't run code for the target."""
     if target.kind == "cuda":
-        _check_gpu()
+        gpu.this_gpu()
         return
     check_instructions(target, processor(), f"this machine ({processor()})")
 
@@ -99,13 +85,6 @@ def check_instructions(target: Target, name: str, machine: str) -> None:
             f"{machine} can't run code for {str(target)!r}: it lacks {', '.join(missing)}",
             remedy="omit -mcpu to use that machine's processor",
         )
-
-
-def _check_gpu() -> None:
-    import tvm
-
-    if not tvm.cuda(0).exist:
-        raise EnvironmentFailure("no CUDA device found", remedy="choose another --target")
 
 
 def describe(kind: str) -> Provenance:

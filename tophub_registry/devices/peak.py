@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from tophub_registry.devices import gpu
 from tophub_registry.devices.processor import processor
 from tophub_registry.records.families import vectors_of
 from tophub_registry.records.target import Target
@@ -158,9 +159,7 @@ def _on_gpu(work: Work) -> Any:
 
 def _target(kind: str) -> dict[str, object]:
     if kind == "cuda":
-        import tvm
-
-        return {"kind": "cuda", "arch": "sm_" + str(tvm.cuda(0).compute_version).replace(".", "")}
+        return {"kind": "cuda", "arch": gpu.architecture_of(gpu.this_gpu())}
     return {"kind": "llvm", "mcpu": processor()}
 
 

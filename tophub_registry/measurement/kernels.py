@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tophub_registry.measurement.answers import Answer, Bench
 from tophub_registry.measurement.places import NoDevice, Place, Session
+from tophub_registry.measurement.reference import DeviceArrays, ReferenceOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,8 +104,8 @@ class _Kept:
     """The state that a worker process keeps between kernels: its device, and a workload's arrays."""
 
     session: Session | None = None
-    answer: Answer | None = None
-    bench: Bench | None = None
+    reference: ReferenceOutput | None = None
+    arrays: DeviceArrays | None = None
 
 
 _kept = _Kept()
@@ -119,19 +119,19 @@ def prepare(place: Place, template: Template | None, kind: str) -> None:
     NoDevice
         No device is available at the moment.
     """
-    if template is not None and (_kept.answer is None or not _kept.answer.of(template)):
-        _kept.answer, _kept.bench = Answer(template), None
+    if template is not None and (_kept.reference is None or not _kept.reference.of(template)):
+        _kept.reference, _kept.arrays = ReferenceOutput(template), None
     if _kept.session is not None and not _kept.session.fresh():
         release()
     if _kept.session is None:
         _kept.session = place.open()
-    if _kept.bench is None and _kept.answer is not None:
-        _kept.bench = Bench(_kept.answer, _kept.session.device(kind))
+    if _kept.arrays is None and _kept.reference is not None:
+        _kept.arrays = DeviceArrays(_kept.reference, _kept.session.device(kind))
 
 
 def release() -> None:
     """Release the device, if there is one."""
-    session, _kept.session, _kept.bench = _kept.session, None, None
+    session, _kept.session, _kept.arrays = _kept.session, None, None
     if session is not None:
         session.close()
 
@@ -184,20 +184,20 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
 
 
 def _run(session: Session, kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[list[float]]:
-    bench, on = _kept.bench, session.device(kind)
-    if bench is None:
+    prepared, on = _kept.arrays, session.device(kind)
+    if prepared is None:
         raise NoDevice("no workload is prepared")
     measures: list[Callable[[], float]] = []
     repeats: list[int] = []
     for path, config in kernels:
         module = session.load(path)
-        arrays = bench.arguments(config)
+        arrays = prepared.arguments(config)
 
         def measure(number: int, module: Any = module, arrays: Sequence[Any] = arrays) -> float:
             return float(module.time_evaluator("main", on, number=number)(*arrays).mean)
 
         first = measure(1)
-        bench.answer.check(config, arrays[-1].numpy())
+        prepared.reference.check(config, arrays[-1].numpy())
         slow = first > timing.give_up
         number = 1 if slow else max(1, math.ceil(timing.seconds / max(first, 1e-9)))
         measures.append(functools.partial(measure, number))

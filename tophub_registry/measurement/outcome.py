@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pebble import ProcessExpired
 
 from tophub_registry.measurement import kernels
-from tophub_registry.measurement.answers import WrongAnswer
+from tophub_registry.measurement.reference import WrongAnswer
 from tophub_registry.records.record import Config, Result
 
 FAILED_COST = 1e9

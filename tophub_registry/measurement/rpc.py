@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from pebble import ProcessPool
 
-from tophub_registry.devices import device
+from tophub_registry.devices import device, gpu
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.measurement import kernels
 from tophub_registry.measurement.outcome import last_line
@@ -163,7 +163,7 @@ class Tracked:
         if target.kind not in device.KINDS:
             raise UsageError(f"unsupported target: {text!r}", remedy=f"supported kinds: {', '.join(device.KINDS)}")
         said = ask(self, target.kind)
-        option, value = ("model", device.gpu_model(said.name)) if target.kind == "cuda" else ("mcpu", said.name)
+        option, value = ("model", gpu.model_of(said.name)) if target.kind == "cuda" else ("mcpu", said.name)
         resolved = target if option in target.attributes else target.with_option(option, value)
         if target.kind == "llvm":
             resolved = device.resolve(str(resolved))
@@ -217,7 +217,7 @@ def _ask(place: Tracked, kind: str) -> _Description:
         if not on.exist:
             raise RuntimeError(f"it has no {kind} device")
         if kind == "cuda":
-            return _Description(str(on.device_name), "sm_" + str(on.compute_version).replace(".", ""))
+            return _Description(str(on.device_name), gpu.architecture_of(on))
         provenance = session.describe(kind)
         return _Description(str(provenance.device).partition(" ")[0], None)
     finally:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_INDEX = 1 << 24
 """The largest index that is read, in bytes."""
 
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called as a file arrives, with its name, the bytes received and the total, 0 if unknown."""
 
 
@@ -91,7 +91,7 @@ def fetch(
     root: Root,
     *,
     index: Index | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     time: datetime | None = None,
 ) -> Fetch:
     """Fetch packages into the root.
@@ -238,7 +238,7 @@ def newer_here(location: Location, index: Index, root: Root, packages: Iterable[
         )
 
 
-def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: Progress | None) -> Fetched:
+def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: ProgressCallback | None) -> Fetched:
     published = resolved.published
     path, status = _kept(root, published), _CACHED
     if path is None:
@@ -254,7 +254,7 @@ def _kept(root: Root, published: Published) -> Path | None:
 
 
 def _bring(
-    published: Published, location: Location, root: Root, progress: Progress | None, *, alone: bool
+    published: Published, location: Location, root: Root, progress: ProgressCallback | None, *, alone: bool
 ) -> tuple[Path, Status]:
     """Fetch a version to its proper name, or beside another registry's file that has this name."""
     if (kept := _kept(root, published)) is not None:  # another process has fetched it
@@ -284,7 +284,7 @@ def download(
     path: Path,
     *,
     wanted: Digest | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     overwrite: bool = True,
 ) -> None:
     """Download one file of a location, all or nothing.

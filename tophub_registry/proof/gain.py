@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
-from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.measurement.measure import Measurer
+from tophub_registry.proof.comparison import ROUNDS, time_default, time_in_turns
 from tophub_registry.records.lookup import Match, match_targets
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
@@ -78,8 +77,7 @@ def measure_gain(
     records: Iterable[Record],
     measurer: Measurer,
     *,
-    rounds: int = 9,
-    progress: Callable[[TaskGain], None] = lambda _: None,
+    rounds: int = ROUNDS,
 ) -> ModelGain:
     """Time every task with the default config and with its best record, in turns.
 
@@ -91,8 +89,6 @@ def measure_gain(
         Where to look; only records of this very device count.
     rounds
         How often each of the two kernels is timed.
-    progress
-        Called after each task.
 
     Raises
     ------
@@ -110,21 +106,12 @@ def measure_gain(
         if is_own(task.task) and task.workload not in best:
             continue
         template = instantiate(task.task, task.args)
-        gain = _gain_of(task, template, best.get(task.workload), measurer, rounds)
-        gains.append(gain)
-        progress(gain)
+        gains.append(_gain_of(task, template, best.get(task.workload), measurer, rounds))
     return ModelGain(gains)
 
 
 def _gain_of(task: Task, template: Template, record: Record | None, measurer: Measurer, rounds: int) -> TaskGain:
-    default = template.default(measurer.target)
-    failure = None
-    if record is not None:
-        try:
-            before, after = measurer.compare(template, [default, record.config], rounds)
-        except EnvironmentFailure as error:
-            failure = error.message
-        else:
-            return TaskGain(task, median(before), median(after), template.flop)
-    (alone,) = measurer.compare(template, [default], rounds)
-    return TaskGain(task, median(alone), None, template.flop, failure)
+    if record is None:
+        return TaskGain(task, time_default(template, measurer, rounds=rounds), None, template.flop)
+    (timed,) = time_in_turns(template, [record], measurer, rounds=rounds)
+    return TaskGain(task, timed.default, timed.seconds, template.flop, timed.failure)

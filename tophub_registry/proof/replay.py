@@ -1,27 +1,33 @@
-"""Measuring records again, in turns with AutoTVM's default config: level `replay` of validation.
+"""Level `replay` of validation: records are measured again, in turns with AutoTVM's default config.
 
-A cost is a claim. Here it is put to the test on the device at hand, and against what a user has without the
-record; all kernels of a workload take turns, so that a disturbance meets all of them.
+A cost is a claim, which is tested here on the device at hand. Which record is worth having is decided by
+`proof.comparison`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from statistics import median
+from pathlib import Path
 
-from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.devices.device import check_runs_here
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.files import atomic_write
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.measurement.outcome import ErrorNo
+from tophub_registry.proof.comparison import ROUNDS, TimedRecord, time_in_turns
 from tophub_registry.records.finding import Finding
+from tophub_registry.records.log import LogAppender, parse_row, read_lines
+from tophub_registry.records.lookup import Match, match_targets
 from tophub_registry.records.record import Provenance, Record, Result
-from tophub_registry.templates.registry import instantiate
-
-NOISE = 0.03
-"""Two medians of the same kernel differ by about so much; no smaller loss is spoken of."""
+from tophub_registry.records.target import Target
+from tophub_registry.records.validate import Validation
+from tophub_registry.templates.registry import TEMPLATES, instantiate
 
 
 @dataclass(frozen=True)
@@ -30,83 +36,152 @@ class Replayed:
 
     Attributes
     ----------
-    claimed
-        The record as it was.
+    timed
+        The record as it was, and today's timings.
     record
-        The same with today's costs; None where its kernel could not be measured.
-    default
-        Today's median time of the default config, in seconds.
-    failure
-        Why the kernel could not be measured.
+        The same with today's costs; None if its kernel can't be measured.
     """
 
-    claimed: Record
+    timed: TimedRecord
     record: Record | None
-    default: float | None
-    failure: str | None = None
 
     @property
-    def measured(self) -> float | None:
-        """Today's median time, in seconds."""
-        return None if self.record is None else median(self.record.result.costs)
+    def claimed(self) -> Record:
+        """The record as it was."""
+        return self.timed.record
 
     def holds(self, tolerance: float) -> bool:
         """Whether the claim holds: today's median is at most `tolerance` (0.1: a tenth) above it."""
-        return self.measured is not None and self.measured <= self.claimed.mean_cost * (1 + tolerance)
-
-    @property
-    def gain(self) -> float | None:
-        """How many times as fast as the default config it is, today."""
-        return None if self.measured is None or self.default is None else self.default / self.measured
+        return self.timed.seconds is not None and self.timed.seconds <= self.claimed.mean_cost * (1 + tolerance)
 
 
-def findings(replayed: Replayed, tolerance: float) -> Iterator[Finding]:
-    """Yield what a replay has brought to light: a claim that does not hold, or a record that gains nothing."""
-    if replayed.record is None:
-        yield Finding("replay", f"can't be measured: {replayed.failure}", remedy="drop the row, or tune again")
-        return
-    claimed, measured = replayed.claimed.mean_cost, median(replayed.record.result.costs)
-    if not replayed.holds(tolerance):
-        message = f"{claimed * 1e6:.4g} µs were claimed and {measured * 1e6:.4g} µs measured"
-        yield Finding("replay", message, remedy="-o writes the log with today's costs")
-    if replayed.gain is not None and replayed.gain < 1 - NOISE:
-        message = f"only {replayed.gain:.2f} times as fast as AutoTVM's default config"
-        yield Finding("no-gain", message, "warning", "without the row a user is better off")
-
-
-def replay(records: Iterable[Record], measurer: Measurer, *, rounds: int = 9) -> Iterator[Replayed]:
+def replay(records: Iterable[Record], measurer: Measurer, *, rounds: int = ROUNDS) -> Iterator[Replayed]:
     """Measure records of the measurer's target again, workload by workload.
 
     Parameters
     ----------
     records
-        Sound records whose templates are known.
+        Valid records whose templates are known.
     rounds
         How often each kernel is timed; all these costs go into the new record.
+
+    Raises
+    ------
+    EnvironmentFailure
+        A workload's default config can't be measured either.
     """
     by_workload: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_workload[record.workload].append(record)
     provenance = measurer.describe()
     for group in by_workload.values():
-        try:
-            yield from _replay_group(group, measurer, provenance, rounds)
-        except EnvironmentFailure as error:  # noqa: PERF203  # measuring takes longer
-            if len(group) == 1:
-                yield Replayed(group[0], None, None, error.message)
-            else:  # one of them is at fault; alone, each is blamed for itself only
-                for record in group:
-                    yield from replay([record], measurer, rounds=rounds)
+        template = instantiate(group[0].input.task, group[0].input.args)
+        for timed in time_in_turns(template, group, measurer, rounds=rounds):
+            yield Replayed(timed, _measured_again(timed, provenance) if timed.costs else None)
 
 
-def _replay_group(group: list[Record], measurer: Measurer, provenance: Provenance, rounds: int) -> Iterator[Replayed]:
-    template = instantiate(group[0].input.task, group[0].input.args)
-    configs = [template.default(measurer.target), *(record.config for record in group)]
-    default, *costs = measurer.compare(template, configs, rounds)
+def _measured_again(timed: TimedRecord, provenance: Provenance) -> Record:
+    record = timed.record
+    history = (record.tophub or Provenance()).model_dump(exclude_unset=True)
     today = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    for record, seconds in zip(group, costs, strict=True):
-        history = (record.tophub or Provenance()).model_dump(exclude_unset=True)
-        update = {**history, **provenance.model_dump(exclude_unset=True), "revalidated": today}
-        result = Result(seconds, int(ErrorNo.NO_ERROR), record.result.all_cost, time.time())
-        again = record.model_copy(update={"result": result, "tophub": Provenance(**update)})
-        yield Replayed(record, again, median(default))
+    update = {**history, **provenance.model_dump(exclude_unset=True), "revalidated": today}
+    result = Result(list(timed.costs), int(ErrorNo.NO_ERROR), record.result.all_cost, time.time())
+    return record.model_copy(update={"result": result, "tophub": Provenance(**update)})
+
+
+def findings(replayed: Replayed, tolerance: float) -> Iterator[Finding]:
+    """Yield what a replay has shown: a claim that does not hold, or a record that gains nothing."""
+    timed = replayed.timed
+    if timed.failure is not None:
+        yield Finding("replay", timed.failure, remedy="drop the row, or tune again")
+        return
+    if not replayed.holds(tolerance):
+        message = (
+            f"{replayed.claimed.mean_cost * 1e6:.4g} µs were claimed and {(timed.seconds or 0) * 1e6:.4g} µs measured"
+        )
+        yield Finding("replay", message, remedy="-o writes the log with today's costs")
+    if (loss := timed.loss()) is not None:
+        yield Finding("no-gain", loss, "warning", "a user is better off without the row")
+
+
+def replay_logs(
+    validations: Sequence[Validation],
+    target: Target,
+    *,
+    rounds: int = ROUNDS,
+    tolerance: float = 0.1,
+    output: Path | None = None,
+    begin: Callable[[Validation, int], None] = lambda *_: None,
+) -> list[Validation]:
+    """Measure the valid records of logs again, and return what was found before and now.
+
+    Parameters
+    ----------
+    validations
+        What the other levels found in the logs.
+    target
+        This machine's; other records are not measured.
+    rounds, tolerance
+        How often each kernel is timed, and by what share a claim may be exceeded.
+    output
+        Where to write the logs with today's costs, one after the other. Until that is done the file has what is
+        measured so far, like a log that is being tuned.
+    begin
+        Called before each log with the number of its records that are measured.
+
+    Raises
+    ------
+    UsageError
+        The output exists.
+    EnvironmentFailure
+        This machine can't run code for the target, or can't measure.
+    """
+    check_runs_here(target)
+    if output is not None and output.exists():
+        raise UsageError("the log is already there", file=output, remedy="choose another name")
+    again: dict[tuple[str, int], Record] = {}
+    done = []
+    with ExitStack() as stack:
+        log = None if output is None else stack.enter_context(LogAppender(output))
+        measurer = stack.enter_context(Measurer(target))
+        for validation in validations:
+            lines = _measurable(validation, target)
+            begin(validation, len(lines))
+            more: list[Finding] = []
+            for replayed in replay([record for _, record in lines.values()], measurer, rounds=rounds):
+                line, _ = lines[id(replayed.claimed)]
+                found = findings(replayed, tolerance)
+                more += [dataclasses.replace(each, file=validation.file, line=line) for each in found]
+                if replayed.record is not None:
+                    again[validation.file, line] = replayed.record
+                    if log is not None:
+                        log.append([replayed.record])
+            done.append(validation.plus(more))
+    if output is not None:
+        _write_again(output, [validation.file for validation in validations], again)
+    return done
+
+
+def _measurable(validation: Validation, target: Target) -> dict[int, tuple[int, Record]]:
+    """Return a log's records that can be measured here, each with its line, by `id`."""
+    unfit = {finding.line for finding in validation.findings if finding.severity == "error"}
+    found = {}
+    for line in read_lines(validation.file):
+        if line.number in unfit:
+            continue
+        with suppress(InputError):  # which the other levels report
+            record = parse_row(line, file=validation.file).record
+            if record is None or not record.valid or record.input.task not in TEMPLATES:
+                continue
+            if match_targets(target, record.target) is Match.DEVICE:
+                found[id(record)] = line.number, record
+    return found
+
+
+def _write_again(output: Path, logs: Sequence[str], again: dict[tuple[str, int], Record]) -> None:
+    """Write all rows and comments of logs, with today's costs where a record was measured."""
+    with atomic_write(output, overwrite=True) as stream:
+        for log in logs:
+            for line in read_lines(log):
+                measured = again.get((log, line.number))
+                stream.write((line.text if measured is None else measured.to_json().encode()) + b"\n")

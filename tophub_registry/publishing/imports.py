@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from tophub_registry.packages.fetch import Progress
+    from tophub_registry.packages.fetch import ProgressCallback
     from tophub_registry.packages.location import Location
 
 
@@ -87,7 +87,7 @@ def import_packages(
     source: Location,
     registry: str | Path,
     *,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     time: datetime | None = None,
 ) -> Import:
     """Import packages.
@@ -232,7 +232,7 @@ def _named(references: Sequence[Reference], source: Location) -> Iterator[_Wante
     return (_Wanted(package, version, None) for package, version in references if version is not None)
 
 
-def _get(wanted: _Wanted, source: Location, scratch: Path, progress: Progress | None) -> _Log:
+def _get(wanted: _Wanted, source: Location, scratch: Path, progress: ProgressCallback | None) -> _Log:
     path = scratch / wanted.file
     theirs = wanted.published
     digest = None if theirs is None else theirs.digest

@@ -1,19 +1,84 @@
-"""How task arguments are spelled in log versions 0.1 and 0.2, and their defaults.
+"""The arguments of a task, read by name: how log versions 0.1 and 0.2 write them, and their defaults.
 
 Source: the signatures of the TOPI functions of TVM 0.6 and of TVM 0.7 to 0.16.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tophub_registry.errors import InputError
 from tophub_registry.records.unconvertible import NoConversionError
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Value
+
+CONVOLUTION = "data kernel strides padding dilation"
+"""The first arguments of every convolution that is neither transposed nor deformable."""
+
+GROUPED = f"{CONVOLUTION} groups"
+TRANSPOSED = "data kernel strides padding out_dtype output_padding groups"
+DENSE = "data kernel bias out_dtype"
+
+_NAMES = {
+    "conv2d_transpose_": TRANSPOSED,
+    "deformable_conv2d_": "data offset kernel strides padding dilation deformable_groups groups out_dtype",
+    "group_conv2d_": GROUPED,
+    "depthwise_conv2d_": CONVOLUTION,
+    "conv2d_": CONVOLUTION,
+    "dense": DENSE,
+    "batch_matmul": "data kernel",
+}
+"""The first arguments of a task of log version 0.2, by the start of its name; the first that fits counts."""
+
+_SHOWN = 200
+
+
+class ArgumentError(InputError):
+    """An argument is not what its name asks for."""
+
+
+def take(names: str, args: Sequence[Value]) -> dict[str, Value]:
+    """Read the first arguments by name, each in the form that 0.2 gives it. There may be more arguments, or fewer.
+
+    A tensor is `["TENSOR", shape, dtype]` with a shape of integers; strides, dilation and output padding become
+    two integers, a padding four: top, left, bottom, right.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is not what its name asks for.
+    """
+    return {name: _read_one(name, value) for name, value in zip(names.split(), args, strict=False)}
+
+
+def named(task: str, args: Sequence[Value]) -> dict[str, Value]:
+    """Read a task's arguments by name, as far as its names are known here: none of an unknown task.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is not what its name asks for.
+    """
+    return take(_names(task), args)
+
+
+@functools.lru_cache
+def _names(task: str) -> str:
+    return next((names for start, names in _NAMES.items() if task.startswith(start)), "")
+
+
+def shown(value: Value, limit: int = _SHOWN) -> str:
+    """Return a value as JSON, cut to so many characters: it may be anybody's text."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except ValueError:  # Python does not write out a number of thousands of digits
+        return "a number too large"
+    return text if len(text) <= limit else text[:limit] + "…"
 
 
 @dataclass(frozen=True)
@@ -47,9 +112,10 @@ def read(spellings: tuple[str, ...], args: list[Value]) -> dict[str, Value]:
     names = next((names for names in map(str.split, spellings) if len(names) == len(args)), None)
     if names is None:
         raise NoConversionError(f"no rule for {len(args)} arguments")
-    values: dict[str, Value] = {}
-    for name, value in zip(names, args, strict=True):
-        values[name] = _read_one(name, value)
+    try:
+        values = take(" ".join(names), args)
+    except ArgumentError as error:
+        raise NoConversionError(f"no rule for {error.message}") from None
     for name in ("in_channels", "kernel_size"):
         if name in values and values.pop(name) != _default(name, values):
             raise NoConversionError(f"{name} and the tensors disagree")
@@ -69,16 +135,14 @@ def say(spellings: tuple[str, ...], values: dict[str, Value]) -> list[Value]:
         unsaid = [name for name in values if name not in names and values[name] != _default(name, values)]
         if not unsaid:
             return [values[name] if name in values else _default(name, values) for name in names]
-    raise NoConversionError(
-        f"no way to express {unsaid[0]} {json.dumps(values[unsaid[0]])[:80]} in the other log version"
-    )
+    raise NoConversionError(f"no way to express {unsaid[0]} {shown(values[unsaid[0]], 80)} in the other log version")
 
 
 def _read_one(name: str, value: Value) -> Value:
     try:
         return _READERS[name](value)
     except ValueError:
-        raise NoConversionError(f"no rule for {json.dumps(value)[:80]} as {name}") from None
+        raise ArgumentError(f"{shown(value, 80)} as {name}") from None
 
 
 def _default(name: str, values: dict[str, Value]) -> Value:
@@ -107,9 +171,12 @@ def _tensor(value: Value) -> Value:
 
 
 def _integers(value: Value) -> list[int]:
-    if isinstance(value, list) and all(type(item) is int for item in value):
-        return value
-    raise ValueError
+    if type(value) is not list:
+        raise ValueError
+    for item in value:
+        if type(item) is not int:
+            raise ValueError
+    return value
 
 
 def _pair(value: Value) -> list[int]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TargetAudit:
     """The audit of one target.
 
     Attributes
@@ -88,7 +88,7 @@ class Audit:
     """
 
     workloads: int
-    entries: tuple[Entry, ...]
+    entries: tuple[TargetAudit, ...]
     unconvertible: int
 
 
@@ -155,10 +155,10 @@ class _Counts:
         oldest, newest = self._times or (timestamp, timestamp)
         self._times = min(oldest, timestamp), max(newest, timestamp)
 
-    def entry(self, workloads: int) -> Entry:
+    def entry(self, workloads: int) -> TargetAudit:
         oldest, newest = self._times or (None, None)
         counts = self._counts
-        return Entry(
+        return TargetAudit(
             target=self._target,
             devices=dict(self._devices.most_common()),
             records=counts["records"],

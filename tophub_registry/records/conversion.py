@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tophub_registry.records.arguments import read, say
-from tophub_registry.records.conversion_rules import RULES, Rule, family
+from tophub_registry.records.conversion_rules import RULES, TaskRule, family
 from tophub_registry.records.old_row import OLD_LOG_VERSION, OldRow
 from tophub_registry.records.record import EARLIEST, LOG_VERSION, Config, Input, Provenance, Record
 from tophub_registry.records.target import Target
@@ -129,7 +129,7 @@ def _as_it_was(record: Record, task: list[Value], old_row: Callable[..., OldRow]
         return None
 
 
-def _old_rule(row: OldRow) -> tuple[Rule, dict[str, Value]]:
+def _old_rule(row: OldRow) -> tuple[TaskRule, dict[str, Value]]:
     """Find the rule for a row of 0.1, and its arguments by name."""
     task, key = row.i.task, row.i.config.t or "-"
     kin = family(Target.parse(row.i.target))
@@ -148,7 +148,7 @@ def _old_rule(row: OldRow) -> tuple[Rule, dict[str, Value]]:
     raise NoConversionError(f"no rule for {task!r} with this layout or these knobs on {kin}")
 
 
-def _new_rule(record: Record) -> tuple[Rule, dict[str, Value]]:
+def _new_rule(record: Record) -> tuple[TaskRule, dict[str, Value]]:
     """Find the rule for a record of 0.2, and its arguments by name."""
     task, kin = record.input.task, family(record.target)
     for rule in RULES:
@@ -170,13 +170,13 @@ def _old_task(record: Record) -> list[Value]:
     return [rule.old, say(rule.form.old, values), {}, _workload(rule, values), template]
 
 
-def _workload(rule: Rule, values: dict[str, Value]) -> list[Value]:
+def _workload(rule: TaskRule, values: dict[str, Value]) -> list[Value]:
     """Return the workload of 0.1."""
     name, _, names = rule.form.workload.partition(" ")
     return [name, *map(_in_workload, say((names,), values))]
 
 
-def _old_values(rule: Rule, values: dict[str, Value]) -> dict[str, Value]:
+def _old_values(rule: TaskRule, values: dict[str, Value]) -> dict[str, Value]:
     """Return the arguments as 0.1 has them: with the layout, and with two numbers for a padding if these suffice.
 
     After TVM learned about uneven paddings, and before log version 0.2, it wrote four.
@@ -196,7 +196,7 @@ def _in_workload(value: Value) -> Value:
     return [*value[1], value[2]] if isinstance(value, list) and value[:1] == ["TENSOR"] else value
 
 
-def _check_workload(workload: list[Value] | None, rule: Rule, values: dict[str, Value]) -> None:
+def _check_workload(workload: list[Value] | None, rule: TaskRule, values: dict[str, Value]) -> None:
     """Check that a row's workload agrees with its arguments, or at least the tensors if it has another form."""
     if workload is None:
         return

@@ -105,7 +105,7 @@ DENSE = Form(
 
 
 @dataclass(frozen=True)
-class Rule:
+class TaskRule:
     """Which task of log version 0.1 corresponds to which of 0.2.
 
     Attributes
@@ -149,48 +149,48 @@ class Rule:
 # fmt: off
 RULES = (
     # Graphics processors: cuda, and those that use its templates.
-    Rule("topi_nn_conv2d", "direct", "gpu", "NCHW", "conv2d_nchw.cuda", CONV2D),
-    Rule("topi_nn_conv2d", "winograd", "gpu", "NCHW", "conv2d_nchw_winograd.cuda", CONV2D),
-    Rule("topi_nn_conv2d", "int8", "gpu", None, "conv2d_NCHWc_int8.cuda", CONV2D_INT8),
-    Rule("topi_nn_depthwise_conv2d_nchw", "direct", "gpu", None, "depthwise_conv2d_nchw.cuda", DEPTHWISE),
-    Rule("topi_nn_conv2d_transpose_nchw", "direct", "gpu", None, "conv2d_transpose_nchw.cuda", TRANSPOSED),
-    Rule("topi_nn_group_conv2d_nchw", "direct", "gpu", None, "group_conv2d_nchw.cuda", GROUPED),
-    Rule("topi_nn_group_conv2d_nchw", "int8", "gpu", None, "group_conv2d_NCHWc_int8.cuda", GROUPED),
-    Rule("topi_nn_deformable_conv2d_nchw", "direct", "gpu", None, "deformable_conv2d_nchw.cuda", DEFORMABLE),
-    Rule("topi_nn_dense", "direct", "gpu", None, "dense_large_batch.gpu", DENSE, "tile_x tile_y tile_k"),
-    Rule("topi_nn_dense", "direct", "gpu", None, "dense_small_batch.gpu", DENSE, "tile_k"),
-    Rule("topi_nn_dense", "int8", "gpu", None, "dense_int8.cuda", DENSE),
+    TaskRule("topi_nn_conv2d", "direct", "gpu", "NCHW", "conv2d_nchw.cuda", CONV2D),
+    TaskRule("topi_nn_conv2d", "winograd", "gpu", "NCHW", "conv2d_nchw_winograd.cuda", CONV2D),
+    TaskRule("topi_nn_conv2d", "int8", "gpu", None, "conv2d_NCHWc_int8.cuda", CONV2D_INT8),
+    TaskRule("topi_nn_depthwise_conv2d_nchw", "direct", "gpu", None, "depthwise_conv2d_nchw.cuda", DEPTHWISE),
+    TaskRule("topi_nn_conv2d_transpose_nchw", "direct", "gpu", None, "conv2d_transpose_nchw.cuda", TRANSPOSED),
+    TaskRule("topi_nn_group_conv2d_nchw", "direct", "gpu", None, "group_conv2d_nchw.cuda", GROUPED),
+    TaskRule("topi_nn_group_conv2d_nchw", "int8", "gpu", None, "group_conv2d_NCHWc_int8.cuda", GROUPED),
+    TaskRule("topi_nn_deformable_conv2d_nchw", "direct", "gpu", None, "deformable_conv2d_nchw.cuda", DEFORMABLE),
+    TaskRule("topi_nn_dense", "direct", "gpu", None, "dense_large_batch.gpu", DENSE, "tile_x tile_y tile_k"),
+    TaskRule("topi_nn_dense", "direct", "gpu", None, "dense_small_batch.gpu", DENSE, "tile_k"),
+    TaskRule("topi_nn_dense", "int8", "gpu", None, "dense_int8.cuda", DENSE),
     # ARM processors.
-    Rule("topi_nn_conv2d", "direct", "arm_cpu", "NCHW", "conv2d_nchw_spatial_pack.arm_cpu", CONV2D),
-    Rule("topi_nn_conv2d", "direct", "arm_cpu", "NHWC", "conv2d_nhwc_spatial_pack.arm_cpu", CONV2D),
-    Rule("topi_nn_conv2d", "winograd", "arm_cpu", "NCHW", "conv2d_nchw_winograd.arm_cpu", CONV2D),
-    Rule("topi_nn_depthwise_conv2d_nchw", "direct", "arm_cpu", None, "depthwise_conv2d_nchw.arm_cpu", DEPTHWISE),
-    Rule("topi_nn_depthwise_conv2d_nchw", "contrib_spatial_pack", "arm_cpu", None,
-         "depthwise_conv2d_nchw_spatial_pack.arm_cpu", DEPTHWISE),
-    Rule("topi_nn_conv2d_transpose_nchw", "direct", "arm_cpu", None, "conv2d_transpose_nchw.arm_cpu", TRANSPOSED),
+    TaskRule("topi_nn_conv2d", "direct", "arm_cpu", "NCHW", "conv2d_nchw_spatial_pack.arm_cpu", CONV2D),
+    TaskRule("topi_nn_conv2d", "direct", "arm_cpu", "NHWC", "conv2d_nhwc_spatial_pack.arm_cpu", CONV2D),
+    TaskRule("topi_nn_conv2d", "winograd", "arm_cpu", "NCHW", "conv2d_nchw_winograd.arm_cpu", CONV2D),
+    TaskRule("topi_nn_depthwise_conv2d_nchw", "direct", "arm_cpu", None, "depthwise_conv2d_nchw.arm_cpu", DEPTHWISE),
+    TaskRule("topi_nn_depthwise_conv2d_nchw", "contrib_spatial_pack", "arm_cpu", None,
+             "depthwise_conv2d_nchw_spatial_pack.arm_cpu", DEPTHWISE),
+    TaskRule("topi_nn_conv2d_transpose_nchw", "direct", "arm_cpu", None, "conv2d_transpose_nchw.arm_cpu", TRANSPOSED),
     # Mali and Bifrost.
-    Rule("topi_nn_conv2d", "direct", "mali", "NCHW", "conv2d_nchw_spatial_pack.mali", CONV2D),
-    Rule("topi_nn_conv2d", "winograd", "mali", "NCHW", "conv2d_nchw_winograd.mali", CONV2D),
-    Rule("topi_nn_depthwise_conv2d_nchw", "direct", "mali", None, "depthwise_conv2d_nchw.mali", DEPTHWISE),
-    Rule("topi_nn_dense", "direct", "mali", None, "dense.mali", DENSE),
-    Rule("topi_nn_conv2d", "direct", "bifrost", "NCHW", "conv2d_nchw_spatial_pack.bifrost", CONV2D),
-    Rule("topi_nn_conv2d", "winograd", "bifrost", "NCHW", "conv2d_nchw_winograd.bifrost", CONV2D),
-    Rule("topi_nn_dense", "direct", "bifrost", None, "dense.bifrost", DENSE),
+    TaskRule("topi_nn_conv2d", "direct", "mali", "NCHW", "conv2d_nchw_spatial_pack.mali", CONV2D),
+    TaskRule("topi_nn_conv2d", "winograd", "mali", "NCHW", "conv2d_nchw_winograd.mali", CONV2D),
+    TaskRule("topi_nn_depthwise_conv2d_nchw", "direct", "mali", None, "depthwise_conv2d_nchw.mali", DEPTHWISE),
+    TaskRule("topi_nn_dense", "direct", "mali", None, "dense.mali", DENSE),
+    TaskRule("topi_nn_conv2d", "direct", "bifrost", "NCHW", "conv2d_nchw_spatial_pack.bifrost", CONV2D),
+    TaskRule("topi_nn_conv2d", "winograd", "bifrost", "NCHW", "conv2d_nchw_winograd.bifrost", CONV2D),
+    TaskRule("topi_nn_dense", "direct", "bifrost", None, "dense.bifrost", DENSE),
     # Intel's graphics processors, which had no template key.
-    Rule("topi_intel_graphics_conv2d_NCHWc", "- direct", "intel_graphics", None,
-         "conv2d_NCHWc.intel_graphics", CONV2D_INTEL),
-    Rule("topi_nn_depthwise_conv2d_nchw", "direct", "intel_graphics", None,
-         "depthwise_conv2d_nchw.intel_graphics", DEPTHWISE),
+    TaskRule("topi_intel_graphics_conv2d_NCHWc", "- direct", "intel_graphics", None,
+             "conv2d_NCHWc.intel_graphics", CONV2D_INTEL),
+    TaskRule("topi_nn_depthwise_conv2d_nchw", "direct", "intel_graphics", None,
+             "depthwise_conv2d_nchw.intel_graphics", DEPTHWISE),
     # x86 processors, and dense layers on any processor.
-    Rule("topi_x86_conv2d", "direct -", "x86", None, "conv2d_NCHWc.x86", CONV2D_X86),
-    Rule("topi_x86_conv2d_NCHWc", "direct -", "x86", None, "conv2d_NCHWc.x86", CONV2D_NCHWC),
-    Rule("topi_x86_conv2d_NCHWc_int8", "direct -", "x86", None, "conv2d_NCHWc_int8.x86", CONV2D_NCHWC),
-    Rule("topi_x86_depthwise_conv2d_NCHWc_from_nchw", "direct -", "x86", None,
-         "depthwise_conv2d_NCHWc.x86", DEPTHWISE_NCHWC),
-    Rule("topi_nn_dense", "direct_pack", "x86 arm_cpu", None, "dense_pack.x86", DENSE),
-    Rule("topi_nn_dense", "direct_nopack", "x86 arm_cpu", None, "dense_nopack.x86", DENSE),
-    Rule("topi_nn_dense", "direct", "x86 arm_cpu", None, "dense_pack.x86", DENSE, "tile_x/3 tile_y/3 tile_k/2"),
-    Rule("topi_nn_dense", "direct", "x86 arm_cpu", None, "dense_nopack.x86", DENSE, "tile_x/2 tile_y/2 tile_k/2"),
+    TaskRule("topi_x86_conv2d", "direct -", "x86", None, "conv2d_NCHWc.x86", CONV2D_X86),
+    TaskRule("topi_x86_conv2d_NCHWc", "direct -", "x86", None, "conv2d_NCHWc.x86", CONV2D_NCHWC),
+    TaskRule("topi_x86_conv2d_NCHWc_int8", "direct -", "x86", None, "conv2d_NCHWc_int8.x86", CONV2D_NCHWC),
+    TaskRule("topi_x86_depthwise_conv2d_NCHWc_from_nchw", "direct -", "x86", None,
+             "depthwise_conv2d_NCHWc.x86", DEPTHWISE_NCHWC),
+    TaskRule("topi_nn_dense", "direct_pack", "x86 arm_cpu", None, "dense_pack.x86", DENSE),
+    TaskRule("topi_nn_dense", "direct_nopack", "x86 arm_cpu", None, "dense_nopack.x86", DENSE),
+    TaskRule("topi_nn_dense", "direct", "x86 arm_cpu", None, "dense_pack.x86", DENSE, "tile_x/3 tile_y/3 tile_k/2"),
+    TaskRule("topi_nn_dense", "direct", "x86 arm_cpu", None, "dense_nopack.x86", DENSE, "tile_x/2 tile_y/2 tile_k/2"),
 )
 """All rules; the first one that fits a row applies, in both directions. A template key `-` is empty."""
 # fmt: on

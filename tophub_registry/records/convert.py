@@ -13,7 +13,7 @@ from tophub_registry.records.log import is_old_row, parse_comment, parse_old_row
 from tophub_registry.records.names import for_tvm_0_7
 from tophub_registry.records.old_row import OLD_LOG_VERSION
 from tophub_registry.records.record import LOG_VERSION, Record
-from tophub_registry.records.unconvertible import LeftOut, NoConversionError
+from tophub_registry.records.unconvertible import NoConversionError, UnconvertibleRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ class ConvertReport:
     converted: int
     unchanged: int
     unconvertible: int
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnconvertibleRow, ...]
     comments: int
 
 
@@ -75,7 +75,7 @@ def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION, for_0_7: b
         `output` can't be written.
     """
     comments = converted = unchanged = unconvertible = 0
-    left_out: list[LeftOut] = []
+    left_out: list[UnconvertibleRow] = []
     with atomic_write(output) as stream:
         for line in read_lines(path):
             if line.text.startswith(b"#"):
@@ -91,7 +91,7 @@ def convert_log(path: Path, output: Path, *, to: float = LOG_VERSION, for_0_7: b
                 except NoConversionError as error:
                     unconvertible += 1
                     if len(left_out) < _MAX_LEFT_OUT:
-                        left_out.append(LeftOut(str(path), line.number, error.message))
+                        left_out.append(UnconvertibleRow(str(path), line.number, error.message))
                     continue
                 if text == line.text:
                     unchanged += 1

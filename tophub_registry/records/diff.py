@@ -67,7 +67,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LogDiff:
     """Two logs compared.
 
     Attributes
@@ -89,7 +89,7 @@ class Comparison:
     unconvertible: int
 
 
-def compare(before: Path, after: Path, *, by: By | None = None) -> Comparison:
+def compare(before: Path, after: Path, *, by: By | None = None) -> LogDiff:
     """Compare two logs. Memory grows with the number of workloads, not with the files.
 
     Parameters
@@ -128,7 +128,7 @@ def compare(before: Path, after: Path, *, by: By | None = None) -> Comparison:
                 other.mean_cost if other else None,
             )
         )
-    return Comparison(by, same, tuple(differences), old_left_out + new_left_out)
+    return LogDiff(by, same, tuple(differences), old_left_out + new_left_out)
 
 
 def _best(path: Path) -> tuple[list[Record], int]:

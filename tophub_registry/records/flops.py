@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tophub_registry.records.arguments import ArgumentError, named
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,7 +30,8 @@ def flop(task: str, args: Sequence[Value]) -> int | None:
     """
     name = task.lower()
     try:
-        data, kernel = _shape(args[0]), _shape(args[1])
+        values = named(name, args)
+        data, kernel = _shape(values["data"]), _shape(values["kernel"])
         if name.startswith("dense"):
             return 2 * data[0] * data[1] * kernel[0]
         if name.startswith("batch_matmul"):
@@ -36,13 +39,13 @@ def flop(task: str, args: Sequence[Value]) -> int | None:
         if name.startswith("conv2d_transpose_nchw"):
             return 2 * math.prod(data) * math.prod(kernel[1:])
         if name.startswith(("conv2d_n", "conv2d_hwcn", "depthwise_conv2d_n", "group_conv2d_n")):
-            return _convolution(name, data, kernel, args)
-    except (IndexError, TypeError, ValueError, ZeroDivisionError):
+            return _convolution(name, data, kernel, [values[each] for each in ("strides", "padding", "dilation")])
+    except (ArgumentError, IndexError, KeyError, ValueError, ZeroDivisionError):
         return None  # not the task's arguments
     return None
 
 
-def _convolution(name: str, data: list[int], kernel: list[int], args: Sequence[Value]) -> int:
+def _convolution(name: str, data: list[int], kernel: list[int], window: list[list[int]]) -> int:
     if "conv2d_nhwc" in name:
         (batch, height, width, _), (rows, columns, ins, outs) = data, kernel
     elif "conv2d_hwcn" in name:
@@ -54,7 +57,9 @@ def _convolution(name: str, data: list[int], kernel: list[int], args: Sequence[V
         outs, ins = outs * out_block, ins * in_block
     # A depthwise kernel has channels and their multiplier in place of outputs and inputs.
     sums = outs * ins * rows * columns
-    strides, padding, dilation = _numbers(args[2], 2), _numbers(args[3], 4), _numbers(args[4], 2)
+    strides, padding, dilation = window
+    if max(map(abs, (*strides, *padding, *dilation))) >= _BOUND:
+        raise ValueError
     out_height = (height + padding[0] + padding[2] - (rows - 1) * dilation[0] - 1) // strides[0] + 1
     out_width = (width + padding[1] + padding[3] - (columns - 1) * dilation[1] - 1) // strides[1] + 1
     return 2 * batch * out_height * out_width * sums
@@ -62,15 +67,7 @@ def _convolution(name: str, data: list[int], kernel: list[int], args: Sequence[V
 
 def _shape(tensor: Value) -> list[int]:
     """Return the shape of `["TENSOR", shape, dtype]`."""
-    kind, shape, _ = tensor
-    if kind != "TENSOR" or not all(type(size) is int and 0 < size < _BOUND for size in shape):
+    shape: list[int] = tensor[1]
+    if shape and not 0 < min(shape) <= max(shape) < _BOUND:
         raise ValueError
-    return list(shape)
-
-
-def _numbers(value: Value, count: int) -> list[int]:
-    """Return strides, padding or dilation with one number per direction."""
-    numbers = [value] if isinstance(value, int) else list(value)
-    if count % len(numbers) or not all(type(number) is int and abs(number) < _BOUND for number in numbers):
-        raise ValueError
-    return numbers * (count // len(numbers))
+    return shape

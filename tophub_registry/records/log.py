@@ -376,15 +376,15 @@ def _is_pickled(text: str | bytes) -> bool:
     return len(words) - 1 in _PICKLE_TABS and all(_BASE64.fullmatch(word) for word in words[1:4])
 
 
-def write_log(path: str | Path, rows: Iterable[Record | str], *, overwrite: bool = False) -> None:
+def write_log(path: str | Path, rows: Iterable[Record | str]) -> None:
     """Write records and comments (strings that start with `#`) as a new log, all or nothing.
 
     Raises
     ------
     UsageError
-        The file exists and `overwrite` is false, or a string is not a comment.
+        The file exists, or a string is not a comment.
     """
-    with atomic_write(path, overwrite=overwrite) as stream:
+    with atomic_write(path) as stream:
         for row in rows:
             if isinstance(row, str) and (not row.startswith("#") or "\n" in row):
                 raise UsageError(f"not a comment line: {row[:80]!r}", file=path)

@@ -24,7 +24,7 @@ from tophub_registry.records.record import EARLIEST
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.speed_limit import quickest
 from tophub_registry.records.target import Target
-from tophub_registry.records.unconvertible import LeftOut, NoConversionError
+from tophub_registry.records.unconvertible import NoConversionError, UnconvertibleRow
 from tophub_registry.records.withdrawal import identity, withdrawals
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class MergeReport:
     comments_repeated: int
     implausible_times: int
     changes: tuple[Change, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnconvertibleRow, ...]
 
 
 def merge_logs(
@@ -293,7 +293,7 @@ class Merger:
         self._small_gain = 0
         self._unproven = 0
         self._unconvertible = 0
-        self._left_out: list[LeftOut] = []
+        self._left_out: list[UnconvertibleRow] = []
         self._comments_repeated = 0
         self._implausible_times = 0
 
@@ -313,12 +313,12 @@ class Merger:
             try:
                 row = self._skimmer.skim(line, file)
             except NoConversionError as error:
-                self._leave_out(LeftOut(str(file), line.number, error.message))
+                self._leave_out(UnconvertibleRow(str(file), line.number, error.message))
             else:
                 reason = self._add_row(row, line.text, old=old)
                 if reason is not None:
                     self._unfit += 1
-                    self._note(LeftOut(str(file), line.number, reason))
+                    self._note(UnconvertibleRow(str(file), line.number, reason))
         if old:
             self._remember_old()
 
@@ -327,11 +327,11 @@ class Merger:
             self._comments_repeated += 1
         self._comments.add(comment)
 
-    def _leave_out(self, row: LeftOut) -> None:
+    def _leave_out(self, row: UnconvertibleRow) -> None:
         self._unconvertible += 1
         self._note(row)
 
-    def _note(self, row: LeftOut) -> None:
+    def _note(self, row: UnconvertibleRow) -> None:
         if len(self._left_out) < _MAX_LEFT_OUT:
             self._left_out.append(row)
 

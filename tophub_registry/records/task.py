@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tophub_registry.errors import InputError
 from tophub_registry.files import atomic_write
+from tophub_registry.records.arguments import ArgumentError, named, shown, take
 from tophub_registry.records.record import workload_key
 
 
@@ -61,45 +62,36 @@ def describe(task: str, args: list[Any]) -> str:
     What else may differ is named if it is unusual: a padding other than half the kernel (`pad 0`), a dilation
     (`dilated 2`). For tasks with unknown arguments, all arguments are given.
     """
-    tensors = ["x".join(map(str, argument[1])) for argument in args if _is_tensor(argument)]
-    if len(args) < len(["data", "kernel"]) or not all(map(_is_tensor, args[:2])):
-        return " ".join([task, *([json.dumps(args)[:_SHOWN]] if args else [])])
-    said = [task, *tensors]
-    if "conv" in task:
-        strides, padding, dilation = (_pair(args, place) for place in (2, 3, 4))
-        if strides not in (None, (1, 1)):
-            said.append(f"/{_short(strides)}")
-        if padding not in (None, tuple(size // 2 for size in args[1][1][2:4] if type(size) is int)):
-            said.append(f"pad {_short(padding)}")
-        if dilation not in (None, (1, 1)):
-            said.append(f"dilated {_short(dilation)}")
+    try:
+        values = take("data kernel", args) | named(task, args)
+        shapes = [take("data", [argument])["data"][1] for argument in args if _is_tensor(argument)]
+    except ArgumentError:
+        values, shapes = {}, []
+    if "kernel" not in values:
+        return " ".join([task, *([shown(args, _SHOWN)] if args else [])])
+    said = [task, *("x".join(map(str, shape)) for shape in shapes)]
+    if (strides := values.get("strides", [1, 1])) != [1, 1]:
+        said.append(f"/{_short(strides)}")
+    usual = [size // 2 for size in values["kernel"][1][2:4]] * 2
+    if (padding := values.get("padding", usual)) != usual:
+        said.append(f"pad {_short(padding)}")
+    if (dilation := values.get("dilation", [1, 1])) != [1, 1]:
+        said.append(f"dilated {_short(dilation)}")
     return " ".join(said)
 
 
-def _pair(args: list[Any], place: int) -> tuple[int, ...] | None:
-    """Return strides, padding or dilation: two numbers, or four for an uneven padding; None if there are none."""
-    value = args[place] if len(args) > place else None
-    if type(value) is int:
-        return value, value
-    if not isinstance(value, list) or not all(type(number) is int for number in value):
-        return None
-    if len(value) == len("tlbr") and value[:2] == value[2:]:
-        value = value[:2]
-    return tuple(value) if len(value) in (2, 4) else None
-
-
-def _short(numbers: tuple[int, ...] | None) -> str:
-    """Spell numbers that are mostly the same."""
-    return "" if numbers is None else str(numbers[0]) if len(set(numbers)) == 1 else ",".join(map(str, numbers))
+def _short(numbers: list[int]) -> str:
+    """Write strides, padding or dilation without repeating what is the same in both directions."""
+    half = len(numbers) // 2
+    if len(set(numbers)) == 1:
+        numbers = numbers[:1]
+    elif len(numbers) == len("tlbr") and numbers[:half] == numbers[half:]:
+        numbers = numbers[:half]
+    return ",".join(map(str, numbers))
 
 
 def _is_tensor(argument: Any) -> bool:
-    return (
-        isinstance(argument, list)
-        and len(argument) == len(["TENSOR", "shape", "dtype"])
-        and argument[0] == "TENSOR"
-        and isinstance(argument[1], list)
-    )
+    return isinstance(argument, list) and argument[:1] == ["TENSOR"]
 
 
 class TaskFile(BaseModel):

@@ -12,7 +12,7 @@ class NoConversionError(InputError):
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class UnconvertibleRow:
     """A row that could not be converted.
 
     Attributes

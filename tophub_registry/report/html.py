@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry import spelling
 from tophub_registry.errors import MissingExtra
-from tophub_registry.report import spelling
+from tophub_registry.report.spelling import printable, shortened
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -56,7 +57,7 @@ def render(package: str, template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = _MINIFIED
-    for spelled in (spelling.number, spelling.percent, spelling.seconds, spelling.duration, spelling.shortened):
+    for spelled in (spelling.number, spelling.percent, spelling.seconds, spelling.duration, shortened):
         environment.filters[spelled.__name__] = spelled
     return environment.get_template(template).render(values)
 
@@ -77,4 +78,4 @@ def text(package: str, name: str) -> Markup:
 
 
 def _printable(value: Any) -> Any:
-    return value if hasattr(value, "__html__") else spelling.printable(str(value))
+    return value if hasattr(value, "__html__") else printable(str(value))

@@ -14,10 +14,12 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tophub_registry import spelling
 from tophub_registry._version import __version__
-from tophub_registry.report import html, spelling
+from tophub_registry.report import html
 from tophub_registry.report.history import History, KnobHistory, TaskHistory, device
 from tophub_registry.report.points import points, rate_of, unit
+from tophub_registry.report.spelling import shortened
 
 MAX_POINTS = 30_000
 """The approximate maximum number of points. Of more, every n-th is drawn, and each that was the best so far."""
@@ -186,7 +188,7 @@ def _options(knob: KnobHistory, task: TaskHistory) -> list[_Option]:
     for option in shown:
         best = rate_of(task, option.best)
         part = best / fastest if best and fastest else 0.0
-        name = spelling.shortened(option.value)
+        name = shortened(option.value)
         rows.append(_Option(name, option.tried, option.failed, rate_of(task, option.median), best, part))
     if others:
         cost = min((option.best for option in others if option.best is not None), default=None)

@@ -1,1 +1,10 @@
-"""AutoTVM's templates on today's TVM: config spaces in plain Python, computations and schedules on TVM."""
+"""AutoTVM's templates on today's TVM: config spaces in plain Python, computations and schedules on TVM.
+
+What is named here is for templates of other distributions, see `registry`.
+"""
+
+from tophub_registry.templates.space import ConfigSpace, knob, split
+from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.workloads import Conv2d, Matmul, TransposedConv2d, Workload
+
+__all__ = ["ConfigSpace", "Conv2d", "Matmul", "Template", "Tensor", "TransposedConv2d", "Workload", "knob", "split"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates import cuda
-from tophub_registry.templates.padding import pad
+from tophub_registry.templates.convolution import pad
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Tensor
 from tophub_registry.templates.winograd import Matrix, saving, transforms
@@ -51,9 +51,8 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
         return ConfigSpace(
             [
                 split("tile_b", self.size**2, parts=4, keep=lambda size: size[1:] == [1, 1, 1]),
-                split("tile_y", w.out_channels, parts=4),
-                split("tile_x", self.tiles, parts=4),
-                split("tile_rc", w.in_channels, parts=2),
+                *cuda.tile_knobs(4, y=w.out_channels, x=self.tiles),
+                *cuda.tile_knobs(2, rc=w.in_channels),
                 *cuda.unroll_knobs(0, 128, 1500),
             ]
         )
@@ -64,16 +63,11 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
     def limits(self, config: Config) -> cuda.CudaLimits:
         y, x = config.value("tile_y")[1:], config.value("tile_x")[1:]
         shared = config.value("tile_rc")[1] * (math.prod(y) + math.prod(x))
-        return cuda.CudaLimits(
-            threads=(x[1], y[1], 1),
-            shared_bytes=cuda.FLOAT_BYTES * shared,
-            vthreads=y[0] * x[0],
-            sums=y[0] * x[0] * y[2] * x[2],
-        )
+        return cuda.tile_limits(config, ("tile_y", "tile_x"), threads=(x[1], y[1], 1), shared=shared)
 
-    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
+    def tensors(self, config: Config) -> list[Tensor]:
         w = self.workload
-        data, _, output = cuda.convolution_tensors(w, (w.out_channels, w.in_channels))
+        data, _, output = super().tensors(config)
         return [data, Tensor((self.size, self.size, w.in_channels, w.out_channels), w.dtype), output]
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
@@ -114,8 +108,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
 
     def _schedule_product(self, sch: Any, config: Config) -> None:
         product = sch.get_sblock("bgemm")
-        copy = sch.cache_write(product, 0, "local")
-        kernel, data = (sch.cache_read(product, place, "shared") for place in range(2))
+        copy, shared = cuda.in_registers(sch, product)
         a, b, y, x = sch.get_loops(copy)
         bz, vz, tz, zi = cuda.tile(sch, sch.fuse(a, b), config, "tile_b")
         by, vy, ty, yi = cuda.tile(sch, y, config, "tile_y")
@@ -129,7 +122,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
         outer, inner = cuda.tile(sch, rc, config, "tile_rc")
         sch.reorder(outer, inner, a, b, y, x)
         threads = cuda.threads_of(config, {"x": "tile_x", "y": "tile_y", "z": "tile_b"})
-        for load in (kernel, data):
+        for load in shared:
             cuda.fetch(sch, load, outer, threads, contiguous=False)
         cuda.unroll(sch, bz, config)
         sch.decompose_reduction(product, outer)
@@ -153,7 +146,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
 
         w, m, size = self.workload, self.outputs, self.size
         per_image, per_row = self.rows * self.columns, self.columns
-        data, kernel = cuda.placeholders(self.tensors(config))
+        data, kernel = self.placeholders(config)
         top, left, _, _ = w.padding
         # The last tiles reach beyond the data and its padding.
         bottom = self.rows * m + w.kernel_height - 1 - w.height - top
@@ -206,7 +199,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
             name="inverse",
         )
         output = te.compute(
-            (w.batch, w.out_channels, w.out_height, w.out_width),
+            w.output,
             lambda n, co, h, x: inverse[
                 n, co, te.indexdiv(h, m), te.indexdiv(x, m), te.indexmod(h, m), te.indexmod(x, m)
             ],

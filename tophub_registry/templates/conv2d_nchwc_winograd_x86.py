@@ -11,15 +11,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
+from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.winograd import Matrix, saving, transforms
 from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
+    blocks_of,
     channel_blocks,
-    into_blocks,
     largest_divisor,
-    out_of_blocks,
     simd_lanes,
     sum_in_registers,
 )
@@ -52,13 +51,12 @@ _MANY_ROWS = 7
 _TILES_AT_ONCE = 14
 
 
-class Conv2dNCHWcWinogradX86(Template):
+class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
     """A 3x3 convolution without groups, strides and dilation in blocked layout on an x86 processor."""
 
     task = "conv2d_NCHWc_winograd.x86"
     packs_late = False
     parse = staticmethod(Conv2d.parse)
-    workload: Conv2d
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
@@ -110,7 +108,7 @@ class Conv2dNCHWcWinogradX86(Template):
         budget = (_REGISTERS if lanes == _LANES else _REGISTERS // 2) - 2
         return self.space.config_of(
             {
-                "tile_ic": [w.in_channels // ic, ic],
+                "tile_ic": blocks_of(w.in_channels, ic),
                 "tile_oc": [w.out_channels // (oc * together), 1, together, oc],
                 "tile_size": size,
                 "tile_rows": at_once,
@@ -119,31 +117,19 @@ class Conv2dNCHWcWinogradX86(Template):
             }
         )
 
-    def tensors(self, config: Config) -> list[Tensor]:
+    def kernel_shape(self, config: Config) -> tuple[int, ...]:
         w, plan = self.workload, _Plan(self.workload, config)
-        return [
-            Tensor((w.batch, w.in_channels // plan.ic, w.height, w.width, plan.ic), w.dtype),
-            Tensor(
-                (plan.oc_outer, plan.size, plan.size, plan.oc_cache, w.in_channels, plan.oc_register, plan.oc), w.dtype
-            ),
-            Tensor((w.batch, w.out_channels // plan.oc, w.out_height, w.out_width, plan.oc), w.dtype),
-        ]
+        return plan.oc_outer, plan.size, plan.size, plan.oc_cache, w.in_channels, plan.oc_register, plan.oc
 
-    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
         import numpy as np
 
-        data, kernel = inputs
         plan = _Plan(self.workload, config)
         g = np.array(transforms(plan.outputs, _TAPS).kernel, dtype=np.float64)
         transformed = np.einsum("ay,bx,ocyx->ocab", g, g, kernel.astype(np.float64), optimize=True)
         shape = plan.oc_outer, plan.oc_cache, plan.oc_register, plan.oc, kernel.shape[1], plan.size, plan.size
-        return [
-            into_blocks(data, plan.ic),
-            transformed.reshape(shape).transpose(0, 5, 6, 1, 4, 2, 3).astype(kernel.dtype),
-        ]
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
-        return out_of_blocks(output)
+        packed: NDArray[Any] = transformed.reshape(shape).transpose(0, 5, 6, 1, 4, 2, 3).astype(kernel.dtype)
+        return packed
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te, tirx
@@ -154,9 +140,7 @@ class Conv2dNCHWcWinogradX86(Template):
         m, size, ic, oc = plan.outputs, plan.size, plan.ic, plan.oc
         mid, inner = plan.oc_cache, plan.oc_register
         matrices = transforms(m, _TAPS)
-        (data_shape, _), (kernel_shape, _), (out_shape, _) = self.tensors(config)
-        data = te.placeholder(data_shape, w.dtype, name="data")
-        kernel = te.placeholder(kernel_shape, w.dtype, name="kernel")
+        data, kernel = self.placeholders(config)
         chunks, width = w.in_channels // ic, plan.columns * m + _TAPS - 1
 
         # A `Select` reads both of its values, and TVM takes a limit put to the row away where the condition implies it.
@@ -220,7 +204,7 @@ class Conv2dNCHWcWinogradX86(Template):
             name="inverse",
         )
         output = te.compute(
-            out_shape,
+            self.tensors(config)[-1].shape,
             lambda n, o, h, x, v: inverse[
                 n, o, te.indexdiv(h, m), te.indexdiv(x, m), te.indexmod(h, m), te.indexmod(x, m), v
             ],

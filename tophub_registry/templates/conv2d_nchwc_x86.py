@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tophub_registry.templates.padding import pad
+from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
+from tophub_registry.templates.convolution import Term
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
-from tophub_registry.templates.template import RegisterTile, Template, Tensor
+from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
     MAX_TILE,
+    blocks_of,
     channel_blocks,
-    into_blocks,
     largest_divisor,
-    out_of_blocks,
-    schedule_pad,
     simd_lanes,
+    sum_by_taps,
     sum_in_registers,
     sums_fit,
-    tile_rows,
 )
 
 if TYPE_CHECKING:
@@ -34,12 +33,11 @@ if TYPE_CHECKING:
     from tophub_registry.records.target import Target
 
 
-class Conv2dNCHWcX86(Template):
+class Conv2dNCHWcX86(BlockedConvolutionX86):
     """A convolution without groups in blocked layout on an x86 processor."""
 
     task = "conv2d_NCHWc.x86"
     parse = staticmethod(Conv2d.parse)
-    workload: Conv2d
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -69,7 +67,7 @@ class Conv2dNCHWcX86(Template):
         w = self.workload
         oc = largest_divisor(w.out_channels, simd_lanes(target))
         ic = largest_divisor(w.in_channels, oc)
-        values: dict[str, Any] = {"tile_ic": [w.in_channels // ic, ic], "tile_oc": [w.out_channels // oc, oc]}
+        values: dict[str, Any] = {"tile_ic": blocks_of(w.in_channels, ic), "tile_oc": blocks_of(w.out_channels, oc)}
         if w.pointwise:
             ow, oh = next(
                 (ow, oh)
@@ -81,74 +79,38 @@ class Conv2dNCHWcX86(Template):
         else:
             ow = largest_divisor(w.out_width, MAX_REGISTER_TILE)
             values["unroll_kw"] = False
-        values["tile_ow"] = [w.out_width // ow, ow]
+        values["tile_ow"] = blocks_of(w.out_width, ow)
         return self.space.config_of(values)
 
-    def tensors(self, config: Config) -> list[Tensor]:
+    def kernel_shape(self, config: Config) -> tuple[int, ...]:
         w = self.workload
         ic, oc = channel_blocks(config)
-        return [
-            Tensor((w.batch, w.in_channels // ic, w.height, w.width, ic), w.dtype),
-            Tensor((w.out_channels // oc, w.in_channels // ic, w.kernel_height, w.kernel_width, ic, oc), w.dtype),
-            Tensor((w.batch, w.out_channels // oc, w.out_height, w.out_width, oc), w.dtype),
-        ]
+        return w.out_channels // oc, w.in_channels // ic, w.kernel_height, w.kernel_width, ic, oc
 
-    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        data, kernel = inputs
+    def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
         ic, oc = channel_blocks(config)
         o, c, kh, kw = kernel.shape
-        return [
-            into_blocks(data, ic),
-            kernel.reshape(o // oc, oc, c // ic, ic, kh, kw).transpose(0, 2, 4, 5, 3, 1),
-        ]
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
-        return out_of_blocks(output)
+        return kernel.reshape(o // oc, oc, c // ic, ic, kh, kw).transpose(0, 2, 4, 5, 3, 1)
 
     def apply(self, sch: Any, config: Config) -> None:
-        schedule_pad(sch, self.workload.padding)
         if self.workload.pointwise:
+            self.schedule_pad(sch)
             _schedule_pointwise(sch, config)
         else:
-            _schedule_general(sch, config)
+            conv = self.schedule_rows(sch, config.value("tile_ow")[-1])
+            sum_by_taps(sch, conv, config, channel_blocks(config)[0])
 
     def computation(self, config: Config) -> list[Any]:
-        from tvm import te
-
-        w = self.workload
         ic_block, _ = channel_blocks(config)
-        (data_shape, _), (kernel_shape, _), (out_shape, _) = self.tensors(config)
-        data = te.placeholder(data_shape, w.dtype, name="data")
-        kernel = te.placeholder(kernel_shape, w.dtype, name="kernel")
-        padded = pad(data, w.padding) if any(w.padding) else data
-        ic = te.reduce_axis((0, w.in_channels), name="ic")
-        kh = te.reduce_axis((0, w.kernel_height), name="kh")
-        kw = te.reduce_axis((0, w.kernel_width), name="kw")
 
-        def convolve(n: Any, oc: Any, oh: Any, ow: Any, ob: Any) -> Any:
-            y = oh * w.strides[0] + kh * w.dilation[0]
-            x = ow * w.strides[1] + kw * w.dilation[1]
+        def term(oc: Any, ob: Any) -> Term:
+            from tvm import te
+
+            ic = te.reduce_axis((0, self.workload.in_channels), name="ic")
             chunk, block = te.indexdiv(ic, ic_block), te.indexmod(ic, ic_block)
-            return te.sum(padded[n, chunk, y, x, block] * kernel[oc, chunk, kh, kw, block, ob], axis=[ic, kh, kw])
+            return Term((ic,), (chunk, block), (oc, chunk, block, ob))
 
-        return [data, kernel, te.compute(out_shape, convolve, name="conv2d_NCHWc")]
-
-
-def _schedule_general(sch: Any, config: Config) -> None:
-    ic_block, _ = channel_blocks(config)
-    conv = sch.get_sblock("conv2d_NCHWc")
-    tile_rows(sch, conv, config.value("tile_ow")[-1])
-
-    *_, ow, oc_inner, ic, kh, kw = sch.get_loops(conv)
-    ic_outer, ic_inner = sch.split(ic, [None, ic_block])
-    if config.value("unroll_kw"):
-        sch.reorder(ic_outer, kh, ic_inner, kw, ow, oc_inner)
-        sch.unroll(kw)
-    else:
-        sch.reorder(ic_outer, kh, kw, ic_inner, ow, oc_inner)
-    sch.unroll(ow)
-    sch.vectorize(oc_inner)
-    sum_in_registers(sch, conv, ic_outer, oc_inner)
+        return self.convolution(config, term)
 
 
 def _schedule_pointwise(sch: Any, config: Config) -> None:

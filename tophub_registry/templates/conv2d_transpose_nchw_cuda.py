@@ -9,8 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
-from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.templates.template import Tensor
+from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.workloads import TransposedConv2d
 
 if TYPE_CHECKING:
@@ -29,11 +28,8 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
         w = self.workload
         return ConfigSpace(
             [
-                split("tile_n", w.batch, parts=4),
-                split("tile_f", w.out_channels, parts=4),
-                split("tile_y", w.out_height, parts=4),
-                split("tile_x", w.out_width, parts=4),
-                split("tile_rc", w.in_channels // w.groups, parts=3),
+                *cuda.tile_knobs(4, n=w.batch, f=w.out_channels, y=w.out_height, x=w.out_width),
+                *cuda.tile_knobs(3, rc=w.in_channels // w.groups),
                 *cuda.unroll_knobs(64, 512, 1500),
                 knob("fuse_yx", [0, 1]),
             ]
@@ -56,60 +52,37 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
         )
 
     def limits(self, config: Config) -> cuda.CudaLimits:
-        w = self.workload
-        n, f, y, x = (config.value(name)[1:] for name in ("tile_n", "tile_f", "tile_y", "tile_x"))
+        w, names = self.workload, ("tile_n", "tile_f", "tile_y", "tile_x")
+        n, f, y, x = (math.prod(config.value(name)[1:]) for name in names)
         channels, filters = w.in_channels // w.groups, w.out_channels // w.groups
         inner = min(config.value("tile_rc")[2], channels)
-        covered = min(math.prod(f), w.out_channels)
+        covered = min(f, w.out_channels)
         if w.groups > 1:  # at most: a tile may reach over groups, and fetches all the channels between them
             inner += channels * min(w.groups - 1, -(-covered // filters))
             covered = filters
-        data = min(math.prod(n), w.batch) * inner * math.prod(y) * math.prod(x)
-        return cuda.CudaLimits(
-            threads=cuda.threads_of_four(config),
-            shared_bytes=cuda.FLOAT_BYTES * (data + inner * covered),
-            vthreads=n[0] * f[0] * y[0] * x[0],
-            sums=n[0] * f[0] * y[0] * x[0] * n[2] * f[2] * y[2] * x[2],
-        )
-
-    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
-        w = self.workload
-        return [
-            Tensor((w.batch, w.in_channels, w.height, w.width), w.dtype),
-            Tensor((w.in_channels, w.out_channels // w.groups, w.kernel_height, w.kernel_width), w.dtype),
-            Tensor((w.batch, w.out_channels, w.out_height, w.out_width), w.dtype),
-        ]
+        shared = min(n, w.batch) * inner * y * x + inner * covered
+        return cuda.tile_limits(config, names, threads=cuda.threads_of_four(config), shared=shared)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("conv2d_transpose_nchw")
-        copy = sch.cache_write(conv, 0, "local")  # `conv` now sums up in registers and `copy` writes it out
-        data, kernel = (sch.cache_read(conv, place, "shared") for place in range(2))
+        copy, shared = cuda.in_registers(sch, conv)
         sch.compute_inline(sch.get_sblock("data_spread"))
-
-        n, f, y, x = sch.get_loops(copy)
-        bn, vn, tn, ni = cuda.tile(sch, n, config, "tile_n")
-        bf, vf, tf, fi = cuda.tile(sch, f, config, "tile_f")
-        by, vy, ty, yi = cuda.tile(sch, y, config, "tile_y")
-        bx, vx, tx, xi = cuda.tile(sch, x, config, "tile_x")
-        sch.reorder(bn, bf, by, bx, vn, vf, vy, vx, tn, tf, ty, tx, ni, fi, yi, xi)
-        cuda.bind(sch, blockIdx_z=bn, blockIdx_y=bf, blockIdx_x=sch.fuse(by, bx))
-        cuda.bind_virtual(sch, [vn, vf, vy, vx])
-        innermost = cuda.bind_four(sch, config, [tn, tf, ty, tx])
-        sch.compute_at(conv, innermost, preserve_unit_loops=True)
+        outermost, tx = cuda.tile_batch(sch, copy, config)
+        sch.compute_at(conv, tx, preserve_unit_loops=True)
 
         *_, n, f, y, x, rc, ry, rx = sch.get_loops(conv)
         rc_outer, rc_middle, rc_inner = cuda.tile(sch, rc, config, "tile_rc")
         sch.reorder(rc_outer, rc_middle, ry, rx, rc_inner, n, f, y, x)
-        for load in (data, kernel):
+        for load in shared:
             cuda.fetch(sch, load, rx, cuda.threads_of_four(config), contiguous=True)
-        cuda.unroll(sch, bn, config)
+        cuda.unroll(sch, outermost, config)
         sch.decompose_reduction(conv, rc_outer)
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te, tirx
 
         w = self.workload
-        data, kernel = cuda.placeholders(self.tensors(config))
+        data, kernel = self.placeholders(config)
         (stride_y, stride_x), (pad_top, pad_left, _, _) = w.strides, w.padding
         top, left = w.kernel_height - 1 - pad_top, w.kernel_width - 1 - pad_left
         channels, filters = w.in_channels // w.groups, w.out_channels // w.groups
@@ -137,8 +110,7 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
             tap = kernel[channel, te.indexmod(f, filters), w.kernel_height - 1 - ry, w.kernel_width - 1 - rx]
             return te.sum(spread_data[n, channel, y + ry, x + rx] * tap, axis=[rc, ry, rx])
 
-        shape = (w.batch, w.out_channels, w.out_height, w.out_width)
-        return [data, kernel, te.compute(shape, convolve, name="conv2d_transpose_nchw")]
+        return [data, kernel, te.compute(w.output, convolve, name="conv2d_transpose_nchw")]
 
 
 def _default_part(extent: int) -> int:

@@ -11,16 +11,16 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tophub_registry.templates.space import KnobSpace, knob
+from tophub_registry.templates.space import KnobSpace, knob, split
 from tophub_registry.templates.suggestion import suggest
-from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.template import Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import Conv2d, Dense
+    from tophub_registry.templates.workloads import Conv2d
 
 MAX_THREADS = 1024
 """Threads of a block, on every CUDA device since compute capability 2.0."""
@@ -104,19 +104,32 @@ def unroll_knobs(*steps: int) -> list[KnobSpace]:
     return [knob("auto_unroll_max_step", steps), knob("unroll_explicit", [0, 1])]
 
 
-def convolution_tensors(w: Conv2d, kernel: tuple[int, int]) -> list[Tensor]:
-    """Return data, kernel and output of a convolution in NCHW, given the first two sizes of its kernel."""
-    return [
-        Tensor((w.batch, w.in_channels, w.height, w.width), w.dtype),
-        Tensor((*kernel, w.kernel_height, w.kernel_width), w.dtype),
-        Tensor((w.batch, w.out_channels, w.out_height, w.out_width), w.dtype),
-    ]
+def tile_knobs(parts: int, **extents: int) -> list[KnobSpace]:
+    """Return a knob `tile_NAME` for each extent that is given by its name, split in so many parts."""
+    return [split(f"tile_{name}", extent, parts=parts) for name, extent in extents.items()]
 
 
-def dense_tensors(w: Dense) -> list[Tensor]:
-    """Return data, weight and output of a dense layer."""
-    shapes = (w.batch, w.in_units), (w.out_units, w.in_units), (w.batch, w.out_units)
-    return [Tensor(shape, w.dtype) for shape in shapes]
+def tile_limits(
+    config: Config, names: Sequence[str], *, threads: tuple[int, int, int], shared: int, groups: int = 1
+) -> CudaLimits:
+    """Return what a config asks of the device where some knobs tile the outputs in four parts each.
+
+    Parameters
+    ----------
+    config
+        The config.
+    names
+        These knobs.
+    threads
+        Threads of a block along x, y and z.
+    shared
+        Elements that the tiles of a block take in shared memory, or an upper limit of it.
+    groups
+        Virtual threads besides, one for each group of channels.
+    """
+    tiles = [config.value(name) for name in names]
+    vthreads = groups * math.prod(tile[1] for tile in tiles)
+    return CudaLimits(threads, FLOAT_BYTES * shared, vthreads, vthreads * math.prod(tile[3] for tile in tiles))
 
 
 def window(w: Conv2d, tile: tuple[int, int], taps: tuple[int, int]) -> int:
@@ -127,12 +140,10 @@ def window(w: Conv2d, tile: tuple[int, int], taps: tuple[int, int]) -> int:
     )
 
 
-def placeholders(tensors: list[Tensor]) -> list[Any]:
-    """Return the inputs `data` and `kernel` of a kernel with these arguments."""
-    from tvm import te
-
-    names = ("data", "kernel")
-    return [te.placeholder(t.shape, t.dtype, name=name) for t, name in zip(tensors[:-1], names, strict=True)]
+def in_registers(sch: Any, block: Any) -> tuple[Any, list[Any]]:
+    """Let a block sum up in registers, and return the blocks that write these out and that fetch its two inputs."""
+    copy = sch.cache_write(block, 0, "local")
+    return copy, [sch.cache_read(block, place, "shared") for place in range(2)]
 
 
 def tile(sch: Any, loop: Any, config: Config, name: str) -> list[Any]:
@@ -158,6 +169,34 @@ def tile_image(sch: Any, copy: Any, config: Config) -> tuple[Any, Any, Any]:
     bind_virtual(sch, [vf, vy, vx])
     bind(sch, threadIdx_z=tf, threadIdx_y=ty, threadIdx_x=tx)
     return outermost, bx, tx
+
+
+def tile_batch(sch: Any, copy: Any, config: Config, groups: int | None = None) -> tuple[Any, Any]:
+    """Tile and bind the loops over an output in NCHW by `tile_n`, `tile_f`, `tile_y` and `tile_x`.
+
+    Parameters
+    ----------
+    groups
+        How many groups the channels are in, which the knob `tile_g` tiles; None for a kernel that knows none.
+
+    Returns
+    -------
+    tuple
+        The kernel's outermost loop and the innermost one over threads.
+    """
+    n, f, y, x = sch.get_loops(copy)
+    bg, vg = [], []
+    if groups is not None:
+        g, f = sch.split(f, [groups, None])
+        bg, vg = ([loop] for loop in tile(sch, g, config, "tile_g"))
+    bn, vn, tn, ni = tile(sch, n, config, "tile_n")
+    bf, vf, tf, fi = tile(sch, f, config, "tile_f")
+    by, vy, ty, yi = tile(sch, y, config, "tile_y")
+    bx, vx, tx, xi = tile(sch, x, config, "tile_x")
+    sch.reorder(bn, *bg, bf, by, bx, vn, *vg, vf, vy, vx, tn, tf, ty, tx, ni, fi, yi, xi)
+    bind(sch, blockIdx_z=bn, blockIdx_y=sch.fuse(*bg, bf) if bg else bf, blockIdx_x=sch.fuse(by, bx))
+    bind_virtual(sch, [vn, *vg, vf, vy, vx])
+    return bn, bind_four(sch, config, [tn, tf, ty, tx])
 
 
 def bind(sch: Any, **threads: Any) -> None:

@@ -10,13 +10,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
-from tophub_registry.templates.space import ConfigSpace, split
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.space import ConfigSpace
+from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.template import Tensor
 
 _FETCHED = 4  # adjacent elements that a thread fetches
 _SHORT_SUM = 8
@@ -27,16 +26,15 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
     """A dense layer with a tile of outputs for each block of threads."""
 
     task = "dense_large_batch.gpu"
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
         w = self.workload
         return ConfigSpace(
             [
-                split("tile_x", w.batch, parts=4),
-                split("tile_y", w.out_units, parts=4),
-                split("tile_k", w.in_units, parts=3),
+                *cuda.tile_knobs(4, x=w.batch, y=w.out_units),
+                *cuda.tile_knobs(3, k=w.in_units),
             ]
         )
 
@@ -55,12 +53,8 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         x, y, k = (config.value(name)[1:] for name in ("tile_x", "tile_y", "tile_k"))
         rows = min(math.prod(x), w.batch) + min(math.prod(y), w.out_units)
         buffers = 2 if self._steps(config) > 1 else 1
-        return cuda.CudaLimits(
-            threads=(x[1], y[1], 1),
-            shared_bytes=cuda.FLOAT_BYTES * buffers * min(math.prod(k), w.in_units) * rows,
-            vthreads=x[0] * y[0],
-            sums=x[0] * y[0] * x[2] * y[2],
-        )
+        shared = buffers * min(math.prod(k), w.in_units) * rows
+        return cuda.tile_limits(config, ("tile_x", "tile_y"), threads=(x[1], y[1], 1), shared=shared)
 
     def feasible(self, config: Config) -> bool:
         """Return whether AutoTVM builds it too, and soon.
@@ -78,13 +72,9 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         tile: int = math.prod(config.value("tile_k")[1:])
         return -(-self.workload.in_units // tile)
 
-    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
-        return cuda.dense_tensors(self.workload)
-
     def apply(self, sch: Any, config: Config) -> None:
         dense = sch.get_sblock("dense")
-        copy = sch.cache_write(dense, 0, "local")  # `dense` now sums up in registers and `copy` writes it out
-        shared = [sch.cache_read(dense, place, "shared") for place in range(2)]
+        copy, shared = cuda.in_registers(sch, dense)
         local = [sch.cache_read(dense, place, "local") for place in range(2)]
 
         x, y = sch.get_loops(copy)  # AutoTVM's names: the batch is x
@@ -122,10 +112,10 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         from tvm import te
 
         w = self.workload
-        data, weight = cuda.placeholders(self.tensors(config))
+        data, weight = self.placeholders(config)
         k = te.reduce_axis((0, w.in_units), name="k")
 
         def dense(x: Any, y: Any) -> Any:
             return te.sum(data[x, k] * weight[y, k], axis=k)
 
-        return [data, weight, te.compute((w.batch, w.out_units), dense, name="dense")]
+        return [data, weight, te.compute(w.output, dense, name="dense")]

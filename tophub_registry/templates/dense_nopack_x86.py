@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.space import ConfigSpace, split
-from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.template import Template
+from tophub_registry.templates.workloads import Matmul
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ class DenseNopackX86(Template):
     """A dense layer with the weight in the model's layout."""
 
     task = "dense_nopack.x86"
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -45,11 +45,6 @@ class DenseNopackX86(Template):
         return self.space.config_of(
             {"tile_y": [1, w.batch], "tile_x": [w.out_units, 1], "tile_k": [w.in_units // k, k]}
         )
-
-    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
-        w = self.workload
-        shapes = (w.batch, w.in_units), (w.out_units, w.in_units), (w.batch, w.out_units)
-        return [Tensor(shape, w.dtype) for shape in shapes]
 
     def apply(self, sch: Any, config: Config) -> None:
         partial, total = sch.get_sblock("partial"), sch.get_sblock("dense")
@@ -76,7 +71,7 @@ class DenseNopackX86(Template):
 
         w = self.workload
         lanes = config.value("tile_k")[-1]
-        data, weight = (te.placeholder(t.shape, t.dtype) for t in self.tensors(config)[:2])
+        data, weight = self.placeholders(config)
         k = te.reduce_axis((0, w.in_units // lanes), name="k")
         partial = te.compute(
             (w.batch, w.out_units, lanes),
@@ -84,5 +79,5 @@ class DenseNopackX86(Template):
             name="partial",
         )
         lane = te.reduce_axis((0, lanes), name="lane")
-        total = te.compute((w.batch, w.out_units), lambda y, x: te.sum(partial[y, x, lane], axis=lane), name="dense")
+        total = te.compute(w.output, lambda y, x: te.sum(partial[y, x, lane], axis=lane), name="dense")
         return [data, weight, total]

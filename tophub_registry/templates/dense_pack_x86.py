@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.workloads import Matmul
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class DensePackX86(Template):
 
     task = "dense_pack.x86"
     packs_late = False
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -63,8 +63,8 @@ class DensePackX86(Template):
     def tensors(self, config: Config) -> list[Tensor]:
         w = self.workload
         block = config.value("tile_x")[-1]
-        shapes = (w.batch, w.in_units), (w.out_units // block, w.in_units, block), (w.batch, w.out_units)
-        return [Tensor(shape, w.dtype) for shape in shapes]
+        data, _, output = super().tensors(config)
+        return [data, Tensor((w.out_units // block, w.in_units, block), w.dtype), output]
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         data, weight = inputs
@@ -106,13 +106,13 @@ class DensePackX86(Template):
 
         w = self.workload
         block = config.value("tile_x")[-1]
-        data, weight = (te.placeholder(t.shape, t.dtype) for t in self.tensors(config)[:2])
+        data, weight = self.placeholders(config)
         k = te.reduce_axis((0, w.in_units), name="k")
 
         def dense(y: Any, x: Any) -> Any:
             return te.sum(data[y, k] * weight[te.indexdiv(x, block), k, te.indexmod(x, block)], axis=k)
 
-        return [data, weight, te.compute((w.batch, w.out_units), dense, name="dense")]
+        return [data, weight, te.compute(w.output, dense, name="dense")]
 
 
 def _halvings(tiles: int) -> int:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
-from tophub_registry.templates.space import ConfigSpace, split
-from tophub_registry.templates.workloads import Dense
+from tophub_registry.templates.space import ConfigSpace
+from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.template import Tensor
 
 _DEFAULT_THREADS = 64
 
@@ -23,11 +22,11 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
     """A dense layer with a block of threads for each output."""
 
     task = "dense_small_batch.gpu"
-    parse = staticmethod(Dense.parse)
-    workload: Dense
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
 
     def _space(self) -> ConfigSpace:
-        return ConfigSpace([split("tile_k", self.workload.in_units, parts=2)])
+        return ConfigSpace(cuda.tile_knobs(2, k=self.workload.in_units))
 
     def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
         outer = -1 if self.workload.in_units > _DEFAULT_THREADS else 1
@@ -37,9 +36,6 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
         threads = config.value("tile_k")[-1]
         # At most: the threads of a warp mostly add up without memory.
         return cuda.CudaLimits(threads=(threads, 1, 1), shared_bytes=cuda.FLOAT_BYTES * (threads + 1))
-
-    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
-        return cuda.dense_tensors(self.workload)
 
     def apply(self, sch: Any, config: Config) -> None:  # noqa: ARG002  # fixed by the computation
         partial, total = sch.get_sblock("partial"), sch.get_sblock("dense")
@@ -54,7 +50,7 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
 
         w = self.workload
         lanes = config.value("tile_k")[-1]
-        data, weight = cuda.placeholders(self.tensors(config))
+        data, weight = self.placeholders(config)
         k = te.reduce_axis((0, -(-w.in_units // lanes)), name="k")
         lane = te.reduce_axis((0, lanes), name="lane")
 
@@ -66,5 +62,5 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
         partial = te.compute(
             (w.batch, w.out_units, lanes), lambda y, x, lane: te.sum(product(y, x, lane), axis=k), name="partial"
         )
-        total = te.compute((w.batch, w.out_units), lambda y, x: te.sum(partial[y, x, lane], axis=lane), name="dense")
+        total = te.compute(w.output, lambda y, x: te.sum(partial[y, x, lane], axis=lane), name="dense")
         return [data, weight, total]

@@ -11,22 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
-from tophub_registry.templates.padding import pad
-from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.space import ConfigSpace
+from tophub_registry.templates.template import Template
 from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
-    MAX_TILE,
+    blocks_of,
     channel_blocks,
     largest_divisor,
+    row_knobs,
     simd_lanes,
-    sum_in_registers,
+    sum_by_taps,
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
@@ -39,16 +38,8 @@ class GroupConv2dNCHWX86(Template):
     workload: Conv2d
 
     def _space(self) -> ConfigSpace:
-        w = self.workload
-        return ConfigSpace(
-            [
-                # All the channels, as AutoTVM splits them, though blocks lie within a group: see `possible`.
-                split("tile_ic", w.in_channels, parts=2),
-                split("tile_oc", w.out_channels, parts=2),
-                split("tile_ow", w.out_width, parts=2, keep=lambda size: size[-1] <= MAX_TILE),
-                knob("unroll_kw", [True, False]),
-            ]
-        )
+        # Blocks are of all the channels, as AutoTVM has them, though they lie within a group: see `possible`.
+        return ConfigSpace(row_knobs(self.workload))
 
     def possible(self, config: Config) -> bool:
         # Of blocks that do not divide a group's channels real AutoTVM makes wrong numbers, or no kernel at all.
@@ -76,26 +67,12 @@ class GroupConv2dNCHWX86(Template):
         ow = largest_divisor(out_width, MAX_REGISTER_TILE)
         return self.space.config_of(
             {
-                "tile_ic": [w.in_channels // ic, ic],
-                "tile_oc": [w.out_channels // oc, oc],
-                "tile_ow": [out_width // ow, ow],
+                "tile_ic": blocks_of(w.in_channels, ic),
+                "tile_oc": blocks_of(w.out_channels, oc),
+                "tile_ow": blocks_of(out_width, ow),
                 "unroll_kw": False,
             }
         )
-
-    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the same for every config
-        w = self.workload
-        return [
-            Tensor((w.batch, w.in_channels, w.height, w.width), w.dtype),
-            Tensor((w.out_channels, w.in_channels // w.groups, w.kernel_height, w.kernel_width), w.dtype),
-            Tensor((w.batch, w.out_channels, w.out_height, w.out_width), w.dtype),
-        ]
-
-    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
-        return inputs
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
-        return output
 
     def apply(self, sch: Any, config: Config) -> None:
         self._schedule_packing(sch)
@@ -113,16 +90,7 @@ class GroupConv2dNCHWX86(Template):
         sch.unroll(ow_inner)
         sch.vectorize(block)
 
-        *_, ow, block, ic, kh, kw = sch.get_loops(conv)
-        ic_outer, ic_inner = sch.split(ic, [None, ic_block])
-        if config.value("unroll_kw"):
-            sch.reorder(ic_outer, kh, ic_inner, kw, ow, block)
-            sch.unroll(kw)
-        else:
-            sch.reorder(ic_outer, kh, kw, ic_inner, ow, block)
-        sch.unroll(ow)
-        sch.vectorize(block)
-        sum_in_registers(sch, conv, ic_outer, block)
+        sum_by_taps(sch, conv, config, ic_block)
 
     def _schedule_packing(self, sch: Any) -> None:
         if self.workload.padding != (0, 0, 0, 0):
@@ -142,9 +110,7 @@ class GroupConv2dNCHWX86(Template):
         w = self.workload
         ic_block, oc_block = channel_blocks(config)
         ins, outs = self._group
-        data_type, kernel_type, out_type = self.tensors(config)
-        data = te.placeholder(data_type.shape, w.dtype, name="data")
-        kernel = te.placeholder(kernel_type.shape, w.dtype, name="kernel")
+        data, kernel = self.placeholders(config)
         padded = pad(data, w.padding) if any(w.padding) else data
         _, _, height, width = padded.shape
         data_vec = te.compute(
@@ -179,4 +145,4 @@ class GroupConv2dNCHWX86(Template):
             chunk = te.indexdiv(te.indexmod(c, outs), oc_block)
             return conv[te.indexdiv(c, outs), n, chunk, y, x, te.indexmod(c, oc_block)]
 
-        return [data, kernel, te.compute(out_type.shape, unpacked, name="group_conv2d_nchw")]
+        return [data, kernel, te.compute(w.output, unpacked, name="group_conv2d_nchw")]

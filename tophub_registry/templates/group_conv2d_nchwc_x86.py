@@ -12,22 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
-from tophub_registry.templates.padding import pad
-from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
-from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
+from tophub_registry.templates.convolution import Term
+from tophub_registry.templates.space import ConfigSpace, divisors, knob
 from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
-    MAX_TILE,
+    blocks_of,
     channel_blocks,
-    into_blocks,
     largest_divisor,
-    out_of_blocks,
-    schedule_pad,
+    row_knobs,
     simd_lanes,
-    sum_in_registers,
+    sum_by_taps,
     sums_fit,
-    tile_rows,
 )
 
 if TYPE_CHECKING:
@@ -41,25 +38,16 @@ _NARROW = 8
 """Outputs of groups that are computed together by default: of more, some processors compute one half at a time."""
 
 
-class GroupConv2dNCHWcX86(Template):
+class GroupConv2dNCHWcX86(BlockedConvolutionX86):
     """A convolution in groups in blocked layout on an x86 processor."""
 
     task = "group_conv2d_NCHWc.x86"
     packs_late = False
     parse = staticmethod(Conv2d.parse_grouped)
-    workload: Conv2d
 
     def _space(self) -> ConfigSpace:
         w = self.workload
-        return ConfigSpace(
-            [
-                split("tile_ic", w.in_channels, parts=2),
-                split("tile_oc", w.out_channels, parts=2),
-                split("tile_ow", w.out_width, parts=2, keep=lambda size: size[-1] <= MAX_TILE),
-                knob("unroll_kw", [True, False]),
-                knob("together", [n for n in divisors(w.groups) if n <= _MAX_TOGETHER]),
-            ]
-        )
+        return ConfigSpace([*row_knobs(w), knob("together", [n for n in divisors(w.groups) if n <= _MAX_TOGETHER])])
 
     def feasible(self, config: Config) -> bool:
         """Return whether blocks and groups divide one another, and the sums are not far more than the registers."""
@@ -98,9 +86,9 @@ class GroupConv2dNCHWcX86(Template):
         fitting = (
             self.space.config_of(
                 {
-                    "tile_ic": [w.in_channels // ic, ic],
-                    "tile_oc": [w.out_channels // oc, oc],
-                    "tile_ow": [w.out_width // ow, ow],
+                    "tile_ic": blocks_of(w.in_channels, ic),
+                    "tile_oc": blocks_of(w.out_channels, oc),
+                    "tile_ow": blocks_of(w.out_width, ow),
                     "unroll_kw": False,
                     "together": n,
                 }
@@ -112,22 +100,13 @@ class GroupConv2dNCHWcX86(Template):
         )
         return next(filter(self.possible, fitting))
 
-    def tensors(self, config: Config) -> list[Tensor]:
-        w = self.workload
-        ic, oc = channel_blocks(config)
-        vector = self._vector(config)
-        kernel = (w.out_channels // vector, self._reads(config), w.kernel_height, w.kernel_width, vector)
-        return [
-            Tensor((w.batch, w.in_channels // ic, w.height, w.width, ic), w.dtype),
-            Tensor(kernel, w.dtype),
-            Tensor((w.batch, w.out_channels // oc, w.out_height, w.out_width, oc), w.dtype),
-        ]
+    def kernel_shape(self, config: Config) -> tuple[int, ...]:
+        w, vector = self.workload, self._vector(config)
+        return w.out_channels // vector, self._reads(config), w.kernel_height, w.kernel_width, vector
 
-    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
         import numpy as np
 
-        data, kernel = inputs
-        ic, _ = channel_blocks(config)
         ins, outs = self._group
         o, _, kh, kw = kernel.shape
         reads, vector = self._reads(config), self._vector(config)
@@ -135,57 +114,27 @@ class GroupConv2dNCHWcX86(Template):
         for output in range(o):
             first = output // outs * ins % reads
             wide[output, first : first + ins] = kernel[output]
-        return [
-            into_blocks(data, ic),
-            wide.reshape(o // vector, vector, reads, kh, kw).transpose(0, 2, 3, 4, 1),
-        ]
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
-        return out_of_blocks(output)
+        return wide.reshape(o // vector, vector, reads, kh, kw).transpose(0, 2, 3, 4, 1)
 
     def apply(self, sch: Any, config: Config) -> None:
-        schedule_pad(sch, self.workload.padding)
-        conv = sch.get_sblock("group_conv2d_NCHWc")
-        tile_rows(sch, conv, config.value("tile_ow")[-1])
-
-        *_, ow, block, ic, kh, kw = sch.get_loops(conv)
-        vectors, lanes = sch.split(block, [None, self._vector(config)])
-        ic_outer, ic_inner = sch.split(ic, [None, min(channel_blocks(config)[0], self._reads(config))])
-        if config.value("unroll_kw"):
-            sch.reorder(vectors, ic_outer, kh, ic_inner, kw, ow, lanes)
-            sch.unroll(kw)
-        else:
-            sch.reorder(vectors, ic_outer, kh, kw, ic_inner, ow, lanes)
-        sch.unroll(vectors)
-        sch.unroll(ow)
-        sch.vectorize(lanes)
-        sum_in_registers(sch, conv, ic_outer, lanes)
+        conv = self.schedule_rows(sch, config.value("tile_ow")[-1])
+        block = min(channel_blocks(config)[0], self._reads(config))
+        sum_by_taps(sch, conv, config, block, lanes=self._vector(config))
 
     def computation(self, config: Config) -> list[Any]:
-        from tvm import te
-
         if not self.possible(config):
             raise InputError(f"the blocks of channels do not fit the groups: {config.entity}")
-        w = self.workload
         ic_block, oc_block = channel_blocks(config)
         vector, reads = self._vector(config), self._reads(config)
         writes = self._group[1] * config.value("together")  # the outputs that are computed from the same channels
-        data_type, kernel_type, out_type = self.tensors(config)
-        data = te.placeholder(data_type.shape, w.dtype, name="data")
-        kernel = te.placeholder(kernel_type.shape, w.dtype, name="kernel")
-        padded = pad(data, w.padding) if any(w.padding) else data
-        ic = te.reduce_axis((0, reads), name="ic")
-        kh = te.reduce_axis((0, w.kernel_height), name="kh")
-        kw = te.reduce_axis((0, w.kernel_width), name="kw")
 
-        def convolve(n: Any, oc: Any, oh: Any, ow: Any, ob: Any) -> Any:
-            y = oh * w.strides[0] + kh * w.dilation[0]
-            x = ow * w.strides[1] + kw * w.dilation[1]
+        def term(oc: Any, ob: Any) -> Term:
+            from tvm import te
+
+            ic = te.reduce_axis((0, reads), name="ic")
             output = oc * oc_block + ob
             c = te.indexdiv(output, writes) * reads + ic
-            pixel = padded[n, te.indexdiv(c, ic_block), y, x, te.indexmod(c, ic_block)]
-            return te.sum(
-                pixel * kernel[te.indexdiv(output, vector), ic, kh, kw, te.indexmod(output, vector)], axis=[ic, kh, kw]
-            )
+            channel = te.indexdiv(c, ic_block), te.indexmod(c, ic_block)
+            return Term((ic,), channel, (te.indexdiv(output, vector), ic, te.indexmod(output, vector)))
 
-        return [data, kernel, te.compute(out_type.shape, convolve, name="group_conv2d_NCHWc")]
+        return self.convolution(config, term)

@@ -49,8 +49,8 @@ class Adapted:
     whole: bool
 
 
-class Origin(NamedTuple):
-    """A config where it comes from: the space of a workload with these arguments."""
+class TunedConfig(NamedTuple):
+    """A config that was found for another workload, with the space and the arguments of that."""
 
     space: ConfigSpace
     args: Sequence[Any]
@@ -84,7 +84,7 @@ def adapt(config: Config, origin: ConfigSpace, space: ConfigSpace) -> Adapted | 
 def nearest(
     space: ConfigSpace,
     args: Sequence[Any],
-    origins: Sequence[Origin],
+    origins: Sequence[TunedConfig],
     *,
     count: int = 1,
     possible: Callable[[int], bool] = lambda _: True,
@@ -231,7 +231,7 @@ class Neighbourhood:
         for answer in answers:
             if answer.record is not None:
                 self._answers[answer.record.input.task].append(answer)
-        self._known: dict[str, list[tuple[Template, Origin, Answer]]] = {}
+        self._known: dict[str, list[tuple[Template, TunedConfig, Answer]]] = {}
 
     def excludes(self, template: Template) -> bool:
         """Return whether a workload is to be given no neighbours."""
@@ -252,13 +252,13 @@ class Neighbourhood:
         )
         return [_neighbour(template, adapted, known[place]) for place, adapted in found]
 
-    def _of_task(self, task: str) -> list[tuple[Template, Origin, Answer]]:
+    def _of_task(self, task: str) -> list[tuple[Template, TunedConfig, Answer]]:
         if task not in self._known:
             self._known[task] = [known for answer in self._answers[task] if (known := _known(answer)) is not None]
         return self._known[task]
 
 
-def _known(answer: Answer) -> tuple[Template, Origin, Answer] | None:
+def _known(answer: Answer) -> tuple[Template, TunedConfig, Answer] | None:
     """Return a record with its template; None where that does not know the workload."""
     record = answer.record
     if record is None:
@@ -267,10 +267,10 @@ def _known(answer: Answer) -> tuple[Template, Origin, Answer] | None:
         template = instantiate(record.input.task, record.input.args)
     except InputError:
         return None
-    return template, Origin(template.space, template.args, record.config), answer
+    return template, TunedConfig(template.space, template.args, record.config), answer
 
 
-def _neighbour(template: Template, adapted: Adapted, known: tuple[Template, Origin, Answer]) -> Neighbour:
+def _neighbour(template: Template, adapted: Adapted, known: tuple[Template, TunedConfig, Answer]) -> Neighbour:
     theirs, _, answer = known
     seconds = math.inf if answer.record is None else answer.record.mean_cost * template.flop / theirs.flop
     config = template.space.config(adapted.index)

@@ -1,14 +1,32 @@
-"""Which template stands behind a task's name. A new template is one file and one line here."""
+"""Which template stands behind a task's name: ours, and those that other distributions add.
+
+A new template of ours is one file and one line here. Another distribution adds one by an entry point of the group
+`tophub_registry.templates`, whose name is the task and whose value is the class:
+
+    [project.entry-points."tophub_registry.templates"]
+    "dense_mine.x86" = "mypackage.templates:DenseMine"
+
+Its records are validated, tuned from a `tasks.json` and looked up like ours. Which layers of a model have the task is
+decided by `tasks.rules`, which knows ours only.
+"""
 
 from __future__ import annotations
 
 import importlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.template import Template
 
-TEMPLATES = {
+GROUP = "tophub_registry.templates"
+"""The group of entry points by which other distributions add templates."""
+
+_OURS = {
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
     "conv2d_NCHWc_winograd.x86": "conv2d_nchwc_winograd_x86.Conv2dNCHWcWinogradX86",
     "conv2d_nchw.cuda": "conv2d_nchw_cuda.Conv2dNCHWCuda",
@@ -26,14 +44,95 @@ TEMPLATES = {
 }
 """Task name -> module and class in this folder."""
 
+_log = logging.getLogger(__name__)
+
+
+class Templates(Mapping[str, type[Template]]):
+    """The class of each task's template, imported when it is asked for.
+
+    A template of another distribution that can't be used is left out, with one warning that names it.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, type[Template] | None] = {}
+
+    def __getitem__(self, task: str) -> type[Template]:
+        if task in _OURS:
+            module, name = _OURS[task].split(".")
+            template: type[Template] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+            return template
+        if task not in self._added:
+            raise KeyError(task)
+        if task not in self._loaded:
+            self._loaded[task] = _load(self._added[task])
+        if (added := self._loaded[task]) is None:
+            raise KeyError(task)
+        return added
+
+    def __contains__(self, task: object) -> bool:
+        return task in _OURS or super().__contains__(task)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _OURS
+        yield from (task for task in self._added if task in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @cached_property
+    def _added(self) -> dict[str, EntryPoint]:
+        """What other distributions add, by task; what can't be told apart from another template is left out."""
+        named: defaultdict[str, list[EntryPoint]] = defaultdict(list)
+        for point in entry_points(group=GROUP):
+            if point not in named[point.name]:  # a folder may be on the path twice
+                named[point.name].append(point)
+        added = {}
+        for task, points in named.items():
+            if task in _OURS:
+                _warn(points[0], "tophub-registry has a template of that name")
+            elif len(points) > 1:
+                _warn(points[0], f"{_origin(points[1])} has one of that name too")
+            else:
+                (added[task],) = points
+        return added
+
+
+def _load(point: EntryPoint) -> type[Template] | None:
+    """Import a template; None, with a warning, where it is none or can't be imported."""
+    try:
+        template = point.load()
+    except Exception as error:  # noqa: BLE001  # somebody else's module raises what it likes
+        _warn(point, f"{type(error).__name__}: {error}")
+        return None
+    if not (isinstance(template, type) and issubclass(template, Template)):
+        _warn(point, f"{point.value} is not a class derived from Template")
+    elif template.task != point.name:
+        _warn(point, f"its class says that the task is {template.task!r}")
+    else:
+        return template
+    return None
+
+
+def _warn(point: EntryPoint, reason: str) -> None:
+    _log.warning("the template %r of %s is not used: %s", point.name, _origin(point), reason)
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"the distribution {point.dist.name}" if point.dist else point.value
+
+
+TEMPLATES = Templates()
+"""Task name -> the class of its template."""
+
 
 def template_class(task: str) -> type[Template]:
     """Return the class of a task's template, or raise an InputError where there is none."""
-    if task not in TEMPLATES:
-        raise InputError(f"no template for the task {task!r}", remedy=f"there are {', '.join(sorted(TEMPLATES))}")
-    module, name = TEMPLATES[task].split(".")
-    template: type[Template] = getattr(importlib.import_module(f"tophub_registry.templates.{module}"), name)
-    return template
+    try:
+        return TEMPLATES[task]
+    except KeyError:
+        raise InputError(
+            f"no template for the task {task!r}", remedy=f"there are {', '.join(sorted(TEMPLATES))}"
+        ) from None
 
 
 def instantiate(task: str, args: list[Any]) -> Template:

@@ -19,7 +19,7 @@ from tophub_registry.records.record import Config, Knob
 MAX_WAYS = 1 << 16
 """How many ways to split an axis a space has at most. Of the axes of well-known networks none has a tenth as many."""
 
-Policy = Literal["factors", "power2", "verbose"]
+SplitPolicy = Literal["factors", "power2", "verbose"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def split(  # the options of a split are AutoTVM's
     extent: int,
     *,
     parts: int,
-    policy: Policy = "factors",
+    policy: SplitPolicy = "factors",
     max_factor: int | None = None,
     keep: Callable[[list[int]], bool] = lambda _: True,
 ) -> KnobSpace:
@@ -140,7 +140,7 @@ def divisors(number: int) -> list[int]:
     return sorted({*small, *(number // factor for factor in small)})
 
 
-def _factors(extent: int, policy: Policy) -> list[int]:
+def _factors(extent: int, policy: SplitPolicy) -> list[int]:
     powers = [1 << exponent for exponent in range(extent.bit_length())]
     if policy == "factors":
         return divisors(extent)

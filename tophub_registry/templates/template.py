@@ -108,9 +108,9 @@ class Template(ABC):
         """Return a config for where no record says anything: decent everywhere, and one that a device can run."""
         return self.default(target)
 
-    @abstractmethod
-    def tensors(self, config: Config) -> list[Tensor]:
-        """Return the kernel's arguments: the inputs, then the output."""
+    def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the model's layout has no config
+        """Return the kernel's arguments: the inputs, then the output; in the model's layout unless a template packs."""
+        return [Tensor(shape, self.workload.dtype) for shape in (*self.workload.inputs, self.workload.output)]
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
         """Bring the inputs from the model's layout into the kernel's, which are often the same.
@@ -122,6 +122,14 @@ class Template(ABC):
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
         """Bring the output from the kernel's layout into the model's."""
         return output
+
+    def placeholders(self, config: Config) -> list[Any]:
+        """Return the inputs, `data` and `kernel`, as `te` tensors for the `computation`."""
+        from tvm import te
+
+        names = ("data", "kernel")
+        *given, _ = self.tensors(config)
+        return [te.placeholder(t.shape, t.dtype, name=name) for t, name in zip(given, names, strict=True)]
 
     @abstractmethod
     def computation(self, config: Config) -> list[Any]:

@@ -7,11 +7,13 @@ what its inputs are in the model's layout, and computes in NumPy what its kernel
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tophub_registry.errors import InputError
+from tophub_registry.records.arguments import CONVOLUTION, DENSE, GROUPED, TRANSPOSED, ArgumentError, shown, take
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +24,6 @@ MAX_SIZE = 1 << 20
 
 MAX_ELEMENTS = (1 << 31) - 1
 """The most elements of a tensor: kernels count them in 32 bits."""
-
-_SHOWN = 200
 
 
 class Workload(Protocol):
@@ -38,6 +38,10 @@ class Workload(Protocol):
         """The shapes of the inputs, in the model's layout."""
 
     @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output, in the model's layout."""
+
+    @property
     def dtype(self) -> str:
         """The type of the inputs and of the output."""
 
@@ -46,13 +50,8 @@ class Workload(Protocol):
 
 
 @dataclass(frozen=True)
-class Conv2d:
-    """A two-dimensional convolution, NCHW times OIHW.
-
-    Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel
-    are `["TENSOR", shape, dtype]` and the padding has two numbers (height, width) or four (top, left,
-    bottom, right). The kernel has as many input channels as a group has.
-    """
+class _Conv2d(ABC):
+    """What plain and transposed convolutions in two dimensions have in common; data and output are NCHW."""
 
     batch: int
     in_channels: int
@@ -63,6 +62,32 @@ class Conv2d:
     kernel_width: int
     strides: tuple[int, int]
     padding: tuple[int, int, int, int]
+
+    @property
+    @abstractmethod
+    def out_height(self) -> int:
+        """The height of the output."""
+
+    @property
+    @abstractmethod
+    def out_width(self) -> int:
+        """The width of the output."""
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.batch, self.out_channels, self.out_height, self.out_width
+
+
+@dataclass(frozen=True)
+class Conv2d(_Conv2d):
+    """A two-dimensional convolution, NCHW times OIHW.
+
+    Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel
+    are `["TENSOR", shape, dtype]` and the padding has two numbers (height, width) or four (top, left,
+    bottom, right). The kernel has as many input channels as a group has.
+    """
+
     dilation: tuple[int, int]
     dtype: str
     groups: int = 1
@@ -72,7 +97,7 @@ class Conv2d:
         """Read the arguments of a convolution without groups; InputError where they are not of that form."""
         conv = Conv2d._read(args)
         if conv.groups != 1:
-            raise InputError(f"the channels of data and kernel do not fit: {_shown(args)}")
+            raise InputError(f"the channels of data and kernel do not fit: {shown(args)}")
         return conv
 
     @staticmethod
@@ -80,33 +105,28 @@ class Conv2d:
         """Read the arguments of a convolution with one kernel for each channel, or raise an InputError."""
         conv = Conv2d._read(args)
         if not conv.groups == conv.in_channels == conv.out_channels:
-            raise InputError(f"not one kernel for each channel: {_shown(args)}")
+            raise InputError(f"not one kernel for each channel: {shown(args)}")
         return conv
 
     @staticmethod
     def parse_grouped(args: list[Any]) -> Conv2d:
         """Read the arguments of a convolution that name the groups before the dtype, or raise an InputError."""
         conv = Conv2d._read(args)
-        if args[-2] != conv.groups:
-            raise InputError(f"the channels of data and kernel do not fit the groups: {_shown(args)}")
+        if take(GROUPED, args)["groups"] != conv.groups:
+            raise InputError(f"the channels of data and kernel do not fit the groups: {shown(args)}")
         return conv
 
     @staticmethod
     def _read(args: list[Any]) -> Conv2d:
-        try:
-            (_, (n, ci, h, w), dtype), (_, (co, ci_kernel, kh, kw), _), strides, padding, dilation, *_, out_dtype = args
-            top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
-            stride_h, stride_w = strides
-            dilation_h, dilation_w = dilation
-        except (TypeError, ValueError):
-            raise InputError(f"not the arguments of a convolution: {_shown(args)}") from None
+        values = _named(CONVOLUTION, args[: len(CONVOLUTION.split())], "a convolution")
+        (n, ci, h, w), (co, ci_kernel, kh, kw), dtype = _tensors(values, args, "a convolution", rank=4)
+        strides, padding, dilation = (tuple(values[name]) for name in ("strides", "padding", "dilation"))
         _check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
         groups, rest = divmod(ci, ci_kernel)
-        if rest or not groups or co % groups or not _same_type(dtype, out_dtype):
-            raise InputError(f"the channels or types of data and kernel do not fit: {_shown(args)}")
-        padding, dilation = (top, left, bottom, right), (dilation_h, dilation_w)
-        conv = Conv2d(n, ci, h, w, co, kh, kw, (stride_h, stride_w), padding, dilation, dtype, groups)
-        _check_output(args, conv.inputs, (n, co, conv.out_height, conv.out_width))
+        if rest or not groups or co % groups or args[-1] != dtype:
+            raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
+        conv = Conv2d(n, ci, h, w, co, kh, kw, strides, padding, dilation, dtype, groups)
+        _check_tensors(args, conv)
         return conv
 
     @property
@@ -157,26 +177,18 @@ class Conv2d:
         return out.reshape(self.batch, self.out_channels, height, width)
 
 
-_WITHOUT_OUTPUT_PADDING = 5
+_OF_0_7 = 5
+"""Arguments of a transposed convolution in TVM 0.7."""
 
 
 @dataclass(frozen=True)
-class TransposedConv2d:
+class TransposedConv2d(_Conv2d):
     """A transposed convolution, NCHW times IOHW: kernel `[in channels, out channels / groups, height, width]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dtype, output padding, groups]`, the padding as
     for `Conv2d`. `out_channels` counts those of all the groups. TVM 0.7 had neither of the last two.
     """
 
-    batch: int
-    in_channels: int
-    height: int
-    width: int
-    out_channels: int
-    kernel_height: int
-    kernel_width: int
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
     output_padding: tuple[int, int]
     groups: int
     dtype: str
@@ -184,24 +196,17 @@ class TransposedConv2d:
     @staticmethod
     def parse(args: list[Any]) -> TransposedConv2d:
         """Read a task's arguments; InputError where they are not of that form."""
-        if len(args) == _WITHOUT_OUTPUT_PADDING:
-            args = [*args, [0, 0], 1]
-        try:
-            (_, (n, ci, h, w), dtype), (_, (ci_kernel, co, kh, kw), _), strides, padding, out_dtype, extra, groups = (
-                args
-            )
-            top, left, bottom, right = padding if len(padding) == 4 else (*padding, *padding)  # noqa: PLR2004
-            stride_h, stride_w = strides
-            extra_h, extra_w = extra
-        except (TypeError, ValueError):
-            raise InputError(f"not the arguments of a transposed convolution: {_shown(args)}") from None
+        what = "a transposed convolution"
+        values = _named(TRANSPOSED, args if len(args) > _OF_0_7 else [*args, [0, 0], 1], what)
+        (n, ci, h, w), (ci_kernel, co, kh, kw), dtype = _tensors(values, args, what, rank=4)
+        strides, padding, extra = (tuple(values[name]) for name in ("strides", "padding", "output_padding"))
+        groups = values["groups"]
         _check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
-        fits = ci == ci_kernel and ci % groups == 0 and _same_type(dtype, out_dtype)
-        if not fits or extra_h >= stride_h or extra_w >= stride_w:
-            raise InputError(f"the channels, groups, types or output padding do not fit: {_shown(args)}")
-        strides, padding, extra = (stride_h, stride_w), (top, left, bottom, right), (extra_h, extra_w)
+        fits = ci == ci_kernel and ci % groups == 0 and values["out_dtype"] == dtype
+        if not fits or extra[0] >= strides[0] or extra[1] >= strides[1]:
+            raise InputError(f"the channels, groups, types or output padding do not fit: {shown(args)}")
         conv = TransposedConv2d(n, ci, h, w, co * groups, kh, kw, strides, padding, extra, groups, dtype)
-        _check_output(args, conv.inputs, (n, conv.out_channels, conv.out_height, conv.out_width))
+        _check_tensors(args, conv)
         return conv
 
     @property
@@ -249,7 +254,7 @@ class TransposedConv2d:
 
 
 @dataclass(frozen=True)
-class Dense:
+class Matmul:
     """A dense layer: data `[batch, in_units]` times the transposed weight `[out_units, in_units]`.
 
     Arguments of the task: `[data, weight, bias, dtype]`; the bias is null.
@@ -261,17 +266,15 @@ class Dense:
     dtype: str
 
     @staticmethod
-    def parse(args: list[Any]) -> Dense:
+    def parse(args: list[Any]) -> Matmul:
         """Read a task's arguments; InputError where they are not of that form."""
-        try:
-            (_, (m, k), dtype), (_, (n, k_weight), _), bias, out_dtype = args
-        except (TypeError, ValueError):
-            raise InputError(f"not the arguments of a dense layer: {_shown(args)}") from None
+        values = _named(DENSE, args, "a dense layer")
+        (m, k), (n, k_weight), dtype = _tensors(values, args, "a dense layer", rank=2)
         _check_sizes(args, (m, k, n, k_weight))
-        if k != k_weight or not _same_type(dtype, out_dtype) or bias is not None:
-            raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {_shown(args)}")
-        dense = Dense(m, k, n, dtype)
-        _check_output(args, dense.inputs, (m, n))
+        if k != k_weight or values["out_dtype"] != dtype or values["bias"] is not None:
+            raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {shown(args)}")
+        dense = Matmul(m, k, n, dtype)
+        _check_tensors(args, dense)
         return dense
 
     @property
@@ -284,6 +287,11 @@ class Dense:
         """The shapes of data and weight."""
         return [(self.batch, self.in_units), (self.out_units, self.in_units)]
 
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.batch, self.out_units
+
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the output of data and weight."""
         data, weight = inputs
@@ -291,33 +299,39 @@ class Dense:
         return product
 
 
-def _shown(args: Any) -> str:
-    """Return the beginning of some arguments; they may be anybody's text."""
+def _named(names: str, args: list[Any], what: str) -> dict[str, Any]:
+    """Read arguments by name; InputError where one is missing, too many, or something else."""
     try:
-        text = repr(args)
-    except ValueError:  # Python does not spell out a number of thousands of digits
-        return "a number too large"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        values = take(names, args)
+    except ArgumentError as error:
+        raise InputError(f"not the arguments of {what}: {error.message} in {shown(args)}") from None
+    if len(args) != len(names.split()):
+        raise InputError(f"not the arguments of {what}: {shown(args)}")
+    return values
+
+
+def _tensors(values: dict[str, Any], args: list[Any], what: str, *, rank: int) -> tuple[list[int], list[int], str]:
+    """Return the shapes of data and kernel and the type of the data; InputError where the shapes have another rank."""
+    (_, data, dtype), (_, kernel, _) = values["data"], values["kernel"]
+    if len(data) != rank or len(kernel) != rank:
+        raise InputError(f"not the arguments of {what}: {shown(args)}")
+    return data, kernel, dtype
 
 
 def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
     """Raise an InputError unless all sizes are whole numbers from 1 to MAX_SIZE, and all margins from 0."""
     for number, least in (*((size, 1) for size in sizes), *((margin, 0) for margin in margins)):
         if type(number) is not int or not least <= number <= MAX_SIZE:
-            told = _shown(number) if isinstance(number, int) else type(number).__name__
-            raise InputError(f"{told} where a whole number from {least} to {MAX_SIZE} should be: {_shown(args)}")
+            told = shown(number) if isinstance(number, int) else type(number).__name__
+            raise InputError(f"{told} where a whole number from {least} to {MAX_SIZE} should be: {shown(args)}")
 
 
-def _check_output(args: list[Any], inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> None:
+def _check_tensors(args: list[Any], workload: Workload) -> None:
     """Raise an InputError where nothing is computed, or a tensor is too large."""
-    if min(output) < 1:
-        raise InputError(f"the kernel is larger than the padded data: {_shown(args)}")
-    if max(map(math.prod, (*inputs, output))) > MAX_ELEMENTS:
-        raise InputError(f"a tensor has more than {MAX_ELEMENTS} elements: {_shown(args)}")
-
-
-def _same_type(one: Any, other: Any) -> bool:
-    return isinstance(one, str) and one == other
+    if min(workload.output) < 1:
+        raise InputError(f"the kernel is larger than the padded data: {shown(args)}")
+    if max(map(math.prod, (*workload.inputs, workload.output))) > MAX_ELEMENTS:
+        raise InputError(f"a tensor has more than {MAX_ELEMENTS} elements: {shown(args)}")
 
 
 def _steps(first: int, count: int, stride: int) -> slice:

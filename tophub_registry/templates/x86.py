@@ -1,16 +1,18 @@
-"""What the templates for x86 share: vector widths, padding, and tiles of outputs that are summed in registers."""
+"""What the templates for x86 share: vector widths, knobs, and tiles of outputs that are summed up in registers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.records.families import vectors_of
+from tophub_registry.templates.space import KnobSpace, knob, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
+    from tophub_registry.templates.workloads import Conv2d
 
 MAX_TILE = 64
 """The largest tile of outputs along the width that AutoTVM's spaces of convolutions have."""
@@ -66,23 +68,49 @@ def out_of_blocks(image: NDArray[Any]) -> NDArray[Any]:
     return image.transpose(0, 1, 4, 2, 3).reshape(n, chunks * block, h, w)
 
 
-def schedule_pad(sch: Any, padding: tuple[int, int, int, int]) -> None:
-    """Pad data whose channels are in blocks: rows in parallel, one vector for each pixel."""
-    if padding == (0, 0, 0, 0):
-        return
-    n, c, y, _, block = sch.get_loops(sch.get_sblock("data_pad"))
-    sch.vectorize(block)
-    sch.parallel(sch.fuse(n, c, y))
+def row_knobs(w: Conv2d) -> list[KnobSpace]:
+    """Return the knobs of a convolution that computes some outputs of a row at a time."""
+    return [
+        split("tile_ic", w.in_channels, parts=2),
+        split("tile_oc", w.out_channels, parts=2),
+        split("tile_ow", w.out_width, parts=2, keep=lambda size: size[-1] <= MAX_TILE),
+        knob("unroll_kw", [True, False]),
+    ]
 
 
-def tile_rows(sch: Any, conv: Any, width: int) -> None:
-    """Let `conv`, `[N, C/c, OH, OW, c]`, compute `width` pixels at a time into a cache; rows run in parallel."""
-    copy = sch.cache_write(conv, 0, "global")  # `conv` now sums up in the cache and `copy` writes it out
-    n, c, oh, ow, block = sch.get_loops(copy)
-    tile, _ = sch.split(ow, [None, width])
-    sch.parallel(sch.fuse(n, c, oh))
+def blocks_of(size: int, block: int) -> list[int]:
+    """Return the value of a knob that splits so many channels, or pixels of a row, into blocks."""
+    return [size // block, block]
+
+
+def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int | None = None) -> None:
+    """Order the sum of a convolution over blocks of input channels, rows and columns of the kernel, then channels.
+
+    Parameters
+    ----------
+    sch
+        The `tvm.s_tir.Schedule`.
+    conv
+        The block; its innermost loops are pixels, output channels, input channels, rows and columns of the kernel.
+    config
+        Says by `unroll_kw` whether the columns are unrolled, within the input channels.
+    ic_block
+        How many input channels come before the next tap.
+    lanes
+        Output channels of a vector; None: all of the block.
+    """
+    *_, ow, block, ic, kh, kw = sch.get_loops(conv)
+    *vectors, block = sch.split(block, [None, lanes]) if lanes is not None else (block,)
+    ic_outer, ic_inner = sch.split(ic, [None, ic_block])
+    if config.value("unroll_kw"):
+        sch.reorder(*vectors, ic_outer, kh, ic_inner, kw, ow, block)
+        sch.unroll(kw)
+    else:
+        sch.reorder(*vectors, ic_outer, kh, kw, ic_inner, ow, block)
+    for loop in (*vectors, ow):
+        sch.unroll(loop)
     sch.vectorize(block)
-    sch.compute_at(conv, tile, preserve_unit_loops=True)
+    sum_in_registers(sch, conv, ic_outer, block)
 
 
 def sum_in_registers(sch: Any, block: Any, reduction: Any, vectorized: Any) -> None:

@@ -22,7 +22,7 @@ _RIVALRY = 4
 
 
 @dataclass
-class Progress:
+class CostCurve:
     """How a task's best cost fell.
 
     Attributes
@@ -59,7 +59,7 @@ class Progress:
         return min(0.5, _PERSISTENCE * slope * batch + _OPTIMISM * batch / (trials + batch))
 
 
-def most_rewarding(tasks: Sequence[Progress], candidates: Collection[int], batch: int) -> int:
+def most_rewarding(tasks: Sequence[CostCurve], candidates: Collection[int], batch: int) -> int:
     """Return the number of the candidate that the next batch should go to.
 
     Parameters

@@ -24,7 +24,7 @@ from tophub_registry.records.record import LOG_VERSION, Config, Input, Provenanc
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.registry import TEMPLATES, instantiate
-from tophub_registry.tuner.budget import Progress, most_rewarding
+from tophub_registry.tuner.budget import CostCurve, most_rewarding
 from tophub_registry.tuner.search import SEARCHES, ModelSearch, Search
 from tophub_registry.tuner.warm_start import Experience
 
@@ -257,7 +257,7 @@ class _Session:
         self.default_index = self._find(self.template.default(target))
         self.search = self._search(experience)
         self._experience = experience
-        self.curve = Progress(tuple(task.layers), task.count)
+        self.curve = CostCurve(tuple(task.layers), task.count)
         self.ended = self._exhausted = False
         self.failed = 0
         self.best: float | None = None

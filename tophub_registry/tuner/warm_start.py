@@ -23,7 +23,7 @@ from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
-from tophub_registry.templates.neighbours import Origin, adapt, nearest
+from tophub_registry.templates.neighbours import TunedConfig, adapt, nearest
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.tuner.features import ConfigFeatures
@@ -135,14 +135,14 @@ class Experience:
             The maximum number.
         """
         same: defaultdict[int, float] = defaultdict(float)
-        others: list[Origin] = []
+        others: list[TunedConfig] = []
         for (workload, its_target), known in self._tasks[task.task].items():
             best = known.best
             if best is None or its_target.kind != target.kind:
                 continue
             config = known.space.config(best)
             if workload != task.workload:
-                others.append(Origin(known.space, known.args, config))
+                others.append(TunedConfig(known.space, known.args, config))
             elif (adapted := adapt(config, known.space, space)) is not None:
                 same[adapted.index] += 2.0 if its_target == target else 1.0
         votes: defaultdict[int, float] = defaultdict(float)

@@ -5,11 +5,8 @@ How they are imported, kept from printing, and what their errors say.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +14,7 @@ from io import StringIO
 from typing import Any
 
 from tophub_registry.errors import MissingExtra
+from tophub_registry.frontends.without_torch import hide_torch
 
 # Names that NumPy dropped in 1.24 and that mxnet 1.9.1 and gluoncv 0.10 use, at import and later.
 _ALIASES = {"bool": bool, "int": int, "float": float, "object": object, "str": str}
@@ -52,14 +50,17 @@ def gluoncv() -> Any:
         gluoncv, or something that it needs, is not installed.
     """
     mxnet()
+    restore = hide_torch()
     try:
-        with _without_torch(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import gluoncv
 
             return gluoncv
     except ImportError as error:
         raise MissingExtra("models", error) from error
+    finally:
+        restore()
 
 
 @contextmanager
@@ -84,23 +85,3 @@ def _restore_aliases() -> None:
     for name, kind in _ALIASES.items():
         if name not in vars(np):
             setattr(np, name, kind)
-
-
-@contextmanager
-def _without_torch() -> Iterator[None]:
-    """Hide PyTorch, beside whose version 2 gluoncv refuses to be imported."""
-    if "gluoncv" in sys.modules or importlib.util.find_spec("torch") is None:
-        yield
-        return
-    # SciPy looks for PyTorch in `sys.modules` while it is imported itself, and stumbles over the gap.
-    importlib.import_module("scipy.stats")
-
-    torch = sys.modules.get("torch")
-    sys.modules["torch"] = None  # type: ignore[assignment]  # documented: it makes the import fail
-    try:
-        yield
-    finally:
-        if torch is None:
-            del sys.modules["torch"]
-        else:
-            sys.modules["torch"] = torch

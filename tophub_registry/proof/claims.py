@@ -1,32 +1,27 @@
-"""The proof of no harm: a record's kernel is timed in turns with what a user has without the record.
+"""What a log claims beyond the one before, and the proof: each new record against what a user has without it.
 
-That is AutoTVM's default config and, where a record takes another one's place, that other one. A loss within
-the noise is none.
+That is AutoTVM's default config and, where a record takes another one's place, that other one: `proof.comparison`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tophub_registry.devices.device import KINDS, check_runs_here, resolve
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.measurement.measure import Measurer
-from tophub_registry.proof.replay import NOISE, Replayed, replay
+from tophub_registry.proof.comparison import ROUNDS, time_in_turns
 from tophub_registry.records.log import read_convertible_rows
 from tophub_registry.records.lookup import Match, match_targets
 from tophub_registry.records.record import Record
 from tophub_registry.records.summary import readable
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import describe
-from tophub_registry.templates.registry import TEMPLATES
-
-if TYPE_CHECKING:
-    from tophub_registry.compiler.choice import Kernel
-    from tophub_registry.compiler.compiler import CompiledModel
+from tophub_registry.templates.registry import TEMPLATES, instantiate
 
 
 class Claim(NamedTuple):
@@ -90,7 +85,7 @@ def claims(log: Path, before: Path | None) -> list[Claim]:
     return found
 
 
-def prove(made: Iterable[Claim], *, rounds: int = 9) -> Iterator[Loss]:
+def prove(made: Iterable[Claim], *, rounds: int = ROUNDS) -> Iterator[Loss]:
     """Time each claim's kernel in turns with its rivals', and yield the claims that lose by more than noise.
 
     Parameters
@@ -132,50 +127,10 @@ def _check_is_here(target: Target) -> None:
 
 def _prove_group(group: Sequence[Claim], measurer: Measurer, rounds: int) -> Iterator[Loss]:
     """Prove the claims about one target and workload."""
-    before = group[0].before
+    before, first = group[0].before, group[0].record
+    template = instantiate(first.input.task, first.input.args)
     records = [*(claim.record for claim in group), *([] if before is None else [before])]
-    measured = {id(replayed.claimed): replayed for replayed in replay(records, measurer, rounds=rounds)}
-    for claim in group:
-        reason = _reason(measured[id(claim.record)], None if before is None else measured[id(before)])
-        if reason is not None:
+    timed = time_in_turns(template, records, measurer, rounds=rounds)
+    for claim, its in zip(group, timed, strict=False):
+        if (reason := its.loss(None if before is None else timed[-1])) is not None:
             yield Loss(claim, reason)
-
-
-def _reason(claimed: Replayed, before: Replayed | None) -> str | None:
-    """Return to what a claim loses, if it does."""
-    if claimed.measured is None:
-        return f"can't be measured: {claimed.failure}"
-    if claimed.gain is not None and claimed.gain < 1 - NOISE:
-        return f"only {claimed.gain:.2f} times as fast as AutoTVM's default config"
-    if before is None or before.measured is None or before.claimed.config.entity == claimed.claimed.config.entity:
-        return None
-    gain = before.measured / claimed.measured
-    return None if gain >= 1 - NOISE else f"only {gain:.2f} times as fast as the record that it replaces"
-
-
-def losing(
-    compiled: CompiledModel, *, rounds: int = 9, progress: Callable[[Kernel], None] = lambda _: None
-) -> list[Kernel]:
-    """Return the kernels of a model whose records lose against AutoTVM's default config.
-
-    Raises
-    ------
-    EnvironmentFailure
-        A kernel can't be built or run here.
-    """
-    kernels = {
-        record.workload: (kernel, record)
-        for kernel in (layer.kernel for layer in compiled.layers)
-        if kernel is not None and (record := kernel.answer.record) is not None
-    }
-    check_runs_here(compiled.target)
-    lost = []
-    with Measurer(compiled.target) as measurer:
-        for kernel, record in kernels.values():
-            (replayed,) = replay([record], measurer, rounds=rounds)
-            if replayed.failure is not None:
-                raise EnvironmentFailure(replayed.failure)
-            if _reason(replayed, None) is not None:
-                lost.append(kernel)
-            progress(kernel)
-    return lost

@@ -23,7 +23,7 @@ class WrongAnswer(Exception):  # noqa: N818  # what it is called in AutoTVM's Me
     """A kernel's output differs from NumPy's."""
 
 
-class Answer:
+class ReferenceOutput:
     """A workload's inputs in the model's layout, between -1 and 1, and the expected output."""
 
     def __init__(self, template: Template) -> None:
@@ -56,7 +56,7 @@ class Answer:
             raise WrongAnswer(f"the output is off by {error:.2g} of its largest number")
 
 
-class Bench:
+class DeviceArrays:
     """A workload's arrays on a device, kept there for all configs with the same layout.
 
     Parameters
@@ -65,8 +65,8 @@ class Bench:
         A `tvm.runtime.Device`, here or behind RPC.
     """
 
-    def __init__(self, answer: Answer, device: Any) -> None:
-        self.answer = answer
+    def __init__(self, reference: ReferenceOutput, device: Any) -> None:
+        self.reference = reference
         self._device = device
         self._arrays: OrderedDict[tuple[str, Tensor], Any] = OrderedDict()
 
@@ -74,10 +74,10 @@ class Bench:
         """Return a kernel's arguments: the inputs in its layout, then an output filled with NaN."""
         while len(self._arrays) > _ARRAYS:
             self._arrays.popitem(last=False)
-        *given, out = self.answer.template.tensors(config)
+        *given, out = self.reference.template.tensors(config)
         keys = [(f"input {number}", tensor) for number, tensor in enumerate(given)]
         if not all(key in self._arrays for key in keys):
-            packed = self.answer.template.pack(config, self.answer.inputs)
+            packed = self.reference.template.pack(config, self.reference.inputs)
             for key, values in zip(keys, packed, strict=True):
                 self._keep(key, values)
         return [*(self._arrays[key] for key in keys), self._output(out)]

@@ -15,7 +15,7 @@ from tests.registries import write_rows
 from tophub_registry.cli import main
 from tophub_registry.devices.device import resolve
 from tophub_registry.errors import EnvironmentFailure, InputError
-from tophub_registry.proof.proof import claims, prove
+from tophub_registry.proof.claims import claims, prove
 from tophub_registry.records.record import Config
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import instantiate
@@ -77,7 +77,7 @@ def test_a_record_that_loses_to_the_default_or_to_the_one_it_replaces_is_found(t
     (slow, default) = prove(claims(new, before), rounds=5)
     assert (slow.claim.line, default.claim.line) == (2, 3)
     assert slow.reason.endswith("times as fast as AutoTVM's default config")
-    assert default.reason.endswith("times as fast as the record that it replaces")
+    assert default.reason.endswith("times as fast as the record it replaces")
 
 
 def test_a_record_of_another_device_or_without_a_template_is_not_proven(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.log import parse_record, read_records
-from tophub_registry.templates.fit import check_space
 from tophub_registry.templates.registry import TEMPLATES, instantiate
+from tophub_registry.templates.validation import check_space
 
 FALSIFIED = 1000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tophub_registry.devices.gpu import architecture_of
 from tophub_registry.errors import UsageError
 from tophub_registry.records.record import Record
 from tophub_registry.templates.registry import instantiate
@@ -61,6 +62,6 @@ def _compiled(record: Record, scheduled: Any) -> Any:
 
     description = record.target.as_dict()
     if record.target.kind == "cuda" and "arch" not in description:
-        gpu = tvm.cuda(0)
-        description["arch"] = "sm_" + str(gpu.compute_version).replace(".", "") if gpu.exist else _ANY_GPU
+        here = tvm.cuda(0)
+        description["arch"] = architecture_of(here) if here.exist else _ANY_GPU
     return tvm.compile(scheduled, target=tvm.target.Target(description))

@@ -7,7 +7,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 from tests.records.rows import record
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.record import Config, Input, Knob
-from tophub_registry.tuner.source import assembly, kernel_source
+from tophub_registry.tuner.kernel_source import assembly, kernel_source
 
 DENSE = [["TENSOR", [1, 512], "float32"], ["TENSOR", [1000, 512], "float32"], None, "float32"]
 

@@ -1,0 +1,43 @@
+"""CUDA devices: the GPU of this machine, its model as targets spell it, and its architecture as NVCC does."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tophub_registry.errors import EnvironmentFailure
+
+# The words around a GPU's model in its name: 'NVIDIA H100 80GB HBM3', 'NVIDIA GeForce RTX 3090'.
+_AROUND_MODEL = re.compile(r"NVIDIA|GeForce|Tesla|\d+GB|HBM\w*|PCIe|SXM\w*|[^A-Za-z0-9]")
+
+
+def model_of(name: str) -> str:
+    """Return a GPU's model, as written in targets, from its name: 'h100' for 'NVIDIA H100 80GB HBM3'."""
+    return _AROUND_MODEL.sub("", name).lower()
+
+
+def architecture_of(gpu: Any) -> str:
+    """Return the architecture of a CUDA device, here or behind RPC: `sm_90`.
+
+    Parameters
+    ----------
+    gpu
+        A `tvm.runtime.Device` that exists.
+    """
+    return "sm_" + str(gpu.compute_version).replace(".", "")
+
+
+def this_gpu() -> Any:
+    """Return the `tvm.runtime.Device` of this machine's GPU.
+
+    Raises
+    ------
+    EnvironmentFailure
+        There is none.
+    """
+    import tvm
+
+    gpu = tvm.cuda(0)
+    if not gpu.exist:
+        raise EnvironmentFailure("no CUDA device found", remedy="choose another --target")
+    return gpu

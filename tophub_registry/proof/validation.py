@@ -1,0 +1,56 @@
+"""The levels of validation in one place: what each of them checks, and where.
+
+| level | checks | code |
+| --- | --- | --- |
+| `row` | each line by itself | `records.validate` |
+| `space` | each config against its template's space | `templates.validation` |
+| `log` | the lines together | `records.validate` |
+| `replay` | each record, measured again on this machine | `proof.replay` |
+
+Each level includes those before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tophub_registry.errors import UsageError
+from tophub_registry.records.validate import Validation, validate_log
+from tophub_registry.templates.validation import check_space
+
+LEVELS = ("row", "space", "log", "replay")
+"""The levels, each of which includes those before it."""
+
+
+def includes(level: str, other: str) -> bool:
+    """Return whether a level includes another.
+
+    Raises
+    ------
+    UsageError
+        There is no such level.
+    """
+    if level not in LEVELS:
+        raise UsageError(f"there is no level {level!r}", remedy=f"the levels are {', '.join(LEVELS)}")
+    return LEVELS.index(level) >= LEVELS.index(other)
+
+
+def validate(log: Path, level: str = "log", *, previous: Path | None = None) -> Validation:
+    """Check a log as far as that needs no device: `proof.replay.replay_logs` goes on from here.
+
+    Parameters
+    ----------
+    log, previous
+        As `records.validate.validate_log` takes them.
+    level
+        How far to go; `replay` is like `log`.
+
+    Raises
+    ------
+    InputError
+        A file can't be read at all.
+    UsageError
+        There is no such level.
+    """
+    checks = (check_space,) if includes(level, "space") else ()
+    return validate_log(log, together=includes(level, "log"), checks=checks, previous=previous)

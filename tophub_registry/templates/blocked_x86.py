@@ -1,0 +1,90 @@
+"""What convolutions on x86 share whose data and output have their channels in blocks, so that a block is a vector.
+
+Data is `[N, C/ic, H, W, ic]`, the output `[N, O/oc, OH, OW, oc]`: kernels of all these templates fit together. A tile
+of `ow` outputs times `oc` channels is summed up in registers.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates.convolution import Term, convolve, pad
+from tophub_registry.templates.template import Template, Tensor
+from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.x86 import channel_blocks, into_blocks, out_of_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from tophub_registry.records.record import Config
+
+
+class BlockedConvolutionX86(Template):
+    """A convolution in blocked layout; a template says how its kernel is packed."""
+
+    workload: Conv2d
+
+    @property
+    def block(self) -> str:
+        """The name of the block that computes the convolution."""
+        return self.task.removesuffix(".x86")
+
+    @abstractmethod
+    def kernel_shape(self, config: Config) -> tuple[int, ...]:
+        """Return the shape of the packed kernel."""
+
+    @abstractmethod
+    def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
+        """Bring the kernel from the model's layout into the packed one."""
+
+    def tensors(self, config: Config) -> list[Tensor]:
+        """Return data and output in blocks, and the packed kernel between them."""
+        w = self.workload
+        ic, oc = channel_blocks(config)
+        return [
+            Tensor((w.batch, w.in_channels // ic, w.height, w.width, ic), w.dtype),
+            Tensor(self.kernel_shape(config), w.dtype),
+            Tensor((w.batch, w.out_channels // oc, w.out_height, w.out_width, oc), w.dtype),
+        ]
+
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Bring data and kernel from the model's layout into the kernel's."""
+        data, kernel = inputs
+        return [into_blocks(data, channel_blocks(config)[0]), self.pack_kernel(config, kernel)]
+
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
+        """Bring the output into the model's layout."""
+        return out_of_blocks(output)
+
+    def convolution(self, config: Config, term: Callable[[Any, Any], Term]) -> list[Any]:
+        """Return data, kernel and output as `te` tensors, given what is summed for a channel of a block."""
+        w = self.workload
+        data, kernel = self.placeholders(config)
+        padded = pad(data, w.padding) if any(w.padding) else data
+        return [data, kernel, convolve(w, padded, kernel, self.tensors(config)[-1].shape, term, name=self.block)]
+
+    def schedule_rows(self, sch: Any, width: int) -> Any:
+        """Pad in parallel, and let the convolution compute `width` pixels at a time; return its block.
+
+        It sums up in a cache, whose tiles are written out by rows, which run in parallel.
+        """
+        self.schedule_pad(sch)
+        conv = sch.get_sblock(self.block)
+        copy = sch.cache_write(conv, 0, "global")  # `conv` now sums up in the cache and `copy` writes it out
+        n, c, oh, ow, block = sch.get_loops(copy)
+        tile, _ = sch.split(ow, [None, width])
+        sch.parallel(sch.fuse(n, c, oh))
+        sch.vectorize(block)
+        sch.compute_at(conv, tile, preserve_unit_loops=True)
+        return conv
+
+    def schedule_pad(self, sch: Any) -> None:
+        """Pad the data: rows in parallel, one vector for each pixel."""
+        if not any(self.workload.padding):
+            return
+        n, c, y, _, block = sch.get_loops(sch.get_sblock("data_pad"))
+        sch.vectorize(block)
+        sch.parallel(sch.fuse(n, c, y))

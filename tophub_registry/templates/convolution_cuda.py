@@ -1,0 +1,73 @@
+"""What the direct convolutions on CUDA devices share: data and kernel come into shared memory tile by tile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates import cuda
+from tophub_registry.templates.convolution import Term, convolve, pad
+from tophub_registry.templates.workloads import Conv2d
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tophub_registry.records.record import Config
+
+
+class ConvolutionCuda(cuda.CudaTemplate):
+    """A convolution in NCHW whose outputs a thread sums up in registers."""
+
+    workload: Conv2d
+
+    @property
+    def block(self) -> str:
+        """The name of the block that computes the convolution."""
+        return self.task.removesuffix(".cuda")
+
+    def convolution(self, config: Config, term: Callable[[Any], Term]) -> list[Any]:
+        """Return data, kernel and output as `te` tensors, given what is summed for a filter."""
+        w = self.workload
+        data, kernel = self.placeholders(config)
+        return [data, kernel, convolve(w, pad(data, w.padding), kernel, w.output, term, name=self.block)]
+
+    def stages(self, sch: Any) -> tuple[Any, Any, list[Any]]:
+        """Return the blocks that sum up in registers, that write the output, and that fetch data and kernel."""
+        conv = sch.get_sblock(self.block)
+        copy, shared = cuda.in_registers(sch, conv)
+        sch.compute_inline(sch.get_sblock("data_pad"))
+        return conv, copy, shared
+
+
+def sum_by_tiles(
+    sch: Any,
+    conv: Any,
+    shared: Sequence[Any],
+    parts: Sequence[int],
+    threads: tuple[int, int, int],
+    *,
+    contiguous: bool,
+) -> None:
+    """Tile the sum of a convolution, and fetch what a tile needs.
+
+    Parameters
+    ----------
+    sch
+        The `tvm.s_tir.Schedule`.
+    conv
+        The block that sums up in registers, within the loop over threads.
+    shared
+        The blocks that fetch data and kernel.
+    parts
+        The lengths of a tile, over channels, rows and columns.
+    threads
+        How many threads there are along x, y and z.
+    contiguous
+        As for `cuda.fetch`.
+    """
+    *_, n, f, y, x, rc, ry, rx = sch.get_loops(conv)
+    split = [sch.split(loop, [None, part]) for loop, part in zip((rc, ry, rx), parts, strict=True)]
+    outer, inner = zip(*split, strict=True)
+    sch.reorder(*outer, *inner, n, f, y, x)
+    for load in shared:
+        cuda.fetch(sch, load, outer[-1], threads, contiguous=contiguous)
+    sch.decompose_reduction(conv, outer[0])
