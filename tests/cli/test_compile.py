@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,19 @@ def test_the_library_and_the_layers(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert all(layer["recorded"] or layer["evidence"]["target"].startswith("llvm") for layer in told["layers"])
     assert run(MODEL, "-o", library) == 2
     assert "--force" in capsys.readouterr().err
+
+
+def test_compiling_needs_nothing_that_only_tuning_needs(tmp_path: Path) -> None:
+    """The extra [compile] brings neither pebble nor xgboost; only --verify, which times kernels, needs more."""
+    code = "import sys; sys.modules['pebble'] = sys.modules['xgboost'] = None\n"
+    code += "from tophub_registry.cli import main; main()"
+    command = [sys.executable, "-c", code, "compile", MODEL, "-o", str(tmp_path / "model.so")]
+    done = subprocess.run([*command, "--profile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model.so").stat().st_size > 1 << 20
+    done = subprocess.run([*command, "--force", "--verify"], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "`tophub compile` needs the extra [tune]: 'pebble' is not installed" in done.stderr
 
 
 def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_named(

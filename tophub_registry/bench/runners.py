@@ -103,7 +103,7 @@ class Untuned(Runner):
         try:
             import tvm
         except ImportError as error:
-            raise MissingExtra("tune", error) from error
+            raise MissingExtra("compile", error) from error
         from tvm import relax
 
         from tophub_registry.devices.device import compiled_for

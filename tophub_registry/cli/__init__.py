@@ -17,6 +17,8 @@ from tophub_registry.cli import terminal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tophub_registry.errors import TophubError
+
 COMMANDS = {
     "extract": "Write the tuning tasks of a gluoncv model or an MXNet symbol file",
     "tune": "Tune a model's tasks on this machine and append the records to a log",
@@ -75,12 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _interrupted()
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(_guarded(module.command, as_json="--json" in arguments))
+    app.command(name)(_guarded(module.command, name, as_json="--json" in arguments))
     app(arguments[1:], prog_name=f"tophub {name}")
 
 
-def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., None]:
-    """Turn the project's errors into one message and an exit code."""
+def _guarded(command: Callable[..., None], name: str, *, as_json: bool) -> Callable[..., None]:
+    """Turn the project's errors, and missing extras, into one message and an exit code."""
     from tophub_registry.errors import TophubError
 
     @functools.wraps(command)
@@ -88,14 +90,15 @@ def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., No
         try:
             command(*args, **kwargs)
         except TophubError as error:
-            if as_json:
-                import json
+            _fail(error, name, as_json=as_json)
+        except ModuleNotFoundError as error:
+            from tophub_registry.errors import MissingExtra
+            from tophub_registry.extras import extra_with
 
-                fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
-                terminal.out(json.dumps({"error": fields}) + "\n")
-            else:
-                terminal.err(f"tophub: error: {terminal.line(error)}\n")
-            sys.exit(error.exit_code)
+            extra = extra_with(error.name)
+            if extra is None:
+                raise
+            _fail(MissingExtra(extra, error), name, as_json=as_json)
         except KeyboardInterrupt:
             _interrupted()
         except BrokenPipeError:  # the reader of our output has seen enough
@@ -103,6 +106,22 @@ def _guarded(command: Callable[..., None], *, as_json: bool) -> Callable[..., No
             sys.exit(0)
 
     return guarded
+
+
+def _fail(error: TophubError, name: str, *, as_json: bool) -> NoReturn:
+    """Print an error and exit with its code."""
+    from tophub_registry.errors import MissingExtra
+
+    if isinstance(error, MissingExtra):
+        error = MissingExtra(error.extra, error.cause, needed_by=f"`tophub {name}`")
+    if as_json:
+        import json
+
+        fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
+        terminal.out(json.dumps({"error": fields}) + "\n")
+    else:
+        terminal.err(f"tophub: error: {terminal.line(error)}\n")
+    sys.exit(error.exit_code)
 
 
 def _interrupted() -> NoReturn:

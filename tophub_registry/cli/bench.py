@@ -12,6 +12,7 @@ import typer
 from tophub_registry.cli import notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.extras import require
 
 if TYPE_CHECKING:
     from tophub_registry.bench.comparison import Comparison, Row
@@ -63,6 +64,7 @@ def command(
     Every framework runs in a process of its own, computes the same network with the same weights, and is held
     against MXNet's outputs. Ratios are to ours, from pairs in the same rounds: above 1 a framework is slower.
     """
+    require("compile")
     from tophub_registry.bench.comparison import check, compare
     from tophub_registry.bench.prepared import read_or_prepare
 

@@ -11,6 +11,7 @@ import typer
 from tophub_registry.cli import notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.extras import require
 from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.task import describe
 
@@ -56,8 +57,9 @@ def command(
     Records come from the target's package, which is fetched if it is not here. A gluoncv name without --params
     gets random weights: enough to time it, not to use it.
     """
+    if verify:
+        require("tune")
     from tophub_registry.compiler.compiler import check_linker, compile_model
-    from tophub_registry.proof.proof import losing
 
     output = output or Path(f"{Path(model).name.removesuffix('.json').removesuffix('-symbol')}.so")
     if output.is_dir():
@@ -70,6 +72,8 @@ def command(
     compiled = compile_model(source, target, records=log, shapes=shapes_of(shape) or None, params=params)
     lost: list[Kernel] = []
     if verify:
+        from tophub_registry.proof.proof import losing
+
         notes.progress("time the records against the default configs")
         if lost := losing(compiled):
             notes.progress(f"compile {model} without those that lose")

@@ -1,6 +1,6 @@
 """A whole model compiled with records: read, its layers' kernels chosen, fused, scheduled, built.
 
-Needs the extras [tune] and, to read models, [models].
+Needs the extras [compile] and, to read models, [models].
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def translate_source(source: Source) -> ImportedModel:
     try:
         from tophub_registry.frontends.mxnet.translation import translate
     except ImportError as error:
-        raise MissingExtra("tune", error) from error
+        raise MissingExtra("compile", error) from error
     from tophub_registry.frontends.mxnet.batch_norm import fold_batch_norms
     from tophub_registry.frontends.mxnet.class_boxes import gather_class_boxes
     from tophub_registry.frontends.mxnet.constants import fold_constants
