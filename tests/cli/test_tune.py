@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tests.killing import kill_at_random_moments
+from tophub_registry.devices.threads import thread_count
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 
@@ -33,6 +34,8 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
     log = tmp_path / "new.log"
     run = tophub("tune", tasks, "--trials", 6, "-o", log, "--json")
     assert run.returncode == 0, run.stderr
+    threads = {record.tophub.threads for record in read_records(log)}
+    assert threads == {thread_count()}
     (outcome,) = json.loads(run.stdout)
     assert outcome["trials"] == 6
     assert outcome["best"] <= outcome["default"]

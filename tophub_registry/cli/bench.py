@@ -35,7 +35,9 @@ def command(
     ] = "gluoncv,pytorch,onnxruntime",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads of each framework on the CPU.", show_default="what TVM would use"),
+        typer.Option(
+            min=1, help="Threads of each framework on the CPU.", show_default="TVM_NUM_THREADS, else all CPUs"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each framework has its turn.")] = 15,
     params: Params = None,

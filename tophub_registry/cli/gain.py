@@ -27,7 +27,10 @@ def command(
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns."""
+    """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns.
+
+    Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
+    """
     from tophub_registry.devices.device import check_runs_here, resolve
     from tophub_registry.measurement.measure import Measurer
     from tophub_registry.proof.gain import measure_gain
@@ -60,10 +63,7 @@ def _print(gain: ModelGain, target: Target, provenance: Provenance) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    threads = (
-        "" if provenance.threads is None else f", {provenance.threads} thread{'s' if provenance.threads > 1 else ''}"
-    )
-    table = Table(box=box.SIMPLE_HEAD, title=terminal.clean(f"{target} ({provenance.device}{threads})"))
+    table = Table(box=box.SIMPLE_HEAD, title=terminal.clean(f"{target} ({provenance.where})"))
     table.add_column("task")
     for column in ("layers", "default µs", "tuned µs", "gain", "GFLOPS"):
         table.add_column(column, justify="right")

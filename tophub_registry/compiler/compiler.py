@@ -18,6 +18,7 @@ from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.failures import Failure, KernelFailures, LeftOut, compiler_failure, unbuildable
 from tophub_registry.compiler.profile import KernelTime, profile
 from tophub_registry.devices.device import check_runs_here, compiled_for, resolve
+from tophub_registry.devices.threads import settle_threads
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.frontends.mxnet import ImportedModel, import_model
@@ -227,6 +228,9 @@ def compile_model(
 ) -> CompiledModel:
     """Compile a model with the records of a target's package, or with one's own.
 
+    On a processor it runs on all those that this process may use, unless `TVM_NUM_THREADS` says otherwise, and where
+    TVM has not started its threads before.
+
     Parameters
     ----------
     model
@@ -249,6 +253,7 @@ def compile_model(
     EnvironmentFailure
         The package can't be had, the target's compiler is missing, or it fails where no record is to blame.
     """
+    settle_threads()
     resolved = resolve(target)
     sources = _sources(resolved, records)
     imported = (

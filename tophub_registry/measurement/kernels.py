@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tophub_registry.devices.threads import settle_threads
 from tophub_registry.measurement.answers import Answer, Bench
 from tophub_registry.measurement.places import NoDevice, Place, Session
 
@@ -58,11 +59,12 @@ class Timing(NamedTuple):
 
 
 def start_worker() -> None:
-    """Prepare a worker: it leaves Ctrl-C to its parent, dies with it, and has TVM loaded."""
+    """Prepare a worker: it leaves Ctrl-C to its parent, dies with it, and has TVM loaded, its threads settled."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # NumPy computes what is right between two timings: threads of its own would go on spinning into the second.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    settle_threads()
     import tvm  # noqa: F401
 
 
