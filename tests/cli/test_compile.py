@@ -82,7 +82,7 @@ def test_records_of_another_family_are_told_and_are_none_for_strict(
     assert "1 of 22 layers by records (1 of them other processors')" in told
     assert "22 layers have records of other processors only, measured on AMD EPYC" in told
     assert "(znver4)" in told
-    assert f"  tophub tune {MODEL} --target '{target}' --own-templates --total-trials 500 -o new.log\n" in told
+    assert f"  tophub tune {MODEL} --target '{target}' --total-trials 500 -o new.log\n" in told
 
 
 def test_what_is_no_file_or_helps_no_layer_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

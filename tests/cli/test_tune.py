@@ -46,6 +46,22 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
     assert said["tasks"][0]["tuned"] > 0
 
 
+def test_only_autotvms_templates_where_that_is_wanted(tmp_path):
+    tensors = tensor([1, 8, 6, 6]), tensor([8, 8, 3, 3])
+    args = [*tensors, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"]
+    names = "conv2d_NCHWc_winograd.x86", "conv2d_NCHWc.x86"
+    tasks = [Task(task=name, args=args, layers=["conv0"]) for name in names]
+    path = tmp_path / "tasks.json"
+    TaskFile(model="tiny", kind="llvm", shapes={}, tasks=tasks).write(path)
+    options = "--trials", 1, "-o", tmp_path / "new.log", "--json"
+    run = tophub("tune", path, *options, "--autotvm-only")
+    assert [each["task"] for each in json.loads(run.stdout)] == ["conv2d_NCHWc.x86"]
+    run = tophub("tune", path, *options, "--resume", "--own-templates")
+    assert [each["task"] for each in json.loads(run.stdout)] == ["conv2d_NCHWc.x86", "conv2d_NCHWc_winograd.x86"]
+    run = tophub("tune", path, *options, "--resume", "--autotvm-only", "--only", 2)
+    assert (run.returncode, "there is nothing to tune" in run.stdout) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -55,7 +71,6 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
         (["{tasks}", "--target", "llvm -mcpu=diamondrapids"], 3, "it lacks"),
         (["{tasks}", "--search", "luck"], 2, "luck"),
         (["{tasks}", "--only", "7"], 2, "no task 7"),
-        (["{tasks}", "--own-templates"], 2, "tuned as it is"),
         (["{tasks}", "--where", "tile_z=3"], 2, "tile_x, tile_y"),
         (["{tasks}", "--resume", "-o", "{tasks}"], 1, "tasks.json:1"),
     ],

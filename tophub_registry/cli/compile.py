@@ -130,7 +130,7 @@ def _print_evidence(compiled: CompiledModel, model: str, shape: Sequence[str] | 
     where = sorted({_where(answer.record) for _, answer in found if answer.record is not None})
     names = _named([layer for layer, _ in found])
     shapes = "".join(f" --shape {each}" for each in shape or ())
-    options = f"--target '{compiled.target}' --own-templates"
+    options = f"--target '{compiled.target}'"
     commands = [
         f"tophub extract {model}{shapes} {options} -o tasks.json" if shapes else "",
         f"tophub tune tasks.json --target '{compiled.target}'" if shapes else f"tophub tune {model} {options}",

@@ -29,14 +29,16 @@ def command(
         int | None, typer.Option(min=1, help="Images at once in the model's usual input.", show_default="1")
     ] = None,
     shape: Shape = None,
-    own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
+    autotvm_only: tasks_argument.AutotvmOnly = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the tasks.")] = None,
+    _own_templates: tasks_argument.OwnTemplates = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tasks as -o writes them.")] = False,
 ) -> None:
     """List the tuning tasks of a model: each distinct workload of its convolutions and dense layers.
 
     With -o they are written to a file, which `tophub tune` takes on a machine without MXNet too. Where a layer has
-    two templates (direct and winograd, packed or not), it has two tasks.
+    two templates (direct and Winograd, packed or not), it has two tasks. AutoTVM's tasks come first and our own after
+    them, so that a task has the same number with --autotvm-only.
     """
     from tophub_registry.frontends.mxnet.network import read_network
     from tophub_registry.tasks.rules import rules_for
@@ -46,7 +48,7 @@ def command(
     kind = Target.parse(target).kind
     rules_for(kind)
     network = read_network(model, batch=batch or 1, shapes=shapes_of(shape))
-    tasks = network.tasks(kind, own=own_templates)
+    tasks = network.tasks(kind, own=not autotvm_only)
     if output is not None:
         tasks.write(output)
     if as_json:

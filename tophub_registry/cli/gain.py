@@ -43,7 +43,7 @@ def command(
     records = [record for path in log for record in read_records(path)]
     if not any(record.valid and match_targets(resolved, record.target) is Match.DEVICE for record in records):
         raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")
-    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind, own=True).tasks)
+    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind).tasks)
     for task in others:
         terminal.err(f"tophub: no template yet, left out: {task}\n")
     with Measurer(resolved) as measurer:

@@ -12,6 +12,7 @@ import typer
 from tophub_registry.cli import tasks_argument, terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
+from tophub_registry.tasks.rules import is_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ def command(  # each is an option of the command line
     total_trials: Annotated[
         int | None, typer.Option(min=1, help="Configs to measure for all tasks, spent where they pay most.")
     ] = None,
-    own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
+    autotvm_only: tasks_argument.AutotvmOnly = False,
     only: Annotated[
         list[int] | None, typer.Option(help="Tune only this task (repeatable); `tophub extract` numbers them.")
     ] = None,
@@ -59,6 +60,7 @@ def command(  # each is an option of the command line
     seed: Annotated[int, typer.Option(help="Makes the search reproducible.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a log that is already there.")] = False,
     _processor: Processor = None,
+    _own_templates: tasks_argument.OwnTemplates = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Tune the tasks of one or more models, on this machine or by RPC, and append every measured config to a log.
@@ -86,12 +88,8 @@ def command(  # each is an option of the command line
         raise UsageError("the log is already there", file=output, remedy="--resume goes on with it")
     place = _place(rpc_tracker, rpc_key, timeout)
     resolved = place.resolve(target)
-    wanted = tasks_argument.tasks_of_all(model, Target.parse(target).kind, own=own_templates)
-    if only:
-        if out_of_range := [number for number in only if not 1 <= number <= len(wanted)]:
-            raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(wanted)}")
-        wanted = [wanted[number - 1] for number in only]
-    tasks, others = supported(wanted)
+    every = tasks_argument.tasks_of_all(model, Target.parse(target).kind)
+    tasks, others = supported(_chosen(every, only, autotvm_only=autotvm_only))
     for task in others:
         terminal.err(f"tophub: no template yet, left out: {task}\n")
     fixed = dict(map(_knob, where or []))
@@ -125,6 +123,14 @@ def command(  # each is an option of the command line
             + (f", {failed} of them failed" if failed else "")
             + f"; measured on {device}\n"
         )
+
+
+def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool) -> list[Task]:
+    """Return the tasks with these numbers, all by default, and of them those of AutoTVM's templates."""
+    if out_of_range := [number for number in numbers or () if not 1 <= number <= len(tasks)]:
+        raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(tasks)}")
+    chosen = [tasks[number - 1] for number in numbers] if numbers else tasks
+    return [task for task in chosen if not (autotvm_only and is_own(task.task))]
 
 
 def _place(tracker: str | None, key: str | None, timeout: float) -> Place:

@@ -18,7 +18,7 @@ from tophub_registry.frontends.mxnet.symbol import load_symbol, zoo_symbol
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.task import Task, TaskFile
 from tophub_registry.tasks.layers import Layer, Other, Shape
-from tophub_registry.tasks.rules import rules_for, workloads
+from tophub_registry.tasks.rules import is_own, rules_for, workloads
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Network:
     def tasks(self, kind: str, *, own: bool = False) -> TaskFile:
         """Return the tuning tasks for a kind of target: each distinct workload once, in the order of its first layer.
 
+        AutoTVM's come first, then our own.
+
         Parameters
         ----------
         own
@@ -62,6 +64,7 @@ class Network:
             Task(task=template, args=arguments, count=len(layers), layers=layers)
             for template, arguments, layers in found.values()
         ]
+        tasks.sort(key=lambda task: is_own(task.task))
         shapes = {name: list(shape) for name, shape in self.inputs.items()}
         return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks)
 
