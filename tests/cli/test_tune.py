@@ -62,6 +62,19 @@ def test_only_autotvms_templates_where_that_is_wanted(tmp_path):
     assert (run.returncode, "there is nothing to tune" in run.stdout) == (2, True)
 
 
+def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path):
+    path, log = tmp_path / "tasks.json", tmp_path / "new.log"
+    shapes = [(tensor([1, 64]), tensor([units, 64])) for units in (8, 16, 36)]
+    tasks = [Task(task="dense_nopack.x86", args=[*each, None, "float32"], layers=[str(each)]) for each in shapes]
+    TaskFile(model="tiny", kind="llvm", shapes={}, tasks=tasks).write(path)
+    run = tophub("tune", path, "--total-trials", 5, "--batch", 3, "-o", log)
+    told = "1 of 3 tasks got no trials: dense_nopack.x86 1x64 8x64; --resume --total-trials 9 reaches all"
+    assert (run.returncode, told in run.stderr) == (0, True), run.stderr
+    run = tophub("tune", path, "--batch", 3, "-o", log, "--resume", "--total-trials", 9, "--json")
+    assert [each["trials"] for each in json.loads(run.stdout)] == [3, 3, 3]
+    assert "got no trials" not in run.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -114,6 +114,7 @@ def command(  # each is an option of the command line
     except KeyboardInterrupt:
         terminal.err(f"tophub: interrupted; what was measured is in {output}, go on with --resume\n")
         sys.exit(130)
+    _note_untried(outcomes, plan.batch_for(resolved.kind))
     if as_json:
         terminal.out(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
     else:
@@ -131,6 +132,18 @@ def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool)
         raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(tasks)}")
     chosen = [tasks[number - 1] for number in numbers] if numbers else tasks
     return [task for task in chosen if not (autotvm_only and is_own(task.task))]
+
+
+def _note_untried(outcomes: list[TaskOutcome], batch: int) -> None:
+    """Name the tasks that --total-trials left nothing for, and say what reaches them."""
+    untried = [outcome for outcome in outcomes if not outcome.trials]
+    if untried:
+        enough = sum(min(batch, outcome.planned) for outcome in outcomes)
+        names = terminal.line(", ".join(str(outcome.task) for outcome in untried))
+        terminal.err(
+            f"tophub: note: {len(untried)} of {len(outcomes)} tasks got no trials: {names}; "
+            f"--resume --total-trials {enough} reaches all\n"
+        )
 
 
 def _place(tracker: str | None, key: str | None, timeout: float) -> Place:
