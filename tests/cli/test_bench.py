@@ -82,7 +82,8 @@ def test_a_framework_that_ends_says_why(tmp_path):
 
 def test_a_model_is_written_once_and_measured_where_mxnet_is_not(registry, tmp_path):
     folder, table = tmp_path / "cifar", tmp_path / "table.json"
-    assert tophub("cifar_resnet20_v1", "--prepare", folder).returncode == 0
+    done = tophub("cifar_resnet20_v1", "--prepare", folder)
+    assert (done.returncode, "the weights are random" in done.stderr) == (0, True)
     again = tophub("cifar_resnet20_v1", "--prepare", folder)
     assert (again.returncode, "already there" in again.stderr) == (2, True)
     without_mxnet = "import sys; sys.modules['mxnet'] = None; from tophub_registry.cli import main; main()"
@@ -90,6 +91,7 @@ def test_a_model_is_written_once_and_measured_where_mxnet_is_not(registry, tmp_p
     command += ["--threads", 1, "--log", registry / "llvm_v0.05.log", "-o", table]
     run = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+    assert "the weights are random" in run.stderr
     rows = {row["framework"]: row for row in json.loads(table.read_text())["frameworks"]}
     assert rows["tophub"]["agrees"]
     assert rows["tvm"]["agrees"]

@@ -38,12 +38,15 @@ class Prepared:
         The inputs' shapes by name; all in float32.
     outputs
         Names, in their order.
+    random_weights
+        Whether the weights are random, as those of a name alone are.
     """
 
     folder: Path
     model: str
     shapes: Mapping[str, Sequence[int]]
     outputs: Sequence[str]
+    random_weights: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Prepared:
@@ -56,7 +59,7 @@ class Prepared:
         """
         try:
             said = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-            return cls(folder, said["model"], said["shapes"], said["outputs"])
+            return cls(folder, said["model"], said["shapes"], said["outputs"], said.get("random_weights", False))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 "no prepared model", file=folder, remedy="write one by `tophub bench MODEL --prepare FOLDER`"
@@ -131,6 +134,7 @@ def prepare(
         "model": Path(model).name.removesuffix("-symbol.json"),
         "shapes": {name: shape for name, (shape, _) in imported.inputs.items()},
         "outputs": imported.outputs,
+        "random_weights": imported.random_weights,
     }
     (folder / _DESCRIPTION).write_text(json.dumps(described) + "\n", encoding="utf-8")  # the last: the folder is whole
     return Prepared.read(folder)

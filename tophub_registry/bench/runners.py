@@ -69,13 +69,15 @@ class Ours(Runner):
         _hide_torch()
         from tophub_registry import __version__
         from tophub_registry.compiler.compiler import compile_model
+        from tophub_registry.compiler.own_logs import check_useful
 
         records = None if job.records is None else [*map(Path, job.records)]
         self._compiled = compile_model(job.prepared.imported(), job.target, records=records)
+        check_useful(self._compiled, records or [])
         self._inputs = inputs
         self.version = __version__
         layers = self._compiled.layers
-        self.note = f"{sum(layer.recorded for layer in layers)} of {len(layers)} layers by records"
+        self.note = f"{sum(layer.match.recorded for layer in layers)} of {len(layers)} layers use tuned records"
         if unbuilt := self._compiled.left_out:
             self.note += f"; {len(unbuilt)} left out: {unbuilt[0]}"
 

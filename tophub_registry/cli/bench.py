@@ -83,8 +83,9 @@ def command(
     check(target, [*peers, *pythons], database)
     with tempfile.TemporaryDirectory(prefix="tophub-model-") as folder:
         notes.progress(f"import {model}")
+        prepared = read_or_prepare(model, Path(folder), params=params, shapes=shapes)
         comparison = compare(
-            read_or_prepare(model, Path(folder), params=params, shapes=shapes),
+            prepared,
             target,
             peers,
             threads=threads,
@@ -95,6 +96,8 @@ def command(
             progress=notes.progress,
         )
     notes.progress("")
+    if prepared.random_weights:
+        notes.random_weights()
     for path in outputs:
         _write(comparison, path, force=force)
     if as_json:
@@ -111,7 +114,8 @@ def _prepare(
 
     if folder.exists() and not force:
         raise UsageError("the folder is already there", file=folder, remedy="--force writes into it")
-    prepare(model, folder, params=params, shapes=shapes)
+    if prepare(model, folder, params=params, shapes=shapes).random_weights:
+        notes.random_weights()
     terminal.out(f"{folder}: {model}, with inputs and MXNet's outputs\n")
 
 

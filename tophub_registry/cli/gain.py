@@ -11,7 +11,6 @@ import typer
 
 from tophub_registry.cli import tasks_argument, terminal
 from tophub_registry.cli.model_options import CompileTarget, Processor
-from tophub_registry.errors import InputError
 
 if TYPE_CHECKING:
     from tophub_registry.proof.gain import ModelGain
@@ -31,6 +30,7 @@ def command(
 
     Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
     """
+    from tophub_registry.compiler.own_logs import useless
     from tophub_registry.devices.device import check_runs_here, resolve
     from tophub_registry.measurement.measure import Measurer
     from tophub_registry.proof.gain import measure_gain
@@ -41,9 +41,12 @@ def command(
     resolved = resolve(target)
     check_runs_here(resolved)
     records = [record for path in log for record in read_records(path)]
-    if not any(record.valid and match_targets(resolved, record.target) is Match.DEVICE for record in records):
-        raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")
+    known = {each.workload for each in records if each.valid and match_targets(resolved, each.target) is Match.DEVICE}
+    if not known:
+        raise useless(log, resolved)
     tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind).tasks)
+    if not any(task.workload in known for task in tasks):
+        raise useless(log, resolved)
     for task in others:
         terminal.err(f"tophub: no template yet, left out: {task}\n")
     with Measurer(resolved) as measurer:

@@ -84,11 +84,6 @@ class Kernel:
         record = self.answer.record
         return self.template.flop / _UNTUNED if record is None else record.mean_cost
 
-    @property
-    def recorded(self) -> bool:
-        """Whether it is by a record of the layer for hardware like this; one of another family is none."""
-        return self.answer.match.recorded and (self.evidence is None or self.answer.match is Match.FAMILY)
-
 
 def _block(shape: tuple[int, ...]) -> int:
     return shape[-1] if len(shape) == _BLOCKED else PLAIN

@@ -65,8 +65,13 @@ class CompiledLayer:
 
     @property
     def recorded(self) -> bool:
-        """Whether there is a record of the layer for hardware like this; one of another family is none."""
-        return self.kernel is not None and self.kernel.recorded
+        """Whether its record was measured on the target's own kind of device, not on another processor or GPU."""
+        return self.match >= Match.ARCHITECTURE
+
+    @property
+    def evidence(self) -> Answer | None:
+        """The layer's best record, where there are only other processors', whether it is used or not."""
+        return None if self.kernel is None else self.kernel.evidence
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import re
 
 from tophub_registry.devices.peak import measure_peak
 from tophub_registry.devices.processor import described, features, known, processor
+from tophub_registry.devices.threads import thread_count
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
@@ -99,21 +100,26 @@ def _check_gpu() -> None:
         raise EnvironmentFailure("there is no CUDA device here", remedy="name another --target")
 
 
+def at_hand(kind: str) -> Provenance:
+    """Return this machine's device as records name it; of a processor also the threads that kernels get."""
+    if kind == "cuda":
+        import tvm
+
+        return Provenance(device=str(tvm.cuda(0).device_name) if tvm.cuda(0).exist else None)
+    return Provenance(device=described(), threads=thread_count())
+
+
 def describe(kind: str) -> Provenance:
     """Return what a record says of the device: a GPU's name, or the processor and TVM's threads; and its peak.
 
     Asking for the threads, which follow `TVM_NUM_THREADS` or TVM's own rule, starts them and binds the asking
     one to a core: never ask in a process that goes on to start others, which inherit that.
     """
-    import tvm
+    said = at_hand(kind)
+    if kind != "cuda":
+        import tvm
 
-    if kind == "cuda":
-        said = Provenance(device=str(tvm.cuda(0).device_name))
-    else:
-        said = Provenance(
-            device=described(),
-            threads=int(tvm.runtime.num_threads()),
-            bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
-        )
+        bound = os.environ.get("TVM_BIND_THREADS", "1") != "0"
+        said = said.model_copy(update={"threads": int(tvm.runtime.num_threads()), "bind_threads": bound})
     peak = measure_peak(kind)
     return said if peak is None else said.model_copy(update={"peak_gflops": round(peak, 1)})

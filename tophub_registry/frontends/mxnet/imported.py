@@ -36,6 +36,8 @@ class ImportedModel:
         The MXNet symbol.
     weights
         The weights before anything was folded, by name, in float32.
+    random_weights
+        Whether they are random, as those of a name alone are.
     """
 
     module: Any = field(repr=False)
@@ -43,6 +45,7 @@ class ImportedModel:
     outputs: list[str]
     symbol: Any = field(repr=False)
     weights: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
+    random_weights: bool = False
 
     def reference(self, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         """Run the original with MXNet on the CPU.
@@ -126,4 +129,5 @@ def translate_source(source: Source) -> ImportedModel:
         outputs=list(source.symbol.list_outputs()),
         symbol=source.symbol,
         weights={variable.name: values[variable.entry] for variable in graph.variables},
+        random_weights=source.weights is None,
     )
