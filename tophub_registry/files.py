@@ -6,8 +6,10 @@ temporary names end in `.part`, so that what a killed process left behind is rec
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import errno
+import functools
 import io
 import os
 import secrets
@@ -53,6 +55,8 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         # The mode is the process's own, by its umask, which is not to be touched: other threads make files too.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    discard = functools.partial(temporary.unlink, missing_ok=True)
+    atexit.register(discard)  # for who exits without leaving this block
     try:
         stream = io.BufferedWriter(_Raw(descriptor, path))
         try:
@@ -71,7 +75,8 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
             _sync_folder(path.parent)
     finally:
         with suppress(OSError):
-            temporary.unlink()
+            discard()
+        atexit.unregister(discard)
 
 
 class _Raw(io.FileIO):

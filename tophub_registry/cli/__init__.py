@@ -12,7 +12,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tophub_registry.cli import terminal
+from tophub_registry.cli import interrupts, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,8 +55,14 @@ Exit codes: 0 fine, 1 the input is at fault, 2 the command was misused, 3 the en
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code."""
-    arguments = [*(sys.argv[1:] if arguments is None else arguments)]
+    """Run one command, by default the one that this program was started with, and exit with its code."""
+    if arguments is not None:
+        _run([*arguments])
+    with interrupts.of_program():
+        _run(sys.argv[1:])
+
+
+def _run(arguments: list[str]) -> NoReturn:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
@@ -70,15 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     if name not in COMMANDS:
         _unknown(name)
-    try:
-        module = importlib.import_module(f"tophub_registry.cli.{name}")
-        import typer
-    except KeyboardInterrupt:
-        _interrupted()
+    module = importlib.import_module(f"tophub_registry.cli.{name}")
+    import typer
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(name)(_guarded(module.command, name, as_json="--json" in arguments))
     app(arguments[1:], prog_name=f"tophub {name}")
+    sys.exit(0)
 
 
 def _guarded(command: Callable[..., None], name: str, *, as_json: bool) -> Callable[..., None]:
@@ -88,7 +92,8 @@ def _guarded(command: Callable[..., None], name: str, *, as_json: bool) -> Calla
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with interrupts.as_exception():
+                command(*args, **kwargs)
         except TophubError as error:
             _fail(error, name, as_json=as_json)
         except ModuleNotFoundError as error:
@@ -125,8 +130,8 @@ def _fail(error: TophubError, name: str, *, as_json: bool) -> NoReturn:
 
 
 def _interrupted() -> NoReturn:
-    terminal.err("tophub: interrupted\n")
-    sys.exit(130)
+    terminal.err(interrupts.SAID)
+    sys.exit(interrupts.CODE)
 
 
 def _unknown(name: str) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import notes, table, terminal
+from tophub_registry.cli import interrupts, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
@@ -83,7 +83,8 @@ def command(
     check(target, [*peers, *pythons], database)
     with tempfile.TemporaryDirectory(prefix="tophub-model-") as folder:
         notes.progress(f"import {model}")
-        prepared = read_or_prepare(model, Path(folder), params=params, shapes=shapes)
+        with interrupts.at_once():
+            prepared = read_or_prepare(model, Path(folder), params=params, shapes=shapes)
         comparison = compare(
             prepared,
             target,

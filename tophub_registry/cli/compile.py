@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import compiled as told
-from tophub_registry.cli import notes, terminal
+from tophub_registry.cli import interrupts, notes, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
@@ -24,6 +24,7 @@ _TIMING = 0.5  # seconds
 _MOST_RUNS = 30
 
 
+@interrupts.at_once()
 def command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (NAME-symbol.json).")
@@ -97,7 +98,8 @@ def command(
 def _losing(compiled: CompiledModel) -> list[Kernel]:
     from tophub_registry.proof.proof import losing
 
-    return losing(compiled)
+    with interrupts.as_exception():  # which ends the processes that measure
+        return losing(compiled)
 
 
 def _check(compiled: CompiledModel, logs: Sequence[Path], *, strict: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import tasks_argument, terminal
+from tophub_registry.cli import interrupts, tasks_argument, terminal
 from tophub_registry.cli.model_options import Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.records.target import Target
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tophub_registry.tasks.layers import Layer
 
 
+@interrupts.at_once()
 def command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A gluoncv model's name, or an MXNet symbol file (.json).")

@@ -6,6 +6,7 @@ become the replacement character; line breaks and tabs stay.
 
 from __future__ import annotations
 
+import os
 import sys
 
 _KEPT = "\n\t"
@@ -27,6 +28,11 @@ def status(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\x1b[2K\r{clean(text)}\r" if text else "\x1b[2K\r")
         sys.stderr.flush()
+
+
+def last_words(text: str) -> None:
+    """Write to standard error from a signal's handler, whatever was being written; a status line is cleared."""
+    os.write(2, (("\x1b[2K\r" if os.isatty(2) else "") + clean(text)).encode())
 
 
 def line(text: object) -> str:
