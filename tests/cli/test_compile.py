@@ -17,6 +17,8 @@ from tophub_registry.devices.threads import thread_count
 from tophub_registry.frontends.mxnet import import_model, libraries
 from tophub_registry.records.log import read_records, write_log
 from tophub_registry.records.record import Provenance
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.registry import instantiate
 
 MODEL = "cifar_resnet20_v1"
 DATA = Path(__file__).parents[2] / "registry_data"
@@ -179,3 +181,26 @@ def test_weights_that_are_given_are_not_called_random(tmp_path: Path, capsys: py
     assert run(MODEL, "-o", tmp_path / "model.so", "--params", weights, "--json") == 0
     told = capsys.readouterr()
     assert (told.err, json.loads(told.out)["random_weights"]) == ("", False)
+
+
+def test_a_winograd_that_is_expected_to_beat_a_record_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log has the direct convolution of the first stage's six layers; --strict accepts that it is not used."""
+    here, args = resolve("llvm"), [tensor([1, 16, 160, 160]), tensor([16, 16, 3, 3])]
+    template = instantiate("conv2d_NCHWc.x86", [*args, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"])
+    (like, *_) = read_records(DATA / "llvm_v0.08.log")
+    record = like.model_copy(
+        update={
+            "input": like.input._replace(target=str(here), task=template.task, args=template.args),
+            "config": template.default(here),
+        }
+    )
+    log, library = tmp_path / "direct.log", tmp_path / "model.so"
+    write_log(log, [record])
+    assert run(MODEL, "-o", library, "--log", log, "--shape", "data=1,3,160,160") == 0
+    told = capsys.readouterr().out
+    assert told.count(f"none: the default config, expected to beat {log}") == 6
+    assert "\n6 layers have direct records only, which Winograd's default config is expected to beat; `toph" in told
+    assert run(MODEL, "-o", library, "--log", log, "--shape", "data=1,3,160,160", "--strict", "--force") == 1
+    assert "16 of 22 layers use no record tuned for" in capsys.readouterr().err

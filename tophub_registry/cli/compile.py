@@ -117,7 +117,7 @@ def _check(compiled: CompiledModel, logs: Sequence[Path], *, strict: bool) -> No
             f"{told.named(others)}",
             remedy="tune them with `tophub tune`, or give a --log",
         )
-    if not logs and not any(layer.match.recorded or layer.evidence for layer in compiled.layers):
+    if not logs and not any(layer.recorded or layer.evidence for layer in compiled.layers):
         terminal.err(f"tophub: note: no package has a record for a layer of this model on {compiled.target}\n")
     if compiled.imported.random_weights:
         notes.random_weights()

@@ -59,6 +59,12 @@ def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> N
             f"{'; '.join(_places(records, processor=True))}: {named(foreign)}\n"
             f"{_expectation(used, len(foreign))}\n"
         )
+    if untried := [layer for layer in compiled.layers if layer.kernel and layer.kernel.instead_of]:
+        have = "layer has a direct record" if len(untried) == 1 else "layers have direct records"
+        terminal.out(
+            f"{len(untried)} {have} only, which Winograd's default config is expected to beat; `tophub tune` finds a "
+            f"better one: {named(untried)}\n"
+        )
     if runs:
         threads = "" if here.threads is None else f" with {here.threads} thread{'' if here.threads == 1 else 's'}"
         fastest = f", at best {table.seconds(min(runs))}" if runs[1:] else ""
@@ -168,7 +174,8 @@ def _row(layer: CompiledLayer) -> list[str]:
     if kernel.neighbour is not None:
         return [*start, _origin(kernel.neighbour), str(layer.match), f"about {table.seconds(kernel.cost)}"]
     if kernel.answer.record is None:
-        return [*start, "none: the default config", "none", ""]
+        instead = "" if kernel.instead_of is None else f", expected to beat {kernel.instead_of.source}"
+        return [*start, f"none: the default config{instead}", "none", ""]
     cost = "" if kernel.evidence is not None else table.seconds(kernel.cost)
     return [*start, str(kernel.answer.source), str(layer.match), cost]
 
@@ -203,6 +210,7 @@ def as_json(
                 "recorded": layer.recorded,
                 "evidence": layer.evidence and _evidence_as_json(layer.evidence),
                 "neighbour": layer.kernel and layer.kernel.neighbour and layer.kernel.neighbour.args,
+                "instead_of": layer.kernel and layer.kernel.instead_of and layer.kernel.instead_of.source,
             }
             for layer in compiled.layers
         ],

@@ -65,8 +65,8 @@ class CompiledLayer:
 
     @property
     def recorded(self) -> bool:
-        """Whether its record was measured on the target's own kind of device, not on another processor or GPU."""
-        return self.match >= Match.ARCHITECTURE
+        """Whether it has a record that was measured on the target's own kind of device, no other processor or GPU."""
+        return self.match >= Match.ARCHITECTURE or (self.kernel is not None and self.kernel.instead_of is not None)
 
     @property
     def evidence(self) -> Answer | None:

@@ -22,8 +22,8 @@ def check_useful(compiled: CompiledModel, logs: Sequence[Path]) -> None:
     compiled
         The model, compiled with these logs only.
     """
-    informed = (layer.match is not Match.NONE or layer.evidence for layer in compiled.layers)
-    if logs and not any(informed) and not compiled.left_out:
+    helped = (layer.recorded or layer.evidence or layer.match is not Match.NONE for layer in compiled.layers)
+    if logs and not any(helped) and not compiled.left_out:
         raise useless(logs, compiled.target)
 
 
