@@ -44,12 +44,12 @@ bench: .venv/.dev
 
 .venv/.demo: pyproject.toml | .venv/bin/python
 	@echo "Installing tophub-registry into .venv, with apache-tvm, MXNet and gluoncv (once; a minute or two)"
-	@$(INSTALL) ".[tune,models,report]"
+	@$(INSTALL) ".[tune,mxnet,report]"
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
 	@echo "Installing tophub-registry into .venv, with all that its tests and checks need (once; a minute or two)"
-	@$(INSTALL) ".[tune,models,test,dev]"
+	@$(INSTALL) ".[tune,mxnet,test,dev]"
 	@touch $@ .venv/.demo
 
 clean:

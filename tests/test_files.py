@@ -158,3 +158,15 @@ def test_one_process_at_a_time_appends_to_a_log(tmp_path):
     with LogAppender(tmp_path / "new.log"):
         pass
     assert len((tmp_path / "new.log").read_text().splitlines()) == 2
+
+
+def test_who_exits_in_the_midst_of_it_leaves_nothing(tmp_path):
+    """Without unwinding, as Ctrl-C ends a command that is inside TVM."""
+    code = (
+        "import atexit, os; from tophub_registry.files import atomic_write\n"
+        "block = atomic_write('new.log'); block.__enter__().write(b'half')\n"
+        "print(*os.listdir(), flush=True); atexit._run_exitfuncs(); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout.strip().endswith(".part")
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ unset TOPHUB_LOCATION
 cd "$(dirname "$0")/.."
 repository=$PWD
 model=${1:-cifar_resnet20_v1}
-trials=${TRIALS:-48}
+trials=${TRIALS:-400}
 
 work=$(mktemp -d)
 server=
@@ -24,7 +24,7 @@ show() {
 current=llvm_$(python -c 'from tophub_registry.tophub import PACKAGE_VERSION; print(PACKAGE_VERSION["llvm"])').log
 
 cd "$work"
-show tophub tune "$model" --target llvm --trials "$trials" -o new.log
+show tophub tune "$model" --target llvm --total-trials "$trials" -o new.log
 cp "$repository/registry_data/$current" .
 show tophub merge "$current" new.log
 next=$(ls llvm_v*.log | tail -n 1)

@@ -6,6 +6,9 @@ The class decides the exit code of the command line: 1 the input is at fault, 2 
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -62,7 +65,7 @@ class EnvironmentFailure(TophubError):  # noqa: N818  # EnvironmentError is take
     exit_code = 3
 
 
-class MissingExtra(EnvironmentFailure):
+class MissingExtra(EnvironmentFailure, ImportError):  # noqa: N818  # the name says what is wrong
     """An optional dependency that is needed here is not installed.
 
     Parameters
@@ -71,13 +74,64 @@ class MissingExtra(EnvironmentFailure):
         The name of the extra, as `pip install "tophub-registry[extra]"` takes it.
     cause
         What failed to import.
+    needed_by
+        What needs it: a command, for one.
     """
 
-    def __init__(self, extra: str, cause: ImportError) -> None:
+    def __init__(self, extra: str, cause: ImportError, *, needed_by: str = "this") -> None:
         self.extra = extra
         self.cause = cause
+        self.needed_by = needed_by
         name = f"{cause.name!r} is not installed" if cause.name and isinstance(cause, ModuleNotFoundError) else cause
-        super().__init__(f"this needs the extra [{extra}]: {name}", remedy=f'pip install "tophub-registry[{extra}]"')
+        super().__init__(f"{needed_by} needs the extra [{extra}]: {name}", remedy=_how_to_install(extra))
+        self.name, self.path = cause.name, cause.path
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (MissingExtra, (self.extra, self.cause))
+        return (_missing, (self.extra, self.cause, self.needed_by))
+
+
+def _missing(extra: str, cause: ImportError, needed_by: str) -> MissingExtra:
+    return MissingExtra(extra, cause, needed_by=needed_by)
+
+
+_DISTRIBUTION = "tophub-registry"
+
+_MXNET_ENDS = (3, 13)
+"""The first Python that MXNet 1.9.1 does not run on: it needs NumPy 1."""
+
+
+def _how_to_install(extra: str) -> str:
+    """Return what to type, or what stands in the way."""
+    command = f'pip install "{_project()}[{extra}]"'
+    if extra == "mxnet" and sys.version_info >= _MXNET_ENDS:
+        here = ".".join(map(str, sys.version_info[:2]))
+        return f"MXNet needs Python 3.12 or older, and this is Python {here}; with an older one: {command}"
+    return command
+
+
+def _project() -> str:
+    """Return what `pip install` takes this project from: a checkout where there is one, else the registry of packages.
+
+    A checkout is the working directory, or the folder that this package was installed from.
+    """
+    here = Path.cwd()
+    with suppress(OSError):
+        if f'name = "{_DISTRIBUTION}"' in (here / "pyproject.toml").read_text(encoding="utf-8").splitlines():
+            return "."
+    folder = _installed_from()
+    return _DISTRIBUTION if folder is None else str(folder)
+
+
+def _installed_from() -> Path | None:
+    """Return the folder that pip installed this package from, if it was one and is still there (PEP 610)."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        origin = json.loads(distribution(_DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    if "dir_info" not in origin:
+        return None
+    folder = Path(unquote(urlsplit(origin["url"]).path))
+    return folder if (folder / "pyproject.toml").is_file() else None

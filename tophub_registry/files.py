@@ -7,9 +7,11 @@ leaves behind is never read, and the next write into the same folder deletes it.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import errno
 import fcntl
+import functools
 import io
 import os
 import re
@@ -68,6 +70,8 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    discard = functools.partial(temporary.unlink, missing_ok=True)
+    atexit.register(discard)  # for who exits without leaving this block
     try:
         stream = io.BufferedWriter(_Raw(descriptor, path))
         try:
@@ -85,7 +89,8 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
                 stream.close()
     finally:
         with suppress(OSError):
-            temporary.unlink()
+            discard()
+        atexit.unregister(discard)
 
 
 def clear_leftovers(folder: Path) -> None:

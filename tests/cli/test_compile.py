@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tophub_registry.cli import main
-from tophub_registry.devices.device import resolve
+from tophub_registry.devices.device import at_hand, resolve
+from tophub_registry.devices.processor import described
+from tophub_registry.devices.threads import thread_count
+from tophub_registry.frontends.mxnet import import_model, libraries
 from tophub_registry.records.log import read_records, write_log
+from tophub_registry.records.record import Provenance
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.registry import instantiate
 
 MODEL = "cifar_resnet20_v1"
+DATA = Path(__file__).parents[2] / "registry_data"
 
 
 def run(*arguments: str | Path) -> int:
@@ -32,11 +41,24 @@ def test_the_library_and_the_layers(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--force" in capsys.readouterr().err
 
 
+def test_compiling_needs_nothing_that_only_tuning_needs(tmp_path: Path) -> None:
+    """The extra [compile] brings neither pebble nor xgboost; only --verify, which times kernels, needs more."""
+    code = "import sys; sys.modules['pebble'] = sys.modules['xgboost'] = None\n"
+    code += "from tophub_registry.cli import main; main()"
+    command = [sys.executable, "-c", code, "compile", MODEL, "-o", str(tmp_path / "model.so")]
+    done = subprocess.run([*command, "--profile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model.so").stat().st_size > 1 << 20
+    done = subprocess.run([*command, "--force", "--verify"], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "`tophub compile` needs the extra [tune]: 'pebble' is not installed" in done.stderr
+
+
 def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The log has one convolution's record. Those of other sizes get its config, which is no record of theirs."""
-    package = Path(__file__).parents[2] / "registry_data" / "llvm_v0.06.log"
+    package = DATA / "llvm_v0.06.log"
     log = tmp_path / "one.log"
     shapes = "[1,16,32,32]", "[16,16,3,3]"
     found = [its for its in read_records(package) if all(shape in its.workload for shape in shapes)]
@@ -45,36 +67,140 @@ def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_na
     library = tmp_path / "model.so"
     arguments = (MODEL, "-o", library, "--log", log)
     assert run(*arguments, "--strict") == 1
-    assert "16 of 22 layers have no record" in capsys.readouterr().err
+    assert "16 of 22 layers use no record tuned for " in capsys.readouterr().err
     assert not library.exists()
     assert run(*arguments, "--profile") == 0
     told = capsys.readouterr().out
-    assert "6 of 22 layers by records, " in told
+    assert re.search(
+        r"^\S*model.so: 6 of 22 layers use tuned records, \d+ borrow a similar layer's; for ", told, re.MULTILINE
+    )
     assert any("fallback" in line and f"{log}, 1x16x32x32 16x16x3x3" in line for line in told.splitlines())
     assert re.search(r"^kernel +calls +all calls +share +arguments", told, re.MULTILINE)
     assert re.search(r"^fused_conv2d_NCHWc\S* +\d+ +\S+ [mµ]s +[0-9.]+% +1x\S+ ", told, re.MULTILINE)
 
 
-def test_records_of_another_family_are_told_and_are_none_for_strict(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("processor", "used"), [("znver3", 1), ("icelake-server", 1)])
+def test_records_of_another_processor_are_told_and_are_none_for_strict(
+    processor: str, used: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    library, target = tmp_path / "model.so", "llvm -mcpu=znver3"
-    log = Path(__file__).parents[2] / "registry_data" / "llvm_v0.08.log"
+    """Whether it is of the same family, as Icelake and Zen 4 are, or not."""
+    library, target = tmp_path / "model.so", f"llvm -mcpu={processor}"
+    log = DATA / "llvm_v0.08.log"
     assert run(MODEL, "-o", library, "--target", target, "--log", log, "--strict") == 1
-    assert "22 of 22 layers have no record" in capsys.readouterr().err
+    assert f"22 of 22 layers use no record tuned for {target}" in capsys.readouterr().err
+    assert not library.exists()
     assert run(MODEL, "-o", library, "--target", target, "--log", log) == 0
     told = capsys.readouterr().out
-    assert "1 of 22 layers by records (1 of them other processors')" in told
-    assert "22 layers have records of other processors only, measured on AMD EPYC" in told
-    assert "(znver4)" in told
-    assert f"  tophub tune {MODEL} --target '{target}' --own-templates --total-trials 500 -o new.log\n" in told
+    assert f"{used} of 22 layers use tuned records; for {target}" in told
+    measured = "AMD EPYC, 2 cores, 2 threads (znver4): cifarresnetv10_conv0_fwd, "
+    assert f"22 layers have only records of other processors, measured on {measured}" in told
+    assert f"\n{used} of these is used, as it is expected to beat the default config here; the other layers get" in told
+    assert "The costs were measured" not in told
+    assert f"  tophub tune {MODEL} --target '{target}' --total-trials 500 -o new.log\n" in told
 
 
-def test_what_is_no_file_or_helps_no_layer_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log's records are for this very target, but were measured on a device of another name."""
+    here = str(resolve("llvm"))
+    log, there = tmp_path / "there.log", "A faster one, 64 cores"
+    found = list(read_records(DATA / "llvm_v0.08.log"))
+    moved = {
+        "input": lambda its: its.input._replace(target=here),
+        "tophub": lambda _: Provenance(device=there, threads=64),
+    }
+    write_log(log, [its.model_copy(update={name: made(its) for name, made in moved.items()}) for its in found])
+    library = tmp_path / "model.so"
+    arguments = MODEL, "-o", library, "--log", log, "--strict", "--force"
+    assert run(*arguments) == 0
+    told = capsys.readouterr().out
+    threads = thread_count()
+    this = f"{described()}, {threads} thread{'s' if threads > 1 else ''}"
+    assert "22 of 22 layers use tuned records; for " in told
+    assert f"The costs were measured on {there}, 64 threads; this machine is {this}.\n" in told
+    assert re.search(rf"^A run takes \S+ [mµ]?s on this machine with {threads} threads?, at best ", told, re.MULTILINE)
+    assert f"To tune the model here:\n  tophub tune {MODEL} --target '{here}' " in told
+    write_log(log, [its.model_copy(update={"tophub": at_hand("llvm")}) for its in read_records(log)], overwrite=True)
+    assert run(*arguments) == 0
+    told = capsys.readouterr().out
+    assert f"The costs were measured on {this}.\n" in told
+    assert "To tune the model" not in told
+
+
+def test_the_library_runs_without_this_package_as_the_output_and_the_readme_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(MODEL, "-o", tmp_path / "model.so") == 0
+    told = capsys.readouterr()
+    assert told.err == "tophub: note: the weights are random, as no --params was given\n"
+    printed = told.out.partition(" alone (the weights are inside; TVM_NUM_THREADS sets the threads")[2].splitlines()[1:]
+    snippet = "\n".join(line.strip() for line in printed if line.startswith("  "))
+    section = (DATA.parent / "README.md").read_text(encoding="utf-8").partition("### Running the library")[2]
+    readme = section.partition("```python\n")[2].partition("```")[0]
+    readme = readme.replace("resnet18_v1.so", "model.so").replace("(1, 3, 224, 224)", "(1, 3, 32, 32)")
+    for lines in (f"{snippet}\nprint(output.numpy().shape)", f"{readme}\nprint(scores.shape)"):
+        command = [sys.executable, "-I", "-c", f"import sys; sys.modules['tophub_registry'] = None\n{lines}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "(1, 10)\n"), done.stderr
+
+
+@pytest.mark.parametrize("log", ["empty", "cuda", "others"])
+def test_a_log_that_has_nothing_for_the_model_is_an_error(
+    log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is empty, for another target, or of layers that are not alike."""
+    records = {
+        "empty": [],
+        "cuda": read_records(DATA / "cuda_v0.11.log"),
+        "others": (its for its in read_records(DATA / "llvm_v0.08.log") if its.input.task.startswith("group_conv2d")),
+    }
+    write_log(tmp_path / "own.log", records[log])
+    library = tmp_path / "model.so"
+    assert run(MODEL, "-o", library, "--log", tmp_path / "own.log", "--target", "llvm -mcpu=znver4") == 1
+    told = capsys.readouterr()
+    assert told.err == (
+        f"tophub: error: {tmp_path / 'own.log'}: no record for a layer of this model on llvm -mcpu=znver4 "
+        "(`tophub show` says what a log holds)\n"
+    )
+    assert not library.exists()
+
+
+def test_a_folder_is_no_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(MODEL, "-o", tmp_path) == 2
     assert "that is a folder" in capsys.readouterr().err
-    package = Path(__file__).parents[2] / "registry_data" / "cuda_v0.11.log"
-    assert run(MODEL, "-o", tmp_path / "model.so", "--log", package, "--target", "llvm -mcpu=znver4") == 0
+
+
+def test_weights_that_are_given_are_not_called_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "cifar.params"
+    imported = import_model(MODEL)
+    mx = libraries.mxnet()
+    auxiliary = set(imported.symbol.list_auxiliary_states())
+    named = {("aux:" if name in auxiliary else "arg:") + name: mx.nd.array(w) for name, w in imported.weights.items()}
+    mx.nd.save(str(weights), named)
+    assert run(MODEL, "-o", tmp_path / "model.so", "--params", weights, "--json") == 0
     told = capsys.readouterr()
-    assert "none of the logs has a record for a layer of this model on llvm -mcpu=znver4" in told.err
-    assert "0 of 22 layers by records, for llvm -mcpu=znver4 with data=1,3,32,32" in told.out
+    assert (told.err, json.loads(told.out)["random_weights"]) == ("", False)
+
+
+def test_a_winograd_that_is_expected_to_beat_a_record_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log has the direct convolution of the first stage's six layers; --strict accepts that it is not used."""
+    here, args = resolve("llvm"), [tensor([1, 16, 160, 160]), tensor([16, 16, 3, 3])]
+    template = instantiate("conv2d_NCHWc.x86", [*args, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"])
+    (like, *_) = read_records(DATA / "llvm_v0.08.log")
+    record = like.model_copy(
+        update={
+            "input": like.input._replace(target=str(here), task=template.task, args=template.args),
+            "config": template.default(here),
+        }
+    )
+    log, library = tmp_path / "direct.log", tmp_path / "model.so"
+    write_log(log, [record])
+    assert run(MODEL, "-o", library, "--log", log, "--shape", "data=1,3,160,160") == 0
+    told = capsys.readouterr().out
+    assert told.count(f"none: the default config, expected to beat {log}") == 6
+    assert "\n6 layers have direct records only, which Winograd's default config is expected to beat; `toph" in told
+    assert run(MODEL, "-o", library, "--log", log, "--shape", "data=1,3,160,160", "--strict", "--force") == 1
+    assert "16 of 22 layers use no record tuned for" in capsys.readouterr().err

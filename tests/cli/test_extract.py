@@ -27,7 +27,18 @@ def test_the_tasks_are_listed(capsys):
     assert (code, err) == (0, "")
     assert lines[0].split() == ["no.", "layers", "task"]
     assert "2       6  conv2d_NCHWc.x86 1x16x32x32 16x16x3x3" in lines
-    assert lines[-1] == "cifar_resnet20_v1 with data=1,3,32,32: 10 tasks for llvm"
+    assert lines[-1] == "cifar_resnet20_v1 with data=1,3,32,32: 14 tasks for llvm"
+
+
+@needs_mxnet
+def test_a_task_has_the_same_number_with_and_without_our_own_templates(capsys):
+    """AutoTVM's come first, and ours after them; --own-templates, which was needed once, changes nothing."""
+    _, every, _ = run(capsys, "cifar_resnet20_v1")
+    _, autotvm, _ = run(capsys, "cifar_resnet20_v1", "--autotvm-only")
+    assert run(capsys, "cifar_resnet20_v1", "--own-templates") == (0, every, "")
+    numbered = [line.split() for line in every.splitlines()[1:-1]]
+    assert [line.split() for line in autotvm.splitlines()[1:-1]] == numbered[:10]
+    assert {task for _, _, task, *_ in numbered[10:]} == {"conv2d_NCHWc_winograd.x86"}
 
 
 @needs_mxnet
@@ -47,7 +58,7 @@ def test_the_tasks_are_written_and_never_over_others(tmp_path, capsys):
 
 @needs_mxnet
 def test_templates_of_our_own_are_alternatives_for_the_same_layers(capsys):
-    _, out, _ = run(capsys, "cifar_resnet20_v1", "--own-templates", "--json")
+    _, out, _ = run(capsys, "cifar_resnet20_v1", "--json")
     layers = {(task["task"], str(task["args"])): task["layers"] for task in json.loads(out)["tasks"]}
     own = {args: names for (task, args), names in layers.items() if task == "conv2d_NCHWc_winograd.x86"}
     assert len(own) == 4  # one for each width of the network, and the first layer

@@ -22,6 +22,13 @@ def test_a_workload_of_two_models_is_one_task_that_counts_for_both(tmp_path):
     assert tasks[1].layers == [f"{one}: b", f"{two}: a", f"{two}: b"]
 
 
+def test_autotvms_tasks_come_first_and_then_our_own(tmp_path):
+    own = dense(16, ["b"]).model_copy(update={"task": "conv2d_NCHWc_winograd.x86"})
+    one = write(tmp_path / "one.json", own, dense(8, ["a"]))
+    two = write(tmp_path / "two.json", dense(32, ["c"]))
+    assert [task.args[0][1][1] for task in tasks_of_all([one, two], "llvm")] == [8, 32, 16]
+
+
 def test_one_model_keeps_its_layers_names(tmp_path):
     one = write(tmp_path / "one.json", dense(8, ["a"]))
     assert tasks_of_all([one], "llvm")[0].layers == ["a"]

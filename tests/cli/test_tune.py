@@ -11,6 +11,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 from tests.killing import kill_at_random_moments
 from tests.screen import screen_after
 from tophub_registry.cli import main, tune
+from tophub_registry.devices.threads import thread_count
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 
@@ -35,6 +36,8 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
     log = tmp_path / "new.log"
     run = tophub("tune", tasks, "--trials", 6, "-o", log, "--json")
     assert run.returncode == 0, run.stderr
+    threads = {record.tophub.threads for record in read_records(log)}
+    assert threads == {thread_count()}
     (outcome,) = json.loads(run.stdout)
     assert outcome["trials"] == 6
     assert outcome["best"] <= outcome["default"]
@@ -65,6 +68,35 @@ def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
     assert [line.split()[0] for line in lines] == ["task", "4"]
 
 
+def test_only_autotvms_templates_where_that_is_wanted(tmp_path):
+    tensors = tensor([1, 8, 6, 6]), tensor([8, 8, 3, 3])
+    args = [*tensors, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"]
+    names = "conv2d_NCHWc_winograd.x86", "conv2d_NCHWc.x86"
+    tasks = [Task(task=name, args=args, layers=["conv0"]) for name in names]
+    path = tmp_path / "tasks.json"
+    TaskFile(model="tiny", kind="llvm", shapes={}, tasks=tasks).write(path)
+    options = "--trials", 1, "-o", tmp_path / "new.log", "--json"
+    run = tophub("tune", path, *options, "--autotvm-only")
+    assert [each["task"] for each in json.loads(run.stdout)] == ["conv2d_NCHWc.x86"]
+    run = tophub("tune", path, *options, "--resume", "--own-templates")
+    assert [each["task"] for each in json.loads(run.stdout)] == ["conv2d_NCHWc.x86", "conv2d_NCHWc_winograd.x86"]
+    run = tophub("tune", path, *options, "--resume", "--autotvm-only", "--only", 2)
+    assert (run.returncode, "there is nothing to tune" in run.stdout) == (2, True)
+
+
+def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path):
+    path, log = tmp_path / "tasks.json", tmp_path / "new.log"
+    shapes = [(tensor([1, 64]), tensor([units, 64])) for units in (8, 16, 36)]
+    tasks = [Task(task="dense_nopack.x86", args=[*each, None, "float32"], layers=[str(each)]) for each in shapes]
+    TaskFile(model="tiny", kind="llvm", shapes={}, tasks=tasks).write(path)
+    run = tophub("tune", path, "--total-trials", 5, "--batch", 3, "-o", log)
+    told = "1 of 3 tasks got no trials: dense_nopack.x86 1x64 8x64; --resume --total-trials 9 reaches all"
+    assert (run.returncode, told in run.stderr) == (0, True), run.stderr
+    run = tophub("tune", path, "--batch", 3, "-o", log, "--resume", "--total-trials", 9, "--json")
+    assert [each["trials"] for each in json.loads(run.stdout)] == [3, 3, 3]
+    assert "got no trials" not in run.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -74,7 +106,6 @@ def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
         (["{tasks}", "--target", "llvm -mcpu=diamondrapids"], 3, "it lacks"),
         (["{tasks}", "--search", "luck"], 2, "luck"),
         (["{tasks}", "--only", "7"], 2, "no task 7"),
-        (["{tasks}", "--own-templates"], 2, "tuned as it is"),
         (["{tasks}", "--where", "tile_z=3"], 2, "tile_x, tile_y"),
         (["{tasks}", "--resume", "-o", "{tasks}"], 1, "tasks.json:1"),
     ],

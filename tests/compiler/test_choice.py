@@ -176,3 +176,53 @@ def test_without_a_record_autotvms_default() -> None:
     (kernel,) = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): []}, Neighbourhood())
     assert kernel.config == instantiate(*CONVOLUTION).default(TARGET)
     assert kernel.answer.match is Match.NONE
+
+
+def direct_and_winograd(size: int) -> list[tuple[str, list[Any]]]:
+    tensors = tensor([1, 64, size, size]), tensor([64, 64, 3, 3])
+    args = [*tensors, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"]
+    return [("conv2d_NCHWc.x86", args), ("conv2d_NCHWc_winograd.x86", args)]
+
+
+def recorded_default(workload: tuple[str, list[Any]], cost: float) -> Answer:
+    """Return a record of AutoTVM's default config."""
+    task, args = workload
+    entity = [[knob.name, knob.kind, knob.value] for knob in instantiate(task, args).default(TARGET).entity]
+    row = {
+        "input": [str(TARGET), task, args, {}],
+        "config": {"index": 0, "code_hash": None, "entity": entity},
+        "result": [[cost], 0, 0.1, 1.7e9],
+        "version": 0.2,
+        "tvm_version": "0.19.0",
+    }
+    return Answer(Record.model_validate(row), Match.DEVICE, "an old log")
+
+
+@pytest.mark.parametrize(("size", "chosen"), [(56, "conv2d_NCHWc_winograd.x86"), (14, "conv2d_NCHWc.x86")])
+def test_an_untried_winograd_is_preferred_to_a_direct_record_of_a_large_layer(size: int, chosen: str) -> None:
+    """A log of AutoTVM's templates alone has no record of Winograd's; on a small layer it may lose."""
+    workloads = direct_and_winograd(size)
+    found = recorded_default(workloads[0], 1e-3)
+    answers = {workload_key(*workloads[0], {}): [found], workload_key(*workloads[1], {}): []}
+    best = min(kernels_for(workloads, TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert best.template.task == chosen
+    if chosen != workloads[0][0]:
+        assert (best.config, best.instead_of) == (best.template.default(TARGET), found)
+        assert 0.3e-3 < best.cost < 1e-3
+
+
+def test_a_winograd_that_was_tried_and_lost_is_not_preferred() -> None:
+    workloads = direct_and_winograd(56)
+    found = [recorded_default(each, cost) for each, cost in zip(workloads, (1e-3, 2e-3), strict=True)]
+    answers = {workload_key(*each, {}): [its] for each, its in zip(workloads, found, strict=True)}
+    (kernel,) = kernels_for(workloads, TARGET, answers, Neighbourhood())
+    assert (kernel.answer, kernel.instead_of) == (found[0], None)
+
+
+def test_other_layers_direct_records_do_not_stand_before_winograds_default() -> None:
+    """Without any record a large layer gets it, and no worse with those of other layers."""
+    workloads, others = direct_and_winograd(56), direct_and_winograd(64)
+    answers: dict[str, list[Answer]] = {workload_key(*each, {}): [] for each in workloads}
+    for neighbourhood in (Neighbourhood(), Neighbourhood([recorded_default(others[0], 1e-3)])):
+        best = min(reversed(kernels_for(workloads, TARGET, answers, neighbourhood)), key=lambda kernel: kernel.cost)
+        assert (best.template.task, best.answer.match) == ("conv2d_NCHWc_winograd.x86", Match.NONE)

@@ -42,8 +42,8 @@ def test_code_that_this_machine_lacks_the_instructions_for_is_not_run():
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="TVM never starts more threads than there are cores")
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_the_number_of_threads_follows_tvms_variables(threads):
+@pytest.mark.parametrize("threads", ["1", "2", None])
+def test_the_number_of_threads_follows_tvms_variables_and_is_else_all(threads):
     program = (
         "from tophub_registry.devices.device import resolve\n"
         "from tophub_registry.measurement.measure import Measurer\n"
@@ -52,9 +52,9 @@ def test_the_number_of_threads_follows_tvms_variables(threads):
         "        said = measurer.describe()\n"
         "        print(said.threads, said.bind_threads)\n"
     )
-    env = {**os.environ, "TVM_NUM_THREADS": threads, "TVM_BIND_THREADS": "0"}
+    env = {**os.environ, "TVM_NUM_THREADS": threads or "", "OMP_NUM_THREADS": "", "TVM_BIND_THREADS": "0"}
     run = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [threads, "False"]
+    assert run.stdout.split() == [threads or str(len(os.sched_getaffinity(0))), "False"]
 
 
 def test_measuring_leaves_this_process_on_all_its_cores():

@@ -87,12 +87,19 @@ def test_the_builtin_registry_is_fetched_into_the_home(tophub):
     [
         (["tune", "resnet18_v1", "-o", "new.log"], "tune"),
         (["release", "llvm", "{log}", "--registry", "mine", "--prove"], "tune"),
-        (["extract", "resnet18_v1"], "models"),
+        (["compile", "resnet18_v1"], "compile"),
+        (["compile", "resnet18_v1", "--verify"], "tune"),
+        (["bench", "resnet18_v1"], "compile"),
+        (["gain", "resnet18_v1", "--log", "{log}"], "tune"),
+        (["extract", "resnet18_v1"], "mxnet"),
         (["report", "{log}", "-o", "report.html"], "report"),
     ],
 )
-def test_a_missing_extra_is_one_line_that_says_what_to_install(tophub, tmp_path, arguments, extra):
+def test_a_missing_extra_is_one_line_that_says_what_to_install(request, tophub, tmp_path, arguments, extra):
     log = write_rows(tmp_path / "old.log", 2)
     done = tophub(*(argument.format(log=log) for argument in arguments), code=3)
+    assert f"`tophub {arguments[0]}` needs the extra [{extra}]: " in done.stderr
     assert f'pip install "tophub-registry[{extra}]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    too_new = request.node.callspec.params["tophub"] == "3.13"
+    assert ("MXNet needs Python 3.12 or older" in done.stderr) == (too_new and extra == "mxnet")

@@ -17,6 +17,7 @@ from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
 from tophub_registry.bench.prepared import Array, Prepared, read_arrays
 from tophub_registry.bench.runners import METASCHEDULE, RUNNERS
+from tophub_registry.devices.threads import thread_count
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.target import Target
 
@@ -149,7 +150,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     against
         Frameworks, of `PEERS`.
     threads
-        How many threads each may use on the CPU; what TVM would use otherwise.
+        How many threads each may use on the CPU; by default `thread_count()`.
     records
         Logs; the packages in the root otherwise.
     rounds
@@ -167,7 +168,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         As `check` does.
     """
     resolved = check(target, [*against, *(pythons or {})], database)
-    threads = threads or default_threads()
+    threads = threads or thread_count()
     job = Job(
         str(prepared.folder.absolute()),
         str(resolved),
@@ -204,18 +205,6 @@ def check(target: str, frameworks: Collection[str], database: Path | None = None
     resolved = resolve(target)
     check_runs_here(resolved)
     return resolved
-
-
-def default_threads() -> int:
-    """Return how many threads TVM would use: `TVM_NUM_THREADS`, `OMP_NUM_THREADS`, or half of the processors.
-
-    On x86 TVM takes every second processor for the second thread of a core, whether it is one or not.
-    """
-    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name, "")
-        if text.isdigit() and int(text) > 0:
-            return int(text)
-    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:

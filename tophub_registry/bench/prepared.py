@@ -41,6 +41,8 @@ class Prepared:
         Of the inputs, by name.
     outputs
         Names, in their order.
+    random_weights
+        Whether the weights are random, as those of a name alone are.
     untranslated
         Why the model can't be translated to other frameworks than its own; empty where it can.
     """
@@ -51,6 +53,7 @@ class Prepared:
     shapes: Mapping[str, Sequence[int]]
     dtypes: Mapping[str, str]
     outputs: Sequence[str]
+    random_weights: bool = False
     untranslated: str = ""
 
     @classmethod
@@ -159,6 +162,7 @@ def prepare(
         "shapes": {name: shape for name, (shape, _) in read.inputs.items()},
         "dtypes": {name: dtype for name, (_, dtype) in read.inputs.items()},
         "outputs": [*read.outputs],
+        "random_weights": read.random_weights,
         "untranslated": untranslated,
     }
     (folder / _DESCRIPTION).write_text(json.dumps(described) + "\n", encoding="utf-8")  # the last: the folder is whole

@@ -68,13 +68,15 @@ class Ours(Runner):
         hide_torch()
         from tophub_registry._version import __version__
         from tophub_registry.compiler.compiler import compile_model
+        from tophub_registry.compiler.own_logs import check_useful
 
         records = None if job.records is None else [*map(Path, job.records)]
         self._compiled = compile_model(job.prepared.read_model(), job.target, records=records)
+        check_useful(self._compiled, records or [])
         self._inputs = inputs
         self.version = __version__
         layers = self._compiled.layers
-        self.note = f"{sum(layer.recorded for layer in layers)} of {len(layers)} layers by records"
+        self.note = f"{sum(layer.match.recorded for layer in layers)} of {len(layers)} layers use tuned records"
         if unbuilt := self._compiled.left_out:
             self.note += f"; {len(unbuilt)} left out: {unbuilt[0]}"
 
@@ -102,7 +104,7 @@ class Untuned(Runner):
         try:
             import tvm
         except ImportError as error:
-            raise MissingExtra("tune", error) from error
+            raise MissingExtra("compile", error) from error
         from tvm import relax
 
         from tophub_registry.devices.device import compiled_for
@@ -219,7 +221,7 @@ class Torch(Runner):
         try:
             import torch
         except ImportError as error:
-            raise MissingExtra("bench", error) from error
+            raise MissingExtra("torch", error) from error
         if job.on_gpu and not torch.cuda.is_available():
             raise EnvironmentFailure("this PyTorch has no GPU", remedy="it needs one that was built for CUDA")
         torch.set_num_threads(job.threads)
@@ -296,7 +298,7 @@ class OnnxRuntime(Runner):
 
             model = _onnx_file(job)
         except ImportError as error:
-            raise MissingExtra("bench", error) from error
+            raise MissingExtra("onnx", error) from error
         provider: Any = "CPUExecutionProvider"
         if job.on_gpu:
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():

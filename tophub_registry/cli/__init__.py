@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tophub_registry.cli import terminal
+from tophub_registry.cli import interrupts, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 COMMANDS = {
     "extract": "List the tuning tasks of a model",
@@ -61,13 +62,18 @@ def overview() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code."""
-    arguments = [*(sys.argv[1:] if arguments is None else arguments)]
+    """Run one command, by default the one that this program was started with, and exit with its code."""
+    if arguments is not None:
+        _run([*arguments])
+    with interrupts.of_program():
+        _run(sys.argv[1:])
+
+
+def _run(arguments: list[str]) -> NoReturn:
     if arguments[:1] in (["-h"], ["--help"]):  # importing Typer would take several times as long
         terminal.out(overview())
         sys.exit(0)
-    try:
-        from tophub_registry.cli.application import application
-    except KeyboardInterrupt:
-        terminal.interrupted()
+    from tophub_registry.cli.application import application
+
     application(arguments, prog_name="tophub")
+    sys.exit(0)

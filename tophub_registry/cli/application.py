@@ -11,14 +11,15 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from tophub_registry._version import __version__
-from tophub_registry.cli import COMMANDS, overview, terminal
-from tophub_registry.errors import TophubError, UsageError
+from tophub_registry.cli import COMMANDS, interrupts, overview, terminal
+from tophub_registry.errors import MissingExtra, TophubError, UsageError
+from tophub_registry.extras import extra_with
 
 
 class LazyGroup(TyperGroup):
@@ -52,29 +53,42 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; the project's errors become one message and an exit code."""
-        with _errors_printed(as_json="--json" in ctx.args):
+        name = (ctx._protected_args or [""])[0]  # noqa: SLF001  # Click's place for the command that comes next
+        with _errors_printed(name, as_json="--json" in ctx.args), interrupts.as_exception():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _errors_printed(*, as_json: bool) -> Iterator[None]:
+def _errors_printed(name: str, *, as_json: bool) -> Iterator[None]:
     try:
         yield
     except TophubError as error:
-        if as_json:
-            fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
-            terminal.out(json.dumps({"error": fields}) + "\n")
-        else:
-            terminal.err(f"tophub: error: {terminal.line(error)}\n")
-        sys.exit(error.exit_code)
+        _fail(error, name, as_json=as_json)
+    except ModuleNotFoundError as error:
+        extra = extra_with(error.name)
+        if extra is None:
+            raise
+        _fail(MissingExtra(extra, error), name, as_json=as_json)
     except KeyboardInterrupt:
-        terminal.interrupted()
+        interrupts.told()
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         sys.exit(0)
     finally:
         if not sys.stderr.closed:
             terminal.status("")
+
+
+def _fail(error: TophubError, name: str, *, as_json: bool) -> NoReturn:
+    """Print an error and exit with its code."""
+    if isinstance(error, MissingExtra):
+        error = MissingExtra(error.extra, error.cause, needed_by=f"`tophub {name}`")
+    if as_json:
+        fields = {"message": error.message, "file": error.file, "line": error.line, "remedy": error.remedy}
+        terminal.out(json.dumps({"error": fields}) + "\n")
+    else:
+        terminal.err(f"tophub: error: {terminal.line(error)}\n")
+    sys.exit(error.exit_code)
 
 
 application = typer.Typer(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry import spelling
-from tophub_registry.cli import log_argument, notes, table, terminal
+from tophub_registry.cli import interrupts, log_argument, notes, table, terminal
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.extras import require
 from tophub_registry.frontends import KINDS
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def command(
     ] = "gluoncv,pytorch,onnxruntime",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads of each framework on the CPU.", show_default="what TVM would use"),
+        typer.Option(
+            min=1, help="Threads of each framework on the CPU.", show_default="TVM_NUM_THREADS, else all CPUs"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each framework has its turn.")] = 15,
     params: Params = None,
@@ -66,6 +69,7 @@ def command(
     against the outputs of the model's own framework. Ratios are to ours, from pairs in the same rounds: above 1 a
     framework is slower.
     """
+    require("compile")
     from tophub_registry.bench.comparison import check, compare
     from tophub_registry.bench.prepared import read_or_prepare
 
@@ -83,8 +87,10 @@ def command(
     check(target, [*peers, *pythons], database)
     with tempfile.TemporaryDirectory(prefix="tophub-model-") as folder:
         notes.progress(f"import {model}")
+        with interrupts.at_once():
+            prepared = read_or_prepare(model, Path(folder), params=params, shapes=shapes)
         comparison = compare(
-            read_or_prepare(model, Path(folder), params=params, shapes=shapes),
+            prepared,
             target,
             peers,
             threads=threads,
@@ -95,6 +101,8 @@ def command(
             progress=notes.progress,
         )
     notes.progress("")
+    if prepared.random_weights:
+        notes.random_weights()
     for path in outputs:
         _write(comparison, path, force=force)
     if as_json:
@@ -111,7 +119,8 @@ def _prepare(
 
     if folder.exists() and not force:
         raise UsageError("the folder is already there", file=folder, remedy="--force writes into it")
-    prepare(model, folder, params=params, shapes=shapes)
+    if prepare(model, folder, params=params, shapes=shapes).random_weights:
+        notes.random_weights()
     terminal.out(f"{folder}: {model}, with inputs and outputs\n")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import tasks_argument, terminal
+from tophub_registry.cli import interrupts, tasks_argument, terminal
 from tophub_registry.cli.model_options import Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.frontends import KINDS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tophub_registry.tasks.layers import Layer
 
 
+@interrupts.at_once()
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=KINDS)],
     target: Annotated[str, typer.Option(help="What the tasks are for: `llvm` or `cuda`.")] = "llvm",
@@ -30,14 +31,16 @@ def command(
         int | None, typer.Option(min=1, help="Images at once in the model's usual input.", show_default="1")
     ] = None,
     shape: Shape = None,
-    own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
+    autotvm_only: tasks_argument.AutotvmOnly = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the tasks.")] = None,
+    _own_templates: tasks_argument.OwnTemplates = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the tasks as -o writes them.")] = False,
 ) -> None:
     """List the tuning tasks of a model: each distinct workload of its convolutions and dense layers.
 
     With -o they are written to a file, which `tophub tune` takes where the model can't be read. Where a layer has
-    two templates (direct and winograd, packed or not), it has two tasks.
+    two templates (direct and Winograd, packed or not), it has two tasks. AutoTVM's tasks come first and our own after
+    them, so that a task has the same number with --autotvm-only.
     """
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.extract import untuned
@@ -48,7 +51,7 @@ def command(
     kind = Target.parse(target).kind
     rules_for(kind)
     read = read_model(model, batch=batch or 1, shapes=shapes_of(shape), weightless=True)
-    tasks = read.tasks(kind, own=own_templates)
+    tasks = read.tasks(kind, own=not autotvm_only)
     if output is not None:
         tasks.write(output)
     if as_json:

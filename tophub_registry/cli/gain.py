@@ -10,7 +10,6 @@ import typer
 
 from tophub_registry.cli import log_argument, table, tasks_argument, terminal
 from tophub_registry.cli.model_options import CompileTarget, Processor
-from tophub_registry.errors import InputError
 
 if TYPE_CHECKING:
     from tophub_registry.proof.gain import ModelGain
@@ -28,7 +27,11 @@ def command(
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns."""
+    """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns.
+
+    Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
+    """
+    from tophub_registry.compiler.own_logs import useless
     from tophub_registry.devices.device import check_runs_here, resolve
     from tophub_registry.measurement.measure import Measurer
     from tophub_registry.proof.gain import measure_gain
@@ -40,9 +43,12 @@ def command(
     check_runs_here(resolved)
     log = log_argument.find_all(log)
     records = [record for path in log for record in read_records(path)]
-    if not any(record.valid and match_targets(resolved, record.target) is Match.DEVICE for record in records):
-        raise InputError(f"no record is for {resolved}", file=log[0], remedy="`tophub show` says what a log holds")
-    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind, own=True).tasks)
+    known = {each.workload for each in records if each.valid and match_targets(resolved, each.target) is Match.DEVICE}
+    if not known:
+        raise useless(log, resolved)
+    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind).tasks)
+    if not any(task.workload in known for task in tasks):
+        raise useless(log, resolved)
     for task in others:
         terminal.err(f"tophub: no template yet, left out: {task}\n")
     with Measurer(resolved) as measurer:
@@ -58,10 +64,7 @@ def command(
 
 
 def _print(gain: ModelGain, target: Target, provenance: Provenance) -> None:
-    threads = (
-        "" if provenance.threads is None else f", {provenance.threads} thread{'s' if provenance.threads > 1 else ''}"
-    )
-    terminal.out(f"{target} ({provenance.device}{threads})\n")
+    terminal.out(f"{target} ({provenance.where})\n")
     table.show(
         ["task", ">layers", ">default µs", ">tuned µs", ">gain", ">GFLOPS"],
         (

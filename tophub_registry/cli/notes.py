@@ -21,6 +21,11 @@ def notices(found: Iterable[Notice]) -> None:
         terminal.err(f"tophub: note: {terminal.line(notice)}\n")
 
 
+def random_weights() -> None:
+    """Tell that a model's weights are random: its times are right, its outputs mean nothing."""
+    terminal.err("tophub: note: the weights are random, as no --params was given\n")
+
+
 def progress(what: str) -> None:
     """Show on a terminal what is being done; an empty text clears it."""
     terminal.status(f"{what} …" if what else "")

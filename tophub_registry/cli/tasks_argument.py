@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from tophub_registry.errors import InputError, UsageError
+import typer
+
+from tophub_registry.errors import InputError
 from tophub_registry.frontends import KINDS, is_relax_module
 from tophub_registry.records.task import Task, TaskFile
+from tophub_registry.tasks.rules import is_own
 
 HELP = f"{KINDS}; or the tasks.json that `tophub extract` wrote."
 
-OWN_TEMPLATES = "Add the tasks of templates that AutoTVM does not have: Winograd's convolution on x86."
+AutotvmOnly = Annotated[
+    bool,
+    typer.Option("--autotvm-only", help="Leave out templates that AutoTVM does not have: for users of an old TVM."),
+]
+
+OwnTemplates = Annotated[bool, typer.Option("--own-templates", hidden=True)]
+"""What is the default now; scripts may still say it."""
 
 
-def tasks_of(model: str, kind: str, *, own: bool = False) -> TaskFile:
-    """Return the tasks that MODEL stands for, for a kind of target.
-
-    Parameters
-    ----------
-    own
-        Whether to add those of templates that AutoTVM does not have; a file of tasks stands for what it lists.
-    """
+def tasks_of(model: str, kind: str) -> TaskFile:
+    """Return the tasks that MODEL stands for, for a kind of target."""
     path = Path(model)
     if _is_task_file(path):
         tasks = TaskFile.read(path)
@@ -35,23 +39,21 @@ def tasks_of(model: str, kind: str, *, own: bool = False) -> TaskFile:
     from tophub_registry.tasks.rules import rules_for
 
     rules_for(kind)  # a wrong kind is told before the model is read, which takes seconds
-    return read_model(model, weightless=True).tasks(kind, own=own)
+    return read_model(model, weightless=True).tasks(kind, own=True)
 
 
-def tasks_of_all(models: Sequence[str], kind: str, *, own: bool = False) -> list[Task]:
-    """Return the tasks of several models, each workload once with the layers of all."""
+def tasks_of_all(models: Sequence[str], kind: str) -> list[Task]:
+    """Return the tasks of several models, each workload once with the layers of all; AutoTVM's first, then our own."""
     tasks: dict[str, Task] = {}
     for model in models:
-        if own and _is_task_file(Path(model)):
-            raise UsageError("a file of tasks is tuned as it is", remedy="`tophub extract --own-templates` adds tasks")
-        for task in tasks_of(model, kind, own=own).tasks:
+        for task in tasks_of(model, kind).tasks:
             layers = [f"{model}: {layer}" for layer in task.layers] if len(models) > 1 else task.layers
             here = task.model_copy(update={"layers": layers})
             if (before := tasks.get(task.workload)) is not None:
                 update = {"count": before.count + task.count, "layers": [*before.layers, *layers]}
                 here = before.model_copy(update=update)
             tasks[task.workload] = here
-    return list(tasks.values())
+    return sorted(tasks.values(), key=lambda task: is_own(task.task))
 
 
 def _is_task_file(path: Path) -> bool:

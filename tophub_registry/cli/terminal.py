@@ -6,8 +6,8 @@ become the replacement character; line breaks and tabs stay.
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import NoReturn
 
 _KEPT = "\n\t"
 _REPLACEMENT = "\ufffd"
@@ -37,10 +37,9 @@ def status(text: str) -> None:
         _status_shown = bool(text)
 
 
-def interrupted() -> NoReturn:
-    """Say that Ctrl-C was pressed, and exit."""
-    err("tophub: interrupted\n")
-    sys.exit(130)
+def last_words(text: str) -> None:
+    """Write to standard error from a signal's handler, whatever was being written; a status line is cleared."""
+    os.write(2, (("\x1b[2K\r" if os.isatty(2) else "") + clean(text)).encode())
 
 
 def line(text: object) -> str:

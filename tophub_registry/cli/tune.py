@@ -14,6 +14,7 @@ import typer
 from tophub_registry.cli import log_argument, tasks_argument, terminal
 from tophub_registry.cli.model_options import Processor
 from tophub_registry.errors import UsageError
+from tophub_registry.tasks.rules import is_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ def command(  # each is an option of the command line
     total_trials: Annotated[
         int | None, typer.Option(min=1, help="Number of configs to measure in total, spent where they gain most.")
     ] = None,
-    own_templates: Annotated[bool, typer.Option("--own-templates", help=tasks_argument.OWN_TEMPLATES)] = False,
+    autotvm_only: tasks_argument.AutotvmOnly = False,
     only: Annotated[
         list[int] | None,
         typer.Option(metavar="N", help="Tune only task N, as `tophub extract` numbers them (repeatable)."),
@@ -78,6 +79,7 @@ def command(  # each is an option of the command line
     seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log that already exists.")] = False,
     _processor: Processor = None,
+    _own_templates: tasks_argument.OwnTemplates = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Tune the tasks of one or more models, here or over RPC, and append every measured config to a log.
@@ -85,7 +87,7 @@ def command(  # each is an option of the command line
     Ctrl-C loses nothing: each row is written to disk before the next config is tried, and --resume continues.
     The search starts from the records of --warm-start, by default those of the target's packages on this
     machine; nothing is downloaded. Measurements of one task help to tune the others.
-    Kernels run with TVM_NUM_THREADS and TVM_BIND_THREADS, as they do in TVM.
+    Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
 
     On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that no layout
     changes between layers.
@@ -107,12 +109,8 @@ def command(  # each is an option of the command line
         raise UsageError("the log already exists", file=output, remedy="--resume continues it")
     place = _place(rpc_tracker, rpc_key, timeout)
     resolved = place.resolve(target)
-    wanted = tasks_argument.tasks_of_all(model, Target.parse(target).kind, own=own_templates)
-    if only:
-        if out_of_range := [number for number in only if not 1 <= number <= len(wanted)]:
-            raise UsageError(f"no task {out_of_range[0]}: tasks are numbered from 1 to {len(wanted)}")
-        wanted = [wanted[number - 1] for number in only]
-    tasks, others = supported(wanted)
+    every = tasks_argument.tasks_of_all(model, Target.parse(target).kind)
+    tasks, others = supported(_chosen(every, only, autotvm_only=autotvm_only))
     for task in others:
         terminal.err(f"tophub: note: skipped, no template: {task}\n")
     fixed = dict(map(_knob, where or []))
@@ -134,19 +132,42 @@ def command(  # each is an option of the command line
             Measurer(resolved, place=place, limits=limits, timing=timing, tell=_tell) as measurer,
             _Progress(tasks, trials, total_trials) as progress,
         ):
+            device = measurer.describe().where
             outcomes = tune(
                 tasks, resolved, output, measurer, plan, resume=resume, experience=experience, progress=progress
             )
     except KeyboardInterrupt:
         terminal.err(f"tophub: interrupted; the measurements are in {output}, and --resume continues\n")
         sys.exit(130)
+    _note_untried(outcomes, plan.batch_for(resolved.kind))
     if as_json:
         terminal.out(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
     else:
         failed = sum(outcome.failed for outcome in outcomes)
         terminal.out(
             f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks for {resolved} in {output}"
-            + (f", {failed} of them failed\n" if failed else "\n")
+            + (f", {failed} of them failed" if failed else "")
+            + f"; measured on {device}\n"
+        )
+
+
+def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool) -> list[Task]:
+    """Return the tasks with these numbers, all by default, and of them those of AutoTVM's templates."""
+    if out_of_range := [number for number in numbers or () if not 1 <= number <= len(tasks)]:
+        raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(tasks)}")
+    chosen = [tasks[number - 1] for number in numbers] if numbers else tasks
+    return [task for task in chosen if not (autotvm_only and is_own(task.task))]
+
+
+def _note_untried(outcomes: list[TaskOutcome], batch: int) -> None:
+    """Name the tasks that --total-trials left nothing for, and say what reaches them."""
+    untried = [outcome for outcome in outcomes if not outcome.trials]
+    if untried:
+        enough = sum(min(batch, outcome.planned) for outcome in outcomes)
+        names = terminal.line(", ".join(str(outcome.task) for outcome in untried))
+        terminal.err(
+            f"tophub: note: {len(untried)} of {len(outcomes)} tasks got no trials: {names}; "
+            f"--resume --total-trials {enough} reaches all\n"
         )
 
 

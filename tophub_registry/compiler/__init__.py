@@ -1,1 +1,5 @@
-"""A whole model compiled with records."""
+"""A whole model compiled with records. Needs the extra [compile]."""
+
+from tophub_registry.extras import require
+
+require("compile")

@@ -21,6 +21,7 @@ from tophub_registry.templates.neighbours import Neighbour, Neighbourhood
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.template import Template
 from tophub_registry.templates.transfer import transfers
+from tophub_registry.templates.untried import expected_share
 
 PLAIN = 0
 """The block of a value whose channels are not in blocks: `[N, C, H, W]`."""
@@ -61,6 +62,8 @@ class Kernel:
     evidence
         The layer's best record, where there are only other processors': whether it is used here is decided by what it
         may be expected to gain (`transfers`).
+    instead_of
+        The record of another template of the layer that this default config is expected to beat (`expected_share`).
     """
 
     template: Template
@@ -69,6 +72,7 @@ class Kernel:
     neighbour: Neighbour | None = None
     guess: float | None = None
     evidence: Answer | None = None
+    instead_of: Answer | None = None
 
     @cached_property
     def blocks(self) -> tuple[int, int]:
@@ -83,11 +87,6 @@ class Kernel:
             return self.guess
         record = self.answer.record
         return self.template.flop / _UNTUNED if record is None else record.mean_cost
-
-    @property
-    def recorded(self) -> bool:
-        """Whether it is by a record of the layer for hardware like this; one of another family is none."""
-        return self.answer.match.recorded and (self.evidence is None or self.answer.match is Match.FAMILY)
 
 
 def _block(shape: tuple[int, ...]) -> int:
@@ -160,7 +159,8 @@ def kernels_for(
 
     They are those of its records; where there are none, those of its nearest neighbours' records, and for a processor
     the default one; where it has no neighbours either, what its templates suggest. Another processor's record is used
-    where it may be expected to gain on this one, and otherwise as if it were not there.
+    where it may be expected to gain on this one, and otherwise as if it were not there. Beside the records of one
+    template stands the default config of another that has none and is expected to beat them.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def kernels_for(
     ]
     native = [kernel for kernel in recorded if not kernel.answer.match.is_evidence_only(target)]
     if native:
-        return _best_of_each_layout(native)
+        return _best_of_each_layout([*native, *_untried(templates, native, target)])
     if not recorded:
         return _without_records(templates, target, neighbourhood)
     evidence = min(recorded, key=lambda kernel: kernel.cost).answer
@@ -199,6 +199,18 @@ def kernels_for(
         if kernel.template.task in tasks and _transfers(kernel, target)
     ]
     return _best_of_each_layout([*bare, *helpful])
+
+
+def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
+    """Return the default kernels of a layer's other templates that are expected to beat all of its kernels."""
+    best = min(kernels, key=lambda kernel: kernel.cost)
+    tried = {kernel.template.task for kernel in kernels}
+    instead_of = None if best.answer.record is None else best.answer
+    return [
+        Kernel(template, template.default(target), NOTHING, guess=share * best.cost, instead_of=instead_of)
+        for template in templates
+        if template.task not in tried and (share := expected_share(template, best.template)) is not None
+    ]
 
 
 def _transfers(kernel: Kernel, target: Target) -> bool:
@@ -228,8 +240,9 @@ def _without_records(templates: Sequence[Template], target: Target, neighbourhoo
     """Return the kernels of a layer that has no record of its own."""
     alone = any(map(neighbourhood.excludes, templates))
     alike = [] if alone else [kernel for template in templates for kernel in _alike(template, target, neighbourhood)]
-    suggested = [Kernel(template, template.suggestion(target), NOTHING) for template in templates if not alike]
-    return _best_of_each_layout(alike or suggested)
+    if alike:
+        return _best_of_each_layout([*alike, *_untried(templates, alike, target)])
+    return _best_of_each_layout([Kernel(template, template.suggestion(target), NOTHING) for template in templates])
 
 
 def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:

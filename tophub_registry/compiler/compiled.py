@@ -19,7 +19,7 @@ from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.files import atomic_write
 from tophub_registry.frontends import Model
 from tophub_registry.packages.index import Notice
-from tophub_registry.records.lookup import Match
+from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.target import Target
 from tophub_registry.tasks.layers import Layer
 
@@ -54,8 +54,13 @@ class CompiledLayer:
 
     @property
     def recorded(self) -> bool:
-        """Whether there is a record of the layer for hardware like this; one of another family is none."""
-        return self.kernel is not None and self.kernel.recorded
+        """Whether it has a record that was measured on the target's own kind of device, no other processor or GPU."""
+        return self.match >= Match.ARCHITECTURE or (self.kernel is not None and self.kernel.instead_of is not None)
+
+    @property
+    def evidence(self) -> Answer | None:
+        """The layer's best record, where there are only other processors', whether it is used or not."""
+        return None if self.kernel is None else self.kernel.evidence
 
 
 @dataclass(frozen=True)

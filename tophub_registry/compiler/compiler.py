@@ -1,6 +1,6 @@
 """A whole model compiled with records: read, its layers' kernels chosen, fused, scheduled, built.
 
-Needs the extra [tune] and, to read models, [mxnet], [onnx] or [torch].
+Needs the extra [compile] and, to read models, [mxnet], [onnx] or [torch].
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.compiled import CompiledLayer, CompiledModel, check_linker
 from tophub_registry.compiler.search import RecordSearch, sources_of
 from tophub_registry.devices.device import resolve
+from tophub_registry.devices.threads import settle_threads
 from tophub_registry.frontends import read_model
 
 __all__ = ["CompiledLayer", "CompiledModel", "check_linker", "compile_model"]
@@ -29,6 +30,9 @@ def compile_model(
     left_out: Collection[Kernel] = (),
 ) -> CompiledModel:
     """Compile a model with the records of a target's package, or with one's own.
+
+    On a processor it runs on all those that this process may use, unless `TVM_NUM_THREADS` says otherwise, and where
+    TVM has not started its threads before.
 
     Parameters
     ----------
@@ -52,6 +56,7 @@ def compile_model(
     EnvironmentFailure
         The package can't be had, the target's compiler is missing, or it fails where no record is to blame.
     """
+    settle_threads()
     resolved = resolve(target)
     sources = sources_of(resolved, records)
     read = read_model(model, batch=batch, shapes=shapes, params=params)

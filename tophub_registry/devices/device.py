@@ -8,6 +8,7 @@ from typing import Any
 from tophub_registry.devices import gpu
 from tophub_registry.devices.peak import measure_peak
 from tophub_registry.devices.processor import described, features, known, processor
+from tophub_registry.devices.threads import thread_count
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
@@ -87,21 +88,26 @@ def check_instructions(target: Target, name: str, machine: str) -> None:
         )
 
 
+def at_hand(kind: str) -> Provenance:
+    """Return this machine's device as records name it; of a processor also the threads that kernels get."""
+    if kind == "cuda":
+        import tvm
+
+        return Provenance(device=str(tvm.cuda(0).device_name) if tvm.cuda(0).exist else None)
+    return Provenance(device=described(), threads=thread_count())
+
+
 def describe(kind: str) -> Provenance:
     """Return the description of the device in records: a GPU's name, or the processor and TVM's threads; and the peak.
 
     Asking TVM for its number of threads (`TVM_NUM_THREADS`, or its own default) starts its thread pool and binds
     the calling thread to a core, which child processes inherit: never call this in a process that starts others.
     """
-    import tvm
+    said = at_hand(kind)
+    if kind != "cuda":
+        import tvm
 
-    if kind == "cuda":
-        said = Provenance(device=str(tvm.cuda(0).device_name))
-    else:
-        said = Provenance(
-            device=described(),
-            threads=int(tvm.runtime.num_threads()),
-            bind_threads=os.environ.get("TVM_BIND_THREADS", "1") != "0",
-        )
+        bound = os.environ.get("TVM_BIND_THREADS", "1") != "0"
+        said = said.model_copy(update={"threads": int(tvm.runtime.num_threads()), "bind_threads": bound})
     peak = measure_peak(kind)
     return said if peak is None else said.model_copy(update={"peak_gflops": round(peak, 1)})

@@ -74,7 +74,7 @@ def read(
         import tvm
         from tvm import relax
     except ImportError as error:
-        raise MissingExtra("tune", error) from error
+        raise MissingExtra("compile", error) from error
 
     from tophub_registry.frontends.normal_form import in_normal_form, is_plain
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tophub_registry.devices.threads import settle_threads
 from tophub_registry.measurement.places import NoDevice, Place, Session
 from tophub_registry.measurement.reference import DeviceArrays, ReferenceOutput
 
@@ -57,9 +58,10 @@ class Timing(NamedTuple):
 
 
 def start_worker() -> None:
-    """Prepare a worker process: it ignores Ctrl-C, dies with its parent, and has TVM loaded."""
+    """Prepare a worker process: it ignores Ctrl-C, dies with its parent, and has TVM loaded, its threads settled."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    settle_threads()
     import numpy  # noqa: F401, ICN001  # threadpoolctl limits the libraries that are loaded
     import tvm  # noqa: F401
     from threadpoolctl import threadpool_limits

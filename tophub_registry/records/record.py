@@ -179,6 +179,13 @@ class Provenance(BaseModel):
     revalidated: str | None = None
     """When the cost was measured again and confirmed, in ISO 8601."""
 
+    @property
+    def where(self) -> str | None:
+        """The device and, for a CPU, the threads: 'AMD EPYC, 2 cores, 1 thread'; None where the row does not say."""
+        if self.device is None or self.threads is None:
+            return self.device
+        return f"{self.device}, {self.threads} thread{'' if self.threads == 1 else 's'}"
+
 
 class Record(BaseModel):
     """One row of a log."""

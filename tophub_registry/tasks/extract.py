@@ -8,11 +8,11 @@ from typing import Any
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.task import Task
 from tophub_registry.tasks.layers import Layer
-from tophub_registry.tasks.rules import rules_for, workloads
+from tophub_registry.tasks.rules import is_own, rules_for, workloads
 
 
 def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False) -> list[Task]:
-    """Return the tuning tasks for a kind of target, in the order of the first layer of each.
+    """Return the tuning tasks for a kind of target: AutoTVM's, then our own, each in the order of its first layer.
 
     Parameters
     ----------
@@ -30,10 +30,11 @@ def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False) -> list[T
         for template, arguments in workloads(layer, kind, own=own):
             key = workload_key(template, arguments, {})
             found.setdefault(key, (template, arguments, []))[2].append(layer.name)
-    return [
+    tasks = [
         Task(task=template, args=arguments, count=len(names), layers=names)
         for template, arguments, names in found.values()
     ]
+    return sorted(tasks, key=lambda task: is_own(task.task))
 
 
 def untuned(layers: Iterable[Layer], kind: str) -> list[Layer]:

@@ -67,6 +67,10 @@ class Plan:
     seed: int = 0
     where: Mapping[str, Any] = field(default_factory=dict)
 
+    def batch_for(self, kind: str) -> int:
+        """Return the batch for a kind of target."""
+        return self.batch or _BATCH[kind]
+
 
 @dataclass(frozen=True)
 class TaskOutcome:
@@ -153,7 +157,7 @@ def tune(
     provenance = measurer.describe().model_copy(update=tuner)
     tvm_version = version("apache-tvm")
     experience = Experience() if experience is None else experience
-    plan = replace(plan, batch=plan.batch or _BATCH[target.kind])
+    plan = replace(plan, batch=plan.batch_for(target.kind))
     with LogAppender(log) as appender:
         sessions = _sessions(tasks, target, log, plan, experience)
         for session in filter(lambda session: session.done, sessions):

@@ -52,5 +52,5 @@ def test_a_missing_library_is_told_with_the_way_to_get_it(missing):
         "try: read_model('resnet18_v1')\n"
         "except MissingExtra as error: print(error)"
     )
-    assert 'pip install "tophub-registry[models]"' in python(code)
-    assert MissingExtra("models", ModuleNotFoundError(name=missing)).exit_code == 3
+    assert "needs the extra [mxnet]: " in python(code)
+    assert MissingExtra("mxnet", ModuleNotFoundError(name=missing)).exit_code == 3

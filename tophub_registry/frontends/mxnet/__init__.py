@@ -57,7 +57,7 @@ def read(
     try:
         from tophub_registry.frontends.mxnet.translation import translate_source
     except ImportError as error:
-        raise MissingExtra("tune", error) from error
+        raise MissingExtra("compile", error) from error
     from tophub_registry.frontends.mxnet.checkpoint import read_source
 
     source = read_source(model, batch=batch, shapes=shapes, params=params, weightless=weightless)

@@ -38,7 +38,7 @@ def mxnet() -> Any:
             os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
             return mxnet
     except ImportError as error:
-        raise MissingExtra("models", error) from error
+        raise MissingExtra("mxnet", error) from error
 
 
 def gluoncv() -> Any:
@@ -58,7 +58,7 @@ def gluoncv() -> Any:
 
             return gluoncv
     except ImportError as error:
-        raise MissingExtra("models", error) from error
+        raise MissingExtra("mxnet", error) from error
     finally:
         restore()
 

@@ -1,0 +1,247 @@
+"""What `tophub compile` tells: the layers and their records, whose costs those are, and what to do next."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tophub_registry import spelling
+from tophub_registry.cli import table, terminal
+from tophub_registry.records.lookup import Answer, Match
+from tophub_registry.records.task import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tophub_registry.compiler.compiler import CompiledLayer, CompiledModel
+    from tophub_registry.compiler.profile import KernelTime
+    from tophub_registry.proof.compiled import LosingKernel
+    from tophub_registry.records.record import Provenance, Record
+    from tophub_registry.templates.neighbours import Neighbour
+
+_NAMED = 5
+
+
+def layers(compiled: CompiledModel, output: Path, lost: Sequence[LosingKernel] | None) -> None:
+    """Print which layer got which record.
+
+    Parameters
+    ----------
+    lost
+        Kernels whose records lose against the default config; None where that was not measured.
+    """
+    columns = ["layer", "template", "blocks", "record", "match", ">cost"]
+    table.show(columns, [_row(layer) for layer in compiled.layers], expendable=("blocks", "template"))
+    for kernel, reason in lost or ():
+        terminal.out(f"left out: {describe(kernel.template.task, kernel.template.args)}: {reason}\n")
+    tuned = sum(layer.match.recorded for layer in compiled.layers)
+    alike = sum(layer.match is Match.FALLBACK for layer in compiled.layers)
+    borrow = f", {alike} {'borrows' if alike == 1 else 'borrow'} a similar layer's" if alike else ""
+    inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, (shape, _) in compiled.model.inputs.items())
+    said = f"{tuned} of {len(compiled.layers)} layers use tuned records{borrow}; for {compiled.target} with {inputs}"
+    if lost is not None:
+        said += f"; the records were timed, and {len(lost) or 'none'} left out"
+    terminal.out(f"{output}: {said}\n")
+
+
+def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> None:
+    """Print where the records were measured, what is expected of others' here, and what the model takes here."""
+    if measured := _places(_known(compiled)):
+        elsewhere = f"; this machine is {here.where}" if runs and measured != [here.where] else ""
+        terminal.out(f"The costs were measured on {'; '.join(measured)}{elsewhere}.\n")
+    foreign = [layer for layer in compiled.layers if layer.evidence]
+    if foreign:
+        used = sum(layer.match.recorded for layer in foreign)
+        have = "layer has" if len(foreign) == 1 else "layers have"
+        records = (layer.evidence.record for layer in foreign if layer.evidence)
+        terminal.out(
+            f"{len(foreign)} {have} only records of other processors, measured on "
+            f"{'; '.join(_places(records, processor=True))}: {named(foreign)}\n"
+            f"{_expectation(used, len(foreign))}\n"
+        )
+    if untried := [layer for layer in compiled.layers if layer.kernel and layer.kernel.instead_of]:
+        have = "layer has a direct record" if len(untried) == 1 else "layers have direct records"
+        terminal.out(
+            f"{len(untried)} {have} only, which Winograd's default config is expected to beat; `tophub tune` finds a "
+            f"better one: {named(untried)}\n"
+        )
+    if runs:
+        threads = "" if here.threads is None else f" with {here.threads} thread{'' if here.threads == 1 else 's'}"
+        fastest = f", at best {spelling.seconds(min(runs))}" if runs[1:] else ""
+        terminal.out(f"A run takes {spelling.seconds(median(runs))} on this machine{threads}{fastest}.\n")
+
+
+def _expectation(used: int, count: int) -> str:
+    """Say what is expected of other processors' records, of which so many are used."""
+    if not used:
+        return "None of these is expected to beat the default config here, which these layers get."
+    who = "is used, as it is" if used == 1 else "are used, as they are"
+    others = "; the other layers get the default config" if used < count else ""
+    return f"{used} of these {who} expected to beat the default config here{others}."
+
+
+def improvement(compiled: CompiledModel, here: Provenance, runs: Sequence[float], model: str, output: Path) -> None:
+    """Print the commands that tune a model for its target, where its records are from elsewhere.
+
+    Parameters
+    ----------
+    model
+        MODEL and the options that give its shapes.
+    """
+    foreign = any(layer.evidence for layer in compiled.layers)
+    if not foreign and (not runs or _places(_known(compiled)) in ([], [here.where])):
+        return
+    target = f"--target '{compiled.target}'"
+    tasks = "tasks.json" if " " in model else model
+    commands = [f"tophub extract {model} {target} -o {tasks}"] if " " in model else []
+    commands.append(f"tophub tune {tasks} {target} --total-trials 500 -o new.log")
+    commands.append(f"tophub compile {model} {target} --log new.log -o {output} --force")
+    where = "here" if runs else "on such a machine"
+    terminal.out(f"To tune the model {where}:\n" + "".join(f"  {command}\n" for command in commands))
+
+
+def snippet(compiled: CompiledModel, output: Path) -> None:
+    """Print how the library is run without this package."""
+    gpu = compiled.target.kind == "cuda"
+    inputs = ", ".join(
+        f"tvm.runtime.tensor(numpy.zeros({tuple(shape)}, {dtype!r}), device)"
+        for shape, dtype in compiled.model.inputs.values()
+    )
+    lines = [
+        "import numpy, tvm",
+        "from tvm import relax",
+        f"device = {'tvm.cuda()' if gpu else 'tvm.cpu()'}",
+        f"machine = relax.VirtualMachine(tvm.runtime.load_module({str(output)!r}), device)",
+        f'output = machine["main"]({inputs})',
+    ]
+    threads = "" if gpu else "; TVM_NUM_THREADS sets the threads, by default half of the CPUs"
+    terminal.out(
+        f"To run it with apache-tvm {version('apache-tvm')} alone (the weights are inside{threads}):\n"
+        + "".join(f"  {line}\n" for line in lines)
+    )
+
+
+def profile(times: Sequence[KernelTime]) -> None:
+    """Print what each kernel takes, if that was measured."""
+    if not times:
+        return
+    total = sum(kernel.seconds for kernel in times)
+    terminal.out("\n")
+    table.show(
+        ["kernel", ">calls", ">all calls", ">share", "arguments"],
+        [
+            [
+                kernel.name,
+                str(kernel.calls),
+                spelling.seconds(kernel.seconds),
+                f"{kernel.seconds / total:.1%}",
+                " ".join("x".join(map(str, shape)) for shape in kernel.shapes),
+            ]
+            for kernel in times
+        ],
+        expendable=("calls", "arguments"),
+    )
+    terminal.out(f"all kernels: {spelling.seconds(total)}, each timed by itself, which adds some µs a call\n")
+
+
+def named(found: Sequence[CompiledLayer]) -> str:
+    """Name layers, the first of them if they are many."""
+    more = f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
+    return ", ".join(layer.layer.name for layer in found[:_NAMED]) + more
+
+
+def _known(compiled: CompiledModel) -> list[Record | None]:
+    """Return the records whose costs the table shows, a layer's own or another's."""
+    kernels = [layer.kernel for layer in compiled.layers if layer.kernel is not None and not layer.evidence]
+    return [(each.answer if each.neighbour is None else each.neighbour.answer).record for each in kernels]
+
+
+def _places(records: Iterable[Record | None], *, processor: bool = False) -> list[str]:
+    """Return the devices on which records were measured, each once; with the name that LLVM has for the processor."""
+    places = set()
+    for record in filter(None, records):
+        where = (record.tophub and record.tophub.where) or "a device that the log does not name"
+        name = record.target.attributes.get("mcpu", record.input.target)
+        places.add(f"{where} ({name})" if processor else where)
+    return sorted(places)
+
+
+def _row(layer: CompiledLayer) -> list[str]:
+    kernel = layer.kernel
+    if kernel is None:
+        return [layer.layer.name, "none: TVM's own", "", "", "", ""]
+    blocks = f"{kernel.blocks[0]} to {kernel.blocks[1]}" if any(kernel.blocks) else ""
+    start = [layer.layer.name, kernel.template.task, blocks]
+    if kernel.neighbour is not None:
+        return [*start, _origin(kernel.neighbour), str(layer.match), f"about {spelling.seconds(kernel.cost)}"]
+    if kernel.answer.record is None:
+        instead = "" if kernel.instead_of is None else f", expected to beat {kernel.instead_of.source}"
+        return [*start, f"none: the default config{instead}", "none", ""]
+    cost = "" if kernel.evidence is not None else spelling.seconds(kernel.cost)
+    return [*start, str(kernel.answer.source), str(layer.match), cost]
+
+
+def _origin(neighbour: Neighbour) -> str:
+    """Name the record of another workload: `cuda v0.11, 1x64x56x56 64x64x3x3`."""
+    return f"{neighbour.answer.source}, {describe(neighbour.task, neighbour.args).partition(' ')[2]}"
+
+
+def as_json(
+    compiled: CompiledModel,
+    output: Path,
+    lost: Sequence[LosingKernel],
+    runs: Sequence[float],
+    times: Sequence[KernelTime],
+) -> dict[str, object]:
+    """Return all of it as JSON has it; times in seconds."""
+    return {
+        "library": str(output),
+        "target": str(compiled.target),
+        "random_weights": compiled.model.random_weights,
+        "runs": list(runs),
+        "inputs": {name: list(shape) for name, (shape, _) in compiled.model.inputs.items()},
+        "layers": [
+            {
+                "layer": layer.layer.name,
+                "task": layer.kernel and layer.kernel.template.task,
+                "args": layer.kernel and layer.kernel.template.args,
+                "entity": layer.kernel and [list(knob) for knob in layer.kernel.config.entity],
+                "source": layer.kernel and layer.kernel.answer.source,
+                "match": str(layer.match),
+                "recorded": layer.recorded,
+                "evidence": layer.evidence and _evidence_as_json(layer.evidence),
+                "neighbour": layer.kernel and layer.kernel.neighbour and layer.kernel.neighbour.args,
+                "instead_of": layer.kernel and layer.kernel.instead_of and layer.kernel.instead_of.source,
+            }
+            for layer in compiled.layers
+        ],
+        "left_out": [
+            *(
+                {"task": each.task, "args": each.args, "source": each.source, "reason": each.reason}
+                for each in compiled.left_out
+            ),
+            *(
+                {
+                    "task": kernel.template.task,
+                    "args": kernel.template.args,
+                    "source": kernel.answer.source,
+                    "reason": reason,
+                }
+                for kernel, reason in lost
+            ),
+        ],
+        "profile": [
+            {"kernel": each.name, "shapes": each.shapes, "calls": each.calls, "seconds": each.seconds} for each in times
+        ],
+    }
+
+
+def _evidence_as_json(answer: Answer) -> dict[str, object]:
+    record = answer.record
+    return {
+        "source": answer.source,
+        "target": record and record.input.target,
+        "device": record and record.tophub and record.tophub.device,
+    }

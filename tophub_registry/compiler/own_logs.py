@@ -1,0 +1,36 @@
+"""Whether one's own logs are of any use to a model: one of another target, or of other layers, is likely a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tophub_registry.errors import InputError
+from tophub_registry.records.lookup import Match
+
+if TYPE_CHECKING:
+    from tophub_registry.compiler.compiler import CompiledModel
+    from tophub_registry.records.target import Target
+
+
+def check_useful(compiled: CompiledModel, logs: Sequence[Path]) -> None:
+    """Raise InputError where logs have no record for a model: none of its layers', and none that a layer borrows.
+
+    Parameters
+    ----------
+    compiled
+        The model, compiled with these logs only.
+    """
+    helped = (layer.recorded or layer.evidence or layer.match is not Match.NONE for layer in compiled.layers)
+    if logs and not any(helped) and not compiled.left_out:
+        raise useless(logs, compiled.target)
+
+
+def useless(logs: Sequence[Path], target: Target) -> InputError:
+    """Return the error for logs that have nothing for a model."""
+    return InputError(
+        f"no record for a layer of this model on {target}",
+        file=", ".join(map(str, logs)),
+        remedy="`tophub show` says what a log holds",
+    )

@@ -1,0 +1,32 @@
+"""The extras: the modules that each brings, and errors that name the smallest one with what is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from tophub_registry.errors import MissingExtra
+
+_COMPILE = ("numpy", "tvm")
+
+EXTRAS = {
+    "compile": _COMPILE,
+    "tune": (*_COMPILE, "pebble", "threadpoolctl", "xgboost"),
+    "mxnet": ("mxnet", "gluoncv"),
+    "onnx": ("onnx", "onnxruntime"),
+    "torch": ("torch",),
+    "report": ("jinja2", "plotly"),
+}
+"""The modules that are imported of each extra; of extras with a module in common the smaller one stands first."""
+
+
+def require(extra: str) -> None:
+    """Raise MissingExtra where a module of an extra is not installed; nothing is imported."""
+    for module in EXTRAS[extra]:
+        if find_spec(module) is None:
+            raise MissingExtra(extra, ModuleNotFoundError(name=module))
+
+
+def extra_with(module: str | None) -> str | None:
+    """Return the smallest extra that brings a module; None where none does."""
+    top = (module or "").partition(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if top in modules), None)
