@@ -65,7 +65,9 @@ def test_a_config_that_the_template_does_not_have(cifar, tmp_path):
     compiled = compile_model(cifar, TARGET, records=[write(tmp_path / "new.log", wrong, entity_of(GOOD))])
     told = {str(each) for each in compiled.left_out}
     assert len(told) == 6  # of six layers with the same workload, each by its name
-    assert all(TASK in line and "new.log" in line and "no option of the knob tile_ic" in line for line in told), told
+    assert all(TASK in line and "new.log" in line and "not an option of the knob tile_ic" in line for line in told), (
+        told
+    )
     assert sum(layer.recorded for layer in compiled.layers) == 6  # by the other record
     assert_right(compiled)
 

@@ -106,7 +106,7 @@ def test_records_of_an_added_template_are_validated_tuned_and_looked_up(tmp_path
         ("import nothing_of_that_name", "broken_thing:Thing", "ModuleNotFoundError: No module named 'nothing_of_that"),
         ("raise RuntimeError('out of order')", "broken_thing:Thing", "RuntimeError: out of order"),
         ("Thing = 3", "broken_thing:Thing", "broken_thing:Thing is not a class derived from Template"),
-        (MODULE.replace(TASK, "other.x86"), "broken_thing:DenseRows", "its class says that the task is 'other.x86'"),
+        (MODULE.replace(TASK, "other.x86"), "broken_thing:DenseRows", "its class is for the task 'other.x86'"),
     ],
     ids=["missing", "raises", "no template", "another task"],
 )
@@ -129,8 +129,8 @@ def test_a_template_of_ours_is_not_replaced_and_two_of_one_name_are_not_guessed_
     done = tophub(tmp_path, "validate", log_of(tmp_path, TASK, 1))
     assert "1 not checked" in done.stdout
     bold, twins = sorted(done.stderr.splitlines())
-    assert bold.endswith("of the distribution bold is not used: tophub-registry has a template of that name")
-    assert "twin has one of that name too" in twins
+    assert bold.endswith("of the distribution bold is not used: tophub-registry has a template of this name")
+    assert "twin has one of this name too" in twins
     done = tophub(tmp_path, "validate", log_of(tmp_path, "dense_pack.x86", 1))
     assert done.stderr == ""
     assert "tile_y" in done.stdout  # which our template has, and the other one has not

@@ -67,14 +67,14 @@ def test_an_older_records_split_names_its_outermost_part():
     ("entity", "reason"),
     [
         ([Knob("x", "sp", [5, 16]), Knob("u", "ot", True)], "do not cover an axis of 64"),
-        ([Knob("x", "sp", [-1, 7]), Knob("u", "ot", True)], "no option of the knob x"),
-        ([Knob("x", "sp", [-1, 2, 2]), Knob("u", "ot", True)], "no option of the knob x"),
-        ([Knob("x", "sp", []), Knob("u", "ot", True)], "no option of the knob x"),
+        ([Knob("x", "sp", [-1, 7]), Knob("u", "ot", True)], "not an option of the knob x"),
+        ([Knob("x", "sp", [-1, 2, 2]), Knob("u", "ot", True)], "not an option of the knob x"),
+        ([Knob("x", "sp", []), Knob("u", "ot", True)], "not an option of the knob x"),
         ([Knob("x", "ot", 4), Knob("u", "ot", True)], "of kind ot, not sp"),
-        ([Knob("x", "sp", [-1, 16]), Knob("u", "ot", 1)], "no option of the knob u"),
-        ([Knob("x", "sp", [-1, 16])], "should be x, u"),
-        ([Knob("x", "sp", [-1, 16]), Knob("v", "ot", True)], "should be x, u"),
-        ([Knob("x", "sp", [-1, 16])] * 2, "should be x, u"),
+        ([Knob("x", "sp", [-1, 16]), Knob("u", "ot", 1)], "not an option of the knob u"),
+        ([Knob("x", "sp", [-1, 16])], "instead of x, u"),
+        ([Knob("x", "sp", [-1, 16]), Knob("v", "ot", True)], "instead of x, u"),
+        ([Knob("x", "sp", [-1, 16])] * 2, "instead of x, u"),
     ],
 )
 def test_an_entity_outside_of_the_space_is_refused_with_the_reason(entity, reason):

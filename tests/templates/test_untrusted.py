@@ -105,14 +105,17 @@ def test_ten_thousand_argument_lists_over_all_templates():
     [
         (
             [tensor([1, 64, 56, 56]), tensor([64, 64, 3, 3]), [0, 0], [1, 1], [1, 1], "float32"],
-            "0 where a whole number",
+            "0 is not an integer from 1",
         ),
         ([tensor([1, 64, 2, 2]), tensor([64, 64, 7, 7]), [1, 1], [0, 0], [1, 1], "float32"], "larger than the padded"),
         (
             [tensor([1, 735_134_400, 1, 1]), tensor([1, 735_134_400, 1, 1]), [1, 1], [0, 0], [1, 1], "float32"],
-            f"735134400 where a whole number from 1 to {MAX_SIZE}",
+            f"735134400 is not an integer from 1 to {MAX_SIZE}",
         ),
-        ([tensor([1, 8, 9, 9]), tensor([8, 8, 3, 3]), [1, 1], [-1, 0], [1, 1], "float32"], "-1 where a whole number"),
+        (
+            [tensor([1, 8, 9, 9]), tensor([8, 8, 3, 3]), [1, 1], [-1, 0], [1, 1], "float32"],
+            "-1 is not an integer from 0",
+        ),
         (
             [tensor([1, 8, 9, 9]), tensor([8, True, 3, 3]), [1, 1], [0, 0], [1, 1], "float32"],
             '["TENSOR", [8, true, 3, 3], "float32"] as kernel',

@@ -1,6 +1,6 @@
 """AutoTVM's templates on today's TVM: config spaces in plain Python, computations and schedules on TVM.
 
-What is named here is for templates of other distributions, see `registry`.
+The names here are for other distributions' templates; see `registry`.
 """
 
 from tophub_registry.templates.space import ConfigSpace, knob, split

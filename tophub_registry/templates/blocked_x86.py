@@ -1,7 +1,7 @@
-"""What convolutions on x86 share whose data and output have their channels in blocks, so that a block is a vector.
+"""What convolutions in blocked layout share on x86: a block of channels is a vector.
 
-Data is `[N, C/ic, H, W, ic]`, the output `[N, O/oc, OH, OW, oc]`: kernels of all these templates fit together. A tile
-of `ow` outputs times `oc` channels is summed up in registers.
+Data is `[N, C/ic, H, W, ic]`, the output `[N, O/oc, OH, OW, oc]` in all these templates, so their kernels follow one
+another without a change of layout. A tile of `ow` pixels times `oc` channels is accumulated in registers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class BlockedConvolutionX86(Template):
-    """A convolution in blocked layout; a template says how its kernel is packed."""
+    """A convolution in blocked layout; a derived class defines how its kernel is packed."""
 
     workload: Conv2d
 
@@ -38,7 +38,7 @@ class BlockedConvolutionX86(Template):
 
     @abstractmethod
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
-        """Bring the kernel from the model's layout into the packed one."""
+        """Convert the kernel from the model's layout to the packed one."""
 
     def tensors(self, config: Config) -> list[Tensor]:
         """Return data and output in blocks, and the packed kernel between them."""
@@ -51,29 +51,29 @@ class BlockedConvolutionX86(Template):
         ]
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Bring data and kernel from the model's layout into the kernel's."""
+        """Convert data and kernel from the model's layout."""
         data, kernel = inputs
         return [into_blocks(data, channel_blocks(config)[0]), self.pack_kernel(config, kernel)]
 
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
-        """Bring the output into the model's layout."""
+        """Convert the output to the model's layout."""
         return out_of_blocks(output)
 
     def convolution(self, config: Config, term: Callable[[Any, Any], Term]) -> list[Any]:
-        """Return data, kernel and output as `te` tensors, given what is summed for a channel of a block."""
+        """Return data, kernel and output as `te` tensors, given the term for a channel of a block."""
         w = self.workload
         data, kernel = self.placeholders(config)
         padded = pad(data, w.padding) if any(w.padding) else data
         return [data, kernel, convolve(w, padded, kernel, self.tensors(config)[-1].shape, term, name=self.block)]
 
     def schedule_rows(self, sch: Any, width: int) -> Any:
-        """Pad in parallel, and let the convolution compute `width` pixels at a time; return its block.
+        """Compute `width` pixels at a time, rows in parallel; return the block that computes them.
 
-        It sums up in a cache, whose tiles are written out by rows, which run in parallel.
+        It accumulates in a cache, from which each tile is written out.
         """
         self.schedule_pad(sch)
         conv = sch.get_sblock(self.block)
-        copy = sch.cache_write(conv, 0, "global")  # `conv` now sums up in the cache and `copy` writes it out
+        copy = sch.cache_write(conv, 0, "global")  # `conv` now accumulates in the cache, and `copy` writes the output
         n, c, oh, ow, block = sch.get_loops(copy)
         tile, _ = sch.split(ow, [None, width])
         sch.parallel(sch.fuse(n, c, oh))

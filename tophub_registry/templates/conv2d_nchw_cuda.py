@@ -1,4 +1,4 @@
-"""`conv2d_nchw.cuda`: direct convolution, data and kernel fetched into shared memory tile by tile.
+"""`conv2d_nchw.cuda`: direct convolution; data and kernel are fetched into shared memory tile by tile.
 
 Space and schedule are those of TVM's `topi/cuda/conv2d_direct.py`.
 """

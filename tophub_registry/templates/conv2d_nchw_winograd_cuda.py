@@ -1,8 +1,7 @@
 """`conv2d_nchw_winograd.cuda`: Winograd's convolution in three kernels: data transform, batched product, output.
 
-The kernel comes transformed, `[a, a, C, O]` for tiles of `a` times `a` data: AutoTVM leaves that out of what it
-measures, since it is done once, when a model is compiled. Space and schedule are those of TVM's
-`topi/cuda/conv2d_winograd.py`.
+The kernel is transformed beforehand, to `[a, a, C, O]` for tiles of `a` times `a` data. AutoTVM does not measure that,
+since it is done once, when a model is compiled. Space and schedule are those of TVM's `topi/cuda/conv2d_winograd.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _TAPS = range(3, 8)
 
 
 class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
-    """A convolution without groups, strides and dilation, whose kernel is square."""
+    """A convolution with a square kernel, without groups, strides and dilation."""
 
     task = "conv2d_nchw_winograd.cuda"
     parse = staticmethod(Conv2d.parse)
@@ -39,7 +38,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
         w = self.workload
         if w.kernel_height != w.kernel_width or w.kernel_width not in _TAPS or w.strides + w.dilation != (1, 1, 1, 1):
             raise InputError(
-                f"Winograd's convolution takes square kernels of 3 to 7, no strides, no dilation: {args!r}"
+                f"Winograd's convolution needs a square kernel of 3 to 7, without strides and dilation: {args!r}"
             )
         self.outputs = 4 if w.height % 8 == 0 else 2
         self.size = self.outputs + w.kernel_width - 1
@@ -165,7 +164,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
             ],
             name="input_tile",
         )
-        # First the rows, then the columns: a third of the arithmetic of both at once.
+        # Rows first, then columns: a third of the arithmetic of both at once.
         r_a, r_b = (te.reduce_axis((0, size), name=name) for name in ("r_a", "r_b"))
         rows = te.compute(
             (w.in_channels, self.tiles, size, size),
@@ -209,7 +208,7 @@ class Conv2dNCHWWinogradCuda(cuda.CudaTemplate):
 
 
 def _constant(matrix: Matrix, dtype: str, name: str) -> Any:
-    """Return a matrix as a `te` computation, which becomes constants where the loops over it are unrolled."""
+    """Return a matrix as a `te` computation, which becomes constants if the loops over it are unrolled."""
     from tvm import te, tirx
 
     def entry(row: Any, column: Any) -> Any:
@@ -223,6 +222,6 @@ def _constant(matrix: Matrix, dtype: str, name: str) -> Any:
 
 
 def _unroll(sch: Any, loops: list[Any]) -> None:
-    # Where the reduction is unrolled too, its initialisation is a condition that is known for each step.
+    # With the reduction unrolled too, the condition of its initialisation is known for each step.
     for loop in loops:
         sch.unroll(loop)

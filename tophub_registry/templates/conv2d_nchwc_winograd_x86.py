@@ -1,8 +1,8 @@
-"""`conv2d_NCHWc_winograd.x86`: Winograd's convolution in blocked layout, one tile of registers after the other.
+"""`conv2d_NCHWc_winograd.x86`: Winograd's convolution in blocked layout, one register tile after the other.
 
-Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` are laid out as `conv2d_NCHWc.x86` has them, so that
-either can stand in for the other; the kernel comes transformed. A group of rows of tiles is transformed at once,
-multiplied and transformed back while it is in the cache. A task of this project: AutoTVM has none like it.
+Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`, so either template
+can replace the other; the kernel is transformed beforehand. A group of rows of tiles is transformed, multiplied and
+transformed back while it is in the cache. This task is this project's own; AutoTVM has none like it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _TAPS = 3
 _SIZES = (2, 4)
 _REGISTERS, _LANES = 32, 16  # AVX-512's, for 32-bit numbers
 
-# What the space leaves out: larger blocks of channels, and more blocks at once.
+# Larger blocks of channels, and more blocks at once, are not in the space.
 _MAX_BLOCK, _MAX_TOGETHER, _MAX_KEPT = 64, 4, 8
 
 _MIN_SUMS = 6
-"""Sums that are added to in turn: fewer wait for one another."""
+"""The least number of independent sums: with fewer, additions wait for one another."""
 
 _MAX_WASTE = 1.3
-"""How many times the tiles that are needed are computed at most."""
+"""The most tiles computed, as a multiple of those needed."""
 
-# The default config, from timing resnet18's layers: fewer outputs are mostly margin in tiles of 4x4, whose kernels
-# take more than twice the memory; fewer rows leave threads idle; more tiles at once leave the cache.
+# The default config, from timing resnet18's layers: with fewer outputs, tiles of 4x4 are mostly margin, and their
+# kernels take more than twice the memory; with fewer rows, threads are idle; more tiles at once do not fit the cache.
 _MANY_OUTPUTS = 100
 _MANY_ROWS = 7
 _TILES_AT_ONCE = 14
@@ -62,7 +62,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         super().__init__(args)
         w = self.workload
         if (w.kernel_height, w.kernel_width, *w.strides, *w.dilation) != (_TAPS, _TAPS, 1, 1, 1, 1):
-            raise InputError(f"this template takes 3x3 kernels, no strides, no dilation: {args!r}")
+            raise InputError(f"this template needs a 3x3 kernel, without strides and dilation: {args!r}")
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -80,7 +80,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         )
 
     def feasible(self, config: Config) -> bool:
-        """Return whether the sums fill AVX-512's registers and leave room for the kernel, and few tiles are in vain."""
+        """Return whether the sums fill AVX-512's registers, with room for the kernel, and few tiles are wasted."""
         plan = _Plan(self.workload, config)
         vectors = plan.oc_register * -(-plan.oc // _LANES)
         needed = plan.columns * -(-self.workload.out_height // plan.outputs)
@@ -94,7 +94,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         return saving(config.value("tile_size"), _TAPS)
 
     def default(self, target: Target) -> Config:
-        """Return a config that is decent everywhere; AutoTVM has none for this task."""
+        """Return a decent config for any processor; AutoTVM has no default for this task."""
         w = self.workload
         lanes = simd_lanes(target)
         oc = largest_divisor(w.out_channels, lanes)
@@ -102,7 +102,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         size = 4 if w.out_height * w.out_width >= _MANY_OUTPUTS else 2
         rows, columns = -(-w.out_height // size), -(-w.out_width // size)
         together = 2 if w.out_channels // oc % 2 == 0 else 1
-        # Many rows are shared out among the threads; where there are few, the output's channels are.
+        # Threads share the rows if there are many, else the output's channels.
         parallel_rows = w.batch * rows >= _MANY_ROWS
         at_once = _even_part(rows, max(1, _TILES_AT_ONCE // columns)) if parallel_rows else rows
         budget = (_REGISTERS if lanes == _LANES else _REGISTERS // 2) - 2
@@ -143,7 +143,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         data, kernel = self.placeholders(config)
         chunks, width = w.in_channels // ic, plan.columns * m + _TAPS - 1
 
-        # A `Select` reads both of its values, and TVM takes a limit put to the row away where the condition implies it.
+        # A `Select` evaluates both values, and TVM removes a bound on the row that its condition implies.
         def vertical_at(n: Any, g: Any, k: Any, r: Any, a: Any, x: Any, v: Any) -> Any:
             def row(i: int) -> Any:
                 y = (g * plan.rows + r) * m + i - top
@@ -156,7 +156,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
             (w.batch, plan.groups, chunks, plan.rows, size, width, ic), vertical_at, name="data_vertical"
         )
 
-        # A group's tiles are filled up with its last one.
+        # A group is padded with copies of its last tile.
         def horizontal(n: Any, g: Any, a: Any, b: Any, k: Any, p: Any, v: Any) -> Any:
             tile = p if plan.padded_tiles == plan.tiles else te.min(p, plan.tiles - 1)
             r, column = te.indexdiv(tile, plan.columns), te.indexmod(tile, plan.columns)
@@ -166,7 +166,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
             (w.batch, plan.groups, size, size, chunks, plan.padded_tiles, ic), horizontal, name="data_pack"
         )
         c = te.reduce_axis((0, w.in_channels), name="c")
-        # Parts and tiles of a part are axes of their own, so that the last part is computed as a whole.
+        # Parts and tiles of a part are separate axes, so that the last part is computed as a whole.
         product = te.compute(
             (
                 w.batch,
@@ -240,7 +240,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         _schedule_product(sch, plan, product)
 
     def _schedule_transform(self, sch: Any, plan: _Plan, group: Any) -> Any:
-        """Transform the data of a group of rows, one chunk of channels after the other; return the loop over these."""
+        """Transform the data of a group of rows chunk by chunk of the channels; return the loop over chunks."""
         transformed, vertical = sch.get_sblock("data_pack"), sch.get_sblock("data_vertical")
         sch.compute_at(transformed, group, preserve_unit_loops=True)
         *_, a, b, chunk, p, block = sch.get_loops(transformed)
@@ -278,29 +278,29 @@ def _unroll(sch: Any, *loops: Any) -> None:
 
 
 def _even_part(number: int, limit: int) -> int:
-    """Return the length of the longest parts, all of one length of at most `limit`, that cover `number`."""
+    """Return the length, at most `limit`, of equal parts that cover `number` with the least waste."""
     fewest = min(range(max(1, limit // 2), limit + 1), key=lambda part: (-(-number // part) * part, -part))
     return min(number, fewest)
 
 
 class _Plan:
-    """A config's numbers by name.
+    """The numbers that follow from a config.
 
     Attributes
     ----------
     ic, oc
         Channels in a block of the input, and of the output.
     oc_register, oc_cache, oc_outer
-        Blocks of the output that are summed up at once, those whose products are kept before they are
-        transformed back, and the rest.
+        Blocks of the output: accumulated at once, kept as products before they are transformed back, and the
+        rest.
     outputs, size
-        Side lengths of a tile of outputs and of the data that it needs.
+        Side lengths of a tile of outputs, and of the data it needs.
     rows, columns, groups
-        Rows of tiles that are handled at once, tiles in a row, and how many such groups there are.
+        Rows of tiles in a group, tiles in a row, and the number of groups.
     tile, tiles, padded_tiles
-        Tiles whose products are summed up in registers, tiles of a group, and those rounded up.
+        Tiles accumulated in registers at once, tiles of a group, and the same rounded up.
     parallel_rows
-        Whether the threads share out the groups, or each group's channels.
+        Whether the threads share the groups; else they share each group's channels.
     """
 
     def __init__(self, workload: Conv2d, config: Config) -> None:
@@ -319,9 +319,9 @@ class _Plan:
 
 
 def _row_of(matrix: Matrix, index: Any, value: Callable[[int], Any]) -> Any:
-    """Return the entry `index` of the transposed matrix times a vector, as sums without the zeros.
+    """Return the entry `index` of the transposed matrix times a vector, without terms that are zero.
 
-    Where the loop over `index` is unrolled, one of the sums remains.
+    If the loop over `index` is unrolled, one sum remains.
 
     Parameters
     ----------
@@ -338,10 +338,10 @@ def _row_of(matrix: Matrix, index: Any, value: Callable[[int], Any]) -> Any:
 
 
 def _sum(factors: Sequence[Fraction], value: Callable[[int], Any]) -> Any:
-    """Return the sum of factors times values, spelled so that the sums of a matrix have parts in common.
+    """Return the sum of factors times values, written so that a matrix's sums share subexpressions.
 
-    The points 1 and -1 are roots of most of the data's polynomials, which are sums of differences of every other
-    value then; and the outputs are sums of the sum and the difference of the values at these two points.
+    1 and -1 are roots of most of the data's polynomials, which then are sums of differences of every other value; and
+    the outputs are sums of the sum and the difference of the values at these two points.
     """
     quotient = _divided_by_square_less_one(factors)
     if quotient is not None:
@@ -368,7 +368,7 @@ def _plain_sum(terms: Sequence[tuple[Fraction, Any]]) -> Any:
 
 
 def _divided_by_square_less_one(polynomial: Sequence[Fraction]) -> list[Fraction] | None:
-    """Divide a polynomial, its lowest coefficient first, by `x**2 - 1`; None where a rest remains."""
+    """Divide a polynomial, its lowest coefficient first, by `x**2 - 1`; None if there is a remainder."""
     rest = list(polynomial)
     for power in reversed(range(len(rest) - 2)):
         rest[power] += rest[power + 2]

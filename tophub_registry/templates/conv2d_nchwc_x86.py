@@ -1,7 +1,7 @@
-"""`conv2d_NCHWc.x86`: convolution with the channels in blocks, so that one block is a vector.
+"""`conv2d_NCHWc.x86`: convolution with the channels in blocks, each of which is a vector.
 
 Data is `[N, C/ic, H, W, ic]`, the kernel `[O/oc, C/ic, KH, KW, ic, oc]`, the output `[N, O/oc, OH, OW, oc]`.
-A tile of `ow` outputs times `oc` channels is summed up in registers; 1x1 kernels tile the height as well.
+A tile of `ow` pixels times `oc` channels is accumulated in registers; 1x1 kernels tile the height too.
 Space and schedule are those of TVM's `topi/x86/conv2d_avx_common.py` and `conv2d_avx_1x1.py`.
 """
 
@@ -41,7 +41,7 @@ class Conv2dNCHWcX86(BlockedConvolutionX86):
 
     def _space(self) -> ConfigSpace:
         w = self.workload
-        # AutoTVM computes the output's size without the dilation here; the space is what it is.
+        # AutoTVM ignores the dilation here; the space is the same, for compatibility.
         top, left, bottom, right = w.padding
         out_height = (w.height - w.kernel_height + top + bottom) // w.strides[0] + 1
         out_width = (w.width - w.kernel_width + left + right) // w.strides[1] + 1

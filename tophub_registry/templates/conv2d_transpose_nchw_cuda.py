@@ -1,4 +1,4 @@
-"""`conv2d_transpose_nchw.cuda`: transposed convolution, as one over data with zeros between and around it.
+"""`conv2d_transpose_nchw.cuda`: transposed convolution, computed over data with zeros inserted and around it.
 
 Space and schedule are those of TVM's `topi/cuda/conv2d_transpose.py`.
 """
@@ -45,7 +45,7 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
                 "tile_x": [-1, _default_part(w.out_width), 1, 1],
                 "tile_rc": [-1, 1, 16],
                 "auto_unroll_max_step": 1500,
-                # AutoTVM says true here, which JSON and its own space tell from the option 1.
+                # AutoTVM has true here, which is not the option 1 in JSON and in its own space.
                 "unroll_explicit": 1,
                 "fuse_yx": 0,
             }
@@ -57,7 +57,7 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
         channels, filters = w.in_channels // w.groups, w.out_channels // w.groups
         inner = min(config.value("tile_rc")[2], channels)
         covered = min(f, w.out_channels)
-        if w.groups > 1:  # at most: a tile may reach over groups, and fetches all the channels between them
+        if w.groups > 1:  # an upper bound: a tile may span groups, and fetches all channels between them
             inner += channels * min(w.groups - 1, -(-covered // filters))
             covered = filters
         shared = min(n, w.batch) * inner * y * x + inner * covered

@@ -1,4 +1,4 @@
-"""The computation that direct convolutions share: zeros around the data, and the sum over channels and taps."""
+"""The computation that direct convolutions share: padding, and the sum over channels and taps."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class Term(NamedTuple):
-    """What is summed for an output, at each tap of the kernel.
+    """What an output sums up over the kernel's taps.
 
     Attributes
     ----------
     axes
-        The `te` axes of the sum over input channels; none where an output has one channel only.
+        The `te` reduction axes over input channels; none if an output reads one channel only.
     channel
-        Indices of the data's channel: before the row and column, and in blocked layout after them.
+        The data's indices besides row and column: the first goes before them, the others after them.
     weight
-        Indices of the kernel: two before those of the tap, the others after them.
+        The kernel's indices besides the tap's: two go before it, the others after it.
     """
 
     axes: tuple[Any, ...]
@@ -64,11 +64,11 @@ def convolve(
     w
         The workload, for its strides, dilation and taps.
     padded, kernel
-        The `te` tensors. The padded data has its rows and columns as axes 2 and 3, and so has the kernel its taps.
+        `te` tensors. Axes 2 and 3 are the padded data's rows and columns, and the kernel's taps.
     shape
         The output's: `[N, O, H, W]` or `[N, O/o, H, W, o]`.
     term
-        What is summed for an output, given its channel: one index, or those of the block and within the block.
+        The term for an output's channel, given as one index, or as those of the block and within the block.
     """
     from tvm import te
 

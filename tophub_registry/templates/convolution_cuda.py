@@ -1,4 +1,4 @@
-"""What the direct convolutions on CUDA devices share: data and kernel come into shared memory tile by tile."""
+"""What direct convolutions on CUDA devices share: data and kernel are fetched into shared memory tile by tile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ConvolutionCuda(cuda.CudaTemplate):
-    """A convolution in NCHW whose outputs a thread sums up in registers."""
+    """A convolution in NCHW that accumulates in registers."""
 
     workload: Conv2d
 
@@ -25,13 +25,13 @@ class ConvolutionCuda(cuda.CudaTemplate):
         return self.task.removesuffix(".cuda")
 
     def convolution(self, config: Config, term: Callable[[Any], Term]) -> list[Any]:
-        """Return data, kernel and output as `te` tensors, given what is summed for a filter."""
+        """Return data, kernel and output as `te` tensors, given the term for a filter."""
         w = self.workload
         data, kernel = self.placeholders(config)
         return [data, kernel, convolve(w, pad(data, w.padding), kernel, w.output, term, name=self.block)]
 
     def stages(self, sch: Any) -> tuple[Any, Any, list[Any]]:
-        """Return the blocks that sum up in registers, that write the output, and that fetch data and kernel."""
+        """Return three kinds of blocks: accumulating in registers, writing the output, fetching data and kernel."""
         conv = sch.get_sblock(self.block)
         copy, shared = cuda.in_registers(sch, conv)
         sch.compute_inline(sch.get_sblock("data_pad"))
@@ -47,20 +47,20 @@ def sum_by_tiles(
     *,
     contiguous: bool,
 ) -> None:
-    """Tile the sum of a convolution, and fetch what a tile needs.
+    """Tile a convolution's reduction, and fetch what each tile needs.
 
     Parameters
     ----------
     sch
         The `tvm.s_tir.Schedule`.
     conv
-        The block that sums up in registers, within the loop over threads.
+        The block that accumulates in registers, inside the loop over threads.
     shared
         The blocks that fetch data and kernel.
     parts
-        The lengths of a tile, over channels, rows and columns.
+        The size of a tile: channels, rows and columns of the kernel.
     threads
-        How many threads there are along x, y and z.
+        The number of threads along x, y and z.
     contiguous
         As for `cuda.fetch`.
     """

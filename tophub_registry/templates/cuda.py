@@ -1,7 +1,7 @@
-"""What the templates for CUDA share: their knobs, tiling and binding, fetching into shared memory, and limits.
+"""What the templates for CUDA share: knobs, tiling and binding, fetching into shared memory, and limits.
 
-Loops are bound as AutoTVM binds them: each axis of the output in four parts, of which the first is bound to
-blocks, the second to virtual threads and the third to threads, so that a record means the same kernel.
+Loops are bound as in AutoTVM, so that a record means the same kernel: each axis of the output is split into four
+parts, of which the first is bound to blocks, the second to virtual threads and the third to threads.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ MAX_SHARED_BYTES = 48 * 1024
 """Static shared memory of a block, in bytes, on every CUDA device since compute capability 2.0."""
 
 MAX_REGISTERS = 255
-"""Registers of a thread, on every CUDA device since compute capability 3.5; what does not fit is spilled."""
+"""Registers of a thread, on every CUDA device since compute capability 3.5; the rest is spilled."""
 
 FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
 class CudaLimits:
-    """What a config asks of the device, known without building its kernel.
+    """What a config needs of the device, known without building its kernel.
 
     Attributes
     ----------
     threads
         Threads of a block along x, y and z.
     shared_bytes
-        Shared memory that the tiles of a block take, in bytes, or an upper limit of it.
+        Shared memory of a block's tiles, in bytes, or an upper bound.
     vthreads
         Virtual threads: how many strided tiles a thread computes.
     sums
-        Outputs that a thread sums up in registers.
+        Outputs that a thread accumulates in registers.
     """
 
     threads: tuple[int, int, int]
@@ -60,7 +60,7 @@ class CudaLimits:
 
     @property
     def possible(self) -> bool:
-        """Whether any CUDA device takes such a kernel."""
+        """Whether any CUDA device can run such a kernel."""
         return (
             math.prod(self.threads) <= MAX_THREADS
             and self.threads[2] <= MAX_THREADS_Z
@@ -75,44 +75,44 @@ class CudaTemplate(Template):
 
     @abstractmethod
     def limits(self, config: Config) -> CudaLimits:
-        """Return what a config asks of the device; plain Python, without TVM."""
+        """Return what a config needs of the device; plain Python, without TVM."""
 
     @abstractmethod
     def computation(self, config: Config) -> list[Any]:
-        """Return the kernel's arguments as tensors of `te`, whose last is computed from the others."""
+        """Return the kernel's arguments as `te` tensors; the last is computed from the others."""
 
     def feasible(self, config: Config) -> bool:
-        """Return whether a block of the kernel fits a device and its sums into a thread's registers."""
+        """Return whether a block fits a device, and its sums a thread's registers."""
         limits = self.limits(config)
         return limits.possible and limits.sums <= MAX_REGISTERS
 
     def possible(self, config: Config) -> bool:
-        """Return whether any CUDA device takes such a block."""
+        """Return whether any CUDA device can run such a block."""
         return self.limits(config).possible
 
     def default(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
-        """Return the first option of every knob, to which AutoTVM falls back without a reference log."""
+        """Return the first option of every knob, AutoTVM's fallback without a reference log."""
         return self.space.config(0)
 
     def suggestion(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
-        """Return a config whose blocks, threads and registers are as those of good ones mostly are."""
+        """Return a config whose blocks, threads and registers are like those of most good configs."""
         return suggest(self)
 
 
 def unroll_knobs(*steps: int) -> list[KnobSpace]:
-    """Return the knobs of the pragmas that unroll: up to how many steps, and whether in TVM or by the compiler."""
+    """Return the knobs for unrolling: up to how many steps, and whether explicitly in TVM or by the compiler."""
     return [knob("auto_unroll_max_step", steps), knob("unroll_explicit", [0, 1])]
 
 
 def tile_knobs(parts: int, **extents: int) -> list[KnobSpace]:
-    """Return a knob `tile_NAME` for each extent that is given by its name, split in so many parts."""
+    """Return a knob `tile_NAME` for each extent, split into this many parts."""
     return [split(f"tile_{name}", extent, parts=parts) for name, extent in extents.items()]
 
 
 def tile_limits(
     config: Config, names: Sequence[str], *, threads: tuple[int, int, int], shared: int, groups: int = 1
 ) -> CudaLimits:
-    """Return what a config asks of the device where some knobs tile the outputs in four parts each.
+    """Return what a config needs of the device if some knobs tile the outputs in four parts each.
 
     Parameters
     ----------
@@ -123,9 +123,9 @@ def tile_limits(
     threads
         Threads of a block along x, y and z.
     shared
-        Elements that the tiles of a block take in shared memory, or an upper limit of it.
+        Elements of a block's tiles in shared memory, or an upper bound.
     groups
-        Virtual threads besides, one for each group of channels.
+        Groups of channels, which are virtual threads too.
     """
     tiles = [config.value(name) for name in names]
     vthreads = groups * math.prod(tile[1] for tile in tiles)
@@ -133,7 +133,7 @@ def tile_limits(
 
 
 def window(w: Conv2d, tile: tuple[int, int], taps: tuple[int, int]) -> int:
-    """Return how many elements of one channel of the data a tile of outputs and of kernel elements reads."""
+    """Return how many elements of one channel of the data a tile of outputs and kernel taps reads."""
     return math.prod(
         (outputs - 1) * stride + (reach - 1) * dilation + 1
         for outputs, stride, reach, dilation in zip(tile, w.strides, taps, w.dilation, strict=True)
@@ -141,13 +141,13 @@ def window(w: Conv2d, tile: tuple[int, int], taps: tuple[int, int]) -> int:
 
 
 def in_registers(sch: Any, block: Any) -> tuple[Any, list[Any]]:
-    """Let a block sum up in registers, and return the blocks that write these out and that fetch its two inputs."""
+    """Let a block accumulate in registers; return the blocks that write its output and that fetch its two inputs."""
     copy = sch.cache_write(block, 0, "local")
     return copy, [sch.cache_read(block, place, "shared") for place in range(2)]
 
 
 def tile(sch: Any, loop: Any, config: Config, name: str) -> list[Any]:
-    """Split a loop as a knob says."""
+    """Split a loop by a knob's value."""
     return list(sch.split(loop, [None, *config.value(name)[1:]]))
 
 
@@ -157,7 +157,7 @@ def tile_image(sch: Any, copy: Any, config: Config) -> tuple[Any, Any, Any]:
     Returns
     -------
     tuple
-        The loops over the blocks along z (which are the kernel's outermost) and x, and over the threads along x.
+        The loops over blocks along z (the kernel's outermost) and x, and the loop over threads along x.
     """
     n, f, y, x = sch.get_loops(copy)
     bf, vf, tf, fi = tile(sch, f, config, "tile_f")
@@ -177,7 +177,7 @@ def tile_batch(sch: Any, copy: Any, config: Config, groups: int | None = None) -
     Parameters
     ----------
     groups
-        How many groups the channels are in, which the knob `tile_g` tiles; None for a kernel that knows none.
+        The number of groups of channels, tiled by `tile_g`; None for a kernel without groups.
 
     Returns
     -------
@@ -206,14 +206,14 @@ def bind(sch: Any, **threads: Any) -> None:
 
 
 def bind_virtual(sch: Any, loops: Sequence[Any]) -> None:
-    """Bind adjacent loops to virtual threads, the last two each by itself."""
-    # TVM sees less well what fused loops read, and fetches more than they need.
+    """Bind adjacent loops to virtual threads; the last two separately."""
+    # TVM's analysis of what fused loops read is coarser, and it would fetch more than needed.
     *rest, y, x = loops
     bind(sch, vthread_y=y, vthread_x=x, **({"vthread_z": sch.fuse(*rest)} if rest else {}))
 
 
 def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, contiguous: bool) -> None:
-    """Let all threads of a block fetch a tile into shared memory together.
+    """Let all threads of a block fetch a tile into shared memory.
 
     Parameters
     ----------
@@ -222,11 +222,11 @@ def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, conti
     block
         The copy into shared memory.
     at
-        The loop under which it happens.
+        The loop to fetch in.
     threads
-        How many threads there are along x, y and z.
+        The number of threads along x, y and z.
     contiguous
-        Whether each thread takes adjacent elements, or adjacent threads do.
+        Whether each thread fetches adjacent elements; else adjacent threads do.
     """
     x, y, z = threads
     depth = len(sch.get_loops(block))
@@ -240,26 +240,26 @@ def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, conti
 
 
 def unroll(sch: Any, outermost: Any, config: Config) -> None:
-    """Put the pragmas that unroll at the kernel's outermost loop."""
+    """Annotate the kernel's outermost loop with the unrolling pragmas."""
     sch.annotate(outermost, "pragma_auto_unroll_max_step", config.value("auto_unroll_max_step"))
     sch.annotate(outermost, "pragma_unroll_explicit", config.value("unroll_explicit"))
 
 
 def threads_of(config: Config, names: Mapping[str, str] | None = None) -> tuple[int, int, int]:
-    """Return the threads along x, y and z, which are the third parts of three knobs."""
+    """Return the threads along x, y and z: the third factors of three knobs."""
     knobs = names or {"x": "tile_x", "y": "tile_y", "z": "tile_f"}
     x, y, z = (config.value(knobs[axis])[2] for axis in "xyz")
     return x, y, z
 
 
 def threads_of_four(config: Config) -> tuple[int, int, int]:
-    """Return the threads along x, y and z where four axes are tiled; see `bind_four`."""
+    """Return the threads along x, y and z if four axes are tiled; see `bind_four`."""
     n, f, y, x = (config.value(name)[2] for name in ("tile_n", "tile_f", "tile_y", "tile_x"))
     return (y * x, f, n) if config.value("fuse_yx") else (x, y, n * f)
 
 
 def bind_four(sch: Any, config: Config, loops: Sequence[Any]) -> Any:
-    """Bind the loops over threads of four axes, of which the knob `fuse_yx` fuses two, and return the innermost."""
+    """Bind the thread loops of four axes, the last two fused if `fuse_yx` says so; return the innermost loop."""
     n, f, y, x = loops
     z, y, x = (n, f, sch.fuse(y, x)) if config.value("fuse_yx") else (sch.fuse(n, f), y, x)
     bind(sch, threadIdx_z=z, threadIdx_y=y, threadIdx_x=x)

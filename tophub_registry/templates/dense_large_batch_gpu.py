@@ -1,7 +1,7 @@
-"""`dense_large_batch.gpu`: a dense layer as a product of matrices, tile by tile by way of shared memory and registers.
+"""`dense_large_batch.gpu`: a dense layer as a matrix product, tile by tile through shared memory and registers.
 
-Space and schedule are those of TVM's `topi/gpu/dense.py`. AutoTVM means to keep only some of the splits, by a
-condition that none of them fulfils, and then keeps them all.
+Space and schedule are those of TVM's `topi/gpu/dense.py`. AutoTVM filters the splits by a condition that none of them
+meets, and then keeps them all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
-_FETCHED = 4  # adjacent elements that a thread fetches
+_FETCHED = 4  # adjacent elements per thread
 _SHORT_SUM = 8
 _MAX_UNROLLED = 2048  # multiplications, beyond which the compiler takes minutes
 
@@ -57,10 +57,10 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         return cuda.tile_limits(config, ("tile_x", "tile_y"), threads=(x[1], y[1], 1), shared=shared)
 
     def feasible(self, config: Config) -> bool:
-        """Return whether AutoTVM builds it too, and soon.
+        """Return whether AutoTVM builds a config too, and in reasonable time.
 
-        It fetches by as many threads along either axis, and into two buffers in turns, which takes a loop; the
-        middle part of the sum is unrolled.
+        It needs as many threads along y as along x for fetching, and a loop for its two alternating buffers; the
+        middle part of the reduction is unrolled.
         """
         limits = self.limits(config)
         x, y, _ = limits.threads
@@ -68,7 +68,7 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         return bool(x == y and self._steps(config) > 1 and unrolled <= _MAX_UNROLLED and super().feasible(config))
 
     def _steps(self, config: Config) -> int:
-        """Return how many tiles the sum is made of."""
+        """Return the number of tiles in the reduction."""
         tile: int = math.prod(config.value("tile_k")[1:])
         return -(-self.workload.in_units // tile)
 
@@ -95,12 +95,12 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
             self._fetch(sch, load, outer, config)
         sch.unroll(middle)
         sch.decompose_reduction(dense, outer)
-        if self._steps(config) > 1:  # the next tiles are fetched into a second buffer meanwhile
+        if self._steps(config) > 1:  # the next tiles are fetched into a second buffer in the meantime
             sch.annotate(outer, "software_pipeline_stage", [0, 0, 1])
             sch.annotate(outer, "software_pipeline_order", [0, 1, 2])
 
     def _fetch(self, sch: Any, load: Any, at: Any, config: Config) -> None:
-        """Let the threads of a block fetch a tile, each some rows along y and a few columns along x."""
+        """Fetch a tile with a block's threads: rows along y, a few adjacent columns for each thread along x."""
         x, y, _ = self.limits(config).threads
         sch.compute_at(load, at, preserve_unit_loops=True)
         *_, row, column = sch.get_loops(load)

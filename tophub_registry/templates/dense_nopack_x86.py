@@ -1,4 +1,4 @@
-"""`dense_nopack.x86`: a dense layer that reads the weight as it is, summing along a vector of `k`.
+"""`dense_nopack.x86`: a dense layer that reads the weight unpacked, with vectors along `k`.
 
 Space and schedule are those of TVM's `topi/x86/dense.py`.
 """
@@ -35,7 +35,7 @@ class DenseNopackX86(Template):
         )
 
     def feasible(self, config: Config) -> bool:
-        """Return whether what is written out is soon compiled."""
+        """Return whether the unrolled code compiles quickly."""
         outputs = config.value("tile_y")[-1] * config.value("tile_x")[-1]
         return written_out(config.value("tile_k")[-1], outputs)
 

@@ -42,7 +42,7 @@ class DensePackX86(Template):
         )
 
     def feasible(self, config: Config) -> bool:
-        """Return whether what is written out is soon compiled; beyond that LLVM took ten seconds and more."""
+        """Return whether the unrolled code compiles quickly; beyond this limit LLVM took ten seconds and more."""
         _, _, x = config.value("tile_x")
         return written_out(x, config.value("tile_k")[-1] * config.value("tile_y")[-1])
 
@@ -74,7 +74,7 @@ class DensePackX86(Template):
 
     def apply(self, sch: Any, config: Config) -> None:
         dense = sch.get_sblock("dense")
-        copy = sch.cache_write(dense, 0, "global")  # `dense` now sums up in the cache and `copy` writes it out
+        copy = sch.cache_write(dense, 0, "global")  # `dense` now accumulates in the cache, and `copy` writes the output
 
         y, x = sch.get_loops(copy)
         y_tile, y_outer, y_inner = sch.split(y, [None, *config.value("tile_y")[1:]])

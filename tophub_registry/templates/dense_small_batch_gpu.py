@@ -1,4 +1,4 @@
-"""`dense_small_batch.gpu`: a dense layer whose every output is summed up by the threads of a block.
+"""`dense_small_batch.gpu`: a dense layer with each output reduced by the threads of a block.
 
 Space and schedule are those of TVM's `topi/gpu/dense.py`.
 """
@@ -34,7 +34,7 @@ class DenseSmallBatchGPU(cuda.CudaTemplate):
 
     def limits(self, config: Config) -> cuda.CudaLimits:
         threads = config.value("tile_k")[-1]
-        # At most: the threads of a warp mostly add up without memory.
+        # An upper bound: threads of a warp mostly need no memory for their sum.
         return cuda.CudaLimits(threads=(threads, 1, 1), shared_bytes=cuda.FLOAT_BYTES * (threads + 1))
 
     def apply(self, sch: Any, config: Config) -> None:  # noqa: ARG002  # fixed by the computation

@@ -1,4 +1,4 @@
-"""`depthwise_conv2d_nchw.cuda`: each channel convolved with a kernel of its own, by way of shared memory and registers.
+"""`depthwise_conv2d_nchw.cuda`: each channel has its own kernel; data goes through shared memory and registers.
 
 Space and schedule are those of TVM's `topi/cuda/depthwise_conv2d.py`.
 """

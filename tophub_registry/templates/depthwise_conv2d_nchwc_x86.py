@@ -1,8 +1,8 @@
-"""`depthwise_conv2d_NCHWc.x86`: convolution with one kernel for each channel, the channels in blocks.
+"""`depthwise_conv2d_NCHWc.x86`: convolution with one kernel per channel, and the channels in blocks.
 
-Data is `[N, C/ic, H, W, ic]`, the kernel `[C/oc, 1, KH, KW, 1, oc]`, the output `[N, C/oc, OH, OW, oc]`; where
-the two blocks differ, a vector is gathered from several blocks of the data. A tile of `ow` outputs times `oc`
-channels is summed up in registers. Space and schedule are those of TVM's `topi/x86/depthwise_conv2d.py`.
+Data is `[N, C/ic, H, W, ic]`, the kernel `[C/oc, 1, KH, KW, 1, oc]`, the output `[N, C/oc, OH, OW, oc]`; if `ic` and
+`oc` differ, a vector is gathered from several blocks of the data. A tile of `ow` pixels times `oc` channels is
+accumulated in registers. Space and schedule are those of TVM's `topi/x86/depthwise_conv2d.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _MAX_GATHERED = 1024
-"""Outputs of an unrolled tile at most, where the channels of its vectors lie in several blocks of the data."""
+"""The most outputs of an unrolled tile if the channels of a vector are in several blocks of the data."""
 
 _MAX_GATHERED_LANES = 64
 
@@ -47,10 +47,10 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
         return ConfigSpace(row_knobs(self.workload))
 
     def feasible(self, config: Config) -> bool:
-        """Return whether the tile of sums is not far larger than the registers, and soon compiled.
+        """Return whether the tile of sums is not far larger than the registers, and compiles quickly.
 
-        Vectors are to be loaded as such, or else few enough numbers one by one: kernels beyond these limits took
-        LLVM more than ten seconds, and are far from the best.
+        Either vectors are loaded whole, or few numbers are loaded one by one: beyond these limits LLVM took more than
+        ten seconds, and the kernels were far from the best.
         """
         ic, oc = channel_blocks(config)
         width = config.value("tile_ow")[-1]
@@ -60,8 +60,8 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
     def default(self, target: Target) -> Config:
         w = self.workload
         block = largest_divisor(w.in_channels, simd_lanes(target))
-        # AutoTVM takes the padding at the top and at the bottom for that of the height and of the width, so that
-        # for uneven padding its width is not the output's; its default is what it is.
+        # AutoTVM takes the paddings at the top and at the bottom for those of height and width, so with uneven
+        # padding its width is not the output's; the default is the same, for compatibility.
         bottom = w.padding[2]
         out_width = (w.width - (w.kernel_width - 1) * w.dilation[1] - 1 + 2 * bottom) // w.strides[1] + 1
         ow = largest_divisor(out_width, MAX_REGISTER_TILE)

@@ -1,4 +1,4 @@
-"""`group_conv2d_nchw.cuda`: convolution of the channels in groups, by way of shared memory.
+"""`group_conv2d_nchw.cuda`: grouped convolution, through shared memory.
 
 Space and schedule are those of TVM's `topi/cuda/group_conv2d_nchw.py`.
 """
@@ -47,13 +47,13 @@ class GroupConv2dNCHWCuda(ConvolutionCuda):
         n, f, y, x = (math.prod(config.value(name)[1:]) for name in names)
         groups = config.value("tile_g")[1]
         rc, ry, rx = self._reductions(config)
-        # At most: of several groups, what lies between their channels is fetched as well.
+        # An upper bound: with several groups, everything between their channels is fetched too.
         channels, filters = (groups - 1) * self.channels + rc, (groups - 1) * self.filters + f
         shared = n * channels * cuda.window(self.workload, (y, x), (ry, rx)) + filters * rc * ry * rx
         return cuda.tile_limits(config, names, threads=cuda.threads_of_four(config), shared=shared, groups=groups)
 
     def _reductions(self, config: Config) -> tuple[int, int, int]:
-        """Return the inner parts of the sums; AutoTVM splits the rows by the columns' knob, and the other way round."""
+        """Return the inner parts of the reductions; AutoTVM splits rows by the columns' knob and vice versa."""
         w = self.workload
         rc, rx, ry = (config.value(name)[1] for name in ("tile_rc", "tile_ry", "tile_rx"))
         return rc, min(ry, w.kernel_height), min(rx, w.kernel_width)

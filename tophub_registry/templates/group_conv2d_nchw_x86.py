@@ -1,9 +1,9 @@
-"""`group_conv2d_nchw.x86`: convolution in groups, packed into blocks of channels within each group.
+"""`group_conv2d_nchw.x86`: grouped convolution, packed into blocks of channels within each group.
 
-The kernel takes its tensors as the model has them, NCHW and OIHW, and packs them itself: data as
+The kernel takes its tensors in the model's layout, NCHW and OIHW, and packs them itself: data as
 `[G, N, c/ic, H, ic, W]`, the kernel as `[G, o/oc, c/ic, KH, KW, ic, oc]`, with the `c` and `o` channels of one
-group. A tile of `ow` outputs times `oc` channels is summed up in registers. The space is that of TVM's
-`topi/x86/group_conv2d.py`, the schedule too, but that tiles are written straight into the output.
+group. A tile of `ow` pixels times `oc` channels is accumulated in registers. Space and schedule are those of TVM's
+`topi/x86/group_conv2d.py`, except that tiles are written directly to the output.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class GroupConv2dNCHWX86(Template):
     workload: Conv2d
 
     def _space(self) -> ConfigSpace:
-        # Blocks are of all the channels, as AutoTVM has them, though they lie within a group: see `possible`.
+        # As in AutoTVM, all channels are split, although a block must lie within a group: see `possible`.
         return ConfigSpace(row_knobs(self.workload))
 
     def possible(self, config: Config) -> bool:
-        # Of blocks that do not divide a group's channels real AutoTVM makes wrong numbers, or no kernel at all.
+        # If blocks do not divide a group's channels, AutoTVM computes wrong results, or no kernel at all.
         ic, oc = channel_blocks(config)
         ins, outs = self._group
         return ins % ic == 0 and outs % oc == 0
@@ -52,7 +52,7 @@ class GroupConv2dNCHWX86(Template):
 
     @property
     def _group(self) -> tuple[int, int]:
-        """The channels of one group, of the input and of the output."""
+        """The input and the output channels of one group."""
         w = self.workload
         return w.in_channels // w.groups, w.out_channels // w.groups
 
@@ -61,7 +61,7 @@ class GroupConv2dNCHWX86(Template):
         ins, outs = self._group
         oc = largest_divisor(outs, simd_lanes(target))
         ic = largest_divisor(ins, oc)
-        # AutoTVM computes the output's width without the dilation here.
+        # AutoTVM ignores the dilation here.
         _, left, _, right = w.padding
         out_width = (w.width + left + right - w.kernel_width) // w.strides[1] + 1
         ow = largest_divisor(out_width, MAX_REGISTER_TILE)
@@ -86,7 +86,7 @@ class GroupConv2dNCHWX86(Template):
         sch.reorder(n, group, chunk, oh, ow_outer, ow_inner, block)
         sch.compute_at(conv, ow_outer, preserve_unit_loops=True)
         sch.parallel(sch.fuse(n, group, chunk, oh))
-        # Read whole vectors of the tile, scattered into the output: read across, it would not stay in registers.
+        # Whole vectors of the tile are read and scattered to the output; else it would not stay in registers.
         sch.unroll(ow_inner)
         sch.vectorize(block)
 

@@ -1,10 +1,10 @@
-"""`group_conv2d_NCHWc.x86`: convolution in groups in blocked layout, the kernel packed when a model is compiled.
+"""`group_conv2d_NCHWc.x86`: grouped convolution in blocked layout; the kernel is packed when a model is compiled.
 
-Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` are laid out as `conv2d_NCHWc.x86` has them. A vector of
-outputs lies within one group, or holds a few whole ones: these are computed as one, with zeros in the kernel where
-a channel is another group's, for a full vector costs no more than a part of it. The kernel is
-`[O/v, c, KH, KW, v]`, with the vector's `v` outputs and the `c` input channels of its groups. A task of this project:
-AutoTVM's `group_conv2d_nchw.x86` packs data and kernel each time that it runs.
+Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`. A vector of outputs
+is part of one group, or holds a few whole groups. These are computed as one, with zeros in the kernel for other groups'
+channels, since a full vector costs no more than part of one. The kernel is `[O/v, c, KH, KW, v]`, with the `v` outputs
+of a vector and the `c` input channels of its groups. This task is this project's own: AutoTVM's
+`group_conv2d_nchw.x86` packs data and kernel on every run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _MAX_TOGETHER = 4
 _NARROW = 8
-"""Outputs of groups that are computed together by default: of more, some processors compute one half at a time."""
+"""The most outputs of groups computed together by default; some processors compute larger vectors in halves."""
 
 
 class GroupConv2dNCHWcX86(BlockedConvolutionX86):
@@ -50,7 +50,7 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
         return ConfigSpace([*row_knobs(w), knob("together", [n for n in divisors(w.groups) if n <= _MAX_TOGETHER])])
 
     def feasible(self, config: Config) -> bool:
-        """Return whether blocks and groups divide one another, and the sums are not far more than the registers."""
+        """Return whether blocks and groups divide one another, and the sums are not far larger than the registers."""
         vector = self._vector(config)
         vectors = channel_blocks(config)[1] // vector
         return self.possible(config) and sums_fit(vector, vectors * config.value("tile_ow")[-1])
@@ -64,16 +64,16 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
 
     @property
     def _group(self) -> tuple[int, int]:
-        """The channels of one group, of the input and of the output."""
+        """The input and the output channels of one group."""
         w = self.workload
         return w.in_channels // w.groups, w.out_channels // w.groups
 
     def _reads(self, config: Config) -> int:
-        """Return how many input channels a vector of outputs is computed from."""
+        """Return the number of input channels that a vector of outputs reads."""
         return self._group[0] * int(config.value("together"))
 
     def _vector(self, config: Config) -> int:
-        """Return how many outputs a vector holds."""
+        """Return the number of outputs in a vector."""
         return min(channel_blocks(config)[1], self._group[1] * int(config.value("together")))
 
     def default(self, target: Target) -> Config:
@@ -126,7 +126,7 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
             raise InputError(f"the blocks of channels do not fit the groups: {config.entity}")
         ic_block, oc_block = channel_blocks(config)
         vector, reads = self._vector(config), self._reads(config)
-        writes = self._group[1] * config.value("together")  # the outputs that are computed from the same channels
+        writes = self._group[1] * config.value("together")  # outputs computed from the same channels
 
         def term(oc: Any, ob: Any) -> Term:
             from tvm import te

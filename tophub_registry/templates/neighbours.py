@@ -94,19 +94,18 @@ def nearest(
     Parameters
     ----------
     space, args
-        Of the workload at hand.
+        The workload's.
     origins
         Configs of other workloads of the task.
     count
         How many at most.
     possible
-        Says of an index of the space whether its config is one at all.
+        Whether the config with an index is usable.
 
     Returns
     -------
     list
-        Each with its place among the origins, the nearest first; of equally near ones that whose arguments are
-        more alike.
+        Each with its position in `origins`, the nearest first; ties go to the more similar arguments.
     """
     # Adapting takes longest, and cannot change less than the lengths of the axes differ.
     bounds = sorted((_least(origin.space, space), place) for place, origin in enumerate(origins))
@@ -141,13 +140,13 @@ def _least(origin: ConfigSpace, space: ConfigSpace) -> float:
 
 
 def _unlike(one: Sequence[Any], other: Sequence[Any]) -> float:
-    """Return how often numbers of a workload's arguments are doubled or halved."""
+    """Return by how many doublings or halvings the numbers in two workloads' arguments differ."""
     pairs = zip(numbers(one), numbers(other), strict=False)
     return sum(abs(math.log2((1 + max(0.0, a)) / (1 + max(0.0, b)))) for a, b in pairs)
 
 
 def numbers(value: Any) -> list[float]:
-    """Return the numbers that an argument holds, however nested."""
+    """Return all numbers in an argument, at any depth."""
     if isinstance(value, (list, tuple)):
         return [number for item in value for number in numbers(item)]
     return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
@@ -161,14 +160,14 @@ def _moved(here: KnobSpace, value: Any, there: KnobSpace, original: Any) -> floa
 
 
 def _same(here: KnobSpace, value: Any, there: KnobSpace, original: Any) -> bool:
-    """Whether a knob says the same as before, but for the outermost part of a split, and leaves hardly a tail."""
+    """Whether a knob keeps its value (a split may change its outermost factor) and leaves hardly any tail."""
     if here.kind != "sp":
-        return bool(value == original) and here.options == there.options  # else they depend on some axis' length
+        return bool(value == original) and here.options == there.options  # else they depend on an axis' length
     return bool(value[1:] == original[1:]) and math.prod(_parts(here, value)) <= _NO_TAIL * here.extent
 
 
 def _parts(knob: KnobSpace, value: Sequence[int]) -> list[int]:
-    """Return all parts of a split, the outermost as it follows from the others."""
+    """Return all factors of a split; the outermost follows from the others."""
     return [-(-knob.extent // math.prod(value[1:])), *value[1:]]
 
 
@@ -189,7 +188,7 @@ def _nearest_option(knob: KnobSpace, value: Any) -> int | None:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """What the record of another workload says of one that has none.
+    """Another workload's record, for a workload without one.
 
     Attributes
     ----------
@@ -200,9 +199,9 @@ class Neighbour:
     distance, whole
         How far, and whether it fits as it is, as `Adapted` says.
     answer
-        Its record, and how well the target of that matches.
+        Its record, and how well the record's target matches.
     seconds
-        What the workload takes at that record's speed in FLOPS: a guess.
+        An estimate: the time of the workload at that record's FLOPS.
     """
 
     task: str
@@ -215,14 +214,14 @@ class Neighbour:
 
 
 class Neighbourhood:
-    """Records of many workloads, in which those without one find neighbours.
+    """Records of many workloads, for finding the neighbours of workloads without one.
 
     Parameters
     ----------
     answers
         The best record of each workload.
     excluded
-        Workloads that are given no neighbours, as `workload_key` spells them.
+        Workloads that get no neighbours, as `workload_key` writes them.
     """
 
     def __init__(self, answers: Iterable[Answer] = (), excluded: Collection[str] = ()) -> None:
@@ -234,11 +233,11 @@ class Neighbourhood:
         self._known: dict[str, list[tuple[Template, TunedConfig, Answer]]] = {}
 
     def excludes(self, template: Template) -> bool:
-        """Return whether a workload is to be given no neighbours."""
+        """Return whether a workload gets no neighbours."""
         return workload_key(template.task, template.args, {}) in self._excluded
 
     def of(self, template: Template, *, count: int = 1) -> list[Neighbour]:
-        """Return the nearest neighbours of a workload whose configs a device could run, the nearest first."""
+        """Return a workload's nearest neighbours with feasible configs, the nearest first."""
         if self.excludes(template):
             return []
         known = [entry for entry in self._of_task(template.task) if entry[0].args != template.args]
@@ -259,7 +258,7 @@ class Neighbourhood:
 
 
 def _known(answer: Answer) -> tuple[Template, TunedConfig, Answer] | None:
-    """Return a record with its template; None where that does not know the workload."""
+    """Return a record with its template; None if no template takes the workload."""
     record = answer.record
     if record is None:
         return None

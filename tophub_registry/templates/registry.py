@@ -1,13 +1,13 @@
-"""Which template stands behind a task's name: ours, and those that other distributions add.
+"""The template of each task: this project's, and those that other distributions add.
 
-A new template of ours is one file and one line here. Another distribution adds one by an entry point of the group
-`tophub_registry.templates`, whose name is the task and whose value is the class:
+A new template of this project is one file and one line here. Another distribution adds one by an entry point in the
+group `tophub_registry.templates`, whose name is the task and whose value is the class:
 
     [project.entry-points."tophub_registry.templates"]
     "dense_mine.x86" = "mypackage.templates:DenseMine"
 
-Its records are validated, tuned from a `tasks.json` and looked up like ours. Which layers of a model have the task is
-decided by `tasks.rules`, which knows ours only.
+Its tasks can be tuned from a `tasks.json`, and its records validated, replayed and looked up. Which layers of a model
+have which tasks is decided by `tasks.rules`, which knows only this project's templates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tophub_registry.errors import InputError
 from tophub_registry.templates.template import Template
 
 GROUP = "tophub_registry.templates"
-"""The group of entry points by which other distributions add templates."""
+"""The entry points' group."""
 
 _OURS = {
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
@@ -48,9 +48,9 @@ _log = logging.getLogger(__name__)
 
 
 class Templates(Mapping[str, type[Template]]):
-    """The class of each task's template, imported when it is asked for.
+    """The class of each task's template, imported on first use.
 
-    A template of another distribution that can't be used is left out, with one warning that names it.
+    Another distribution's template that can't be used is left out, with one warning that names it.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Templates(Mapping[str, type[Template]]):
 
     @cached_property
     def _added(self) -> dict[str, EntryPoint]:
-        """What other distributions add, by task; what can't be told apart from another template is left out."""
+        """Other distributions' entry points by task; those that clash with another template are left out."""
         named: defaultdict[str, list[EntryPoint]] = defaultdict(list)
         for point in entry_points(group=GROUP):
             if point not in named[point.name]:  # a folder may be on the path twice
@@ -89,16 +89,16 @@ class Templates(Mapping[str, type[Template]]):
         added = {}
         for task, points in named.items():
             if task in _OURS:
-                _warn(points[0], "tophub-registry has a template of that name")
+                _warn(points[0], "tophub-registry has a template of this name")
             elif len(points) > 1:
-                _warn(points[0], f"{_origin(points[1])} has one of that name too")
+                _warn(points[0], f"{_origin(points[1])} has one of this name too")
             else:
                 (added[task],) = points
         return added
 
 
 def _load(point: EntryPoint) -> type[Template] | None:
-    """Import a template; None, with a warning, where it is none or can't be imported."""
+    """Import a template; None, with a warning, if it is not one or can't be imported."""
     try:
         template = point.load()
     except Exception as error:  # noqa: BLE001  # somebody else's module raises what it likes
@@ -107,7 +107,7 @@ def _load(point: EntryPoint) -> type[Template] | None:
     if not (isinstance(template, type) and issubclass(template, Template)):
         _warn(point, f"{point.value} is not a class derived from Template")
     elif template.task != point.name:
-        _warn(point, f"its class says that the task is {template.task!r}")
+        _warn(point, f"its class is for the task {template.task!r}")
     else:
         return template
     return None
@@ -126,7 +126,7 @@ TEMPLATES = Templates()
 
 
 def template_class(task: str) -> type[Template]:
-    """Return the class of a task's template, or raise an InputError where there is none."""
+    """Return the class of a task's template, or raise an InputError if there is none."""
     try:
         return TEMPLATES[task]
     except KeyError:
@@ -141,6 +141,6 @@ def instantiate(task: str, args: list[Any]) -> Template:
     Raises
     ------
     InputError
-        No template has that name, or the arguments do not fit it.
+        There is no template for the task, or the arguments do not fit it.
     """
     return template_class(task)(args)

@@ -17,7 +17,7 @@ from tophub_registry.errors import InputError
 from tophub_registry.records.record import Config, Knob
 
 MAX_WAYS = 1 << 16
-"""How many ways to split an axis a space has at most. Of the axes of well-known networks none has a tenth as many."""
+"""The most ways to split an axis. No axis of a well-known network has a tenth as many."""
 
 SplitPolicy = Literal["factors", "power2", "verbose"]
 
@@ -29,7 +29,7 @@ class KnobSpace:
     Attributes
     ----------
     name
-        As the entity spells it.
+        Its name in the entity.
     kind
         `sp` a split, `ot` any other option.
     options
@@ -48,7 +48,7 @@ class KnobSpace:
         return {self._identity(option): position for position, option in enumerate(self.options)}
 
     def _identity(self, value: Any) -> Any:
-        """Return what makes two values the same: a split's outermost part follows from the others."""
+        """Return a key that is equal for equal values; a split's outermost factor follows from the others."""
         if self.kind == "sp":
             return tuple((type(part), part) for part in value[1:])
         return (type(value), value)
@@ -56,19 +56,19 @@ class KnobSpace:
     def position(self, value: Any) -> int:
         """Return the position of a value among the options.
 
-        A split may name its outermost part instead of -1, as records of older TVMs do.
+        A split may give its outermost factor instead of -1, as records of older TVMs do.
 
         Raises
         ------
         InputError
-            The value is none of the options.
+            The value is not an option.
         """
         try:
             position = self._positions[self._identity(value)]
         except (KeyError, TypeError, IndexError):
-            raise InputError(f"{value!r} is no option of the knob {self.name}") from None
+            raise InputError(f"{value!r} is not an option of the knob {self.name}") from None
         if self.kind == "sp" and repr(value[0]) not in ("-1", str(-(-self.extent // math.prod(value[1:])))):
-            raise InputError(f"the parts {value!r} of the knob {self.name} do not cover an axis of {self.extent}")
+            raise InputError(f"the factors {value!r} of the knob {self.name} do not cover an axis of {self.extent}")
         return position
 
 
@@ -81,13 +81,13 @@ def split(  # the options of a split are AutoTVM's
     max_factor: int | None = None,
     keep: Callable[[list[int]], bool] = lambda _: True,
 ) -> KnobSpace:
-    """Return the knob that splits an axis of length `extent` into `parts` parts, outermost first.
+    """Return the knob that splits an axis of length `extent` into `parts` factors, outermost first.
 
     Parameters
     ----------
     policy
-        `factors`: divisors, which leave no tail. `power2`: powers of two. `verbose`: both. The latter two
-        may leave a tail.
+        `factors`: divisors, without a tail. `power2`: powers of two. `verbose`: both. The last two may leave a
+        tail.
     max_factor
         The largest factor.
     keep
@@ -105,7 +105,7 @@ def split(  # the options of a split are AutoTVM's
     ways = _tails(factors, extent, parts - 1, exact=policy == "factors")
     for number, reversed_tail in enumerate(ways):
         if number >= MAX_WAYS:
-            raise InputError(f"an axis of {extent} has more than {MAX_WAYS} ways to be split into {parts} parts")
+            raise InputError(f"there are more than {MAX_WAYS} ways to split an axis of {extent} into {parts} parts")
         option = [-1, *reversed(reversed_tail)]
         if keep(option):
             options.append(option)
@@ -113,12 +113,12 @@ def split(  # the options of a split are AutoTVM's
 
 
 def _tails(factors: Sequence[int], extent: int, count: int, *, exact: bool) -> Iterator[tuple[int, ...]]:
-    """Yield the inner parts of each split, the innermost first and slowest; none covers more than the axis.
+    """Yield the inner factors of each split, the innermost first and slowest; their product is at most `extent`.
 
     Parameters
     ----------
     exact
-        Whether they must divide what is left of the axis.
+        Whether they must divide the axis.
     """
     if count == 0:
         yield ()
@@ -146,7 +146,7 @@ def _factors(extent: int, policy: SplitPolicy) -> list[int]:
         return divisors(extent)
     if policy == "power2":
         return powers
-    # AutoTVM takes the two kinds together in a set and enumerates in the order of CPython's hash table.
+    # AutoTVM unites the two kinds in a set, and enumerates it in the order of CPython's hash table.
     return list(set(divisors(extent)) | set(powers))
 
 
@@ -201,7 +201,7 @@ class ConfigSpace:
         return Config(index=index, code_hash=None, entity=entity)
 
     def find(self, entity: Sequence[Knob]) -> int:
-        """Return the index of an entity, whatever order its knobs stand in.
+        """Return the index of an entity, whose knobs may be in any order.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class ConfigSpace:
         names = [knob.name for knob in self.knobs]
         if len(given) != len(entity) or set(given) != set(names):
             raise InputError(
-                f"the knobs are {', '.join(k.name for k in entity) or 'none'} where they should be {', '.join(names)}"
+                f"the knobs are {', '.join(k.name for k in entity) or 'missing'} instead of {', '.join(names)}"
             )
         positions = []
         for knob in self.knobs:
@@ -222,13 +222,13 @@ class ConfigSpace:
         return self.index(positions)
 
     def where(self, values: Mapping[str, Any]) -> ConfigSpace:
-        """Return the part of the space in which knobs have given values, with indices of its own.
+        """Return the subspace in which some knobs have given values; it has its own indices.
 
         Parameters
         ----------
         values
-            By knob; of a split, the size of its innermost part. A knob that has no such option, or that the
-            space does not have, is left as it is.
+            By knob; for a split, its innermost factor. Knobs without such an option, and names the space does not
+            have, are ignored.
         """
 
         def narrowed(knob: KnobSpace) -> KnobSpace:
@@ -239,7 +239,7 @@ class ConfigSpace:
         return ConfigSpace([narrowed(knob) for knob in self.knobs])
 
     def config_of(self, values: dict[str, Any]) -> Config:
-        """Return the config with these values, whose index is -1 where they are not in the space."""
+        """Return the config with these values; its index is -1 if they are not in the space."""
         entity = [Knob(knob.name, knob.kind, values[knob.name]) for knob in self.knobs]
         try:
             index = self.find(entity)

@@ -1,7 +1,7 @@
-"""A config for a GPU where no record says anything: what most good configs have in common.
+"""A config for a GPU without any record to start from: it has what most good configs have in common.
 
-On an H100 such a config is 2 to 3 times as slow as the best one known, on the geometric mean of a task, as far as a
-cost model fitted to 5,800 measured configs can tell; AutoTVM's default was measured to be 20 to 90 times as slow.
+On an H100 it takes 2 to 3 times as long as the best config known (the geometric mean of a task, estimated by a cost
+model fitted to 5,800 measured configs); AutoTVM's default was measured to take 20 to 90 times as long.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _WARP = 32
 
-# In powers of two, what the best configs on an H100 mostly had: threads of a block, those along x, outputs of a
+# The ranges of most good configs on an H100, as powers of two: threads of a block, threads along x, outputs of a
 # thread, blocks, and bytes of shared memory.
 _THREADS = (6.0, 8.0)
 _THREADS_X = (3.0, 8.0)
@@ -27,10 +27,10 @@ _ROUNDS = 8
 
 
 def suggest(template: CudaTemplate) -> Config:
-    """Return a feasible config whose threads, blocks, sums and shared memory are as usual as can be.
+    """Return a feasible config whose threads, blocks, sums and shared memory are as typical as possible.
 
-    One knob after the other takes the option that suits the others best, until none changes. Knobs of which the
-    limits know nothing take their last option, which is to unroll.
+    Each knob in turn takes the option that fits the others best, until none changes. Knobs that do not affect the
+    limits take their last option, which is to unroll.
     """
     space = template.space
     outputs = math.prod(template.tensors(space.config(0))[-1].shape)
@@ -55,7 +55,7 @@ def suggest(template: CudaTemplate) -> Config:
 
 
 def _oddity(limits: CudaLimits, outputs: int) -> float:
-    """Return how many doublings or halvings a kernel is away from what is usual."""
+    """Return how many doublings or halvings a kernel is away from the typical ranges."""
     threads = math.prod(limits.threads)
     blocks = outputs / (threads * limits.sums)
     idle = math.log2(-(-threads // _WARP) * _WARP / threads)

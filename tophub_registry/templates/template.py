@@ -1,4 +1,4 @@
-"""What a template is: for one workload the space of its configs, the kernel of each, and its layouts."""
+"""What a template is: the config space, the kernels and the layouts of one workload."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Tensor(NamedTuple):
 
 
 class RegisterTile(NamedTuple):
-    """The outputs that a processor's kernel sums up in registers at once.
+    """The outputs that a processor's kernel accumulates in registers at once.
 
     Attributes
     ----------
     channels
-        Of a block of the output.
+        Channels of a block of the output.
     pixels
-        Of each of which all these channels are summed up.
+        Pixels, for each of which all these channels are accumulated.
     """
 
     channels: int
@@ -39,25 +39,30 @@ class RegisterTile(NamedTuple):
 
 
 class Template(ABC):
-    """A task name's meaning, for one workload.
+    """What a task's name stands for, for one workload.
 
-    A kernel takes its tensors in the layout that suits its config (AutoTVM measures them so, and packs
-    weights at compile time); `pack` and `unpack` translate from and to the model's layout.
+    A kernel takes its tensors in the layout of its config (as AutoTVM measures it, packing weights at compile
+    time); `pack` and `unpack` convert from and to the model's layout.
 
     Parameters
     ----------
     args
-        The task's arguments; InputError where they do not fit.
+        The task's arguments.
+
+    Raises
+    ------
+    InputError
+        The arguments do not fit the template.
     """
 
     task: ClassVar[str]
     """The task's name: `conv2d_NCHWc.x86`."""
     parse: ClassVar[staticmethod[[list[Any]], Workload]]
-    """Reads the task's arguments; each template names the type of its own workload too."""
+    """Reads the task's arguments; each template also declares the type of its workload."""
     workload: Workload
-    """What the task's arguments say."""
+    """The task's arguments, parsed."""
     forgiving: ClassVar[bool] = False
-    """Whether configs of other workloads stay better than the default one where their tiles must change to fit."""
+    """Whether other workloads' configs beat the default one even if their tiles must change to fit."""
 
     packs_late: ClassVar[bool] = True
     """Whether weights that are known only when the model runs can be packed then: `pack` only reshapes and transposes,
@@ -68,7 +73,7 @@ class Template(ABC):
         self.workload = self.parse(args)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What travels to a worker is the workload, not the enumerated space.
+        # A worker is sent the workload, not the enumerated space.
         return (type(self), (self.args,))
 
     @property
@@ -78,22 +83,22 @@ class Template(ABC):
 
     @cached_property
     def space(self) -> ConfigSpace:
-        """All the configs; plain Python, without TVM."""
+        """All configs; plain Python, without TVM."""
         return self._space()
 
     @abstractmethod
     def _space(self) -> ConfigSpace: ...
 
     def feasible(self, config: Config) -> bool:  # noqa: ARG002  # most templates have no such limits
-        """Return whether a config is worth building: a device could run it, and it is not hopelessly slow."""
+        """Return whether a config is worth building: a device can run it, and it is not hopelessly slow."""
         return True
 
     def possible(self, config: Config) -> bool:  # noqa: ARG002  # most templates compute any config of their space
-        """Return whether a config is a kernel that some device takes; `feasible` is what a search had better try."""
+        """Return whether a config gives a kernel that some device can run; a search tries the `feasible` ones."""
         return True
 
     def register_tile(self, config: Config) -> RegisterTile | None:  # noqa: ARG002  # most templates have no such tile
-        """Return what a kernel sums up in registers at once, if that decides how well it suits a processor."""
+        """Return the tile accumulated in registers, if it decides how well a kernel suits a processor."""
         return None
 
     def saving(self, config: Config) -> float:  # noqa: ARG002  # most templates compute what the definition says
@@ -102,25 +107,25 @@ class Template(ABC):
 
     @abstractmethod
     def default(self, target: Target) -> Config:
-        """Return the config that AutoTVM falls back to where it has no record."""
+        """Return AutoTVM's fallback config, for workloads without a record."""
 
     def suggestion(self, target: Target) -> Config:
-        """Return a config for where no record says anything: decent everywhere, and one that a device can run."""
+        """Return a config to use without any records: decent everywhere, and runnable on any device."""
         return self.default(target)
 
     def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the model's layout has no config
-        """Return the kernel's arguments: the inputs, then the output; in the model's layout unless a template packs."""
+        """Return the kernel's arguments, inputs then output; in the model's layout unless a template packs them."""
         return [Tensor(shape, self.workload.dtype) for shape in (*self.workload.inputs, self.workload.output)]
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:  # noqa: ARG002
-        """Bring the inputs from the model's layout into the kernel's, which are often the same.
+        """Convert the inputs from the model's layout to the kernel's; often they are the same.
 
-        Configs whose `tensors` are the same have the same layout.
+        Configs with the same `tensors` have the same layout.
         """
         return inputs
 
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002
-        """Bring the output from the kernel's layout into the model's."""
+        """Convert the output from the kernel's layout to the model's."""
         return output
 
     def placeholders(self, config: Config) -> list[Any]:
@@ -137,14 +142,14 @@ class Template(ABC):
 
     @abstractmethod
     def apply(self, sch: Any, config: Config) -> None:
-        """Schedule the computation's blocks in a `tvm.s_tir.Schedule` as the config says.
+        """Schedule the computation's blocks in a `tvm.s_tir.Schedule` according to the config.
 
-        The function may hold more: what follows the computation, element by element, can be inlined into its
-        last block afterwards.
+        The function may contain more: elementwise operators after the computation can be inlined into its last
+        block afterwards.
         """
 
     def schedule(self, config: Config) -> Any:
-        """Return the `tvm.s_tir.Schedule` of the kernel `main`, scheduled as the config says."""
+        """Return the scheduled kernel `main`, a `tvm.s_tir.Schedule`."""
         from tvm import s_tir, te
 
         function = te.create_prim_func(self.computation(config)).with_attr("global_symbol", "main")

@@ -1,11 +1,11 @@
-"""Whether a record that was made for another processor may be expected to gain on this one.
+"""Whether a record of another processor can be expected to beat the default config on this one.
 
-A convolution is as fast as its sums are many, so that each has been added to before its next turn, and as they stay in
-registers, beside the vectors of the kernel that they have in common and the pixel that is multiplied by these. Both
-bounds follow from the processor, not from where a config was found. They were fitted to kernels of `conv2d_NCHWc.x86`
-that were timed on both families of vectors against AutoTVM's default config, and hold for workloads that the fit has
-not seen (`benchmarks/families.py`). A dense layer waits for its weights: what serves that serves either family.
-Depthwise and grouped convolutions gain within a family only, and Winograd's lose too often even there.
+A convolution is fast if it has many independent sums, so that additions need not wait for one another, and if these
+stay in registers, together with the kernel's vectors and one pixel. Both bounds depend on the processor, not on where
+the config was found. They were fitted to kernels of `conv2d_NCHWc.x86` timed on both vector families against AutoTVM's
+default config, and hold for workloads outside the fit (`benchmarks/families.py`). A dense layer is bound by the reading
+of its weights, so its configs work on either family. Depthwise and grouped convolutions gain only within a family, and
+Winograd's lose too often even there.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from tophub_registry.templates.template import RegisterTile, Template
 
 FILLED = 0.3
-"""The share of the registers that hold sums at least."""
+"""The least share of the registers that hold sums."""
 
 APART = 1
-"""Registers for what is neither a sum nor a vector of the kernel."""
+"""Registers for anything but sums and the kernel's vectors."""
 
 _FAMILIES = (Target.parse("llvm -mcpu=x86-64-v3"), Target.parse("llvm -mcpu=x86-64-v4"))
 
@@ -35,7 +35,7 @@ _WITHIN_A_FAMILY = frozenset({"depthwise_conv2d_NCHWc.x86", "group_conv2d_nchw.x
 
 
 def transfers(template: Template, config: Config, target: Target, found_on: Target) -> bool:
-    """Return whether a config that was found on another processor may be expected to gain on the target's.
+    """Return whether another processor's config can be expected to beat the default config on the target.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def transfers(template: Template, config: Config, target: Target, found_on: Targ
     config
         A config of its space.
     target
-        What is compiled for; False where it is no x86 processor that is known.
+        The target compiled for; False unless it is a known x86 processor.
     found_on
         The target of the config's record.
     """
@@ -58,10 +58,11 @@ def transfers(template: Template, config: Config, target: Target, found_on: Targ
 
 
 def for_everybody(record: Record) -> Record:
-    """Return a processor's record as a package that everybody reads should have it.
+    """Return a processor's record as a package for all processors should have it.
 
-    AutoTVM's clients take the fastest record for any processor. One that may not be expected to gain on every family is
-    therefore given its own family as its key, by which only those find it who ask for it; look-up here does not mind.
+    AutoTVM's clients take the fastest record, whatever its processor. A record that can't be expected to gain on every
+    family therefore gets its family as its target's key, so that only clients that ask for the key find it. Look-up in
+    this project ignores the key.
     """
     if vectors_of(record.target) is None:
         return record

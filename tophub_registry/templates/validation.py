@@ -1,4 +1,4 @@
-"""Whether a record's config is a point of its workload's space: level `space` of validation."""
+"""Level `space` of validation: whether a record's config is in its workload's space."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tophub_registry.templates.template import Template
 
 
 def check_space(record: Record) -> Iterator[Finding]:
-    """Yield what is wrong with a record's config; of a task without a template, a note that it was not checked.
+    """Yield what is wrong with a record's config; for a task without a template, a note that it was not checked.
 
-    The entity is what clients use, so a knob, kind or value that the space does not have is an error. The
-    index is a number in a list that TVM enumerated differently over the years: a warning.
+    Clients use the entity, so a knob, kind or value outside the space is an error. A wrong index is a warning: TVM has
+    enumerated spaces in different orders over the years.
     """
     if record.input.task not in TEMPLATES:
         yield Finding("unchecked", record.input.task, "note")
@@ -23,19 +23,19 @@ def check_space(record: Record) -> Iterator[Finding]:
     try:
         index = _templates.of(record).space.find(record.config.entity)
     except InputError as error:
-        yield Finding("space", error.message, remedy="no such config exists: drop the row, or tune again")
+        yield Finding("space", error.message, remedy="there is no such config: drop the row, or tune again")
         return
     if index != record.config.index:
-        message = f"the index {record.config.index} is another config's; this one's is {index}"
-        yield Finding("index", message, "warning", "clients go by the entity")
+        message = f"the index {record.config.index} belongs to another config; this config's is {index}"
+        yield Finding("index", message, "warning", "clients use the entity")
 
 
 class _Templates:
-    """The templates of the last workloads: a log has many rows for each."""
+    """The templates of recent workloads: a log has many rows for each."""
 
     size = 256
     options = 1 << 18
-    """Of the knobs of all spaces together: what a log asks for is bounded in memory too."""
+    """The most options in all kept spaces: the memory that a log can take is bounded."""
 
     def __init__(self) -> None:
         self._by_workload: dict[str, Template] = {}

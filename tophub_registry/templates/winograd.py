@@ -1,9 +1,9 @@
 """The matrices of Winograd's convolution: `output = A^T ((G kernel G^T) * (B^T data B)) A` for each tile.
 
-Toom and Cook's construction: a tile of `m` outputs of a kernel of `r` taps is a product of polynomials, known
-from its values at `m + r - 2` points and at infinity. The points are those with the smallest rounding errors
-found by Barabasz, Anderson, Soodhalter and Gregg, "Error Analysis and Improving the Accuracy of Winograd
-Convolution for Deep Neural Networks", https://arxiv.org/abs/1803.10986. Exact arithmetic, plain Python.
+The Toom-Cook construction: a tile of `m` outputs of a kernel with `r` taps is a product of polynomials, determined by
+its values at `m + r - 2` points and at infinity. The points are those with the smallest rounding errors found by
+Barabasz, Anderson, Soodhalter and Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep
+Neural Networks", https://arxiv.org/abs/1803.10986. Exact arithmetic, plain Python.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POINTS: dict[int, tuple[Fraction | int, ...]] = {
     8: (0, -1, 1, _HALF, -_HALF, 2, -2, -_QUARTER),
     9: (0, -1, 1, _HALF, -_HALF, 2, -2, -_QUARTER, 4),
 }
-"""How many points -> which."""
+"""Number of points -> points."""
 
 
 class Transforms(NamedTuple):
@@ -52,8 +52,8 @@ def transforms(outputs: int, taps: int) -> Transforms:
     points = [Fraction(point) for point in _POINTS[outputs + taps - 2]]
     size = len(points) + 1
     infinity = size - 1
-    # Lagrange's interpolation: column i of B is the polynomial that vanishes at all the other points, and the
-    # kernel's value at point i is divided by what that polynomial is there.
+    # Lagrange interpolation: column i of B is the polynomial that vanishes at all other points, and the kernel's
+    # value at point i is divided by that polynomial's value there.
     columns = [_with_roots([p for p in points if p is not point]) for point in points]
     columns.append(_with_roots(points))
     scales = [math.prod((point - p for p in points if p is not point), start=Fraction(1)) for point in points]
@@ -75,7 +75,7 @@ def saving(outputs: int, taps: int) -> float:
 
 
 def _with_roots(roots: list[Fraction]) -> list[Fraction]:
-    """Return the coefficients, that of the lowest power first, of the monic polynomial with these roots."""
+    """Return the coefficients of the monic polynomial with these roots, that of the lowest power first."""
     coefficients = [Fraction(1)]
     for root in roots:
         shifted = [Fraction(0), *coefficients]

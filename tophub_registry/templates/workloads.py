@@ -1,7 +1,7 @@
-"""The workloads behind tasks: a task's arguments, read into named numbers.
+"""The workloads of tasks: a task's arguments as named numbers.
 
-Sizes count elements; `flop` counts a multiplication and an addition as two, as AutoTVM does. Each workload says
-what its inputs are in the model's layout, and computes in NumPy what its kernels must compute.
+Sizes count elements; `flop` counts a multiplication and an addition as two, as in AutoTVM. Each workload has the
+shapes of its tensors in the model's layout, and a reference computation in NumPy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 MAX_SIZE = 1 << 20
-"""The longest axis, stride, dilation or padding of a workload."""
+"""The largest axis, stride, dilation or padding of a workload."""
 
 MAX_ELEMENTS = (1 << 31) - 1
 """The most elements of a tensor: kernels count them in 32 bits."""
@@ -43,10 +43,10 @@ class Workload(Protocol):
 
     @property
     def dtype(self) -> str:
-        """The type of the inputs and of the output."""
+        """The type of inputs and output."""
 
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
-        """Return the output for inputs in the model's layout, computed by NumPy in the inputs' type."""
+        """Return the output for inputs in the model's layout, computed by NumPy in the inputs' dtype."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Conv2d(_Conv2d):
 
     Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel
     are `["TENSOR", shape, dtype]` and the padding has two numbers (height, width) or four (top, left,
-    bottom, right). The kernel has as many input channels as a group has.
+    bottom, right). The kernel has the input channels of one group.
     """
 
     dilation: tuple[int, int]
@@ -94,7 +94,7 @@ class Conv2d(_Conv2d):
 
     @staticmethod
     def parse(args: list[Any]) -> Conv2d:
-        """Read the arguments of a convolution without groups; InputError where they are not of that form."""
+        """Read the arguments of a convolution without groups, or raise an InputError."""
         conv = Conv2d._read(args)
         if conv.groups != 1:
             raise InputError(f"the channels of data and kernel do not fit: {shown(args)}")
@@ -102,15 +102,15 @@ class Conv2d(_Conv2d):
 
     @staticmethod
     def parse_depthwise(args: list[Any]) -> Conv2d:
-        """Read the arguments of a convolution with one kernel for each channel, or raise an InputError."""
+        """Read the arguments of a convolution with one kernel per channel, or raise an InputError."""
         conv = Conv2d._read(args)
         if not conv.groups == conv.in_channels == conv.out_channels:
-            raise InputError(f"not one kernel for each channel: {shown(args)}")
+            raise InputError(f"not one kernel per channel: {shown(args)}")
         return conv
 
     @staticmethod
     def parse_grouped(args: list[Any]) -> Conv2d:
-        """Read the arguments of a convolution that name the groups before the dtype, or raise an InputError."""
+        """Read the arguments of a grouped convolution, with the groups before the dtype, or raise an InputError."""
         conv = Conv2d._read(args)
         if take(GROUPED, args)["groups"] != conv.groups:
             raise InputError(f"the channels of data and kernel do not fit the groups: {shown(args)}")
@@ -159,7 +159,7 @@ class Conv2d(_Conv2d):
         return [(self.batch, self.in_channels, self.height, self.width), kernel]
 
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
-        """Return the output of data and kernel: for each tap of the kernel one product of matrices."""
+        """Return the output of data and kernel: one matrix product per tap of the kernel."""
         import numpy as np
 
         data, kernel = inputs
@@ -186,7 +186,7 @@ class TransposedConv2d(_Conv2d):
     """A transposed convolution, NCHW times IOHW: kernel `[in channels, out channels / groups, height, width]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dtype, output padding, groups]`, the padding as
-    for `Conv2d`. `out_channels` counts those of all the groups. TVM 0.7 had neither of the last two.
+    for `Conv2d`. `out_channels` counts all groups. TVM 0.7 had neither of the last two.
     """
 
     output_padding: tuple[int, int]
@@ -223,7 +223,7 @@ class TransposedConv2d(_Conv2d):
 
     @property
     def flop(self) -> int:
-        """Floating-point operations: each pixel is spread over the output by the whole kernel, without added zeros."""
+        """Floating-point operations, without those on inserted zeros."""
         spread = self.batch * self.in_channels * self.height * self.width
         return 2 * spread * (self.out_channels // self.groups) * self.kernel_height * self.kernel_width
 
@@ -234,7 +234,7 @@ class TransposedConv2d(_Conv2d):
         return [(self.batch, self.in_channels, self.height, self.width), kernel]
 
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
-        """Return the output of data and kernel: what each tap spreads over the output, before it is cropped."""
+        """Return the output of data and kernel: each tap's contribution, added up and cropped."""
         import numpy as np
 
         data, kernel = inputs
@@ -300,7 +300,7 @@ class Matmul:
 
 
 def _named(names: str, args: list[Any], what: str) -> dict[str, Any]:
-    """Read arguments by name; InputError where one is missing, too many, or something else."""
+    """Read arguments by name; InputError if there are too few or too many, or one has the wrong form."""
     try:
         values = take(names, args)
     except ArgumentError as error:
@@ -311,7 +311,7 @@ def _named(names: str, args: list[Any], what: str) -> dict[str, Any]:
 
 
 def _tensors(values: dict[str, Any], args: list[Any], what: str, *, rank: int) -> tuple[list[int], list[int], str]:
-    """Return the shapes of data and kernel and the type of the data; InputError where the shapes have another rank."""
+    """Return the shapes of data and kernel, and the dtype; InputError if the shapes have another rank."""
     (_, data, dtype), (_, kernel, _) = values["data"], values["kernel"]
     if len(data) != rank or len(kernel) != rank:
         raise InputError(f"not the arguments of {what}: {shown(args)}")
@@ -319,15 +319,15 @@ def _tensors(values: dict[str, Any], args: list[Any], what: str, *, rank: int) -
 
 
 def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
-    """Raise an InputError unless all sizes are whole numbers from 1 to MAX_SIZE, and all margins from 0."""
+    """Raise an InputError unless all sizes are integers from 1 to MAX_SIZE, and all margins from 0."""
     for number, least in (*((size, 1) for size in sizes), *((margin, 0) for margin in margins)):
         if type(number) is not int or not least <= number <= MAX_SIZE:
             told = shown(number) if isinstance(number, int) else type(number).__name__
-            raise InputError(f"{told} where a whole number from {least} to {MAX_SIZE} should be: {shown(args)}")
+            raise InputError(f"{told} is not an integer from {least} to {MAX_SIZE}: {shown(args)}")
 
 
 def _check_tensors(args: list[Any], workload: Workload) -> None:
-    """Raise an InputError where nothing is computed, or a tensor is too large."""
+    """Raise an InputError if the output is empty, or a tensor is too large."""
     if min(workload.output) < 1:
         raise InputError(f"the kernel is larger than the padded data: {shown(args)}")
     if max(map(math.prod, (*workload.inputs, workload.output))) > MAX_ELEMENTS:
@@ -339,7 +339,7 @@ def _steps(first: int, count: int, stride: int) -> slice:
 
 
 def _product(weights: NDArray[Any], seen: NDArray[Any]) -> NDArray[Any]:
-    """Multiply `[groups, outputs, inputs]` by `[batch, groups, inputs, places]`."""
-    # NumPy would call the library of linear algebra once for each group: with one channel in each, all at once.
+    """Multiply `[groups, outputs, inputs]` by `[batch, groups, inputs, pixels]`."""
+    # A matrix product calls BLAS once per group; with one channel per group, one elementwise product does it all.
     product: NDArray[Any] = weights * seen if weights.shape[-1] == 1 else weights @ seen
     return product

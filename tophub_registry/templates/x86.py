@@ -1,4 +1,4 @@
-"""What the templates for x86 share: vector widths, knobs, and tiles of outputs that are summed up in registers."""
+"""What the templates for x86 share: vector widths, knobs, and tiles of outputs accumulated in registers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from tophub_registry.templates.workloads import Conv2d
 
 MAX_TILE = 64
-"""The largest tile of outputs along the width that AutoTVM's spaces of convolutions have."""
+"""The widest tile of outputs in AutoTVM's spaces of convolutions."""
 
 MAX_REGISTER_TILE = 31
-"""How many vectors AutoTVM's default configs sum up at once; of 32 registers one is for the kernel."""
+"""The most vectors that AutoTVM's default configs accumulate at once; one of 32 registers is for the kernel."""
 
 _MAX_TILE_VECTORS = 64
-"""Vectors of AVX-512, of which there are 32 registers, that a tile of sums may take. Beyond twice the registers
-kernels took the compiler longest and were never less than twice as slow as the best."""
+"""The most AVX-512 vectors in a tile of sums; there are 32 registers. Kernels with more than twice as many took the
+longest to compile, and at least twice as long to run as the best."""
 
 _MOST_LANES = 16
 
 _MAX_WRITTEN_OUT = 2048
-"""Steps on vectors of AVX-512 that a dense layer's kernel has in a row; the best have a tenth of that."""
+"""The most unrolled AVX-512 instructions of a dense layer's kernel; the best kernels have a tenth as many."""
 
 
 def simd_lanes(target: Target) -> int:
@@ -42,17 +42,17 @@ def largest_divisor(number: int, limit: int) -> int:
 
 
 def sums_fit(block: int, pixels: int) -> bool:
-    """Return whether a tile of so many pixels, each a block of channels, could be summed up near the registers."""
+    """Return whether a tile of pixels, each a block of channels, is not far larger than the registers."""
     return -(-block // _MOST_LANES) * pixels <= _MAX_TILE_VECTORS
 
 
 def written_out(lanes: int, times: int) -> bool:
-    """Return whether a vector of so many lanes, written out so often, is compiled in a few seconds."""
+    """Return whether a vector with this many lanes, unrolled this often, is compiled within a few seconds."""
     return -(-lanes // _MOST_LANES) * times <= _MAX_WRITTEN_OUT
 
 
 def channel_blocks(config: Config) -> tuple[int, int]:
-    """Return how many channels a block of a convolution's input has, and one of its output."""
+    """Return the number of channels in a block of a convolution's input, and of its output."""
     return config.value("tile_ic")[-1], config.value("tile_oc")[-1]
 
 
@@ -69,7 +69,7 @@ def out_of_blocks(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def row_knobs(w: Conv2d) -> list[KnobSpace]:
-    """Return the knobs of a convolution that computes some outputs of a row at a time."""
+    """Return the knobs of a convolution that computes a few pixels of a row at a time."""
     return [
         split("tile_ic", w.in_channels, parts=2),
         split("tile_oc", w.out_channels, parts=2),
@@ -79,12 +79,12 @@ def row_knobs(w: Conv2d) -> list[KnobSpace]:
 
 
 def blocks_of(size: int, block: int) -> list[int]:
-    """Return the value of a knob that splits so many channels, or pixels of a row, into blocks."""
+    """Return the value of a knob that splits channels, or a row's pixels, into blocks."""
     return [size // block, block]
 
 
 def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int | None = None) -> None:
-    """Order the sum of a convolution over blocks of input channels, rows and columns of the kernel, then channels.
+    """Order a convolution's reduction: blocks of input channels, the kernel's rows and columns, channels.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int |
     conv
         The block; its innermost loops are pixels, output channels, input channels, rows and columns of the kernel.
     config
-        Says by `unroll_kw` whether the columns are unrolled, within the input channels.
+        With `unroll_kw` the kernel's columns are innermost, and unrolled.
     ic_block
-        How many input channels come before the next tap.
+        The input channels to go through before the next tap.
     lanes
         Output channels of a vector; None: all of the block.
     """
@@ -114,7 +114,7 @@ def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int |
 
 
 def sum_in_registers(sch: Any, block: Any, reduction: Any, vectorized: Any) -> None:
-    """Hold the tile that `block` sums up in registers: initialise it before the loop `reduction`.
+    """Keep the tile that `block` accumulates in registers: initialise it before the loop `reduction`.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def sum_in_registers(sch: Any, block: Any, reduction: Any, vectorized: Any) -> N
     block
         A reduction whose loops inside of `reduction` are unrolled, the innermost one vectorised.
     reduction, vectorized
-        The outermost loop of the sum, and the loop over the lanes of a vector.
+        The outermost loop of the reduction, and the loop over a vector's lanes.
     """
     depth = next(i for i, loop in enumerate(sch.get_loops(block)) if sch.get(loop).same_as(sch.get(reduction)))
     lanes = int(sch.get(vectorized).extent)
     init = sch.decompose_reduction(block, reduction)
-    # The initialisation has the tile's loops, but for those of length one, and none of their annotations.
+    # The initialisation has the tile's loops, except those of length one, without their annotations.
     tile = sch.get_loops(init)[depth:]
     if lanes > 1:
         sch.vectorize(tile.pop())
