@@ -71,7 +71,7 @@ def test_a_replay_writes_every_row_and_comment_of_all_logs_and_looks_at_its_outp
     out.write_text("precious")
     done = tophub(first, "--level", "replay", "-o", out)
     assert done.returncode == 2
-    assert "already there" in done.stderr
+    assert "already exists" in done.stderr
     assert out.read_text() == "precious"
     out.unlink()
     done = tophub(first, second, "--level", "replay", "--rounds", "3", "-o", out)

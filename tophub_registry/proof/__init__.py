@@ -1,1 +1,1 @@
-"""Records measured against what they replace."""
+"""Records measured against what they replace, and the levels of validation."""

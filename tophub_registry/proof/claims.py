@@ -1,7 +1,4 @@
-"""What a log claims beyond the one before, and the proof: each new record against what a user has without it.
-
-That is AutoTVM's default config and, where a record takes another one's place, that other one: `proof.comparison`.
-"""
+"""The claims of a new log, and their proof: each new record is timed against what it replaces (`proof.comparison`)."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from tophub_registry.templates.registry import TEMPLATES, instantiate
 
 
 class Claim(NamedTuple):
-    """A record that a log adds to the one before, or has in another's place.
+    """A record that is not in the previous log.
 
     Attributes
     ----------
@@ -34,7 +31,7 @@ class Claim(NamedTuple):
     line
         Its line in the log.
     before
-        The best record of its target and workload in the log before; None where that has none.
+        The previous log's best record for the target and workload, if any.
     """
 
     record: Record
@@ -44,14 +41,14 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Loss:
-    """A claim without proof.
+    """A claim that failed.
 
     Attributes
     ----------
     claim
-        Which one.
+        The claim.
     reason
-        To what it lost, or why its kernel can't be measured.
+        What it lost to, or why its kernel can't be measured.
     """
 
     claim: Claim
@@ -63,12 +60,12 @@ class Loss:
 
 
 def claims(log: Path, before: Path | None) -> list[Claim]:
-    """Return what a log claims beyond the one before.
+    """Return the records of a log that are not in the previous one.
 
     Raises
     ------
     InputError
-        One of the logs can't be read, or a record of the first has no template here.
+        A log can't be read, or a new record's task has no template.
     """
     known = [record for record in readable([] if before is None else [before]) if record is not None]
     texts = {record.to_json() for record in known}
@@ -80,25 +77,25 @@ def claims(log: Path, before: Path | None) -> list[Claim]:
         if new is None or new.to_json() in texts:
             continue
         if new.input.task not in TEMPLATES:
-            raise InputError(f"no template computes {new.input.task}, so it can't be timed", file=log, line=line)
+            raise InputError(f"can't be timed: no template for {new.input.task}", file=log, line=line)
         found.append(Claim(new, line, best.get((new.target, new.workload))))
     return found
 
 
 def prove(made: Iterable[Claim], *, rounds: int = ROUNDS) -> Iterator[Loss]:
-    """Time each claim's kernel in turns with its rivals', and yield the claims that lose by more than noise.
+    """Time each claim's kernel in turns with what it replaces, and yield the claims that fail.
 
     Parameters
     ----------
     made
-        The claims, of any number of targets that are all this machine.
+        The claims; their targets must all be this machine.
     rounds
         How often each kernel is timed.
 
     Raises
     ------
     EnvironmentFailure
-        A record is for another device than this machine's. That is said before anything is timed.
+        A record is for another device (raised before anything is timed), or a default config can't be measured.
     """
     by_target: defaultdict[Target, defaultdict[str, list[Claim]]] = defaultdict(lambda: defaultdict(list))
     for claim in made:
@@ -112,8 +109,8 @@ def prove(made: Iterable[Claim], *, rounds: int = ROUNDS) -> Iterator[Loss]:
 
 
 def _check_is_here(target: Target) -> None:
-    """Raise EnvironmentFailure where a target is not the device of this machine."""
-    remedy = "prove them on the device that they are for"
+    """Raise EnvironmentFailure unless a target is this machine's device."""
+    remedy = "prove them on their own device"
     if target.kind not in KINDS:
         raise EnvironmentFailure(f"records for {target} can't be timed: there are no templates for it", remedy=remedy)
     try:
@@ -126,7 +123,7 @@ def _check_is_here(target: Target) -> None:
 
 
 def _prove_group(group: Sequence[Claim], measurer: Measurer, rounds: int) -> Iterator[Loss]:
-    """Prove the claims about one target and workload."""
+    """Prove the claims for one target and workload."""
     before, first = group[0].before, group[0].record
     template = instantiate(first.input.task, first.input.args)
     records = [*(claim.record for claim in group), *([] if before is None else [before])]

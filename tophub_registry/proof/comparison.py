@@ -1,7 +1,8 @@
-"""The one comparison of a record with what it replaces: how the kernels are timed, and what counts as a loss.
+"""The one comparison of a record with what it replaces: how kernels are timed, and what counts as a loss.
 
-A user without the record has AutoTVM's default config, or the record before it. All kernels of a workload are timed in
-turns, so that a disturbance meets all of them, and compared by their medians. A difference within the noise is no loss.
+Without the record, a user has AutoTVM's default config or the previous record. All kernels of a workload are timed in
+turns, so that a disturbance affects all of them, and compared by their medians. A difference within the noise is not a
+loss.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from tophub_registry.records.record import Record
 from tophub_registry.templates.template import Template
 
 ROUNDS = 9
-"""How often each kernel is timed, unless somebody says otherwise."""
+"""How often each kernel is timed by default."""
 
 NOISE = 0.03
-"""Two medians of the same kernel differ by about this share; a smaller loss is not reported."""
+"""Two medians of the same kernel differ by about this fraction; smaller losses are not reported."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,16 @@ class TimedRecord:
 
     @property
     def gain(self) -> float | None:
-        """How many times as fast as the default config it is."""
+        """How many times as fast as the default config; None if the kernel can't be measured."""
         return self.default / self.seconds if self.seconds else None
 
     def loss(self, replaced: TimedRecord | None = None) -> str | None:
-        """Return why a user is better off without the record, or None.
+        """Return why a user is better off without the record; None if it is worth having.
 
         Parameters
         ----------
         replaced
-            The record that it takes the place of, timed in the same turns. One with the same config can't be lost to.
+            The record it replaces, timed in the same turns; ignored if it has the same config.
         """
         if self.seconds is None:
             return self.failure
@@ -80,14 +81,14 @@ def time_in_turns(
 ) -> list[TimedRecord]:
     """Time the kernels of a workload's records and of the default config in turns.
 
-    A record whose kernel can't be measured is blamed alone: the others are timed without it then.
+    If a record's kernel can't be measured, the others are timed without it.
 
     Parameters
     ----------
     template
         The workload's template.
     records
-        Records of this workload, at least one.
+        The workload's records, at least one.
     rounds
         How often each kernel is timed.
 
@@ -114,7 +115,7 @@ def time_default(template: Template, measurer: Measurer, *, rounds: int = ROUNDS
     Raises
     ------
     EnvironmentFailure
-        It can't be measured: no record is to blame.
+        It can't be measured.
     """
     (costs,) = measurer.compare(template, [template.default(measurer.target)], rounds)
     return median(costs)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LosingKernel(NamedTuple):
-    """A kernel of a model without whose record the model is better off, and why."""
+    """A model's kernel whose record should not be used, and why."""
 
     kernel: Kernel
     reason: str

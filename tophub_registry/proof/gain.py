@@ -1,7 +1,7 @@
-"""What records save a model: each task's kernel with the default config against the record's, timed in turns.
+"""What records save a model: each task's kernel with the default config and with the record's, timed in turns.
 
-Kernels that stand for the same layers (a dense layer packed and not) are alternatives: the model's total
-takes the faster one. A template that AutoTVM does not have is one where there is a record for it.
+Kernels for the same layers (a dense layer packed or not) are alternatives: the model's total counts the faster one.
+Templates that AutoTVM does not have count only if there is a record.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TaskGain:
     Attributes
     ----------
     default, tuned
-        Medians over the rounds, in seconds; `tuned` is None where there is no record, or none that works.
+        Medians over the rounds, in seconds; `tuned` is None without a record that works.
     flop
         The task's floating-point operations.
     failure
@@ -43,7 +43,7 @@ class TaskGain:
 
     @property
     def best(self) -> float:
-        """The tuned kernel's time, the default's where there is no record."""
+        """The tuned kernel's time, or the default's if there is none."""
         return self.default if self.tuned is None else self.tuned
 
 
@@ -84,16 +84,16 @@ def measure_gain(
     Parameters
     ----------
     tasks
-        Tasks that templates cover; those of templates that AutoTVM does not have count where there is a record.
+        Tasks that templates cover.
     records
-        Where to look; only records of this very device count.
+        Records to choose from; only those of the same device count.
     rounds
         How often each of the two kernels is timed.
 
     Raises
     ------
     EnvironmentFailure
-        A kernel can't be built or run here with the default config. A record's that can't is told by its task.
+        A default config can't be measured. If a record's can't, its task has the `failure`.
     """
     best: dict[str, Record] = {}
     for record in records:

@@ -1,7 +1,6 @@
-"""Level `replay` of validation: records are measured again, in turns with AutoTVM's default config.
+"""Level `replay` of validation: records are measured again on this machine, in turns with AutoTVM's default config.
 
-A cost is a claim, which is tested here on the device at hand. Which record is worth having is decided by
-`proof.comparison`.
+A cost is a claim, and is tested here. `proof.comparison` decides whether a record is worth having.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ class Replayed:
     Attributes
     ----------
     timed
-        The record as it was, and today's timings.
+        The record as it was, and the new timings.
     record
-        The same with today's costs; None if its kernel can't be measured.
+        The record with the new costs; None if its kernel can't be measured.
     """
 
     timed: TimedRecord
@@ -51,24 +50,24 @@ class Replayed:
         return self.timed.record
 
     def holds(self, tolerance: float) -> bool:
-        """Whether the claim holds: today's median is at most `tolerance` (0.1: a tenth) above it."""
+        """Whether the claim holds: the new median is at most `tolerance` (0.1: 10 %) above the claimed cost."""
         return self.timed.seconds is not None and self.timed.seconds <= self.claimed.mean_cost * (1 + tolerance)
 
 
 def replay(records: Iterable[Record], measurer: Measurer, *, rounds: int = ROUNDS) -> Iterator[Replayed]:
-    """Measure records of the measurer's target again, workload by workload.
+    """Measure records again, workload by workload.
 
     Parameters
     ----------
     records
-        Valid records whose templates are known.
+        Valid records for the measurer's target, of tasks with a template.
     rounds
-        How often each kernel is timed; all these costs go into the new record.
+        How often each kernel is timed; the new record has all these costs.
 
     Raises
     ------
     EnvironmentFailure
-        A workload's default config can't be measured either.
+        A workload's default config can't be measured.
     """
     by_workload: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -90,7 +89,7 @@ def _measured_again(timed: TimedRecord, provenance: Provenance) -> Record:
 
 
 def findings(replayed: Replayed, tolerance: float) -> Iterator[Finding]:
-    """Yield what a replay has shown: a claim that does not hold, or a record that gains nothing."""
+    """Yield the findings of a replay: the claim does not hold, or the record gains nothing."""
     timed = replayed.timed
     if timed.failure is not None:
         yield Finding("replay", timed.failure, remedy="drop the row, or tune again")
@@ -99,7 +98,7 @@ def findings(replayed: Replayed, tolerance: float) -> Iterator[Finding]:
         message = (
             f"{replayed.claimed.mean_cost * 1e6:.4g} µs were claimed and {(timed.seconds or 0) * 1e6:.4g} µs measured"
         )
-        yield Finding("replay", message, remedy="-o writes the log with today's costs")
+        yield Finding("replay", message, remedy="-o writes the log with the new costs")
     if (loss := timed.loss()) is not None:
         yield Finding("no-gain", loss, "warning", "a user is better off without the row")
 
@@ -113,32 +112,32 @@ def replay_logs(
     output: Path | None = None,
     begin: Callable[[Validation, int], None] = lambda *_: None,
 ) -> list[Validation]:
-    """Measure the valid records of logs again, and return what was found before and now.
+    """Measure the valid records of logs again, and add the findings to those of the other levels.
 
     Parameters
     ----------
     validations
-        What the other levels found in the logs.
+        The findings of the other levels.
     target
-        This machine's; other records are not measured.
+        This machine's target; records for others are not measured.
     rounds, tolerance
-        How often each kernel is timed, and by what share a claim may be exceeded.
+        How often each kernel is timed, and by what fraction a claimed cost may be exceeded.
     output
-        Where to write the logs with today's costs, one after the other. Until that is done the file has what is
-        measured so far, like a log that is being tuned.
+        A file for the logs with the new costs, one after the other. Meanwhile it has what is measured so far, like a
+        log during tuning.
     begin
-        Called before each log with the number of its records that are measured.
+        Called before each log with the number of records to measure.
 
     Raises
     ------
     UsageError
         The output exists.
     EnvironmentFailure
-        This machine can't run code for the target, or can't measure.
+        This machine can't run code for the target, or a default config can't be measured.
     """
     check_runs_here(target)
     if output is not None and output.exists():
-        raise UsageError("the log is already there", file=output, remedy="choose another name")
+        raise UsageError("the log already exists", file=output, remedy="choose another name")
     again: dict[tuple[str, int], Record] = {}
     done = []
     with ExitStack() as stack:
@@ -163,7 +162,7 @@ def replay_logs(
 
 
 def _measurable(validation: Validation, target: Target) -> dict[int, tuple[int, Record]]:
-    """Return a log's records that can be measured here, each with its line, by `id`."""
+    """Return the records of a log that can be measured here, each with its line, by `id`."""
     unfit = {finding.line for finding in validation.findings if finding.severity == "error"}
     found = {}
     for line in read_lines(validation.file):
@@ -179,7 +178,7 @@ def _measurable(validation: Validation, target: Target) -> dict[int, tuple[int, 
 
 
 def _write_again(output: Path, logs: Sequence[str], again: dict[tuple[str, int], Record]) -> None:
-    """Write all rows and comments of logs, with today's costs where a record was measured."""
+    """Write all rows and comments of logs, with new costs for the records that were measured."""
     with atomic_write(output, overwrite=True) as stream:
         for log in logs:
             for line in read_lines(log):

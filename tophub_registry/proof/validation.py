@@ -1,11 +1,11 @@
-"""The levels of validation in one place: what each of them checks, and where.
+"""The levels of validation: what each of them checks, and where its code is.
 
 | level | checks | code |
 | --- | --- | --- |
 | `row` | each line by itself | `records.validate` |
 | `space` | each config against its template's space | `templates.validation` |
 | `log` | the lines together | `records.validate` |
-| `replay` | each record, measured again on this machine | `proof.replay` |
+| `replay` | each record, by measuring it again on this machine | `proof.replay` |
 
 Each level includes those before it.
 """
@@ -36,14 +36,14 @@ def includes(level: str, other: str) -> bool:
 
 
 def validate(log: Path, level: str = "log", *, previous: Path | None = None) -> Validation:
-    """Check a log as far as that needs no device: `proof.replay.replay_logs` goes on from here.
+    """Check a log without measuring; `proof.replay.replay_logs` adds the level `replay`.
 
     Parameters
     ----------
     log, previous
         As `records.validate.validate_log` takes them.
     level
-        How far to go; `replay` is like `log`.
+        The level; `replay` is like `log` here.
 
     Raises
     ------
