@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from tophub_registry import spelling
 from tophub_registry.devices.device import check_runs_here
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.files import atomic_write
@@ -91,14 +92,14 @@ def _measured_again(timed: TimedRecord, provenance: Provenance) -> Record:
 def findings(replayed: Replayed, tolerance: float) -> Iterator[Finding]:
     """Yield the findings of a replay: the claim does not hold, or the record gains nothing."""
     timed = replayed.timed
-    if timed.failure is not None:
-        yield Finding("replay", timed.failure, remedy="drop the row, or tune again")
+    if timed.seconds is None:
+        yield Finding("replay", timed.failure or "can't be measured", remedy="drop the row, or tune again")
         return
     if not replayed.holds(tolerance):
-        message = (
-            f"{replayed.claimed.mean_cost * 1e6:.4g} µs were claimed and {(timed.seconds or 0) * 1e6:.4g} µs measured"
+        claimed, measured = spelling.seconds(replayed.claimed.mean_cost), spelling.seconds(timed.seconds)
+        yield Finding(
+            "replay", f"{claimed} claimed, {measured} measured", remedy="-o writes the log with the new costs"
         )
-        yield Finding("replay", message, remedy="-o writes the log with the new costs")
     if (loss := timed.loss()) is not None:
         yield Finding("no-gain", loss, "warning", "a user is better off without the row")
 
