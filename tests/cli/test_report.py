@@ -125,7 +125,7 @@ def test_winograd_is_held_against_the_multiplications_it_needs_and_its_default_i
         ]
     log = write(tmp_path / "new.log", map(json.dumps, rows))
     read = Page(page.render(read_history([log]), ["new.log"]))
-    assert "58% of the peak" in read.text
+    assert "57.8% of the peak" in read.text
     assert "the device's measured peak, 1,000 GFLOPS, times 4: Winograd needs 4 times fewer" in read.text
     assert read.charts[0]["peak"] == 4000
     assert "the default config, 200 µs" in read.text
