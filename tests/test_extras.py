@@ -63,7 +63,7 @@ def test_a_subpackage_says_what_it_needs(missing: str, module: str, extra: str) 
 
 
 def test_the_smallest_extra_is_named() -> None:
-    assert [extra_with(name) for name in ("tvm.runtime", "pebble", "mxnet", "torch", "plotly")] == [
+    assert [extra_with(name) for name in ("tvm.runtime", "pebble", "mxnet", "onnx", "torch", "plotly")] == [
         *("compile", "tune", "mxnet", "onnx", "torch", "report")
     ]
     assert extra_with("antigravity") is None

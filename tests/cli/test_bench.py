@@ -37,9 +37,9 @@ def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(regist
         assert rows[name]["agrees"]
         assert len(rows[name]["times"]) == 2
         assert rows[name]["median"] > 0
-    for name, package in (("onnxruntime", "onnxruntime"), ("pytorch", "torch")):
+    for name, package, extra in (("onnxruntime", "onnxruntime", "onnx"), ("pytorch", "torch", "torch")):
         if importlib.util.find_spec(package) is None:
-            assert "needs the extra [bench]" in rows[name]["failure"]
+            assert f"needs the extra [{extra}]" in rows[name]["failure"]
             assert f"{name}: {rows[name]['failure']}" in run.stdout
         else:
             assert rows[name]["agrees"]

@@ -14,7 +14,7 @@ from tophub_registry.cli import main
 from tophub_registry.devices.device import at_hand, resolve
 from tophub_registry.devices.processor import described
 from tophub_registry.devices.threads import thread_count
-from tophub_registry.frontends.mxnet import import_model, libraries
+from tophub_registry.frontends import read_model
 from tophub_registry.records.log import read_records, write_log
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.task import tensor
@@ -121,8 +121,9 @@ def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
     assert f"The costs were measured on {there}, 64 threads; this machine is {this}.\n" in told
     assert re.search(rf"^A run takes \S+ [mµ]?s on this machine with {threads} threads?, at best ", told, re.MULTILINE)
     assert f"To tune the model here:\n  tophub tune {MODEL} --target '{here}' " in told
-    write_log(log, [its.model_copy(update={"tophub": at_hand("llvm")}) for its in read_records(log)], overwrite=True)
-    assert run(*arguments) == 0
+    measured_here = tmp_path / "here.log"
+    write_log(measured_here, [its.model_copy(update={"tophub": at_hand("llvm")}) for its in read_records(log)])
+    assert run(MODEL, "-o", library, "--log", measured_here, "--force") == 0
     told = capsys.readouterr().out
     assert f"The costs were measured on {this}.\n" in told
     assert "To tune the model" not in told
@@ -173,11 +174,7 @@ def test_a_folder_is_no_library(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_weights_that_are_given_are_not_called_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = tmp_path / "cifar.params"
-    imported = import_model(MODEL)
-    mx = libraries.mxnet()
-    auxiliary = set(imported.symbol.list_auxiliary_states())
-    named = {("aux:" if name in auxiliary else "arg:") + name: mx.nd.array(w) for name, w in imported.weights.items()}
-    mx.nd.save(str(weights), named)
+    read_model(MODEL).original.save(tmp_path / "cifar-symbol.json", weights)
     assert run(MODEL, "-o", tmp_path / "model.so", "--params", weights, "--json") == 0
     told = capsys.readouterr()
     assert (told.err, json.loads(told.out)["random_weights"]) == ("", False)

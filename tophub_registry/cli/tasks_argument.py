@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.cli import interrupts
 from tophub_registry.errors import InputError
 from tophub_registry.frontends import KINDS, is_relax_module
 from tophub_registry.records.task import Task, TaskFile
@@ -39,7 +40,8 @@ def tasks_of(model: str, kind: str) -> TaskFile:
     from tophub_registry.tasks.rules import rules_for
 
     rules_for(kind)  # a wrong kind is told before the model is read, which takes seconds
-    return read_model(model, weightless=True).tasks(kind, own=True)
+    with interrupts.at_once():  # TVM is at work, and nothing is to be undone
+        return read_model(model, weightless=True).tasks(kind, own=True)
 
 
 def tasks_of_all(models: Sequence[str], kind: str) -> list[Task]:
