@@ -1,18 +1,22 @@
 # make demo    sets up everything, then tunes cifar_resnet20_v1 and sends the records all the way round
 # make test    sets up everything, then runs the tests; of the long ones a sample of their cases
 # make test-all    the same with every case
-# make check   format, lint, types, and which room may import which
+# make test-torch  the front ends of PyTorch and ONNX, in an environment of their own: PyTorch is a download of gigabytes
+# make check   format, lint, types, and which subpackage may import which
 # make bench   the benchmarks, each against a peer in the same run
 
 # MXNet 1.9.1 needs NumPy 1, which ends at Python 3.12.
 PYTHON ?= $(shell tools/find_python.sh 3.12 3.11 3.10)
 BIN := .venv/bin
+# PyTorch, ONNX and TVM are one process with today's NumPy, on any Python.
+TORCH_PYTHON ?= $(shell tools/find_python.sh 3.13 3.12 3.11 3.10)
+TORCH_BIN := .venv-torch/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --editable
 
 # Two at a time: most of a test is Python, which has one core. The files' own fixtures stay in one process.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all test-torch check bench clean
 
 demo: .venv/.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
@@ -25,6 +29,9 @@ test: .venv/.dev
 test-all: .venv/.dev
 	$(PYTEST) -m "not timed" --exhaustive
 	$(BIN)/pytest -m timed --exhaustive
+
+test-torch: .venv-torch/.ready
+	$(TORCH_BIN)/pytest -n 2 --dist loadfile tests/torch tests/frontends/test_onnx.py tests/frontends/test_relax.py
 
 check: .venv/.dev
 	$(BIN)/ruff format --check
@@ -52,5 +59,12 @@ bench: .venv/.dev
 	@$(INSTALL) ".[tune,mxnet,test,dev]"
 	@touch $@ .venv/.demo
 
+.venv-torch/.ready: pyproject.toml
+	@test -n "$(TORCH_PYTHON)" || { tools/find_python.sh 3.13 3.12 3.11 3.10; exit 1; }
+	@echo "Installing tophub-registry into .venv-torch, with PyTorch (once; some minutes)"
+	@"$(TORCH_PYTHON)" -m venv .venv-torch
+	@$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,onnx,torch,test,test-torch]"
+	@touch $@
+
 clean:
-	rm -rf .venv .cache
+	rm -rf .venv .venv-torch .cache

@@ -1,4 +1,4 @@
-"""A record's way, from the tuner to a look-up, goes one way through the subpackages: none imports or uses one above."""
+"""The ways of a record and of a model go one way through the subpackages: none imports or uses one above."""
 
 from __future__ import annotations
 
@@ -93,3 +93,24 @@ def test_a_step_that_comes_by_a_subpackage_above_would_be_found(tmp_path: Path) 
     assert "tophub_registry.templates.validation" in above(used, "records", layers())
     with pytest.raises(AssertionError, match=r"the step in records comes by tophub_registry\.templates"):
         walk("records", lambda: merge_logs(log, [log], tmp_path / "again.log", policy=Policy((check_space,))))
+
+
+def test_the_way_of_a_model(tmp_path: Path) -> None:
+    """A file is read, its layers are recognised, compiled with records, written as a library, and compared."""
+    onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
+    pytest.importorskip("tvm", reason="needs the extra [compile]")
+    from tests.frontends.nets import random_net
+    from tophub_registry.bench.prepared import prepare
+    from tophub_registry.compiler.compiler import compile_model
+    from tophub_registry.frontends import read_model
+    from tophub_registry.tasks.reading import layers_of
+
+    path = tmp_path / "model.onnx"
+    onnx.save(random_net(3), path)
+    model = walk("frontends", lambda: read_model(path))
+    found = walk("tasks", lambda: layers_of(model.module["main"]))
+    assert [*found.values()] == model.layers
+    compiled = walk("compiler", lambda: compile_model(model, "llvm", records=[]))
+    walk("compiler", lambda: compiled.export(tmp_path / "model.so"))
+    assert (tmp_path / "model.so").exists()
+    assert walk("bench", lambda: prepare(str(path), tmp_path / "prepared")).framework == "ONNX Runtime"

@@ -128,3 +128,19 @@ def test_ratios_are_of_times_in_the_same_round():
 
 def test_the_peers_are_known():
     assert set(PEERS) == {"gluoncv", "pytorch", "onnxruntime", "tvm", "metaschedule"}
+
+
+def test_an_onnx_model_is_held_against_onnx_runtime(tmp_path):
+    import onnx
+
+    from tests.frontends.nets import random_net
+
+    path, table = tmp_path / "small.onnx", tmp_path / "table.json"
+    onnx.save(random_net(3), path)
+    run = tophub(path, "--rounds", 1, "--threads", 1, "-o", table)
+    assert run.returncode == 0, run.stderr
+    rows = {row["framework"]: row for row in json.loads(table.read_text())["frameworks"]}
+    assert rows.keys() >= {"tophub", "onnxruntime"}
+    assert rows["tophub"]["agrees"]
+    assert rows["onnxruntime"]["agrees"]
+    assert "random" not in run.stderr

@@ -17,9 +17,16 @@ NAMES = [
     *("resnet18", "mobilenet_v2"),
     *(
         pytest.param(name, marks=pytest.mark.exhaustive)
-        for name in ("vgg16_bn", "densenet121", "convnext_tiny", SEGMENTER, "shufflenet_v2_x1_0", "squeezenet1_0")
+        for name in (
+            "efficientnet_b0",
+            "vgg16_bn",
+            "densenet121",
+            "convnext_tiny",
+            SEGMENTER,
+            "shufflenet_v2_x1_0",
+            "squeezenet1_0",
+        )
     ),
-    "efficientnet_b0",
     DETECTOR,
     *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("mnasnet1_0", "regnet_y_400mf", "googlenet")),
 ]

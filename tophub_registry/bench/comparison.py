@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from tophub_registry.records.target import Target
 
 OURS = "tophub"
 PEERS = tuple(name for name in RUNNERS if name != OURS)
+
+_OWN_PEERS = {"MXNet": "gluoncv", "ONNX Runtime": "onnxruntime", "PyTorch": "pytorch", "TVM, untuned": "tvm"}
+"""The peer that is a model's own framework, by `Prepared.framework`."""
 
 _TOLERANCE = 1e-3
 _FLOOR = 1e-2
@@ -205,6 +209,20 @@ def check(target: str, frameworks: Collection[str], database: Path | None = None
     resolved = resolve(target)
     check_runs_here(resolved)
     return resolved
+
+
+def default_peers(prepared: Prepared, pythons: Collection[str] = ()) -> list[str]:
+    """Return the frameworks to compare with: the model's own, and others that are installed and can read it.
+
+    Parameters
+    ----------
+    pythons
+        The frameworks for which interpreters of other environments are given.
+    """
+    own = _OWN_PEERS[prepared.framework]
+    others = {"onnxruntime": "onnxruntime", "pytorch": "torch"}
+    here = [name for name, module in others.items() if name in pythons or find_spec(module) is not None]
+    return [*dict.fromkeys([own, *(here if not prepared.untranslated else ())])]
 
 
 def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:

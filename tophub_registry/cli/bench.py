@@ -30,11 +30,12 @@ def command(
     ],
     target: CompileTarget = "llvm",
     against: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Frameworks with commas between: gluoncv, pytorch, onnxruntime, tvm (untuned), metaschedule."
+            help="Frameworks with commas between: gluoncv, pytorch, onnxruntime, tvm (untuned), metaschedule.",
+            show_default="the model's own, and what else is installed",
         ),
-    ] = "gluoncv,pytorch,onnxruntime",
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -70,7 +71,7 @@ def command(
     framework is slower.
     """
     require("compile")
-    from tophub_registry.bench.comparison import check, compare
+    from tophub_registry.bench.comparison import check, compare, default_peers
     from tophub_registry.bench.prepared import read_or_prepare
 
     shapes = shapes_of(shape) or None
@@ -82,9 +83,9 @@ def command(
     log = log and log_argument.find_all(log)
     outputs = output or []
     _check_outputs(outputs, force=force)
-    peers = [name.strip() for name in against.split(",") if name.strip()]
+    peers = None if against is None else [name.strip() for name in against.split(",") if name.strip()]
     pythons = _pythons(python or [])
-    check(target, [*peers, *pythons], database)
+    check(target, [*(peers or ()), *pythons], database)
     with tempfile.TemporaryDirectory(prefix="tophub-model-") as folder:
         notes.progress(f"import {model}")
         with interrupts.at_once():
@@ -92,7 +93,7 @@ def command(
         comparison = compare(
             prepared,
             target,
-            peers,
+            peers if peers is not None else default_peers(prepared, pythons),
             threads=threads,
             records=log,
             rounds=rounds,
