@@ -193,7 +193,7 @@ def test_the_missing_extra_is_one_line(missing, tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 3
-    assert 'pip install "tophub-registry[report]"' in run.stderr
+    assert 'pip install ".[report]"' in run.stderr
     assert len(run.stderr.splitlines()) == 1
     assert not (tmp_path / "report.html").exists()
 

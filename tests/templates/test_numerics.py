@@ -164,13 +164,13 @@ def test_every_config_computes_what_mxnet_computes(name):
 
 TRANSPOSED = {
     "simple_pose's": TransposedConvolution(
-        "up", "Deconvolution", (1, 64, 8, 6), (64, 32, 4, 4), (2, 2), (1, 1), (0, 0), 1
+        "up", "Deconvolution", (1, 64, 8, 6), (64, 32, 4, 4), (2, 2), (1, 1, 1, 1), (0, 0), 1
     ),
     "uneven, with output padding": TransposedConvolution(
-        "up", "Deconvolution", (2, 6, 5, 9), (6, 10, 3, 5), (3, 2), (1, 0), (2, 1), 1
+        "up", "Deconvolution", (2, 6, 5, 9), (6, 10, 3, 5), (3, 2), (1, 0, 1, 0), (2, 1), 1
     ),
     "fcn's, stride 1": TransposedConvolution(
-        "up", "Deconvolution", (1, 8, 11, 7), (8, 12, 3, 3), (1, 1), (1, 1), (0, 0), 1
+        "up", "Deconvolution", (1, 8, 11, 7), (8, 12, 3, 3), (1, 1), (1, 1, 1, 1), (0, 0), 1
     ),
 }
 
@@ -179,7 +179,7 @@ def as_convolution(layer, data, weight):
     """Bring a transposed convolution's inputs into the form of the convolution as which AutoTVM extracts it."""
     n, c, *size = data.shape
     (top, left), (below, right) = (
-        tuple(k - 1 - p + extra for k, p, extra in zip(weight.shape[2:], layer.padding, more, strict=True))
+        tuple(k - 1 - p + extra for k, p, extra in zip(weight.shape[2:], layer.padding[:2], more, strict=True))
         for more in ((0, 0), layer.output_padding)
     )
     height, width = ((length - 1) * stride + 1 for length, stride in zip(size, layer.strides, strict=True))
@@ -202,7 +202,7 @@ def test_a_transposed_convolution_computes_what_mxnets_deconvolution_computes(na
         kernel=layer.kernel[2:],
         num_filter=layer.kernel[1],
         stride=layer.strides,
-        pad=layer.padding,
+        pad=layer.padding[:2],
         adj=layer.output_padding,
         no_bias=True,
     ).asnumpy()

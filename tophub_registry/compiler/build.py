@@ -138,5 +138,5 @@ def _uncompiled(module: Any, target: Any) -> dict[int, Exception]:
 
 
 def _of_layers(causes: Mapping[int, Exception], lowered: Lowered) -> KernelFailures:
-    kernels = ((lowered.kernels[number], cause) for number, cause in causes.items())
+    kernels = ((lowered.kernels[number], cause) for number, cause in sorted(causes.items()))
     return KernelFailures([Failure(kernel, lowered.layers_of(kernel), cause) for kernel, cause in kernels])
