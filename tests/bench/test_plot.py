@@ -8,7 +8,7 @@ pytest.importorskip("plotly", reason="needs the extra [report]")
 pytest.importorskip("numpy", reason="needs the extra [bench]")
 
 from tests.browser import drawn_in_browser, needs_chromium
-from tophub_registry.bench.comparison import Comparison, Row
+from tophub_registry.bench.comparison import Comparison, FrameworkResult
 from tophub_registry.bench.plot import render
 
 HOSTILE = "</title></script><script>document.title = 'bad'</script>"
@@ -16,9 +16,9 @@ HOSTILE = "</title></script><script>document.title = 'bad'</script>"
 
 def page(model):
     rows = (
-        Row("tophub", times=(1e-3, 1.1e-3, 1.2e-3)),
-        Row("pytorch", times=(2e-3, 2.2e-3, 2.1e-3)),
-        Row("onnxruntime", failure="not installed"),
+        FrameworkResult("tophub", times=(1e-3, 1.1e-3, 1.2e-3)),
+        FrameworkResult("pytorch", times=(2e-3, 2.2e-3, 2.1e-3)),
+        FrameworkResult("onnxruntime", failure="not installed"),
     )
     return render(Comparison(model, "llvm -mcpu=znver4", "AMD EPYC, 2 cores", 2, bind_threads=True, rows=rows))
 
