@@ -75,7 +75,7 @@ class MissingExtra(EnvironmentFailure, ImportError):  # noqa: N818  # the name s
     cause
         What failed to import.
     needed_by
-        What needs it: a command, for one.
+        What needs it, for example a command.
     """
 
     def __init__(self, extra: str, cause: ImportError, *, needed_by: str = "this") -> None:
@@ -101,7 +101,7 @@ _MXNET_ENDS = (3, 13)
 
 
 def _how_to_install(extra: str) -> str:
-    """Return what to type, or what stands in the way."""
+    """Return the command that installs an extra, or why it can't be installed."""
     command = f'pip install "{_project()}[{extra}]"'
     if extra == "mxnet" and sys.version_info >= _MXNET_ENDS:
         here = ".".join(map(str, sys.version_info[:2]))
@@ -110,9 +110,9 @@ def _how_to_install(extra: str) -> str:
 
 
 def _project() -> str:
-    """Return what `pip install` takes this project from: a checkout where there is one, else the registry of packages.
+    """Return the project as `pip install` takes it here: a checkout if there is one, else its name.
 
-    A checkout is the working directory, or the folder that this package was installed from.
+    The checkout is the working directory, or the folder that this package was installed from.
     """
     here = Path.cwd()
     with suppress(OSError):
@@ -123,7 +123,7 @@ def _project() -> str:
 
 
 def _installed_from() -> Path | None:
-    """Return the folder that pip installed this package from, if it was one and is still there (PEP 610)."""
+    """Return the folder that pip installed this package from, if it did so and the folder still exists (PEP 610)."""
     from importlib.metadata import PackageNotFoundError, distribution
     from urllib.parse import unquote, urlsplit
 

@@ -1,4 +1,4 @@
-"""The extras: the modules that each brings, and errors that name the smallest one with what is missing."""
+"""The optional dependencies: which extra installs which modules, and the check that they are there."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ EXTRAS = {
     "torch": ("torch",),
     "report": ("jinja2", "plotly"),
 }
-"""The modules that are imported of each extra; of extras with a module in common the smaller one stands first."""
+"""The modules that each extra installs. If two extras install the same module, the smaller one comes first."""
 
 
 def require(extra: str) -> None:
-    """Raise MissingExtra where a module of an extra is not installed; nothing is imported."""
+    """Raise MissingExtra if a module of an extra is not installed; nothing is imported."""
     for module in EXTRAS[extra]:
         if find_spec(module) is None:
             raise MissingExtra(extra, ModuleNotFoundError(name=module))
 
 
 def extra_with(module: str | None) -> str | None:
-    """Return the smallest extra that brings a module; None where none does."""
+    """Return the smallest extra that installs a module; None if there is none."""
     top = (module or "").partition(".")[0]
     return next((extra for extra, modules in EXTRAS.items() if top in modules), None)

@@ -37,7 +37,7 @@ def test_a_whole_line_is_an_answer(tmp_path: Path) -> None:
         (f"printf '%s' '{ANSWER[:20]}'; kill -KILL $$", "mxnet ended: exit code -9"),
         (f"printf '%s' '{ANSWER}'; kill -KILL $$", "mxnet ended: exit code -9"),
         ("echo 'no such operator' >&2; exit 1", "mxnet ended: no such operator"),
-        ("echo Loading libmkl", "mxnet said what is no answer: 'Loading libmkl"),
+        ("echo Loading libmkl", "mxnet gave an invalid answer: 'Loading libmkl"),
         ('echo \'{"failure": "has no such operator"}\'', "has no such operator"),
     ],
     ids=["part of a line", "a line without its end", "an error", "no JSON", "a failure"],

@@ -43,7 +43,7 @@ def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(regist
             assert f"{name}: {rows[name]['failure']}" in run.stdout
         else:
             assert rows[name]["agrees"]
-    assert "threads of each: 1" in run.stdout
+    assert "; 1 thread each, " in run.stdout
     assert "TVM_BIND_THREADS=1" in run.stdout
     assert "gluoncv" in chart.read_text()
 
@@ -57,10 +57,10 @@ def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(regist
             "no such framework: caffe (known: gluoncv, pytorch, onnxruntime, tvm, metaschedule)",
         ),
         (["resnet18_v1", "--python", "pytorch"], 2, "is not FRAMEWORK=PATH"),
-        (["resnet18_v1", "--against", "metaschedule"], 2, "name its folder by --database"),
-        (["resnet18_v1", "--prepare", "folder", "--log", "new.log"], 2, "--prepare measures nothing"),
+        (["resnet18_v1", "--against", "metaschedule"], 2, "give its folder with --database"),
+        (["resnet18_v1", "--prepare", "folder", "--log", "new.log"], 2, "--prepare only writes the model"),
         (["resnet18_v1", "-o", "table.csv"], 2, "table.csv: neither .json nor .html"),
-        (["resnet18_v1", "-o", "{there}"], 2, "already there"),
+        (["resnet18_v1", "-o", "{there}"], 2, "already exists"),
         (["resnet18_v1", "--target", "llvm -mcpu=diamondrapids"], 3, "it lacks"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_model_is_written_once_and_measured_where_mxnet_is_not(registry, tmp_p
     done = tophub("cifar_resnet20_v1", "--prepare", folder)
     assert (done.returncode, "the weights are random" in done.stderr) == (0, True)
     again = tophub("cifar_resnet20_v1", "--prepare", folder)
-    assert (again.returncode, "already there" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists" in again.stderr) == (2, True)
     without_mxnet = "import sys; sys.modules['mxnet'] = None; from tophub_registry.cli import main; main()"
     command = [sys.executable, "-c", without_mxnet, "bench", folder, "--against", "tvm", "--rounds", 1]
     command += ["--threads", 1, "--log", registry / "llvm_v0.05.log", "-o", table]

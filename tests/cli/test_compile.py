@@ -67,7 +67,7 @@ def test_strict_fails_where_a_layer_has_no_record_and_else_another_layer_s_is_na
     library = tmp_path / "model.so"
     arguments = (MODEL, "-o", library, "--log", log)
     assert run(*arguments, "--strict") == 1
-    assert "16 of 22 layers use no record tuned for " in capsys.readouterr().err
+    assert "16 of 22 layers have no record tuned for " in capsys.readouterr().err
     assert not library.exists()
     assert run(*arguments, "--profile") == 0
     told = capsys.readouterr().out
@@ -87,7 +87,7 @@ def test_records_of_another_processor_are_told_and_are_none_for_strict(
     library, target = tmp_path / "model.so", f"llvm -mcpu={processor}"
     log = DATA / "llvm_v0.08.log"
     assert run(MODEL, "-o", library, "--target", target, "--log", log, "--strict") == 1
-    assert f"22 of 22 layers use no record tuned for {target}" in capsys.readouterr().err
+    assert f"22 of 22 layers have no record tuned for {target}" in capsys.readouterr().err
     assert not library.exists()
     assert run(MODEL, "-o", library, "--target", target, "--log", log) == 0
     told = capsys.readouterr().out
@@ -200,4 +200,4 @@ def test_a_winograd_that_is_expected_to_beat_a_record_is_told(
     assert told.count(f"none: the default config, expected to beat {log}") == 6
     assert "\n6 layers have direct records only, which Winograd's default config is expected to beat; `toph" in told
     assert run(MODEL, "-o", library, "--log", log, "--shape", "data=1,3,160,160", "--strict", "--force") == 1
-    assert "16 of 22 layers use no record tuned for" in capsys.readouterr().err
+    assert "16 of 22 layers have no record tuned for" in capsys.readouterr().err

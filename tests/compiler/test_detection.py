@@ -111,5 +111,5 @@ def test_detection_is_bound_to_the_gpu():
 
 
 def test_more_boxes_than_shared_memory_holds_are_refused():
-    with pytest.raises(InputError, match="of 5000 boxes does not fit"):
+    with pytest.raises(InputError, match="5000 boxes do not fit"):
         detection_on_gpu(suppression(5000), GPU)

@@ -1,4 +1,4 @@
-"""One model under several frameworks, timed in turns, and whether they compute the same."""
+"""Times one model in several frameworks, in turns, and compares their outputs."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ _OWN_PEERS = {"MXNet": "gluoncv", "ONNX Runtime": "onnxruntime", "PyTorch": "pyt
 _TOLERANCE = 1e-3
 _FLOOR = 1e-2
 _LOADING = 1800.0  # seconds; an untuned detector takes minutes
-_PAUSE = 0.3  # seconds in which the threads of OpenMP, which wait by spinning, come to rest
-_TURN = 0.2  # seconds of runs in one turn, unless one run takes longer
+_PAUSE = 0.3  # seconds until OpenMP's threads, which spin while they wait, go to sleep
+_TURN = 0.2  # seconds of a turn, unless a single run takes longer
 _MOST_REPEATS = 20
-_SLOW = 1.0  # seconds a run, from which on the first rounds must do
+_SLOW = 1.0  # seconds of a run from which only the first rounds are measured
 _ROUNDS_IF_SLOW = 3
 
 
 @dataclass(frozen=True)
 class FrameworkResult:
-    """What a framework made of the model.
+    """The result of one framework.
 
     Attributes
     ----------
     note
-        What a reader of its times should know.
+        What to know about its times.
     times
-        For each round the median over its runs, in seconds; slow frameworks have the first rounds only.
+        The median over the runs of each round, in seconds. Slow frameworks are timed in the first rounds only.
     difference
         The largest difference of an output from that of the model's own framework, relative to it; relative to a
         hundredth of the largest output where that is more. None where there are no outputs.
     failure
-        Why there are no times.
+        Why there are no times; None if there are.
     """
 
     framework: str
@@ -69,19 +69,19 @@ class FrameworkResult:
 
     @property
     def median(self) -> float:
-        """Seconds a run, over the rounds."""
+        """The median time of a run, in seconds, over the rounds."""
         return statistics.median(self.times)
 
     @property
     def spread(self) -> float:
-        """The distance of the quartiles over the median."""
+        """The interquartile range, relative to the median."""
         first, last = np.percentile(self.times, [25, 75])
         return float(last - first) / self.median
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model under several frameworks.
+    """The results of a model in several frameworks.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Comparison:
     device
         The processor or the GPU.
     threads, bind_threads
-        How many threads each framework was given, and whether TVM binds its own to cores.
+        Number of threads of each framework, and whether TVM binds its threads to cores.
     """
 
     model: str
@@ -101,14 +101,14 @@ class Comparison:
     rows: tuple[FrameworkResult, ...] = field(default=())
 
     def ratio(self, row: FrameworkResult) -> float | None:
-        """Return how many times as long as ours a framework takes: the median over their rounds; None without both."""
+        """Return a framework's time relative to tophub's: the median over their rounds; None if either has no times."""
         ours = next((other.times for other in self.rows if other.framework == OURS), ())
         if not ours or not row.times:
             return None
         return statistics.median(theirs / mine for theirs, mine in zip(row.times, ours, strict=False))
 
     def as_json(self) -> dict[str, object]:
-        """Return everything as JSON has it; times in seconds."""
+        """Return the comparison as JSON values; times are in seconds."""
         return {
             "model": self.model,
             "target": self.target,
@@ -145,26 +145,26 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     database: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Time a model compiled with records and under other frameworks, in turns, each in a process of its own.
+    """Time a model compiled with records against other frameworks, in turns, each in its own process.
 
     Parameters
     ----------
     prepared
         The model.
     against
-        Frameworks, of `PEERS`.
+        Frameworks from `PEERS`.
     threads
-        How many threads each may use on the CPU; by default `thread_count()`.
+        Number of CPU threads of each framework; by default `thread_count()`.
     records
-        Logs; the packages in the root otherwise.
+        Logs to take records from; by default the packages in the root.
     rounds
-        How often each framework has its turn.
+        Number of rounds; in each, every framework takes a turn.
     pythons
-        Interpreters of frameworks that are in other environments; tophub-registry must be there too.
+        Python interpreters of frameworks in other environments, which need tophub-registry too.
     database
-        MetaSchedule's, for `metaschedule`.
+        MetaSchedule's database, for `metaschedule`.
     progress
-        Called with what is done next.
+        Called with a description of the next step.
 
     Raises
     ------
@@ -191,12 +191,12 @@ def compare(  # noqa: PLR0913  # as many as the command has options
 
 
 def check(target: str, frameworks: Collection[str], database: Path | None = None) -> Target:
-    """Return the target spelled out, if this machine can run its code and there are such frameworks.
+    """Check target and frameworks, and return the target spelled out.
 
     Raises
     ------
     UsageError
-        There is no such framework or target, or MetaSchedule's database was not named.
+        There is no such framework or target, or MetaSchedule's database is missing.
     EnvironmentFailure
         This machine can't run code for the target.
     """
@@ -205,7 +205,7 @@ def check(target: str, frameworks: Collection[str], database: Path | None = None
     if unknown := sorted({*frameworks} - set(RUNNERS)):
         raise UsageError(f"no such framework: {', '.join(unknown)}", remedy=f"known: {', '.join(PEERS)}")
     if METASCHEDULE in frameworks and database is None:
-        raise UsageError(f"{METASCHEDULE} needs a database", remedy="name its folder by --database")
+        raise UsageError(f"{METASCHEDULE} needs a database", remedy="give its folder with --database")
     resolved = resolve(target)
     check_runs_here(resolved)
     return resolved
@@ -226,7 +226,7 @@ def default_peers(prepared: Prepared, pythons: Collection[str] = ()) -> list[str
 
 
 def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:
-    """Return the largest difference of some outputs from a reference's, as `FrameworkResult.difference` has it."""
+    """Return the largest difference of outputs from reference outputs, as in `FrameworkResult.difference`."""
     if [array.shape for array in ours] != [array.shape for array in theirs]:
         return float("inf")
     largest = 0.0
@@ -269,7 +269,7 @@ def _measure(
 def _take_turns(
     rows: dict[str, FrameworkResult], peers: Mapping[str, Peer], rounds: int, progress: Callable[[str], None]
 ) -> None:
-    """Let each framework run in each round; one that fails loses all its times, as they are no pairs any more."""
+    """Let each framework run in each round. One that fails loses all its times: they can't be paired any more."""
     repeats: dict[str, int] = {}
     last: dict[str, int] = {}
     for turn in range(-1, rounds):

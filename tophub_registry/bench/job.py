@@ -1,4 +1,4 @@
-"""What a framework's process is told, in a folder of its own."""
+"""The job of a framework's process, as a file in a folder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _JOB = "job.json"
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run.
+    """What to run.
 
     Attributes
     ----------
     folder
-        Of the prepared model.
+        The folder of the prepared model.
     target
         TVM's target string.
     records
-        Logs; None for the packages in the root.
+        Logs to take records from; None: the packages in the root.
     threads
-        How many threads a framework may use on the CPU.
+        Number of CPU threads of a framework.
     database
         The folder of MetaSchedule's database, for the framework `metaschedule`.
     """
@@ -46,7 +46,7 @@ class Job:
         return Prepared.read(Path(self.folder))
 
     def write(self, folder: Path) -> None:
-        """Write the job into its folder."""
+        """Write the job into a folder."""
         (folder / _JOB).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod

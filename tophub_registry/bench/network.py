@@ -1,7 +1,7 @@
-"""A network in a folder, as every framework can read it: its operations in order, and its weights.
+"""A network in a folder, in a form that every framework can read: its operations in order, and its weights.
 
-It is what the importer made of a model, in words of no framework's own, so that each peer computes the very same
-network with the same weights. Reading it needs NumPy and nothing else: a peer's process imports neither TVM nor MXNet.
+It is made from the Relax module, in a framework-neutral form, so that each peer computes the same network with the same
+weights. Reading it needs NumPy only: a peer's process imports neither TVM nor MXNet.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Operation:
     Attributes
     ----------
     kind
-        Relax's name of the operator without `relax.`, as `nn.conv2d`, and its arguments' meaning. One is our own:
-        `box_suppression`, which stands for `get_valid_counts` and `non_max_suppression`.
+        The operator's name in Relax, without `relax.`: `nn.conv2d`, for example. One is our own: `box_suppression`,
+        which stands for `get_valid_counts` and `non_max_suppression`.
     inputs
         Names of the network's inputs, of weights, or of other operations' outputs.
     output, shape, dtype
-        What it makes.
+        Name, shape and dtype of the output.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Operation:
     def numbers(self, name: str) -> list[int]:
         """Return an attribute that is a list of integers."""
         value = self.attributes[name]
-        assert isinstance(value, list)  # noqa: S101  # whoever writes the operation keeps to its kind
+        assert isinstance(value, list)  # noqa: S101  # every operation is written with the attributes of its kind
         return value
 
     def number(self, name: str) -> int:
@@ -61,7 +61,7 @@ class Operation:
         return float(self.attributes[name])  # type: ignore[arg-type]  # as above
 
     def word(self, name: str) -> str:
-        """Return an attribute that is a word."""
+        """Return an attribute that is a string."""
         return str(self.attributes[name])
 
 
@@ -74,7 +74,7 @@ class Network:
     inputs
         Shapes by name; all in float32.
     weights
-        What is known, by name.
+        Arrays by name.
     outputs
         Names, in their order.
     """
@@ -86,17 +86,17 @@ class Network:
 
     @property
     def is_static(self) -> bool:
-        """Whether what is computed depends on no value: true unless boxes are suppressed."""
+        """Whether the computation is independent of the data; it is not where boxes are suppressed."""
         return all(operation.kind != "box_suppression" for operation in self.operations)
 
     def check_kinds(self, known: Mapping[str, object], framework: str) -> None:
-        """Raise UsageError where an operation is of none of the kinds that a framework's table has."""
+        """Raise UsageError if a framework's table lacks the kind of an operation."""
         missing = sorted({operation.kind for operation in self.operations} - set(known))
         if missing:
             raise UsageError(f"not translated to {framework} yet: {', '.join(missing)}")
 
     def with_biases(self) -> Network:
-        """Return the network with each convolution's bias among its inputs, as frameworks compute it at once."""
+        """Return the network with biases as inputs of their convolutions, which frameworks compute in one step."""
         uses = Counter(name for operation in self.operations for name in operation.inputs)
         uses.update(self.outputs)
         weights = dict(self.weights)
@@ -128,7 +128,7 @@ class Network:
             "weights": [*self.weights],
         }
         (folder / _GRAPH).write_text(json.dumps(graph), encoding="utf-8")
-        # Names of weights are the model's; in the archive they would have to be file names.
+        # The weights' names are the model's, and not always valid file names, as the archive would need.
         np.savez(folder / _WEIGHTS, *self.weights.values())
 
     @classmethod

@@ -1,6 +1,6 @@
-"""A network as an ONNX model, for ONNX Runtime: one table, from an operation's kind to ONNX nodes.
+"""Converts a network to an ONNX model, for ONNX Runtime, by a table from kinds of operations to ONNX nodes.
 
-Opset 17 is what is meant by the operators' names here; every ONNX Runtime since 1.12 reads it.
+The operators are those of opset 17, which every ONNX Runtime since 1.12 reads.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from tophub_registry.bench.network import Array, Network, Operation
 from tophub_registry.errors import UsageError
 
 OPSET = 17
-_IR_VERSION = 8  # the one that came with opset 17
+_IR_VERSION = 8  # released with opset 17
 
 
 class _Model:
-    """Nodes and initializers as they come."""
+    """Nodes and initializers, in order."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
         self.weights = dict(weights)
         self.nodes: list[Any] = []
 
     def add(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
-        """Add a node; return its output, which gets a name unless it has one."""
+        """Add a node; return its output's name, which is generated unless given."""
         from onnx import helper
 
         output = output or f"{kind}.{len(self.nodes)}"
@@ -72,7 +72,7 @@ def onnx_model(network: Network) -> bytes:
 
 
 def _same(kind: str, **attributes: Any) -> _Entry:
-    """Return what adds one node with the operation's inputs."""
+    """Return a function that adds one node with the operation's inputs."""
     return lambda model, operation: model.add(kind, operation.inputs, operation.output, **attributes)
 
 
@@ -81,7 +81,7 @@ def _along_axis(kind: str) -> _Entry:
 
 
 def _convolution(kind: str, *more: str) -> _Entry:
-    """Return what adds a convolution, which has these further lists of numbers."""
+    """Return a function that adds a convolution with these list attributes."""
     return lambda model, operation: model.add(
         kind,
         operation.inputs,
@@ -95,7 +95,7 @@ def _convolution(kind: str, *more: str) -> _Entry:
 
 
 def _pooling(kind: str, *more: str) -> _Entry:
-    """Return what adds a pooling, which has these further numbers."""
+    """Return a function that adds a pooling with these attributes."""
     return lambda model, operation: model.add(
         kind,
         operation.inputs,
@@ -160,7 +160,7 @@ def _slice(model: _Model, operation: Operation) -> object:
 
 
 def _pad(model: _Model, operation: Operation) -> object:
-    """ONNX has all paddings before the axes first, Relax the two of an axis together."""
+    """Reorder padding: ONNX lists the paddings before all axes first, Relax the two paddings of each axis together."""
     widths = operation.numbers("pad_width")
     modes = {"replicate": "edge"}
     mode = operation.word("pad_mode")
@@ -210,9 +210,9 @@ def _best(model: _Model, operation: Operation) -> object:
 
 
 def _suppression(model: _Model, operation: Operation) -> object:
-    """Suppress boxes; so that none covers one of another class, each class's boxes are moved to a place of their own.
+    """Suppress boxes. Each class's boxes are moved apart first, so that boxes of different classes don't overlap.
 
-    ONNX gives the places of those that are left; rows of -1 after them make it the number that it was.
+    ONNX returns the indices of the boxes that are kept; rows of -1 pad the result to the original number.
     """
     (rows,) = operation.inputs
     batch, count, _ = operation.shape
@@ -307,4 +307,4 @@ _TABLE: Mapping[str, _Entry] = {
     "topk": _best,
     "where": _same("Where"),
 }
-"""From an operation's kind to what adds its nodes."""
+"""The functions that add nodes, by kind of operation."""

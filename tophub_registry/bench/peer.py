@@ -1,4 +1,4 @@
-"""A framework's process as the measuring one sees it: started, asked for times, ended, whatever it does."""
+"""A framework's process, seen from the measuring one: started, asked for times, ended."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SHOWN = 80
 
 
 class Peer:
-    """A framework in a process of its own.
+    """A framework in its own process.
 
     Parameters
     ----------
     framework
         A name that `RUNNERS` has.
     folder
-        The job's.
+        The job's folder.
     threads
-        How many threads it may use; None: what the environment says.
+        Number of threads; None: as the environment says.
     python
-        The interpreter, for a framework that is in another environment; this one's otherwise.
+        The Python interpreter, if the framework is in another environment.
     """
 
     def __init__(self, framework: str, folder: Path, threads: int | None, python: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Peer:
                 raise EnvironmentFailure(f"can't be started: {error.strerror}", file=command[0]) from error
 
     def load(self, limit: float) -> tuple[str, str]:
-        """Wait until the model is loaded and was run; return the framework's version and its note.
+        """Wait until the model is loaded and has run once; return the framework's version and its note.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class Peer:
         return str(answer["version"]), str(answer["note"])
 
     def seconds(self, repeats: int) -> list[float]:
-        """Return how long each of so many runs took.
+        """Return the times of `repeats` runs, in seconds.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Peer:
             The process ended, or took too long.
         """
         assert self._process.stdin is not None  # noqa: S101  # it is a pipe
-        with suppress(BrokenPipeError):  # what the process said before it ended tells more
+        with suppress(BrokenPipeError):  # the process's last words say more
             self._process.stdin.write(f"{repeats}\n")
             self._process.stdin.flush()
         return [float(number) for number in self._answer(_RUN_SECONDS * repeats)["seconds"]]
@@ -86,13 +86,13 @@ class Peer:
         finally:
             expired = not timer.is_alive()
             timer.cancel()
-        if not line.endswith("\n"):  # what a process that was killed had written of its answer is none
+        if not line.endswith("\n"):  # a killed process may have written half an answer
             said = f"no answer in {limit:.0f} s" if expired else self._last_words()
             raise EnvironmentFailure(f"{self.framework} ended: {said}")
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise EnvironmentFailure(f"{self.framework} said what is no answer: {line[:_SHOWN]!r}") from None
+            raise EnvironmentFailure(f"{self.framework} gave an invalid answer: {line[:_SHOWN]!r}") from None
         if "failure" in answer:
             raise EnvironmentFailure(answer["failure"])
         return answer
@@ -118,7 +118,7 @@ class Peer:
 
 
 def thread_settings(threads: int | None) -> Mapping[str, str]:
-    """Return the environment that holds every framework to so many threads."""
+    """Return the environment variables that limit every framework to `threads` threads."""
     if threads is None:
         return {}
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS")

@@ -1,4 +1,4 @@
-"""A comparison as a page with one chart: each framework's median and the quartiles around it."""
+"""Renders a comparison as a page with one chart: each framework's median and quartiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tophub_registry.report import html
 
 
 def render(comparison: Comparison) -> str:
-    """Return a page that works without a network.
+    """Return a page that works offline.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""A model in a folder, in the form of every framework, with inputs and what its own framework computes from them.
+"""A model in a folder, in a form for every framework, with inputs and the outputs of the model's own framework.
 
-It is made where that framework is, and measured anywhere: only the framework's own process needs it again.
+It is prepared where that framework is installed, and can be measured anywhere.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _ONNX, _TORCH = "model.onnx", "model.pt2"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a folder holds.
+    """The content of a prepared folder.
 
     Attributes
     ----------
     model
-        The name in the zoo, or of the file.
+        The model's name in the zoo, or its file's name.
     framework
         The model's own, which computed the references.
     shapes, dtypes
@@ -42,9 +42,9 @@ class Prepared:
     outputs
         Names, in their order.
     random_weights
-        Whether the weights are random, as those of a name alone are.
+        Whether the weights are random, as those of a gluoncv name are.
     untranslated
-        Why the model can't be translated to other frameworks than its own; empty where it can.
+        Why the model can't be translated to other frameworks; empty if it can.
     """
 
     folder: Path
@@ -75,22 +75,22 @@ class Prepared:
 
     @property
     def symbol(self) -> Path:
-        """MXNet's symbol file; it is there for MXNet's models only, as the next one."""
+        """MXNet's symbol file; only MXNet's models have it."""
         return self.folder / _SYMBOL
 
     @property
     def params(self) -> Path:
-        """MXNet's file of weights."""
+        """MXNet's file with weights; only MXNet's models have it."""
         return self.folder / _PARAMS
 
     @property
     def onnx(self) -> Path:
-        """The ONNX file that the model is, where it is one."""
+        """The model's ONNX file; only ONNX models have it."""
         return self.folder / _ONNX
 
     @property
     def torch(self) -> Path:
-        """The program of `torch.export` that the model is, where it is one."""
+        """The model's `torch.export` program; only PyTorch models have it."""
         return self.folder / _TORCH
 
     def inputs(self) -> list[Array]:
@@ -102,7 +102,7 @@ class Prepared:
         return read_arrays(self.folder / _REFERENCES)
 
     def network(self) -> Network:
-        """Return the network in no framework's words.
+        """Return the network in a framework-neutral form.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Prepared:
         return Network.read(self.folder)
 
     def read_model(self) -> Model:
-        """Return the model as our compiler takes it."""
+        """Return the model for our compiler."""
         from tophub_registry.bench.relax_files import read_module
         from tophub_registry.frontends.model import Model
         from tophub_registry.frontends.relax import RelaxModule
@@ -127,7 +127,7 @@ class Prepared:
 def prepare(
     model: str, folder: Path, *, params: Path | None = None, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> Prepared:
-    """Read a model and write it into a folder, with random inputs and the outputs that its own framework computes.
+    """Read a model and write it into a folder, with random inputs and the outputs of its own framework.
 
     Parameters
     ----------
@@ -165,12 +165,14 @@ def prepare(
         "random_weights": read.random_weights,
         "untranslated": untranslated,
     }
-    (folder / _DESCRIPTION).write_text(json.dumps(described) + "\n", encoding="utf-8")  # the last: the folder is whole
+    (folder / _DESCRIPTION).write_text(
+        json.dumps(described) + "\n", encoding="utf-8"
+    )  # last, so that a folder with it is complete
     return Prepared.read(folder)
 
 
 def _write_original(original: Any, folder: Path) -> None:
-    """Write a model as its own framework reads it; a Relax module is there already."""
+    """Write a model for its own framework; a Relax module is there already."""
     from tophub_registry.frontends.mxnet.original import MXNetModel
     from tophub_registry.frontends.onnx import OnnxModel
     from tophub_registry.frontends.pytorch import TorchProgram

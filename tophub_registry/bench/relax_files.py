@@ -1,4 +1,4 @@
-"""An imported Relax module in a folder: its function with the weights as parameters, and the weights beside it."""
+"""A Relax module in a folder: its function with weights as parameters, and a file with the weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FUNCTION, _WEIGHTS = "relax.json", "relax.npz"
 _INPUTS = "num_input"
 
 _SMALL = 64
-"""Constants up to this many elements stay in the function: passes look at the values of some."""
+"""Constants of up to this many elements stay in the function: some passes read their values."""
 
 
 def write_module(folder: Path, module: tvm.IRModule) -> None:

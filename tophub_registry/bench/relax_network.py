@@ -1,4 +1,4 @@
-"""A model's Relax function as a network of no framework's own."""
+"""Converts a model's Relax function to a framework-neutral network."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ _SUPPRESS = "relax.vision.non_max_suppression"
 
 
 def network_of(module: Any) -> Network:
-    """Return the function `main` of a model as a network, biases in their convolutions.
+    """Return the function `main` of a model as a network, with biases in their convolutions.
 
     Raises
     ------
     UsageError
-        It holds something that is no operation on tensors.
+        It contains something other than operations on tensors.
     """
     return _Reader().read(module["main"]).with_biases()
 
 
 class _Reader:
-    """Goes through a function's bindings in their order."""
+    """Reads a function's bindings in order."""
 
     def __init__(self) -> None:
         self.names: dict[Any, str] = {}
         self.weights: dict[str, Array] = {}
         self.operations: list[Operation] = []
-        # What was filtered by score: the rows and the threshold stand for all three parts of the result.
+        # Filtered by score: the rows and the threshold represent all three parts of the result.
         self.filtered: dict[Any, tuple[Any, float]] = {}
 
     def read(self, function: Any) -> Network:
@@ -75,7 +75,7 @@ class _Reader:
         elif not isinstance(value, relax.Call):
             raise UsageError(f"a {type(value).__name__} has no translation to other frameworks")
         elif not isinstance(value.op, Op):
-            raise UsageError("a function of TVM's own has no translation to other frameworks")
+            raise UsageError("a TVM function has no translation to other frameworks")
         elif value.op.name == _VALID:
             self.filtered[variable] = (value.args[0], float(value.attrs.score_threshold))
         elif value.op.name == _SUPPRESS:
@@ -117,7 +117,7 @@ class _Reader:
         return name
 
     def _new_name(self, variable: Any) -> str:
-        """Return a name that is the variable's own, with a number where several variables share it."""
+        """Return the variable's name, with a number if several variables share it."""
         name = f"{variable.name}.{len(self.operations)}" if variable.name in self.names.values() else variable.name
         self.names[variable] = name
         return name
@@ -132,7 +132,7 @@ def _read(attributes: Any, names: Sequence[str]) -> dict[str, Attribute]:
 
 
 def _plain(value: Any) -> Attribute:
-    """Return a number, a word or a list of integers of TVM's as Python's own."""
+    """Convert TVM's numbers, strings and lists of integers to Python's."""
     if isinstance(value, (bool, int, float, str)):
         return value
     if hasattr(value, "value"):

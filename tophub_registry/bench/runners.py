@@ -1,4 +1,4 @@
-"""A model in each framework, ready to run: our compiler, apache-tvm without it, MXNet, PyTorch, ONNX Runtime.
+"""The model in each framework, ready to run: our compiler, plain apache-tvm, MXNet, PyTorch, ONNX Runtime.
 
 Each is loaded in a process of its own, which imports no other. A run's inputs are where the framework wants them, and
 it is over when its outputs can be read.
@@ -25,14 +25,14 @@ _WARM_UP_SECONDS = 0.5
 
 
 class Runner(ABC):
-    """A model that was loaded.
+    """A loaded model.
 
     Attributes
     ----------
     version
         The framework's.
     note
-        What a reader of its times should know; often nothing.
+        What to know about its times; may be empty.
     """
 
     version: str
@@ -47,7 +47,7 @@ class Runner(ABC):
         """Run once and wait for the end."""
 
     def seconds(self, repeats: int) -> list[float]:
-        """Return how long each of so many runs takes, once the threads are awake and the caches full."""
+        """Return the times of `repeats` runs in seconds, after a warm-up."""
         times = []
         awake = time.perf_counter() + _WARM_UP_SECONDS
         for _ in range(_WARM_UP_RUNS):
@@ -91,11 +91,11 @@ class Ours(Runner):
 
 
 _WEIGHTS = "layout_free_buffers"
-"""TVM's attribute of a function: which of its arguments are weights, that may be packed."""
+"""TVM's function attribute that lists the arguments that are weights, which may be packed."""
 
 
 class Untuned(Runner):
-    """The imported model as apache-tvm compiles it by itself."""
+    """The model as plain apache-tvm compiles it."""
 
     note = "default pipeline"
 
@@ -121,7 +121,7 @@ class Untuned(Runner):
         self.version = str(tvm.__version__)
 
     def _ready(self, module: Any, job: Job, target: Any) -> Any:
-        """Return the module that apache-tvm's default pipeline takes."""
+        """Return the module for apache-tvm's default pipeline."""
         del job, target
         return module
 
@@ -135,7 +135,7 @@ class Untuned(Runner):
 
 
 class MetaScheduled(Untuned):
-    """The imported model with the best schedules of a MetaSchedule database, its weights packed beforehand."""
+    """The model with the best schedules of a MetaSchedule database, its weights packed in advance."""
 
     def _ready(self, module: Any, job: Job, target: Any) -> Any:
         import tvm
@@ -146,7 +146,7 @@ class MetaScheduled(Untuned):
         try:
             self.note = f"{len(measured.read_bytes().splitlines())} trials"
         except OSError as error:
-            raise InputError("no database of MetaSchedule's", file=measured) from error
+            raise InputError("not a MetaSchedule database", file=measured) from error
         with target:
             tuned = tvm.transform.Sequential(
                 [
@@ -163,7 +163,7 @@ class MetaScheduled(Untuned):
 def _packed(module: Any) -> Any:
     """Return a tuned module with its weights packed, as TVM's `static_shape_tuning_pipeline` does.
 
-    Functions without weights are kept from the pass that splits the packing off: it fails at those of the detector.
+    Functions without weights are kept out of the pass that splits off the packing, which fails on a detector's.
     """
     import tvm
     from tvm import relax
@@ -177,13 +177,13 @@ def _packed(module: Any) -> Any:
 
 
 def _weightless(function: Any) -> bool:
-    """Return whether TVM says of a function that it has no weights which may be packed."""
+    """Return whether a function has no weights to pack, according to TVM."""
     attributes = function.attrs
     return attributes is not None and _WEIGHTS in attributes and not list(attributes[_WEIGHTS])
 
 
 class Hybridized(Runner):
-    """The original in MXNet, as gluoncv's users run it: hybridized, with static memory."""
+    """The original model in MXNet, as gluoncv's users run it: hybridized, with static memory."""
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         hide_torch()
@@ -195,7 +195,7 @@ class Hybridized(Runner):
         context = mx.gpu(0) if job.on_gpu else mx.cpu()
         prepared = job.prepared
         if not prepared.symbol.exists():
-            raise UsageError(f"not an MXNet model: {prepared.model} is one of {prepared.framework}")
+            raise UsageError(f"{prepared.model} is not an MXNet model but one of {prepared.framework}")
         names = [*prepared.shapes]
         self._block = mx.gluon.SymbolBlock.imports(str(prepared.symbol), names, str(prepared.params), ctx=context)
         self._block.hybridize(static_alloc=True, static_shape=True)
@@ -244,13 +244,13 @@ class Torch(Runner):
                 self._forward = lambda: frozen(*tensors)
 
     def _captured(self, module: Any, tensors: Sequence[Any], *, whole: bool) -> Callable[[], Any]:
-        """Return what runs the module from a CUDA graph, or in single calls where what it does depends on values."""
+        """Return a function that runs the module as a CUDA graph, or eagerly if it depends on the data."""
         torch = self._torch
         if not whole:
-            self.note = "eager, as suppressing boxes waits for values; TF32 off"
+            self.note = "eager, as box suppression depends on the data; TF32 off"
             return lambda: module(*tensors)
         aside = torch.cuda.Stream()
-        with torch.cuda.stream(aside):  # PyTorch wants a few runs before it captures one
+        with torch.cuda.stream(aside):  # PyTorch needs a few runs before it can capture one
             for _ in range(3):
                 module(*tensors)
         torch.cuda.synchronize()
@@ -277,7 +277,7 @@ class Torch(Runner):
 
 
 def _torch_module(job: Job) -> tuple[Any, bool]:
-    """Return the model as a PyTorch module, and whether what it does depends on no values."""
+    """Return the model as a PyTorch module, and whether its computation is independent of the data."""
     import torch
 
     if job.prepared.torch.exists():
@@ -289,7 +289,7 @@ def _torch_module(job: Job) -> tuple[Any, bool]:
 
 
 class OnnxRuntime(Runner):
-    """The network in ONNX Runtime: the model's own file where it is one."""
+    """The network in ONNX Runtime; an ONNX model's own file."""
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         hide_torch()
@@ -327,7 +327,7 @@ class OnnxRuntime(Runner):
 
 
 def _onnx_file(job: Job) -> bytes | str:
-    """Return the model as ONNX Runtime takes it."""
+    """Return the model for ONNX Runtime."""
     if job.prepared.onnx.exists():
         return str(job.prepared.onnx)
     from tophub_registry.bench.onnx_model import onnx_model
@@ -343,4 +343,4 @@ RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
     "tvm": Untuned,
     METASCHEDULE: MetaScheduled,
 }
-"""By the name that the command line has for it."""
+"""Runners by their names on the command line."""

@@ -1,4 +1,4 @@
-"""A network as a PyTorch module: one table, from an operation's kind to a call of PyTorch's functions."""
+"""Converts a network to a PyTorch module, by a table from kinds of operations to PyTorch functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Entry = Callable[..., Any]
 
 
 def torch_module(network: Network) -> Any:
-    """Return a network as a module in evaluation mode; it gives a tuple of its outputs.
+    """Return a network as a module in evaluation mode, which returns a tuple of outputs.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def torch_module(network: Network) -> Any:
     network.check_kinds(_TABLE, "PyTorch")
 
     class Translated(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not installed where types are checked
-        """Runs the operations in their order."""
+        """Runs the operations in order."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -49,12 +49,12 @@ def torch_module(network: Network) -> Any:
 
 
 def _named(name: str) -> _Entry:
-    """Return what calls PyTorch's function of that name with the operation's inputs."""
+    """Return a function that calls PyTorch's function of that name with the operation's inputs."""
     return lambda torch, _, *tensors: getattr(torch, name)(*tensors)
 
 
 def _convolution(name: str, *more: str) -> _Entry:
-    """Return what calls a convolution of PyTorch's, which takes these further lists of numbers."""
+    """Return a function that calls a PyTorch convolution with these list attributes."""
     return lambda torch, operation, data, weight, bias=None: getattr(torch.nn.functional, name)(
         data,
         weight,
@@ -68,12 +68,12 @@ def _convolution(name: str, *more: str) -> _Entry:
 
 
 def _half(operation: Operation) -> list[int]:
-    """Return the padding at the top and the left; the importer makes that at the bottom and the right alike."""
+    """Return the padding at the top and the left, which that at the bottom and the right equals."""
     return operation.numbers("padding")[:2]
 
 
 def _pooling(name: str, *more: str) -> _Entry:
-    """Return what calls a pooling of PyTorch's, which takes these further flags."""
+    """Return a function that calls a PyTorch pooling with these flags."""
     return lambda torch, operation, data: getattr(torch.nn.functional, name)(
         data,
         operation.numbers("pool_size"),
@@ -135,7 +135,7 @@ def _slice(_: Any, operation: Operation, data: Any) -> Any:
 
 
 def _pad(torch: Any, operation: Operation, data: Any) -> Any:
-    """Pad; PyTorch counts axes from the last."""
+    """Pad; PyTorch lists the axes from the last."""
     widths = operation.numbers("pad_width")
     last_first = [width for axis in range(len(widths) - 2, -1, -2) for width in widths[axis : axis + 2]]
     mode = operation.word("pad_mode")
@@ -250,4 +250,4 @@ _TABLE: Mapping[str, _Entry] = {
     "take": _take,
     "topk": _best,
 }
-"""From an operation's kind to what computes it."""
+"""The functions that compute operations, by kind."""

@@ -1,6 +1,6 @@
-"""Non-maximum suppression in PyTorch, whose own is in another package.
+"""Non-maximum suppression in PyTorch, which has its own only in torchvision.
 
-Compiled as a script, so that tracing a network keeps its loop. Imported where PyTorch is.
+Compiled as a script, so that tracing a network keeps its loop. Imported only if PyTorch is installed.
 """
 
 import torch
@@ -14,14 +14,14 @@ def _suppress(
     score_threshold: float,
     iou_threshold: float,
 ) -> torch.Tensor:
-    """Return the rows `[number, width]` that no better one covers, by score, and rows of -1 after them.
+    """Return the rows `[number, width]` that no better one overlaps, sorted by score, then rows of -1.
 
     Parameters
     ----------
     boxes
         Corners, `[number, 4]`.
     groups
-        Only boxes of the same group cover each other; a negative one makes a row invalid.
+        Only boxes of the same group suppress each other; a negative group makes a row invalid.
     """
     scores, order = torch.sort(scores, stable=True, descending=True)
     rows, boxes, groups = rows[order], boxes[order], groups[order]
@@ -32,7 +32,7 @@ def _suppress(
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     union = area[:, None] + area[None, :] - common
     covers = torch.logical_and(common > iou_threshold * union, groups[:, None] == groups[None, :]).triu(1)
-    # Who is kept depends only on better rows, so repeating this settles them from the best on.
+    # Whether a row is kept depends only on better rows, so iterating settles them from the best downwards.
     kept = valid
     for _ in range(rows.size(0)):
         covered = torch.logical_and(covers, kept[:, None]).any(0)

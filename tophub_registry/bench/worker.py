@@ -1,4 +1,4 @@
-"""A framework's process: loads the model, then times as many runs as each line on its input asks for.
+"""A framework's process: loads the model, then times as many runs as each input line asks for.
 
 It answers each line by one line of JSON. The first comes by itself when the model is loaded and was run.
 """
@@ -18,7 +18,7 @@ from tophub_registry.errors import TophubError
 
 def main(framework: str, folder: Path) -> None:
     """Serve until the input ends."""
-    # Frameworks print what they like: it goes where errors go, and the answers to the output that was.
+    # Frameworks print to standard output: that goes to standard error, and the answers to the original output.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
 
@@ -31,7 +31,7 @@ def main(framework: str, folder: Path) -> None:
         except TophubError as error:
             answer({"failure": str(error)})
             return
-        except Exception as error:  # frameworks raise what they like, and the others go on
+        except Exception as error:  # frameworks raise anything, and the others go on
             answer({"failure": f"{type(error).__name__}: {_first_line(error)}"})
             raise
         answer({"version": runner.version, "note": runner.note})

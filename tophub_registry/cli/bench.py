@@ -1,4 +1,4 @@
-"""`tophub bench`: a whole model compiled with records against other frameworks, in one run."""
+"""`tophub bench`: a whole model compiled with records, timed against other frameworks."""
 
 from __future__ import annotations
 
@@ -32,43 +32,47 @@ def command(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Frameworks with commas between: gluoncv, pytorch, onnxruntime, tvm (untuned), metaschedule.",
-            show_default="the model's own, and what else is installed",
+            help="Comma-separated frameworks: gluoncv, pytorch, onnxruntime, tvm (untuned), metaschedule.",
+            show_default="the model's own, and those that are installed",
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Threads of each framework on the CPU.", show_default="TVM_NUM_THREADS, else all CPUs"
+            min=1, help="Number of CPU threads of each framework.", show_default="TVM_NUM_THREADS, else all CPUs"
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each framework has its turn.")] = 15,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; in each, every framework takes a turn.")] = 15,
     params: Params = None,
     shape: Shape = None,
     log: Log = None,
     python: Annotated[
         list[str] | None,
-        typer.Option(metavar="FRAMEWORK=PATH", help="The Python that has a framework, and tophub-registry."),
+        typer.Option(
+            metavar="FRAMEWORK=PATH",
+            help="The Python interpreter of an environment with this framework and tophub-registry (repeatable).",
+        ),
     ] = None,
     database: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="MetaSchedule's database, for metaschedule.")
+        Path | None, typer.Option(metavar="FOLDER", help="The folder of MetaSchedule's database, for metaschedule.")
     ] = None,
     prepare: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Only write the model there, to be measured on another machine."),
+        typer.Option(metavar="FOLDER", help="Only write the model to this folder, to be measured on another machine."),
     ] = None,
     output: Annotated[
-        list[Path] | None, typer.Option("-o", "--output", help="Write .json or a chart, .html (repeatable).")
+        list[Path] | None,
+        typer.Option("-o", "--output", help="Write the results as .json, or as a chart in .html (repeatable)."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     _processor: Processor = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Time a model compiled with records and under other frameworks, in turns, and compare what they compute.
+    """Time a model compiled with records against other frameworks, in turns, and compare their outputs.
 
-    Every framework runs in a process of its own, computes the same network with the same weights, and is held
-    against the outputs of the model's own framework. Ratios are to ours, from pairs in the same rounds: above 1 a
-    framework is slower.
+    Each framework runs in its own process, with the same network and the same weights. Its outputs are checked
+    against those of the model's own framework. The time relative to tophub is the median over the rounds: a framework
+    above 1 is slower.
     """
     require("compile")
     from tophub_registry.bench.comparison import check, compare, default_peers
@@ -77,7 +81,7 @@ def command(
     shapes = shapes_of(shape) or None
     if prepare is not None:
         if output or log or as_json:
-            raise UsageError("--prepare measures nothing", remedy="give --output, --log and --json with its folder")
+            raise UsageError("--prepare only writes the model", remedy="use --output, --log and --json with its folder")
         _prepare(model, prepare, params, shapes, force=force)
         return
     log = log and log_argument.find_all(log)
@@ -119,22 +123,22 @@ def _prepare(
     from tophub_registry.bench.prepared import prepare
 
     if folder.exists() and not force:
-        raise UsageError("the folder is already there", file=folder, remedy="--force writes into it")
+        raise UsageError("the folder already exists", file=folder, remedy="--force writes into it")
     if prepare(model, folder, params=params, shapes=shapes).random_weights:
         notes.random_weights()
     terminal.out(f"{folder}: {model}, with inputs and outputs\n")
 
 
 def _judge(comparison: Comparison) -> None:
-    """Raise where the outcome is no comparison."""
+    """Raise if the results are not a valid comparison."""
     from tophub_registry.bench.comparison import OURS
 
     wrong = [row.framework for row in comparison.rows if row.times and not row.agrees]
     if wrong:
-        raise InputError(f"not what the model's own framework computes: {', '.join(wrong)}")
+        raise InputError(f"outputs differ from those of the model's own framework: {', '.join(wrong)}")
     for row in comparison.rows:
         if row.framework == OURS and row.failure is not None:
-            raise EnvironmentFailure(f"nothing to compare with: {row.failure}")
+            raise EnvironmentFailure(f"tophub itself failed: {row.failure}")
 
 
 def _check_outputs(outputs: list[Path], *, force: bool) -> None:
@@ -142,9 +146,9 @@ def _check_outputs(outputs: list[Path], *, force: bool) -> None:
 
     for path in outputs:
         if path.suffix not in {".json", ".html"}:
-            raise UsageError("neither .json nor .html", file=path, remedy="the name says what is written")
+            raise UsageError("neither .json nor .html", file=path, remedy="the suffix selects the format")
         if path.exists() and not force:
-            raise UsageError("the file is already there", file=path, remedy="--force replaces it")
+            raise UsageError("the file already exists", file=path, remedy="--force overwrites it")
         if path.suffix == ".html":
             check_installed()
 
@@ -170,14 +174,15 @@ def _write(comparison: Comparison, path: Path, *, force: bool) -> None:
 
 def _print(comparison: Comparison) -> None:
     table.show(
-        ["framework", "version", ">median", ">spread", ">ratio to ours", "agrees", "note"],
+        ["framework", "version", ">median", ">spread", ">time relative to tophub", "agrees", "note"],
         [_row(comparison, row) for row in comparison.rows],
         expendable=("version", "note"),
     )
     bound = "1" if comparison.bind_threads else "0"
     said = f"{comparison.model}, {comparison.target}, {comparison.device}"
     if comparison.target.startswith("llvm"):
-        said += f"; threads of each: {comparison.threads} (TVM_NUM_THREADS, OMP_NUM_THREADS), TVM_BIND_THREADS={bound}"
+        each = f"{comparison.threads} thread{'' if comparison.threads == 1 else 's'} each"
+        said += f"; {each}, TVM_BIND_THREADS={bound}"
     terminal.out(said + "\n")
     for row in comparison.rows:
         if row.failure is not None:

@@ -30,32 +30,34 @@ _MOST_RUNS = 30
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=KINDS)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The shared library.", show_default="MODEL.so")
+        Path | None, typer.Option("-o", "--output", help="The shared library to write.", show_default="MODEL.so")
     ] = None,
     target: CompileTarget = "llvm",
     params: Params = None,
     shape: Shape = None,
     log: Log = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Time each record against the default config, and leave out what loses.")
+        bool,
+        typer.Option("--verify", help="Time each record against the default config, and leave out those that lose."),
     ] = False,
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Fail unless every layer uses a record tuned on the target's own processor or GPU."
+            "--strict", help="Fail unless every layer has a record tuned on the target's own processor or GPU."
         ),
     ] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Run the model here, and show what each kernel takes.")
+        bool, typer.Option("--profile", help="Run the model here, and show the time of each kernel.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the library.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing library.")] = False,
     _processor: Processor = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Compile a model with the best records for a target, and say which layer got which.
+    """Compile a model with the best records for a target, and show which layer got which record.
 
-    Records come from the target's package, which is fetched if it is not here. A gluoncv name without --params
-    gets random weights: enough to time it, not to use it.
+    Records come from the target's package, which is fetched if needed. If this machine can run the model, the model
+    is timed too, on all CPUs that this process may use; TVM_NUM_THREADS sets another number. A gluoncv name without
+    --params gets random weights, which are good for timing only.
     """
     if verify:
         require("tune")
@@ -66,14 +68,14 @@ def command(
     if output.is_dir():
         raise UsageError("that is a folder", file=output, remedy="-o names the library's file")
     if output.exists() and not force:
-        raise UsageError("the library is already there", file=output, remedy="--force overwrites it")
+        raise UsageError("the library already exists", file=output, remedy="--force overwrites it")
     log = log and log_argument.find_all(log)
     check_linker()
     notes.progress(f"read and compile {model}")
     compiled = compile_model(model, target, records=log, shapes=shapes_of(shape) or None, params=params)
     lost: list[LosingKernel] = []
     if verify:
-        notes.progress("time the records against the default configs")
+        notes.progress("timing the records against the default configs")
         if lost := _losing(compiled):
             notes.progress(f"compile {model} without those that lose")
             compiled = compile_model(compiled.model, target, records=log, left_out=[each.kernel for each in lost])
@@ -103,7 +105,7 @@ def _losing(compiled: CompiledModel) -> list[LosingKernel]:
 
 
 def _check(compiled: CompiledModel, logs: Sequence[Path], *, strict: bool) -> None:
-    """Tell what should be known of a model's records, and raise InputError where they are not what was asked for."""
+    """Print notes on a model's records, and raise InputError if they are not what was asked for."""
     from tophub_registry.compiler.own_logs import check_useful
 
     notes.notices(compiled.notices)
@@ -113,7 +115,7 @@ def _check(compiled: CompiledModel, logs: Sequence[Path], *, strict: bool) -> No
     others = [layer for layer in compiled.layers if not layer.recorded]
     if strict and others:
         raise InputError(
-            f"{len(others)} of {len(compiled.layers)} layers use no record tuned for {compiled.target}: "
+            f"{len(others)} of {len(compiled.layers)} layers have no record tuned for {compiled.target}: "
             f"{told.named(others)}",
             remedy="tune them with `tophub tune`, or give a --log",
         )
@@ -124,7 +126,7 @@ def _check(compiled: CompiledModel, logs: Sequence[Path], *, strict: bool) -> No
 
 
 def _timed(compiled: CompiledModel) -> list[float]:
-    """Return the seconds of some runs of the model; empty where this machine can't run it."""
+    """Return the times of some runs of the model, in seconds; none if this machine can't run it."""
     try:
         (once,) = compiled.benchmark(repeats=1)
     except EnvironmentFailure:

@@ -1,4 +1,4 @@
-"""What `tophub compile` tells: the layers and their records, whose costs those are, and what to do next."""
+"""The output of `tophub compile`: layers and their records, where those were measured, and what to do next."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def layers(compiled: CompiledModel, output: Path, lost: Sequence[LosingKernel] |
     Parameters
     ----------
     lost
-        Kernels whose records lose against the default config; None where that was not measured.
+        Kernels whose records lose against the default config; None if that was not measured.
     """
     columns = ["layer", "template", "blocks", "record", "match", ">cost"]
     table.show(columns, [_row(layer) for layer in compiled.layers], expendable=("blocks", "template"))
@@ -47,7 +47,7 @@ def layers(compiled: CompiledModel, output: Path, lost: Sequence[LosingKernel] |
 
 
 def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> None:
-    """Print where the records were measured, what is expected of others' here, and what the model takes here."""
+    """Print where the records were measured, what is expected of foreign ones here, and the model's time here."""
     if measured := _places(_known(compiled)):
         elsewhere = f"; this machine is {here.where}" if runs and measured != [here.where] else ""
         terminal.out(f"The costs were measured on {'; '.join(measured)}{elsewhere}.\n")
@@ -74,7 +74,7 @@ def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> N
 
 
 def _expectation(used: int, count: int) -> str:
-    """Say what is expected of other processors' records, of which so many are used."""
+    """Return what is expected of other processors' records, of which `used` of `count` are used."""
     if not used:
         return "None of these is expected to beat the default config here, which these layers get."
     who = "is used, as it is" if used == 1 else "are used, as they are"
@@ -83,12 +83,12 @@ def _expectation(used: int, count: int) -> str:
 
 
 def improvement(compiled: CompiledModel, here: Provenance, runs: Sequence[float], model: str, output: Path) -> None:
-    """Print the commands that tune a model for its target, where its records are from elsewhere.
+    """Print the commands that tune a model for its target, if its records are from elsewhere.
 
     Parameters
     ----------
     model
-        MODEL and the options that give its shapes.
+        MODEL and its --shape options.
     """
     foreign = any(layer.evidence for layer in compiled.layers)
     if not foreign and (not runs or _places(_known(compiled)) in ([], [here.where])):
@@ -103,7 +103,7 @@ def improvement(compiled: CompiledModel, here: Provenance, runs: Sequence[float]
 
 
 def snippet(compiled: CompiledModel, output: Path) -> None:
-    """Print how the library is run without this package."""
+    """Print how to run the library without this package."""
     gpu = compiled.target.kind == "cuda"
     inputs = ", ".join(
         f"tvm.runtime.tensor(numpy.zeros({tuple(shape)}, {dtype!r}), device)"
@@ -124,7 +124,7 @@ def snippet(compiled: CompiledModel, output: Path) -> None:
 
 
 def profile(times: Sequence[KernelTime]) -> None:
-    """Print what each kernel takes, if that was measured."""
+    """Print the time of each kernel, if that was measured."""
     if not times:
         return
     total = sum(kernel.seconds for kernel in times)
@@ -143,11 +143,11 @@ def profile(times: Sequence[KernelTime]) -> None:
         ],
         expendable=("calls", "arguments"),
     )
-    terminal.out(f"all kernels: {spelling.seconds(total)}, each timed by itself, which adds some µs a call\n")
+    terminal.out(f"all kernels: {spelling.seconds(total)}, each timed separately, which adds a few µs to a call\n")
 
 
 def named(found: Sequence[CompiledLayer]) -> str:
-    """Name layers, the first of them if they are many."""
+    """Name layers, the first few if there are many."""
     more = f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
     return ", ".join(layer.layer.name for layer in found[:_NAMED]) + more
 
@@ -159,7 +159,7 @@ def _known(compiled: CompiledModel) -> list[Record | None]:
 
 
 def _places(records: Iterable[Record | None], *, processor: bool = False) -> list[str]:
-    """Return the devices on which records were measured, each once; with the name that LLVM has for the processor."""
+    """Return the devices on which records were measured; with `processor`, also their processors' names in LLVM."""
     places = set()
     for record in filter(None, records):
         where = (record.tophub and record.tophub.where) or "a device that the log does not name"

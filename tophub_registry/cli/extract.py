@@ -39,8 +39,8 @@ def command(
     """List the tuning tasks of a model: each distinct workload of its convolutions and dense layers.
 
     With -o they are written to a file, which `tophub tune` takes where the model can't be read. Where a layer has
-    two templates (direct and Winograd, packed or not), it has two tasks. AutoTVM's tasks come first and our own after
-    them, so that a task has the same number with --autotvm-only.
+    two templates (direct and Winograd, packed or not), it has two tasks. AutoTVM's tasks come first, then our own,
+    so that a task has the same number with --autotvm-only.
     """
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.extract import untuned

@@ -1,4 +1,4 @@
-"""`tophub gain`: what a log saves a model, measured."""
+"""`tophub gain`: the time that a log's records save a model, measured."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def command(
         list[Path], typer.Option("-l", "--log", help=f"A log with records: {log_argument.HELP} (repeatable).")
     ],
     target: CompileTarget = "llvm",
-    rounds: Annotated[int, typer.Option(min=1, help="How often each kernel is timed.")] = 9,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of timings of each kernel.")] = 9,
     _processor: Processor = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Time a model's tasks with AutoTVM's default configs and with the best records of logs, in turns.
+    """Time a model's kernels with AutoTVM's default configs and with the best records of logs, in turns.
 
     Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
     """
@@ -50,7 +50,7 @@ def command(
     if not any(task.workload in known for task in tasks):
         raise useless(log, resolved)
     for task in others:
-        terminal.err(f"tophub: no template yet, left out: {task}\n")
+        terminal.err(f"tophub: note: skipped, no template: {task}\n")
     with Measurer(resolved) as measurer:
         provenance = measurer.describe()
         gain = measure_gain(tasks, resolved, records, measurer, rounds=rounds)

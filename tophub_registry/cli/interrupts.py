@@ -1,7 +1,7 @@
-"""Ctrl-C: a KeyboardInterrupt, or where that would have to pass through TVM, the end of the process at once.
+"""Ctrl-C: raises KeyboardInterrupt, or ends the process at once where the exception would have to pass through TVM.
 
-An exception that is raised while TVM calls back into Python arrives as an error of TVM's own, with its trace, or not at
-all. Nothing needs to be undone there but temporary files, and those are removed when a process ends.
+TVM turns an exception that is raised in a callback into an error of its own, with a stack trace, or swallows it. Only
+temporary files need to be cleaned up there, and that is done when the process ends.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, NoReturn
 from tophub_registry.cli import terminal
 
 CODE = 130
-"""The exit code of what Ctrl-C has ended."""
+"""The exit code after Ctrl-C."""
 
 SAID = "tophub: interrupted\n"
 
 
 @contextmanager
 def of_program() -> Iterator[None]:
-    """Let Ctrl-C end the program at once while the block runs, and ignore it afterwards, when all is done."""
+    """Let Ctrl-C end the program at once while the block runs, and ignore it afterwards."""
     if not _is_ours():
         yield
         return
@@ -38,7 +38,7 @@ def of_program() -> Iterator[None]:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process at once while the block runs; temporary files are removed, nothing else is done."""
+    """Let Ctrl-C end the process at once while the block runs, after removing temporary files."""
     with _handled_by(_leave):
         yield
 
@@ -63,13 +63,13 @@ def _handled_by(handler: Callable[..., Any]) -> Iterator[None]:
 
 
 def told() -> NoReturn:
-    """Say that Ctrl-C was pressed, and exit."""
+    """Report the interruption, and exit."""
     terminal.err(SAID)
     sys.exit(CODE)
 
 
 def _is_ours() -> bool:
-    """Whether Ctrl-C is ours to handle: not where it is ignored, as in the background, or handled by who calls us."""
+    """Whether Ctrl-C is ours to handle: not if it is ignored, as in the background, or our caller handles it."""
     return threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) in (
         signal.default_int_handler,
         _leave,
@@ -79,5 +79,5 @@ def _is_ours() -> bool:
 def _leave(*_: object) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     terminal.last_words(SAID)
-    atexit._run_exitfuncs()  # noqa: SLF001  # temporary files; an orderly exit would have to unwind through TVM
+    atexit._run_exitfuncs()  # noqa: SLF001  # removes temporary files; a regular exit would have to unwind through TVM
     os._exit(CODE)

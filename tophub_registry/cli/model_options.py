@@ -1,4 +1,4 @@
-"""Options that several commands have: of a model its weights, its inputs' shapes, what for, with what records."""
+"""Options that several commands share: target, weights, input shapes, logs, processor."""
 
 import os
 import re
@@ -10,10 +10,12 @@ import typer
 from tophub_registry.errors import UsageError
 
 CompileTarget = Annotated[
-    str, typer.Option("--target", help="What to compile for; `llvm` is this machine's processor.")
+    str, typer.Option("--target", help="The target to compile for; `llvm` means this machine's processor.")
 ]
 
-Params = Annotated[Path | None, typer.Option("--params", help="The weights; beside a symbol file they are found.")]
+Params = Annotated[
+    Path | None, typer.Option("--params", help="A file with weights; those beside a symbol file are found without it.")
+]
 
 Shape = Annotated[
     list[str] | None,
@@ -44,19 +46,19 @@ Processor = Annotated[
         metavar="NAME",
         envvar="TOPHUB_PROCESSOR",
         callback=_stand_in,
-        help="Take this machine's processor to be a lesser one, such as x86-64-v3.",
+        help="Treat this machine's processor as a lesser one, such as x86-64-v3.",
         show_default="this machine's",
     ),
 ]
-"""It reaches the work, and the processes that do it, by the environment variable."""
+"""Passed on to the work, and to the processes that do it, by the environment variable."""
 
 
 def shapes_of(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
-    """Parse the options `data=1,3,224,224` by which inputs' shapes are given."""
+    """Parse input shapes such as `data=1,3,224,224`."""
     shapes = {}
     for text in texts or []:
         match = re.fullmatch(r"([^=]+)=(\d+(?:,\d+)*)", text)
         if match is None:
-            raise UsageError(f"{text!r} is no shape", remedy="write --shape data=1,3,224,224")
+            raise UsageError(f"not a shape: {text!r}", remedy="write --shape data=1,3,224,224")
         shapes[match[1]] = tuple(map(int, match[2].split(",")))
     return shapes

@@ -22,7 +22,7 @@ def notices(found: Iterable[Notice]) -> None:
 
 
 def random_weights() -> None:
-    """Tell that a model's weights are random: its times are right, its outputs mean nothing."""
+    """Note that a model's weights are random: its times are right, but its outputs mean nothing."""
     terminal.err("tophub: note: the weights are random, as no --params was given\n")
 
 

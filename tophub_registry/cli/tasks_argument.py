@@ -19,15 +19,15 @@ HELP = f"{KINDS}; or the tasks.json that `tophub extract` wrote."
 
 AutotvmOnly = Annotated[
     bool,
-    typer.Option("--autotvm-only", help="Leave out templates that AutoTVM does not have: for users of an old TVM."),
+    typer.Option("--autotvm-only", help="Leave out templates that AutoTVM does not have (for users of an old TVM)."),
 ]
 
 OwnTemplates = Annotated[bool, typer.Option("--own-templates", hidden=True)]
-"""What is the default now; scripts may still say it."""
+"""The default now; still accepted, for scripts."""
 
 
 def tasks_of(model: str, kind: str) -> TaskFile:
-    """Return the tasks that MODEL stands for, for a kind of target."""
+    """Return MODEL's tasks for a kind of target."""
     path = Path(model)
     if _is_task_file(path):
         tasks = TaskFile.read(path)
@@ -45,7 +45,7 @@ def tasks_of(model: str, kind: str) -> TaskFile:
 
 
 def tasks_of_all(models: Sequence[str], kind: str) -> list[Task]:
-    """Return the tasks of several models, each workload once with the layers of all; AutoTVM's first, then our own."""
+    """Return the tasks of several models, each workload once: AutoTVM's tasks first, then our own."""
     tasks: dict[str, Task] = {}
     for model in models:
         for task in tasks_of(model, kind).tasks:

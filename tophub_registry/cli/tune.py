@@ -152,7 +152,7 @@ def command(  # each is an option of the command line
 
 
 def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool) -> list[Task]:
-    """Return the tasks with these numbers, all by default, and of them those of AutoTVM's templates."""
+    """Return the tasks with these numbers, by default all; with `autotvm_only`, only those of AutoTVM's templates."""
     if out_of_range := [number for number in numbers or () if not 1 <= number <= len(tasks)]:
         raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(tasks)}")
     chosen = [tasks[number - 1] for number in numbers] if numbers else tasks
@@ -160,7 +160,7 @@ def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool)
 
 
 def _note_untried(outcomes: list[TaskOutcome], batch: int) -> None:
-    """Name the tasks that --total-trials left nothing for, and say what reaches them."""
+    """Note the tasks that --total-trials was too small for, and how many trials reach all."""
     untried = [outcome for outcome in outcomes if not outcome.trials]
     if untried:
         enough = sum(min(batch, outcome.planned) for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""A Relax module in normal form made into code: records chosen, layers lowered, fused, scheduled, compiled."""
+"""Compiles a Relax module in normal form: chooses records, lowers layers, fuses, schedules, builds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Scheduled(NamedTuple):
-    """A module whose functions are all scheduled, what its kernels are, and what it is compiled for.
+    """A module with all its functions scheduled, its kernels, and the target.
 
     Attributes
     ----------
@@ -37,12 +37,12 @@ class Scheduled(NamedTuple):
 
 
 def without_failures(search: RecordSearch, attempt: Callable[[], T]) -> tuple[T, list[LeftOut]]:
-    """Try to build until no record stands in the way; return the result, and the records that did.
+    """Build, without the records that make it fail; return the result and those records.
 
     Raises
     ------
     EnvironmentFailure
-        A kernel can't be built that is from no record.
+        A kernel that no record is behind can't be built.
     """
     unbuilt: list[LeftOut] = []
     while True:
@@ -104,7 +104,7 @@ def build(module: Any, target: Target, search: RecordSearch) -> tuple[Scheduled,
 
 
 def executable(scheduled: Any, target: Any, *, graph: bool) -> Any:
-    """Compile a scheduled module; with `graph` its kernels are launched as one CUDA graph."""
+    """Compile a scheduled module; with `graph`, its kernels are launched as one CUDA graph."""
     with tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": graph}):
         return tvm.compile(scheduled, target=target)
 
@@ -124,7 +124,7 @@ def _fused(module: Any, target: Any) -> Any:
 
 
 def _uncompiled(module: Any, target: Any) -> dict[int, Exception]:
-    """Compile each kernel of a scheduled module by itself, and return what TVM raised, by the kernels' numbers."""
+    """Compile each kernel of a scheduled module alone, and return TVM's exceptions by the kernels' numbers."""
     causes: dict[int, Exception] = {}
     for name, function in module.functions_items():
         number = function.attrs and function.attrs.get(KERNEL)

@@ -1,9 +1,9 @@
-"""Which kernel computes each layer, chosen over the whole graph: kernels' times plus changes of layout between them.
+"""Chooses each layer's kernel over the whole graph, by the kernels' times plus the layout changes between them.
 
-A processor's kernels want the channels in blocks, `[N, C/c, H, W, c]`, and each config has blocks of its own.
-Values that are computed from one another element by element, or pooled, or joined, lie alike; where a kernel
-wants it otherwise, the layout is changed, at a cost. The choice is the cheapest that improving one value's
-layout at a time leads to.
+On a processor kernels take the channels in blocks, `[N, C/c, H, W, c]`, and each config has its own block sizes.
+Values that are computed from one another element by element, pooled or concatenated share a layout. A kernel that needs
+another one costs a layout change. The choice is found by local search: one layout at a time is changed as long as that
+lowers the total.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from tophub_registry.templates.transfer import transfers
 from tophub_registry.templates.untried import expected_share
 
 PLAIN = 0
-"""The block of a value whose channels are not in blocks: `[N, C, H, W]`."""
+"""The block size of a value whose channels are not in blocks: `[N, C, H, W]`."""
 
 _BLOCKED = 5
-"""The axes of a value with its channels in blocks."""
+"""Number of axes of a value with its channels in blocks."""
 
-_BANDWIDTH = 8e9
-_START = 2e-6
+_BANDWIDTH = 8e9  # bytes a second, of a layout change
+_START = 2e-6  # seconds
 _UNTUNED = 1e11
-"""FLOPS that a kernel is taken to reach of which no record says anything: about a default config's, on two cores."""
+"""Assumed FLOPS of a kernel that no record covers: about those of a default config on two cores."""
 
 _NEIGHBOURS = 3
-"""How many neighbours' configs a processor's layer without a record is offered, for the sake of their layouts."""
+"""How many neighbours' configs to consider for a processor's layer without a record: their layouts differ."""
 
 _UNTRIED = 1.05
-"""How much longer a processor's default config is taken to need than a neighbour's."""
+"""Assumed time of a processor's default config, relative to a neighbour's."""
 
 _GAINING = 0.7
-"""How much less time another processor's record is taken to need than the default config, where it gains on that."""
+"""Assumed time of another processor's record that is expected to gain, relative to the default config."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class Kernel:
     template, config
         What is computed, and how.
     answer
-        The record that the config is from, and how well it matched. Where there is none, `NOTHING`, or a match of
-        `FALLBACK` for the config of another workload.
+        The record that the config is from, and how well it matches. Without a record, `NOTHING`, or a match of
+        `FALLBACK` for another workload's config.
     neighbour
         That other workload's record.
     guess
-        Seconds that it may take, where no record says so of hardware like this.
+        Estimated time in seconds, if no record from hardware like this gives it.
     evidence
-        The layer's best record, where there are only other processors': whether it is used here is decided by what it
-        may be expected to gain (`transfers`).
+        The layer's best record, if all of them are from other processors. It is used only if it is expected to gain
+        here (`transfers`).
     instead_of
         The record of another template of the layer that this default config is expected to beat (`expected_share`).
     """
@@ -82,7 +82,7 @@ class Kernel:
 
     @property
     def cost(self) -> float:
-        """Seconds that it takes: the record's, or a guess."""
+        """Time in seconds: the record's, or an estimate."""
         if self.guess is not None:
             return self.guess
         record = self.answer.record
@@ -95,14 +95,14 @@ def _block(shape: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class Use:
-    """A layer in the graph: the values that it takes and makes, and the kernels that could compute it.
+    """A layer in the graph: its input, its output, and the kernels that can compute it.
 
     Attributes
     ----------
     data, output
-        The groups of values that lie alike.
+        The groups, of values that share a layout, to which input and output belong.
     data_bytes, output_bytes
-        Their sizes.
+        Sizes of the input and the output.
     """
 
     data: Hashable
@@ -112,7 +112,7 @@ class Use:
     kernels: Sequence[Kernel]
 
     def best(self, blocks: Mapping[Hashable, int]) -> tuple[float, Kernel]:
-        """Return the seconds of the cheapest kernel, changes of layout included, and that kernel."""
+        """Return the cheapest kernel and its time in seconds, layout changes included."""
 
         def seconds(kernel: Kernel) -> float:
             data, output = kernel.blocks
@@ -128,20 +128,20 @@ class Use:
 
 
 def change(size: int) -> float:
-    """Return about how many seconds changing the layout of so many bytes takes."""
+    """Return the estimated time, in seconds, of changing the layout of `size` bytes."""
     return _START + 2 * size / _BANDWIDTH
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A record that is no kernel here.
+    """A record that yields no valid kernel.
 
     Attributes
     ----------
     answer
-        The record, and where it is from.
+        The record, and the log it is from.
     reason
-        Why not, in a few words.
+        Why it does not, in a few words.
     """
 
     answer: Answer
@@ -155,28 +155,28 @@ def kernels_for(
     neighbourhood: Neighbourhood,
     refused: list[Refused] | None = None,
 ) -> list[Kernel]:
-    """Return the kernels that could compute a layer.
+    """Return the kernels that can compute a layer.
 
-    They are those of its records; where there are none, those of its nearest neighbours' records, and for a processor
-    the default one; where it has no neighbours either, what its templates suggest. Another processor's record is used
-    where it may be expected to gain on this one, and otherwise as if it were not there. Beside the records of one
-    template stands the default config of another that has none and is expected to beat them.
+    They come from the layer's records. Without records, they come from its nearest neighbours' and, on a processor,
+    the default config; without neighbours, from its templates' suggestions. A record of another processor is used only
+    if it is expected to gain on this one, and ignored otherwise. If only one of the layer's templates has records, the
+    default config of another is added if it is expected to beat them.
 
     Parameters
     ----------
     workloads
-        The layer's workloads, each as task and arguments; AutoTVM's before our own.
+        The layer's workloads, each as task and arguments; AutoTVM's first, then our own.
     answers
         The records of each workload, by its key.
     neighbourhood
         The records of other workloads.
     refused
-        To this, records are added that no device could run, or that the template does not know.
+        Receives the records that no device can run, or whose config is not in the template's space.
 
     Returns
     -------
     list
-        For each layout the best one; of those whose costs nobody knows, the last.
+        The best kernel of each layout; of equally good ones the last.
     """
     templates = [instantiate(task, args) for task, args in workloads if task in TEMPLATES]
     recorded = [
@@ -202,7 +202,7 @@ def kernels_for(
 
 
 def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
-    """Return the default kernels of a layer's other templates that are expected to beat all of its kernels."""
+    """Return the default kernels of a layer's other templates that are expected to beat `kernels`."""
     best = min(kernels, key=lambda kernel: kernel.cost)
     tried = {kernel.template.task for kernel in kernels}
     instead_of = None if best.answer.record is None else best.answer
@@ -219,7 +219,7 @@ def _transfers(kernel: Kernel, target: Target) -> bool:
 
 
 def _recorded(template: Template, answer: Answer, refused: list[Refused] | None) -> Kernel | None:
-    """Return a record's kernel; None where it is none."""
+    """Return a record's kernel; None if it yields no valid one."""
     if answer.record is None:
         return None
     config = answer.record.config
@@ -230,7 +230,7 @@ def _recorded(template: Template, answer: Answer, refused: list[Refused] | None)
     else:
         if template.possible(config):
             return Kernel(template, config, answer)
-        reason = "no device has the threads or the shared memory for it"
+        reason = "it needs more threads or shared memory than any device has"
     if refused is not None:
         refused.append(Refused(answer, reason))
     return None
@@ -246,14 +246,14 @@ def _without_records(templates: Sequence[Template], target: Target, neighbourhoo
 
 
 def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:
-    """Return the kernels of a workload that has neighbours: its default one, then theirs, the nearest last."""
+    """Return the default kernel of a workload that has neighbours, then the neighbours', the nearest last."""
     near = neighbourhood.of(template, count=1 if template.forgiving else _NEIGHBOURS)
     if not near:
         return []
-    seconds = near[0].seconds  # which others, that are less like it, are not to undercut
+    seconds = near[0].seconds  # used for all of them: less similar ones must not look faster
     if template.forgiving:
         return [_carried(template, near[0], seconds)]
-    # What fits only further away was found for something else: one pixel at a time, where a row has 17.
+    # If the nearest does not fit, one that fits is too different: found for rows of 17 pixels, say, one at a time.
     fitting = [its for its in near if its.whole and near[0].whole]
     default = Kernel(template, template.default(target), NOTHING, guess=_UNTRIED * seconds)
     return [default, *(_carried(template, its, seconds) for its in reversed(fitting))]
@@ -274,21 +274,21 @@ def _best_of_each_layout(kernels: Sequence[Kernel]) -> list[Kernel]:
 def choose_blocks(
     uses: Sequence[Use], channels: Mapping[Hashable, int], plain: Mapping[Hashable, int]
 ) -> dict[Hashable, int]:
-    """Choose how the values of each group lie.
+    """Choose the layout of each group of values.
 
     Parameters
     ----------
     uses
         The layers between groups.
     channels
-        For each group the greatest common divisor of its values' channels.
+        For each group, the greatest common divisor of its values' channels.
     plain
-        For each group the bytes that must be had in the plain layout, for operators that know no other.
+        For each group, the bytes that operators need in the plain layout.
 
     Returns
     -------
     dict
-        The block of each group.
+        The block size of each group.
     """
     options = _options(uses, channels)
     starts = sorted(set().union({PLAIN}, *options.values()))
@@ -299,7 +299,7 @@ def choose_blocks(
 
 
 def _options(uses: Sequence[Use], channels: Mapping[Hashable, int]) -> dict[Hashable, set[int]]:
-    """Return the blocks that some kernel wants for each group, and that divide its channels."""
+    """Return the block sizes that some kernel takes for each group, and that divide its channels."""
     options = {group: {PLAIN} for group in channels}
     for use in uses:
         for kernel in use.kernels:
@@ -310,7 +310,7 @@ def _options(uses: Sequence[Use], channels: Mapping[Hashable, int]) -> dict[Hash
 
 
 class _Choice:
-    """A block for each group, at first the largest that is possible up to `start`."""
+    """A block size for each group, initially the largest possible up to `start`."""
 
     def __init__(
         self,

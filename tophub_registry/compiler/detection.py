@@ -1,8 +1,8 @@
-"""What follows a detector's network, on a GPU: the best boxes, and non-maximum suppression, one block for each image.
+"""A detector's post-processing on a GPU: valid boxes and non-maximum suppression, one thread block for each image.
 
-TVM writes these operators as loops for a processor. The kernels here give the same rows in the same order: every
-thread counts the rows that stand before its own, and only the suppression itself goes box after box. Threads wait
-for each other between one loop over `threadIdx.x` and the next, for what they share lies in shared memory.
+TVM implements these operators as loops for a processor. The kernels here return the same rows in the same order. Each
+thread counts the rows that come before its own; only the suppression itself is sequential, box by box. Threads
+synchronize between two loops over `threadIdx.x`, because they exchange data in shared memory.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _VALID = "relax.vision.get_valid_counts"
 _SUPPRESS = "relax.vision.non_max_suppression"
 
 _SHARED_BYTES = 48 * 1024
-"""What a block may take of any GPU's shared memory without asking for more."""
+"""Shared memory in bytes that a thread block may use on any GPU by default."""
 
 _MOST_THREADS = 1024
 _WARP = 32
 _OPAQUE = 8
-"""TVM's number for functions that nothing can be fused with."""
+"""TVM's pattern of a function that is fused with no other."""
 
 
 def detection_on_gpu(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    """Replace sorting and suppression by kernels for a GPU; to be called before `LegalizeOps`.
+    """Replace sorting and suppression by kernels for a GPU; call it before `LegalizeOps`.
 
     Raises
     ------
     InputError
-        More boxes are to be compared than one block's shared memory holds, or in a way that no model of ours does.
+        There are more boxes than fit into shared memory, or the suppression has unsupported options.
     """
     for _, function in module.functions_items():
         if isinstance(function, relax.Function):
@@ -51,7 +51,7 @@ def detection_on_gpu(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRM
 
 @mutator
 class _Suppression(PyExprMutator):  # type: ignore[misc]
-    """Puts kernels where boxes are counted and suppressed."""
+    """Replaces the operators that count and suppress boxes by kernels."""
 
     def visit_call_(self, call: Any) -> Any:
         call = self.visit_expr_post_order(call)
@@ -91,19 +91,19 @@ def _shape(value: Any) -> tuple[int, int, int]:
 
 
 def _check(value: Any) -> None:
-    """Refuse what the kernels don't do; not in the mutator, for an error on its way through TVM loses its class."""
+    """Reject what the kernels don't support; in the mutator the error would lose its class on its way through TVM."""
     name = getattr(getattr(value, "op", None), "name", "")
     if name not in (_VALID, _SUPPRESS):
         return
     _, count, width = _shape(value.args[0])
     if 4 * count * (1 if name == _VALID else width + 2) > _SHARED_BYTES:
         raise InputError(
-            f"{name} of {count} boxes does not fit into a GPU's shared memory",
+            f"{name}: {count} boxes do not fit into a GPU's shared memory",
             remedy="give the model a topk of 400, as gluoncv's detectors have",
         )
     attrs = value.attrs
     if name == _SUPPRESS and (attrs.return_indices or not attrs.invalid_to_bottom or float(attrs.soft_nms_sigma) > 0):
-        raise InputError(f"{name} gives indices, leaves gaps or decays scores, which no kernel for a GPU does here")
+        raise InputError(f"{name} returns indices, leaves gaps or decays scores, which the GPU kernels don't support")
 
 
 def _threads(count: int) -> int:
@@ -111,16 +111,16 @@ def _threads(count: int) -> int:
 
 
 def valid_rows(shape: tuple[int, int, int], threshold: float, classes: int, score: int) -> Any:  # noqa: C901  # the loops of a kernel
-    """Return the kernel `(boxes) -> (count, rows, places)` that moves valid rows to the front, in their order.
+    """Return the kernel `(boxes) -> (count, rows, places)` that moves valid rows to the front, keeping their order.
 
     Parameters
     ----------
     shape
-        Images, boxes of each, numbers of a box; float32.
+        Number of images, boxes per image, values per box; float32.
     threshold
-        Valid are scores above it.
+        Scores above it are valid.
     classes, score
-        The columns of the class, which must not be negative (-1: there is none), and of the score.
+        The columns of the class, which must not be negative (-1: there is no such column), and of the score.
     """
     batch, count, width = shape
     threads = _threads(count)
@@ -137,7 +137,7 @@ def valid_rows(shape: tuple[int, int, int], threshold: float, classes: int, scor
         with T.sblock("root"):
             for image in T.thread_binding(batch, thread="blockIdx.x"):
                 valid = T.alloc_buffer((count,), "int32", scope="shared")
-                # The barriers are written here: TVM would not put one after what stands in a condition.
+                # Explicit barriers: TVM inserts none after a conditional block.
                 with T.attr(T.int32(0), "hand_threaded", 0):
                     for turn in T.serial(turns):
                         for thread in T.thread_binding(threads, thread="threadIdx.x"):
@@ -173,19 +173,20 @@ def valid_rows(shape: tuple[int, int, int], threshold: float, classes: int, scor
 def kept_rows(  # noqa: C901  # the loops of a kernel
     shape: tuple[int, int, int], *, overlap: float, classes: int, score: int, corners: int, most: tuple[int, int]
 ) -> Any:
-    """Return the kernel `(boxes, valid) -> rows`: in the order of scores, without those that a better one covers.
+    """Return the kernel `(boxes, valid) -> rows`: sorted by score, without those that a better one overlaps.
 
     Parameters
     ----------
     shape
-        Images, boxes of each, numbers of a box; float32. `valid` boxes of each image count. Rows of -1 fill the end.
+        Number of images, boxes per image, values per box; float32. Only the first `valid` boxes of an image count.
+        Rows of -1 fill the end.
     overlap
-        A box goes where its intersection with a better one is at least this part of their union.
+        A box is dropped if its intersection with a better one is at least this share of their union.
     classes, score, corners
-        The columns of the class, in which alone boxes are compared (-1: in all), of the score, and of the first of
+        The columns of the class, within which boxes are compared (-1: across all), of the score, and of the first of
         four coordinates.
     most
-        Boxes of the best scores that are looked at, and boxes that are kept; all of them where not positive.
+        How many boxes of the best scores to consider, and how many to keep; all if not positive.
     """
     batch, count, width = shape
     threads = _threads(count)
@@ -204,7 +205,7 @@ def kept_rows(  # noqa: C901  # the loops of a kernel
                 scores = T.alloc_buffer((count,), "float32", scope="shared")
                 ranked = T.alloc_buffer((count, width), "float32", scope="shared")
                 alive = T.alloc_buffer((count,), "int32", scope="shared")
-                # The barriers are written here: TVM would not put one after what stands in a condition.
+                # Explicit barriers: TVM inserts none after a conditional block.
                 with T.attr(T.int32(0), "hand_threaded", 0):
                     for turn in T.serial(turns):
                         for thread in T.thread_binding(threads, thread="threadIdx.x"):

@@ -1,4 +1,4 @@
-"""What could not be built: each record's kernel told in one line, and what the compiler said kept in a file."""
+"""Kernels that can't be built: each reported in one line, with the compiler's full output in a file."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Failure(NamedTuple):
     Attributes
     ----------
     kernel
-        Which one.
+        The kernel.
     layers
-        The names of the layers that have it.
+        Names of the layers that it computes.
     cause
-        What TVM raised.
+        TVM's exception.
     """
 
     kernel: Kernel
@@ -36,7 +36,7 @@ class Failure(NamedTuple):
 
     @property
     def has_record(self) -> bool:
-        """Whether its config is from a record, without which something else would be built."""
+        """Whether its config comes from a record; without that record another kernel would be built."""
         return self.kernel.answer.record is not None or self.kernel.neighbour is not None
 
 
@@ -55,13 +55,13 @@ class LeftOut:
     Attributes
     ----------
     layers
-        The names of the layers that would have had it.
+        Names of the layers that it is for.
     task, args
         Its workload.
     source
-        The log that has it.
+        The log it is from.
     reason
-        Why not, in one line.
+        Why it is not used, in one line.
     """
 
     layers: tuple[str, ...]
@@ -79,22 +79,22 @@ def _some(names: Sequence[str]) -> str:
 
 
 def unbuildable(failure: Failure) -> LeftOut:
-    """Return that a kernel's record is not used since it can't be built; the whole of what TVM said goes to a file."""
+    """Return a record that is not used because its kernel can't be built; TVM's full output is written to a file."""
     kernel = failure.kernel
     origin = kernel.neighbour.answer if kernel.neighbour is not None else kernel.answer
-    reason = f"can't be built: {short(failure.cause)}; all of it is in {kept(failure.cause)}"
+    reason = f"can't be built: {short(failure.cause)}; the full output is in {kept(failure.cause)}"
     return LeftOut(failure.layers, kernel.template.task, kernel.template.args, origin.source, reason)
 
 
 def refused(refusal: Refused, layer: str) -> LeftOut:
-    """Return that a layer's record is not used since it is no kernel."""
+    """Return a layer's record that is not used because it yields no valid kernel."""
     record, source = refusal.answer.record, refusal.answer.source
     task, args = ("", []) if record is None else (record.input.task, record.input.args)
     return LeftOut((layer,), task, args, source, refusal.reason)
 
 
 def short(cause: BaseException) -> str:
-    """Return in one line what was raised: of TVM's pages the sentence that says what is wrong."""
+    """Return an exception in one line: the sentence of TVM's output that says what is wrong."""
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     said = next((line.removeprefix("Error message:") for line in lines if line.startswith("Error message:")), None)
     told = [line for line in lines if not line.startswith(_NOISE)]
@@ -103,7 +103,7 @@ def short(cause: BaseException) -> str:
 
 
 def kept(cause: BaseException) -> Path:
-    """Write all that was raised into a new file, and return it."""
+    """Write an exception in full to a new file, and return the file."""
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", prefix="tophub-compiler-", suffix=".txt", delete=False
     ) as stream:
@@ -112,7 +112,7 @@ def kept(cause: BaseException) -> Path:
 
 
 def compiler_failure(cause: BaseException, what: str) -> EnvironmentFailure:
-    """Return the error for what no record is to blame for."""
+    """Return the error for a failure that no record causes."""
     return EnvironmentFailure(
-        f"{what} can't be compiled: {short(cause)}", remedy=f"what the compiler said is in {kept(cause)}"
+        f"{what} can't be compiled: {short(cause)}", remedy=f"the compiler's output is in {kept(cause)}"
     )

@@ -1,4 +1,4 @@
-"""How values lie: images in blocks of channels, the operators that work on them all the same, changes of layout."""
+"""Layouts: images with their channels in blocks, the operators that work on either layout, and layout changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _POOLS: dict[str, Callable[..., Any]] = {
 
 
 def bytes_of(value: Any) -> int:
-    """Return the bytes of a tensor in Relax."""
+    """Return the size of a Relax tensor in bytes."""
     return math.prod(shape_of(value)) * np.dtype(str(value.ty.dtype)).itemsize
 
 
@@ -41,7 +41,7 @@ def is_image(value: Any) -> bool:
 
 
 def is_agnostic(call: relax.Call) -> bool:
-    """Return whether an operator does the same to channels in blocks."""
+    """Return whether an operator works on channels in blocks too."""
     name = getattr(call.op, "name", "")
     if is_elementwise(call):
         return bool(images(call)) and all(_fits(argument, call) for argument in call.args)
@@ -72,7 +72,7 @@ def _fits(argument: Any, call: relax.Call) -> bool:
 
 
 def images(call: relax.Call) -> list[Any]:
-    """Return the images that an operator takes."""
+    """Return the images among an operator's arguments."""
     return [value for value in values_of(call) if is_image(value)]
 
 
@@ -82,7 +82,7 @@ def values_of(expression: Any) -> list[Any]:
 
 
 def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
-    """Return an agnostic operator on channels in blocks.
+    """Return a layout-agnostic operator, applied to channels in blocks.
 
     Parameters
     ----------

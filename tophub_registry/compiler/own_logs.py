@@ -1,4 +1,4 @@
-"""Whether one's own logs are of any use to a model: one of another target, or of other layers, is likely a mistake."""
+"""Checks that the user's own logs have records for a model: a log for another target or other layers is a mistake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_useful(compiled: CompiledModel, logs: Sequence[Path]) -> None:
-    """Raise InputError where logs have no record for a model: none of its layers', and none that a layer borrows.
+    """Raise InputError if logs have no record for a model: neither one of its layers' nor one that a layer borrows.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def check_useful(compiled: CompiledModel, logs: Sequence[Path]) -> None:
 
 
 def useless(logs: Sequence[Path], target: Target) -> InputError:
-    """Return the error for logs that have nothing for a model."""
+    """Return the error for logs without records for a model."""
     return InputError(
         f"no record for a layer of this model on {target}",
         file=", ".join(map(str, logs)),

@@ -1,4 +1,4 @@
-"""Where a compiled model's time goes: the seconds of each kernel, for all of its calls in one run."""
+"""Where a compiled model spends its time: the time of each kernel, over all its calls in one run."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from typing import Any
 _BUILTIN = "vm.builtin."
 
 _CAPTURED = "vm.builtin.cuda_graph.run_or_capture"
-"""Runs a GPU's kernels as one graph; within it they can't be told apart."""
+"""Runs a GPU's kernels as one CUDA graph, in which they can't be timed one by one."""
 
 
 @dataclass(frozen=True)
 class KernelTime:
-    """What one kernel takes in a run of the model.
+    """The time of one kernel in a run of the model.
 
     Attributes
     ----------
     name
-        The kernel's function in the compiled module. Layers that are alike share it.
+        The kernel's function in the compiled module. Identical layers share it.
     shapes
         Its arguments' shapes: the inputs, then the output.
     calls
-        How often a run calls it.
+        Number of calls in a run.
     seconds
-        Of all these calls together, in the fastest of the runs that were timed; some microseconds for each call are
-        the profile's own.
+        Total time of these calls in the fastest of the timed runs. Profiling adds a few microseconds to each call.
     """
 
     name: str
@@ -42,13 +41,13 @@ def profile(machine: Any, device: Any, inputs: Sequence[Any], runs: int) -> list
     Parameters
     ----------
     machine
-        A `relax.VirtualMachine` of one's own: what watches its calls stays with it.
+        A `relax.VirtualMachine` for this alone: it stays instrumented.
     device
-        What it runs on.
+        The device it runs on.
     inputs
-        The model's, on the device.
+        The model's inputs, on the device.
     runs
-        How many runs to time, after one that is not.
+        Number of runs to time, after an untimed one.
 
     Returns
     -------

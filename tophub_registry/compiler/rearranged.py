@@ -1,4 +1,4 @@
-"""A weight that is known only when the model runs, brought into a kernel's layout by the model itself."""
+"""A weight that is known only at run time: the model itself brings it into the kernel's layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tvm import relax
 
 @dataclass(frozen=True)
 class Rearranged:
-    """Stands where a template's `pack` takes an array; what `pack` does to it becomes Relax operators.
+    """Takes the place of an array in a template's `pack`, whose operations become Relax operators.
 
     Attributes
     ----------
@@ -22,13 +22,13 @@ class Rearranged:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As an array has it."""
+        """As of an array."""
         return tuple(map(int, relax.BlockBuilder.current().normalize(self.value).ty.shape))
 
     def reshape(self, *shape: int) -> Rearranged:
-        """As an array does it."""
+        """As of an array."""
         return Rearranged(relax.op.reshape(self.value, shape))
 
     def transpose(self, *axes: int) -> Rearranged:
-        """As an array does it."""
+        """As of an array."""
         return Rearranged(relax.op.permute_dims(self.value, axes))

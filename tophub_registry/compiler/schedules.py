@@ -1,7 +1,7 @@
-"""Schedules for the functions of a lowered module: records' kernels as their configs say, all else by general rules.
+"""Schedules the functions of a lowered module: records' kernels by their configs, everything else by general rules.
 
-What follows a kernel element by element is computed where the kernel writes its output. On a processor all other
-loops run in parallel outside and in vectors inside; on a GPU TVM's own rules (`dlight`) bind them.
+Elementwise operators after a kernel are computed where the kernel writes its output. On a processor the other loop
+nests are parallel outside and vectorized inside; on a GPU TVM's own rules (`dlight`) bind them.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.lowering import KERNEL
 
 _LANES = 16
-"""Elements that a vector loop has at most: a register of AVX-512, two of AVX2."""
+"""Maximum number of elements of a vector loop: one register of AVX-512, two of AVX2."""
 
 _WORTH_THREADS = 4096
-"""Elements below which starting threads takes longer than the loop."""
+"""Number of elements below which starting threads takes longer than the loop."""
 
 _TASKS = 64
-"""Turns of a parallel loop that are enough for the cores of any processor."""
+"""Iterations of a parallel loop that keep the cores of any processor busy."""
 
 _SHORTEST_VECTOR = 4
 
 _WORTH_A_LOOP = 8
-"""Turns below which a loop within a task costs more than the place in a fused one."""
+"""Iterations below which a loop of its own costs more than index arithmetic in a fused one."""
 
 _UNROLLED = 16
-"""Steps of a sum that are written out, so that it stays in a register: windows of 2x2 and 3x3."""
+"""Steps up to which a sum is unrolled, so that it stays in a register: windows of 2x2 and 3x3."""
 
 _DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
-"""Functions that are not computed once more for a second reader."""
+"""Functions too expensive to be computed again for a second reader."""
 
 _THREADS = 128
 
 _WARP = 32
-"""Threads of a GPU that run together: with fewer numbers to a sum, one thread adds them up sooner."""
+"""Threads of a GPU that run together. Sums of fewer terms are faster in a single thread."""
 
 
 class SchedulingFailures(Exception):  # noqa: N818  # it says what happened
-    """Kernels that can't be scheduled even by themselves: what TVM raised, by their numbers."""
+    """Kernels that can't be scheduled even unfused: TVM's exceptions by their numbers."""
 
     def __init__(self, causes: Mapping[int, Exception]) -> None:
         self.causes = causes
@@ -59,12 +59,13 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
     Parameters
     ----------
     kernels
-        Those that the annotations `KERNEL` number; the functions that hold them get the number as an attribute.
+        The kernels, by the numbers of the annotations `KERNEL`. The functions that contain them get the number as an
+        attribute.
 
     Raises
     ------
     SchedulingFailures
-        Configs that their templates can't apply.
+        Templates can't apply some of the configs.
     """
     module = tvm.IRModule({name: _in_32_bits(function) for name, function in module.functions_items()}, module.attrs)
     with target:
@@ -82,7 +83,7 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
 
 
 def _in_32_bits(function: Any) -> Any:
-    """Return a function that counts in 32 bits, unless it works on integers of 64 bits, which TVM's pass refuses."""
+    """Return a function with 32-bit indices, unless it works on 64-bit integers, which TVM's pass rejects."""
     if not isinstance(function, tirx.PrimFunc):
         return function
     try:
@@ -92,12 +93,12 @@ def _in_32_bits(function: Any) -> Any:
 
 
 class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
-    """Schedules a function that holds a record's kernel.
+    """Schedules a function that contains a record's kernel.
 
     Attributes
     ----------
     failures
-        By the numbers of kernels: what TVM raised when it scheduled one even by itself.
+        TVM's exceptions by the kernels' numbers, for those that can't be scheduled even unfused.
     """
 
     def __init__(self, kernels: Sequence[Kernel], kind: str) -> None:
@@ -105,7 +106,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         self._kind = kind
         self.failures: dict[int, Exception] = {}
 
-    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
         if not _has_loops(func):
             return None
         number = _kernel_in(s_tir.Schedule(func, debug_mask="none"))
@@ -114,7 +115,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         numbered = func.with_attr(KERNEL, number)
         try:
             return self._scheduled(numbered, self._kernels[number], fused=True)
-        except s_tir.ScheduleError:  # what stands around the kernel can't be computed inside it
+        except s_tir.ScheduleError:  # the operators around the kernel can't be fused into it
             try:
                 return self._scheduled(numbered, self._kernels[number], fused=False)
             except Exception as error:  # noqa: BLE001  # whatever TVM makes of a config
@@ -124,7 +125,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         return None
 
     def _scheduled(self, func: Any, kernel: Kernel, *, fused: bool) -> Any:
-        """Return the schedule of a function, with what stands around its kernel computed inside it or apart."""
+        """Return the schedule of a function, with the operators around its kernel fused into it or apart."""
         sch = s_tir.Schedule(func, debug_mask="none")
         blocks = sch.get_child_blocks(sch.get_sblock("root"))
         output = next(block for block in blocks if KERNEL in sch.get(block).annotations)
@@ -132,7 +133,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         before = _reached(sch, output, sch.get_producers)
         after = _reached(sch, output, sch.get_consumers)
         own = {*before, _name(sch, output)}
-        # A residual, say, may be computed here too, though the kernel neither reads nor makes it.
+        # For example a residual, which the kernel neither reads nor writes.
         beside = [block for block in blocks if _name(sch, block) not in own | after]
         following = [block for block in blocks if _name(sch, block) in after]
         apart = [block for block in beside if not _inline(sch, block)]
@@ -155,7 +156,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         return sch
 
     def _schedule_apart(self, sch: Any, block: Any) -> None:
-        """Schedule what can't be computed where the kernel writes its output."""
+        """Schedule a block that can't be computed where the kernel writes its output."""
         if self._kind != "cuda":
             _tile(sch, block)
             return
@@ -165,7 +166,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
 
 
 def _kernel_in(sch: Any) -> int | None:
-    """Return the number of the kernel that a function holds; None where it holds none."""
+    """Return the number of the kernel in a function; None if there is none."""
     for block in sch.get_child_blocks(sch.get_sblock("root")):
         annotations = sch.get(block).annotations
         if KERNEL in annotations:
@@ -178,7 +179,7 @@ def _name(sch: Any, block: Any) -> str:
 
 
 def _reached(sch: Any, block: Any, step: Callable[[Any], Sequence[Any]]) -> set[str]:
-    """Return the names of the blocks that steps from one to the next lead to."""
+    """Return the names of the blocks that repeated steps reach."""
     found: set[str] = set()
     waiting = [block]
     while waiting:
@@ -190,10 +191,10 @@ def _reached(sch: Any, block: Any, step: Callable[[Any], Sequence[Any]]) -> set[
 
 
 def _inlined(sch: Any, block: Any) -> bool:
-    """Compute a block where its producer writes its output; return whether that could be done."""
+    """Compute a block where its producer writes its output; return whether that is possible."""
     try:
         sch.reverse_compute_inline(block)
-    except s_tir.ScheduleError:  # the producer sums up in its output itself
+    except s_tir.ScheduleError:  # the producer accumulates in its output
         return False
     return True
 
@@ -205,7 +206,7 @@ def _shape(sch: Any, block: Any) -> list[int]:
 
 
 def _has_loops(func: Any) -> bool:
-    """Return whether a function is made of blocks in loops; some are written as a whole, a sort for example."""
+    """Return whether a function consists of blocks in loops; a sort, for example, does not."""
     return isinstance(func.body, s_tir.SBlockRealize) and func.body.block.name_hint == "root"
 
 
@@ -214,9 +215,9 @@ def _reduces(sch: Any, block: Any) -> bool:
 
 
 class _Windows(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
-    """Schedules small windows for a GPU: one thread for each output, where `dlight` has a block of threads."""
+    """Schedules small windows for a GPU: one thread for each output, unlike `dlight`'s block of threads."""
 
-    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
         if not _has_loops(func):
             return None
         sch = s_tir.Schedule(func, debug_mask="none")
@@ -238,29 +239,29 @@ class _Windows(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         sch.bind(threads, "threadIdx.x")
         sch.compute_at(window, threads)
         for loop in sch.get_loops(window)[2:]:
-            sch.unroll(loop)  # so that nobody asks at each step whether it is the first
+            sch.unroll(loop)  # which removes the test for the first step
         return sch
 
 
 def _inlined_forward(sch: Any, block: Any) -> None:
-    """Compute a block where it is read, if that can be done."""
+    """Compute a block where it is read, if possible."""
     with contextlib.suppress(s_tir.ScheduleError):
         sch.compute_inline(block)
 
 
 def _extent_of_sum(sch: Any, block: Any) -> int:
-    """Return how many numbers each output of a block is made of; 1 where it sums up nothing."""
+    """Return how many terms each output of a block sums up; 1 if it is not a sum."""
     variables = sch.get(block).iter_vars
     return math.prod(int(each.dom.extent) for each in variables if each.iter_type == tirx.IterVar.CommReduce)
 
 
 class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
-    """Schedules a function for a processor: what can be inlined is, and every other loop nest is tiled alike.
+    """Schedules a function for a processor: inlines what it can, and tiles the other loop nests.
 
     Padding is written row by row where a window reads it, so that it stays in the cache.
     """
 
-    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # what dlight calls it with
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
         if not _is_static(func):
             return None
         sch = s_tir.Schedule(func, debug_mask="none")
@@ -283,7 +284,7 @@ class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
 
 
 def _is_static(func: Any) -> bool:
-    """Return whether the sizes of all loops are known."""
+    """Return whether the extents of all loops are constant."""
     sizes: list[Any] = []
     tvm_ffi.structural_walk(func.body, [(tirx.For, lambda loop: sizes.append(loop.extent))], order="post")
     return all(isinstance(size, tirx.IntImm) for size in sizes)
@@ -294,15 +295,16 @@ def _is_padding(sch: Any, block: Any) -> bool:
 
 
 def _windows(sch: Any, block: Any) -> bool:
-    """Return whether one block reads this one, and sums up over a window."""
+    """Return whether a single block reads this one, and reduces over a window."""
     consumers = sch.get_consumers(block)
     return len(consumers) == 1 and _reduces(sch, consumers[0])
 
 
 def _inline(sch: Any, block: Any) -> bool:
-    """Inline what is computed element by element; return whether that was done.
+    """Inline an elementwise block; return whether that was done.
 
-    Padding stays apart, for its conditions would be in a window's loop, and so does what is dear and read twice.
+    Padding is not inlined, as its conditions would end up in a window's loop, nor are expensive blocks that are read
+    twice.
     """
     if _is_padding(sch, block) or (len(sch.get_consumers(block)) > 1 and _is_dear(sch, block)):
         return False
@@ -318,11 +320,11 @@ def _is_dear(sch: Any, block: Any) -> bool:
 
 
 def _tile(sch: Any, block: Any) -> Any:
-    """Run the outer loops in parallel and the innermost one in vectors; return the loop over tasks, if there is one."""
+    """Parallelize the outer loops and vectorize the innermost one; return the loop over tasks, if there is one."""
     loops = sch.get_loops(block)
     variables = sch.get(block).iter_vars
     if not loops or len(loops) != len(variables):
-        return None  # what an operator wrote as a whole, a sort for example, stays as it is
+        return None  # not a plain loop nest, for example a sort
     kinds = [variable.iter_type for variable in variables]
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.DataPar]
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
@@ -335,7 +337,7 @@ def _tile(sch: Any, block: Any) -> Any:
     sch.reorder(*outer, *reduced, *vector)
     tasks = None
     if outer:
-        # The last of several loops stays in its task: to find one's place costs divisions.
+        # The last of several loops stays apart: fusing it would cost divisions for the index.
         alone = int(_extent(sch, *outer[:-1]) >= _TASKS and _extent(sch, outer[-1]) >= _WORTH_A_LOOP)
         tasks = sch.fuse(*outer[: len(outer) - alone])
         if size >= _WORTH_THREADS:
@@ -350,8 +352,8 @@ def _tile(sch: Any, block: Any) -> Any:
 def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[Any]]:
     """Return the outer loops, and the loop over a vector's elements if there is one.
 
-    A line of the cache that holds a block of channels is used up before it goes: the loop over them is the last of
-    the outer ones.
+    The loop over a block of channels is the last of the outer ones, so that a cache line is used up before it is
+    evicted.
     """
     *outer, inner = spatial
     blocks = _blocks_read(sch, block)
@@ -371,7 +373,7 @@ def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[An
         return [*outer, inner, *inside], []
     if lanes < extent:
         rest, inner = sch.split(inner, [None, lanes])
-        # From one width of blocks to another, the place within a block is worked out once for each row.
+        # Between two block sizes, the offset within a block is computed once for each row.
         outer.insert(len(outer) - 1 if outer and run < extent else len(outer), rest)
     return [*outer, *inside], [inner]
 
@@ -386,7 +388,7 @@ def _sum_in_registers(sch: Any, block: Any, reduced: list[Any], vector: list[Any
 
 
 def _blocks_read(sch: Any, block: Any) -> dict[int, set[int]]:
-    """Return by which numbers places are divided where a block reads, by the last spatial axis that they depend on."""
+    """Return the divisors in the indices that a block reads, by the last spatial axis that they depend on."""
     described = sch.get(block)
     variables = [each.var for each in described.iter_vars if each.iter_type == tirx.IterVar.DataPar]
     found: dict[int, set[int]] = {}
@@ -405,7 +407,7 @@ def _blocks_read(sch: Any, block: Any) -> dict[int, set[int]]:
 
 
 def _pad(sch: Any, block: Any, tasks: Any) -> None:
-    """Write padding in the task that reads it."""
+    """Compute padding in the task that reads it."""
     if tasks is None:
         _tile(sch, block)
         return

@@ -1,4 +1,4 @@
-"""The records that a model's layers may have, found in packages or in one's own logs."""
+"""Looks up the records of a model's layers, in packages or in the user's own logs."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tophub_registry.templates.neighbours import Neighbourhood
 
 
 class RecordSearch:
-    """Finds a model's records, without those that are not to be used."""
+    """Finds a model's records, except those that are ruled out."""
 
     def __init__(self, target: Target, sources: Sources, left_out: Collection[Kernel] = ()) -> None:
         self._target, self._sources = target, sources
         self._avoided = {(kernel.template.task, repr(kernel.template.args), _spelled(kernel)) for kernel in left_out}
-        # A workload whose record loses against the default gets no neighbour's config either, of which less is known.
+        # A workload whose own record loses against the default config gets no neighbour's config either.
         self._alone = {_workload(kernel) for kernel in left_out}
 
     def avoid(self, kernel: Kernel) -> None:
-        """Leave out the record that a kernel is from."""
+        """Rule out the record that a kernel is from."""
         if kernel.neighbour is None:
             self._avoided.add((kernel.template.task, repr(kernel.template.args), _spelled(kernel)))
         else:
             self._alone.add(_workload(kernel))
 
     def find(self, workloads: Collection[str]) -> tuple[dict[str, list[Answer]], Neighbourhood]:
-        """Return the records of each workload, and those that its neighbours may have."""
+        """Return the records of each workload, and those of other workloads that may stand in for missing ones."""
         found = lookup_each(self._target, self._sources.logs, workloads)
         answers = {key: [its for its in each if self._usable(its)] for key, each in found.answers.items()}
-        # What another processor's records say of other layers is no evidence of anything.
+        # Another processor's record of another layer says nothing about this one.
         alike = [its for its in found.alike if self._usable(its) and not its.match.is_evidence_only(self._target)]
         return answers, Neighbourhood(alike, excluded=self._alone)
 
@@ -57,7 +57,7 @@ def _workload(kernel: Kernel) -> str:
 
 
 def sources_of(target: Target, records: Sequence[str | Path] | None) -> Sources:
-    """Return the logs that records are taken from; None stands for the target's package, fetched if need be."""
+    """Return the logs to take records from; None means the target's package, which is fetched if needed."""
     if records is None:
         return find_sources(target, find_location(), Root.at())
     for path in records:

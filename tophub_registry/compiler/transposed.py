@@ -1,7 +1,7 @@
-"""A transposed convolution as the convolution that AutoTVM makes of it on a processor.
+"""A transposed convolution as the plain convolution that AutoTVM turns it into on a processor.
 
-Zeros are put between and around the data, and the kernel is turned over; what is left is a convolution without
-padding and strides, whose records are those of `conv2d_NCHWc.x86`.
+Zeros are inserted between and around the pixels, and the kernel is flipped. The result is a convolution without padding
+and strides, which uses the records of `conv2d_NCHWc.x86`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def spread(data: te.Tensor, layer: TransposedConvolution) -> te.Tensor:
-    """Put zeros between and around the pixels.
+    """Insert zeros between and around the pixels.
 
     Parameters
     ----------
     data
-        `[N, C, H, W]` or `[N, C/c, H, W, c]`; the result lies alike.
+        `[N, C, H, W]` or `[N, C/c, H, W, c]`; the result has the same layout.
     """
     stride_y, stride_x = layer.strides
     reach = [size - 1 for size in layer.kernel[2:]]
@@ -53,5 +53,5 @@ def spread(data: te.Tensor, layer: TransposedConvolution) -> te.Tensor:
 
 
 def turned_over(kernel: NDArray[Any]) -> NDArray[Any]:
-    """Return the kernel `[out, in, height, width]` of the convolution; the given one is `[in, out, height, width]`."""
+    """Return the flipped kernel, `[out, in, height, width]`, of a kernel `[in, out, height, width]`."""
     return np.ascontiguousarray(kernel.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])

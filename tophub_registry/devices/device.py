@@ -89,7 +89,7 @@ def check_instructions(target: Target, name: str, machine: str) -> None:
 
 
 def at_hand(kind: str) -> Provenance:
-    """Return this machine's device as records name it; of a processor also the threads that kernels get."""
+    """Return this machine's device as records name it; for a processor, also the number of threads of kernels."""
     if kind == "cuda":
         import tvm
 

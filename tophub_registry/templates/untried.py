@@ -1,9 +1,10 @@
-"""What a template of our own may be expected to gain on another template's record where it has none itself.
+"""The expected gain of a template without records on another template's record of the same layer.
 
-Logs that were tuned with AutoTVM's templates alone, old ones above all, have direct convolutions only. On large layers
-Winograd's default config beats even the tuned direct kernel, since it multiplies a fourth as often: of 63 layers of 100
-million operations and more, 34 timed with AVX2 and 29 with AVX-512 code (`benchmarks/untried.py`), it took 0.4 of the
-record's time in the median and 0.82 at most. On small ones it loses now and then, and nothing is said of them.
+Logs tuned with AutoTVM's templates alone have direct convolutions only. On large layers the default config of
+Winograd's convolution beats even a tuned direct kernel, since it needs a fourth of the multiplications. On 63 layers of
+at least 100 million operations, 34 timed with AVX2 and 29 with AVX-512 code (`benchmarks/untried.py`), it took 0.4
+times as long as the record in the median, and 0.82 times at most. On small layers it sometimes loses, so the rule does
+not apply to them.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ _LARGE = 10**8
 """Floating-point operations of the direct convolution."""
 
 _CHANNELS = 16
-"""Of the data and of the output at least; an image's three leave most of a vector idle."""
+"""Minimum number of input and output channels: the three of an image leave most of a vector idle."""
 
 _SHARE = 0.7
-"""What nearly all of the layers took at most."""
+"""The relative time that nearly all of these layers stay below."""
 
 
 def expected_share(untried: Template, recorded: Template) -> float | None:
-    """Return the share of a record's time that the default config of another template of the layer needs at most.
+    """Return the expected time of another template's default config, relative to a record of the same layer.
 
-    None where nothing is known, or no gain.
+    None if no gain is expected.
     """
     if (untried.task, recorded.task) != (WINOGRAD, DIRECT) or untried.flop < _LARGE:
         return None
