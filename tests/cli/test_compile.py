@@ -167,6 +167,24 @@ def test_a_log_that_has_nothing_for_the_model_is_an_error(
     assert not library.exists()
 
 
+def test_without_any_record_the_way_to_tune_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOPHUB_LOCATION", "NONE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    library = tmp_path / "my model.so"
+    assert run(MODEL, "-o", library, "--shape", "data=1,3,48,48") == 0
+    told = capsys.readouterr()
+    assert "no package has a record for a layer of this model" in told.err
+    target = f"--target '{resolve('llvm')}'"
+    commands = [line.strip() for line in told.out.splitlines() if line.startswith("  tophub ")]
+    assert commands == [
+        f"tophub extract {MODEL} --shape data=1,3,48,48 {target} -o tasks.json",
+        f"tophub tune tasks.json {target} --total-trials 500 -o new.log",
+        f"tophub compile {MODEL} --shape data=1,3,48,48 {target} --log new.log -o '{library}' --force",
+    ]
+
+
 def test_a_folder_is_no_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(MODEL, "-o", tmp_path) == 2
     assert "that is a folder" in capsys.readouterr().err

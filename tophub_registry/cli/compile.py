@@ -92,7 +92,8 @@ def command(
         return
     told.layers(compiled, output, lost if verify else None)
     told.costs(compiled, here, runs)
-    told.improvement(compiled, here, runs, f"{model}{''.join(f' --shape {each}' for each in shape or ())}", output)
+    if told.wants_tuning(compiled, here, runs, own=bool(log)):
+        told.improvement(compiled, model, shape or [], output, runs_here=bool(runs))
     told.snippet(compiled, output)
     told.profile(times)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -82,24 +83,29 @@ def _expectation(used: int, count: int) -> str:
     return f"{used} of these {who} expected to beat the default config here{others}."
 
 
-def improvement(compiled: CompiledModel, here: Provenance, runs: Sequence[float], model: str, output: Path) -> None:
-    """Print the commands that tune a model for its target, if its records are from elsewhere.
+def wants_tuning(compiled: CompiledModel, here: Provenance, runs: Sequence[float], *, own: bool) -> bool:
+    """Return whether tuning may gain: records are from elsewhere or, unless they are the user's own, missing."""
+    covered = [layer for layer in compiled.layers if layer.kernel is not None]
+    elsewhere = bool(runs) and _places(_known(compiled)) not in ([], [here.where])
+    return elsewhere or any(layer.evidence or not (own or layer.recorded) for layer in covered)
+
+
+def improvement(compiled: CompiledModel, model: str, shapes: Sequence[str], output: Path, *, runs_here: bool) -> None:
+    """Print the commands that tune a model for its target.
 
     Parameters
     ----------
-    model
-        MODEL and its --shape options.
+    model, shapes, output
+        MODEL, the values of --shape, and the library.
     """
-    foreign = any(layer.evidence for layer in compiled.layers)
-    if not foreign and (not runs or _places(_known(compiled)) in ([], [here.where])):
-        return
-    target = f"--target '{compiled.target}'"
-    tasks = "tasks.json" if " " in model else model
-    commands = [f"tophub extract {model} {target} -o {tasks}"] if " " in model else []
-    commands.append(f"tophub tune {tasks} {target} --total-trials 500 -o new.log")
-    commands.append(f"tophub compile {model} {target} --log new.log -o {output} --force")
-    where = "here" if runs else "on such a machine"
-    terminal.out(f"To tune the model {where}:\n" + "".join(f"  {command}\n" for command in commands))
+    target = ["--target", str(compiled.target)]
+    given = [model, *(word for shape in shapes for word in ("--shape", shape)), *target]
+    commands = [["extract", *given, "-o", "tasks.json"]] if shapes else []
+    commands.append(["tune", "tasks.json" if shapes else model, *target, "--total-trials", "500", "-o", "new.log"])
+    commands.append(["compile", *given, "--log", "new.log", "-o", str(output), "--force"])
+    where = "here" if runs_here else "on such a machine"
+    terminal.out(f"To tune the model {where}:\n")
+    terminal.out("".join(f"  tophub {shlex.join(command)}\n" for command in commands))
 
 
 def snippet(compiled: CompiledModel, output: Path) -> None:
