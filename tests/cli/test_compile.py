@@ -179,8 +179,7 @@ def test_without_any_record_the_way_to_tune_is_told(
     target = f"--target '{resolve('llvm')}'"
     commands = [line.strip() for line in told.out.splitlines() if line.startswith("  tophub ")]
     assert commands == [
-        f"tophub extract {MODEL} --shape data=1,3,48,48 {target} -o tasks.json",
-        f"tophub tune tasks.json {target} --total-trials 500 -o new.log",
+        f"tophub tune {MODEL} --shape data=1,3,48,48 {target} --total-trials 500 -o new.log",
         f"tophub compile {MODEL} --shape data=1,3,48,48 {target} --log new.log -o '{library}' --force",
     ]
 

@@ -1,6 +1,9 @@
 """Several models at once: each workload is one task, with the layers of all."""
 
+import pytest
+
 from tophub_registry.cli.tasks_argument import tasks_of_all
+from tophub_registry.errors import UsageError
 from tophub_registry.records.task import Task, TaskFile, tensor
 
 
@@ -32,3 +35,19 @@ def test_autotvms_tasks_come_first_and_then_our_own(tmp_path):
 def test_one_model_keeps_its_layers_names(tmp_path):
     one = write(tmp_path / "one.json", dense(8, ["a"]))
     assert tasks_of_all([one], "llvm")[0].layers == ["a"]
+
+
+def test_open_sizes_are_fixed_for_one_model(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from tests.frontends.nets import Net
+
+    net = Net(("N", 3, "height", "width"))
+    path = tmp_path / "open.onnx"
+    onnx.save(net.model(net.add("Conv", "x", net.weight(4, 3, 3, 3))), path)
+    shapes = {"x": (1, 3, 20, 30)}
+    (task, *_) = tasks_of_all([str(path)], "cuda", shapes)
+    assert task.args[0][1] == [1, 3, 20, 30]
+    with pytest.raises(UsageError, match="leaves sizes open"):
+        tasks_of_all([str(path)], "cuda")
+    with pytest.raises(UsageError, match="--shape goes with one model"):
+        tasks_of_all([str(path), str(path)], "cuda", shapes)

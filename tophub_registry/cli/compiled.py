@@ -100,9 +100,10 @@ def improvement(compiled: CompiledModel, model: str, shapes: Sequence[str], outp
     """
     target = ["--target", str(compiled.target)]
     given = [model, *(word for shape in shapes for word in ("--shape", shape)), *target]
-    commands = [["extract", *given, "-o", "tasks.json"]] if shapes else []
-    commands.append(["tune", "tasks.json" if shapes else model, *target, "--total-trials", "500", "-o", "new.log"])
-    commands.append(["compile", *given, "--log", "new.log", "-o", str(output), "--force"])
+    commands = [
+        ["tune", *given, "--total-trials", "500", "-o", "new.log"],
+        ["compile", *given, "--log", "new.log", "-o", str(output), "--force"],
+    ]
     where = "here" if runs_here else "on such a machine"
     terminal.out(f"To tune the model {where}:\n")
     terminal.out("".join(f"  tophub {shlex.join(command)}\n" for command in commands))

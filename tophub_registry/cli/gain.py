@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import log_argument, table, tasks_argument, terminal
-from tophub_registry.cli.model_options import CompileTarget, Processor
+from tophub_registry.cli.model_options import CompileTarget, Processor, Shape, shapes_of
 
 if TYPE_CHECKING:
     from tophub_registry.proof.gain import ModelGain
@@ -23,6 +23,7 @@ def command(
         list[Path], typer.Option("-l", "--log", help=f"A log with records: {log_argument.HELP} (repeatable).")
     ],
     target: CompileTarget = "llvm",
+    shape: Shape = None,
     rounds: Annotated[int, typer.Option(min=1, help="Number of timings of each kernel.")] = 9,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -46,7 +47,7 @@ def command(
     known = {each.workload for each in records if each.valid and match_targets(resolved, each.target) is Match.DEVICE}
     if not known:
         raise useless(log, resolved)
-    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind).tasks)
+    tasks, others = supported(tasks_argument.tasks_of(model, resolved.kind, shapes_of(shape)).tasks)
     if not any(task.workload in known for task in tasks):
         raise useless(log, resolved)
     for task in others:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tophub_registry.cli import interrupts
-from tophub_registry.errors import InputError
+from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends import KINDS, is_relax_module
 from tophub_registry.records.task import Task, TaskFile
 from tophub_registry.tasks.rules import is_own
@@ -26,10 +26,18 @@ OwnTemplates = Annotated[bool, typer.Option("--own-templates", hidden=True)]
 """The default now; still accepted, for scripts."""
 
 
-def tasks_of(model: str, kind: str) -> TaskFile:
-    """Return MODEL's tasks for a kind of target."""
+def tasks_of(model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None = None) -> TaskFile:
+    """Return MODEL's tasks for a kind of target.
+
+    Parameters
+    ----------
+    shapes
+        Shapes of the model's inputs, by name.
+    """
     path = Path(model)
     if _is_task_file(path):
+        if shapes:
+            raise UsageError("a file of tasks has its shapes", file=path, remedy="give --shape to `tophub extract`")
         tasks = TaskFile.read(path)
         if tasks.kind != kind:
             raise InputError(
@@ -41,14 +49,22 @@ def tasks_of(model: str, kind: str) -> TaskFile:
 
     rules_for(kind)  # a wrong kind is told before the model is read, which takes seconds
     with interrupts.at_once():  # TVM is at work, and nothing is to be undone
-        return read_model(model, weightless=True).tasks(kind, own=True)
+        return read_model(model, shapes=shapes, weightless=True).tasks(kind, own=True)
 
 
-def tasks_of_all(models: Sequence[str], kind: str) -> list[Task]:
-    """Return the tasks of several models, each workload once: AutoTVM's tasks first, then our own."""
+def tasks_of_all(models: Sequence[str], kind: str, shapes: Mapping[str, Sequence[int]] | None = None) -> list[Task]:
+    """Return the tasks of several models, each workload once: AutoTVM's tasks first, then our own.
+
+    Parameters
+    ----------
+    shapes
+        Shapes of the inputs, by name, where there is one model.
+    """
+    if shapes and len(models) > 1:
+        raise UsageError("--shape goes with one model", remedy="`tophub extract` each, and tune the files of tasks")
     tasks: dict[str, Task] = {}
     for model in models:
-        for task in tasks_of(model, kind).tasks:
+        for task in tasks_of(model, kind, shapes).tasks:
             layers = [f"{model}: {layer}" for layer in task.layers] if len(models) > 1 else task.layers
             here = task.model_copy(update={"layers": layers})
             if (before := tasks.get(task.workload)) is not None:

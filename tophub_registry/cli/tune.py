@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import log_argument, tasks_argument, terminal
-from tophub_registry.cli.model_options import Processor
+from tophub_registry.cli.model_options import Processor, Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.tasks.rules import is_own
 
@@ -37,6 +37,7 @@ def command(  # each is an option of the command line
     total_trials: Annotated[
         int | None, typer.Option(min=1, help="Number of configs to measure in total, spent where they gain most.")
     ] = None,
+    shape: Shape = None,
     autotvm_only: tasks_argument.AutotvmOnly = False,
     only: Annotated[
         list[int] | None,
@@ -109,7 +110,7 @@ def command(  # each is an option of the command line
         raise UsageError("the log already exists", file=output, remedy="--resume continues it")
     place = _place(rpc_tracker, rpc_key, timeout)
     resolved = place.resolve(target)
-    every = tasks_argument.tasks_of_all(model, Target.parse(target).kind)
+    every = tasks_argument.tasks_of_all(model, Target.parse(target).kind, shapes_of(shape))
     tasks, others = supported(_chosen(every, only, autotvm_only=autotvm_only))
     for task in others:
         terminal.err(f"tophub: note: skipped, no template: {task}\n")

@@ -462,10 +462,10 @@ class Rewriter:
         if not isinstance(value, Pending) or not isinstance(places, Known) or call.attrs.axis is None:
             return None
         size = value.viewed[int(call.attrs.axis)]
-        if not ((-size <= places.array) & (places.array < 0)).any():
+        if not ((-size <= places.array) & (places.array < size)).all():
             return None
         known = relax.const(np.where(places.array < 0, places.array + size, places.array), str(places.array.dtype))
-        taken = relax.op.take(self._plain(value), known, int(call.attrs.axis), str(call.attrs.mode))
+        taken = relax.op.take(self._plain(value), known, int(call.attrs.axis), "clip")
         return Pending(self._emit(taken, name), tuple(map(int, call.ty.shape)), value.dtype, name)
 
     def concatenation(self, call: relax.Call, name: str) -> Value | None:
