@@ -1,5 +1,7 @@
 """Measuring: what is kept of a config that is sound; for the others see `test_faults.py`."""
 
+import subprocess
+import sys
 import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -87,3 +89,22 @@ def test_every_process_is_ended_even_where_one_can_not_be(monkeypatch):
         measurer.close()
     assert len(closed) == 3
     assert not Path(folder).exists()
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path):
+    """A spawned process would import the script that started it, which would measure again, and so on."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tophub_registry.devices.device import resolve\n"
+        "from tophub_registry.measurement.measure import Measurer\n"
+        "from tophub_registry.templates.registry import instantiate\n"
+        "print('once')\n"
+        "args = [['TENSOR', [1, 32], 'float32'], ['TENSOR', [12, 32], 'float32'], None, 'float32']\n"
+        "template = instantiate('dense_nopack.x86', args)\n"
+        "target = resolve('llvm')\n"
+        "with Measurer(target) as measurer:\n"
+        "    (measured,) = measurer.measure(template, [template.default(target)])\n"
+        "print(measured.result.error_no)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.split() == ["once", "0"], done.stderr

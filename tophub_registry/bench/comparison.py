@@ -89,6 +89,8 @@ class Comparison:
         TVM's target string, spelled out.
     device
         The processor or the GPU.
+    reference
+        The model's own framework, whose outputs the others' are compared with.
     threads, bind_threads
         Number of threads of each framework, and whether TVM binds its threads to cores.
     """
@@ -99,6 +101,7 @@ class Comparison:
     threads: int
     bind_threads: bool
     rows: tuple[FrameworkResult, ...] = field(default=())
+    reference: str = ""
 
     def ratio(self, row: FrameworkResult) -> float | None:
         """Return a framework's time relative to tophub's: the median over their rounds; None if either has no times."""
@@ -115,6 +118,7 @@ class Comparison:
             "device": self.device,
             "threads": self.threads,
             "bind_threads": self.bind_threads,
+            "reference": self.reference,
             "frameworks": [
                 {
                     "framework": row.framework,
@@ -181,7 +185,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         None if database is None else str(database.absolute()),
     )
     bound = os.environ.get("TVM_BIND_THREADS", "1") != "0"
-    outcome = Comparison(prepared.model, str(resolved), _device(job), threads, bound)
+    outcome = Comparison(prepared.model, str(resolved), _device(job), threads, bound, reference=prepared.framework)
     frameworks = dict.fromkeys((OURS, *against))
     with tempfile.TemporaryDirectory(prefix="tophub-bench-") as name:
         job.write(Path(name))

@@ -174,7 +174,15 @@ def _write(comparison: Comparison, path: Path, *, force: bool) -> None:
 
 def _print(comparison: Comparison) -> None:
     table.show(
-        ["framework", "version", ">median", ">spread", ">time relative to tophub", "agrees", "note"],
+        [
+            "framework",
+            "version",
+            ">median",
+            ">spread",
+            ">time relative to tophub",
+            f"agrees with {comparison.reference}",
+            "note",
+        ],
         [_row(comparison, row) for row in comparison.rows],
         expendable=("version", "note"),
     )

@@ -139,9 +139,11 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
         return "".join(f"{terminal.line(line)}\n" for line in lines)
     costs = task.best.result.costs
     spread = f" ({spelling.seconds(min(costs))} to {spelling.seconds(max(costs))}, {len(costs)} repeats)"
-    lines.append(f"   time     {spelling.seconds(statistics.median(costs))}" + (spread if len(costs) > 1 else ""))
+    lines.append(f"   time     {spelling.seconds(statistics.fmean(costs))}" + (spread if len(costs) > 1 else ""))
     if task.gflops is not None:
         share = "" if task.share is None else f", {spelling.percent(task.share)} of the device's peak"
+        if task.share is not None and task.share > 1:
+            share += " (too low a peak: other programs were running when it was measured)"
         lines.append(f"   speed    {spelling.number(task.gflops)} GFLOPS{share}")
     if task.saving is not None and task.saving > 1:
         saving = spelling.number(task.saving)
@@ -168,7 +170,7 @@ def _as_json(number: int, task: TaskHistory, kernel: str | None) -> dict[str, ob
         "trials": len(task.trials),
         "failures": task.failures,
         "default": task.default,
-        "best": None if best is None else statistics.median(best.result.costs),
+        "best": None if best is None else best.mean_cost,
         "gflops": task.gflops,
         "peak_gflops": task.peak_gflops,
         "record": None if best is None else best.model_dump(exclude_unset=True),

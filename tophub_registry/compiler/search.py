@@ -10,6 +10,7 @@ from tophub_registry.errors import InputError
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import Sources, find_sources
+from tophub_registry.packages.version import FileName
 from tophub_registry.records.lookup import Answer, Source, lookup_each
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
@@ -63,4 +64,10 @@ def sources_of(target: Target, records: Sequence[str | Path] | None) -> Sources:
     for path in records:
         if not Path(path).exists():
             raise InputError("no such file", file=path)
-    return Sources(tuple(Source(str(path), Path(path)) for path in records), ())
+    return Sources(tuple(Source(_name(Path(path)), Path(path)) for path in records), ())
+
+
+def _name(log: Path) -> str:
+    """Return what to call a log: a package's by its name and version, any other by its path."""
+    name = FileName.parse(log.name)
+    return str(log) if name is None else f"{name.package} {name.version}"

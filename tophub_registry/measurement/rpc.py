@@ -8,7 +8,6 @@ time limit, which frees the device from a kernel that hangs.
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import socket
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.measurement import kernels
 from tophub_registry.measurement.outcome import last_line
 from tophub_registry.measurement.places import NoDevice, Session
+from tophub_registry.measurement.spawning import WorkerContext
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
 
@@ -198,8 +198,7 @@ def ask(place: Tracked, kind: str) -> _Description:
     """Return the description of one of the devices; EnvironmentFailure if none responds."""
     if not place.count():
         raise EnvironmentFailure(f"no device at {place}", remedy=place.remedy)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPool(1, initializer=kernels.start_worker, context=context) as pool:
+    with ProcessPool(1, initializer=kernels.start_worker, context=WorkerContext()) as pool:
         try:
             said: _Description = pool.schedule(_ask, args=(place, kind), timeout=_ASKING).result()
         except NoDevice as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -13,6 +12,7 @@ from pebble import ProcessPool
 from tophub_registry.measurement import kernels
 from tophub_registry.measurement.kernels import Timing
 from tophub_registry.measurement.places import Place
+from tophub_registry.measurement.spawning import WorkerContext
 from tophub_registry.records.record import Config, Provenance
 from tophub_registry.templates.template import Template
 
@@ -31,8 +31,7 @@ class Workers:
         self._pool = self._start()
 
     def _start(self) -> ProcessPool:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPool(self._count, initializer=kernels.start_worker, context=context)
+        pool = ProcessPool(self._count, initializer=kernels.start_worker, context=WorkerContext())
         pool.schedule(os.getpid)  # the pool starts its processes with the first task
         return pool
 
