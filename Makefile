@@ -1,19 +1,19 @@
-# make demo    sets up everything, then tunes cifar_resnet20_v1 and sends the records all the way round
-# make test    sets up everything, then runs the tests; of the long ones a sample of their cases
-# make test-all    the same with every case
-# make test-torch  the front ends of PyTorch and ONNX, in an environment of their own: PyTorch is a download of gigabytes
-# make check   format, lint, types, and which subpackage may import which
-# make bench   the benchmarks, each against a peer in the same run
+# make demo    sets up everything, then tunes cifar_resnet20_v1 and releases, fetches and uses the records
+# make test    sets up everything, then runs the tests, the long ones with a sample of their cases
+# make test-all    the same with all cases
+# make test-torch  tests the PyTorch and ONNX front ends in a separate environment: PyTorch is a large download
+# make check   format, lint, types, and the import rules between subpackages
+# make bench   runs the benchmarks, each against a peer in the same run
 
 # MXNet 1.9.1 needs NumPy 1, which ends at Python 3.12.
 PYTHON ?= $(shell tools/find_python.sh 3.12 3.11 3.10)
 BIN := .venv/bin
-# PyTorch, ONNX and TVM are one process with today's NumPy, on any Python.
+# PyTorch, ONNX and TVM run in one process with today's NumPy, on any supported Python.
 TORCH_PYTHON ?= $(shell tools/find_python.sh 3.13 3.12 3.11 3.10)
 TORCH_BIN := .venv-torch/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --editable
 
-# Two at a time: most of a test is Python, which has one core. The files' own fixtures stay in one process.
+# Two processes: tests are mostly single-threaded Python. A file's tests, with their fixtures, stay in one process.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-all test-torch check bench clean
@@ -21,7 +21,7 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 demo: .venv/.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
-# What compares times runs by itself, after the rest.
+# Tests that compare times run alone, after the others.
 test: .venv/.dev
 	$(PYTEST) -m "not timed"
 	$(BIN)/pytest -m timed
@@ -55,7 +55,7 @@ bench: .venv/.dev
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
-	@echo "Installing tophub-registry into .venv, with all that its tests and checks need (once; a minute or two)"
+	@echo "Installing tophub-registry into .venv, with everything that its tests and checks need (once; a minute or two)"
 	@$(INSTALL) ".[tune,mxnet,test,dev]"
 	@touch $@ .venv/.demo
 

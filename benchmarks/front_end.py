@@ -1,10 +1,10 @@
-"""Records inside TVM's own pipeline against `tophub.compile`, and an ONNX model against ONNX Runtime.
+"""Compares records in TVM's own pipeline with `tophub.compile`, and an ONNX model with ONNX Runtime.
 
     python benchmarks/front_end.py MODEL... [--log LOG] [--rounds 15]
 
 Each model is compiled three ways and timed in turns, in pairs: by `tophub.compile`; by `tvm.compile` after
-`tophub.apply_records`; by `tvm.compile` with `relax_pipeline=tophub.pipeline(target)`. Printed are the medians of the
-pairs' ratios to the first: at most 1.05 is the aim. An ONNX model is also timed in ONNX Runtime, on as many threads.
+`tophub.apply_records`; by `tvm.compile` with `relax_pipeline=tophub.pipeline(target)`. It prints the
+median ratio to the first; the goal is at most 1.05. An ONNX model is also timed in ONNX Runtime, with as many threads.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tophub_registry.devices.threads import settle_threads, thread_count
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RUNS = 5  # of each turn, of which the fastest counts
+_RUNS = 5  # per turn; the fastest counts
 
 
 def ways(model: Any, records: list[Path] | None) -> dict[str, Callable[[], object]]:
-    """Return what runs a model once, by how it was compiled."""
+    """Return functions that run a model once, by how it was compiled."""
     import tvm
     from tvm import relax
 
@@ -54,7 +54,7 @@ def ways(model: Any, records: list[Path] | None) -> dict[str, Callable[[], objec
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return the time of the fastest of some runs."""
+    """Return the time of the fastest of several runs, in seconds."""
     times = []
     for _ in range(_RUNS):
         start = time.perf_counter()
@@ -64,7 +64,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Time the models that the command line names."""
+    """Time the models given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--log", type=Path, action="append")

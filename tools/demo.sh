@@ -39,7 +39,7 @@ show tophub gain "$model" --log "root/$next"
 
 cat <<END
 
-That was the whole way round with a small model. Next, with a model of your own (it takes some minutes):
+That was the whole cycle with a small model. Next, try your own model (it takes some minutes):
 
   export PATH="$repository/.venv/bin:\$PATH"
   tophub tune resnet18_v1 --total-trials 500 -o new.log

@@ -1,9 +1,9 @@
-"""The place where TVM tuning logs live: versioned, validated, merged, released, and made on today's TVM.
+"""A registry of TVM tuning logs: create them on today's TVM, validate, merge and release them.
 
 >>> import tophub_registry as tophub
 
-Importing it costs nothing; each function imports what it needs. What `__all__` lists is public, and stays compatible
-as `api` says; everything else is private.
+Importing it is cheap: each function imports what it needs. The names in `__all__` are public, with the compatibility
+promise in `api`; everything else is private.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The public API: what `import tophub_registry as tophub` offers, each function with what it needs imported inside.
+"""The public API of `import tophub_registry as tophub`. Each function imports what it needs when it is called.
 
-Compatibility: names, parameters and their meaning stay as they are within a minor version (0.x), and what goes is
-told a minor version before, by a DeprecationWarning and in CHANGELOG.md. New parameters come last, and are optional.
-Whatever is not listed in `tophub_registry.__all__` is private.
+Compatibility: names, parameters and their meaning don't change within a minor version (0.x). Removals are announced one
+minor version ahead, by a DeprecationWarning and in CHANGELOG.md. New parameters come last, and are optional.
+Everything that is not listed in `tophub_registry.__all__` is private.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ def read_model(
         (`.pt2`), of a Relax module that `tvm.ir.save_json` wrote, or of an MXNet symbol (both `.json`); an
         `onnx.ModelProto`, a `torch.export.ExportedProgram`, a `tvm.IRModule`, a gluon block, or a `Model`.
     batch
-        The batch size, where the model leaves it open.
+        The batch size, if the model leaves it open.
     shapes
-        Inputs' shapes by name, batch included, where the model leaves sizes open.
+        Shapes of inputs by name, batch included, if the model leaves sizes open.
     params
-        A file with weights, for an MXNet model or a Relax module. A gluoncv name without it gets random weights.
+        A file with the weights of an MXNet model or a Relax module. Without it, a gluoncv name gets random weights.
 
     Raises
     ------
     UsageError
-        There is no such model, or the shapes do not fit it.
+        There is no such model, or the shapes don't fit it.
     InputError
         A file is missing or malformed.
     MissingExtra
-        The extra that reads this kind of model is not installed.
+        The extra for this kind of model is not installed.
 
     Examples
     --------
@@ -75,26 +75,26 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     shapes: Mapping[str, Sequence[int]] | None = None,
     params: StrPath | None = None,
 ) -> CompiledModel:
-    """Compile a model with the records of a target's package, or with one's own.
+    """Compile a model with the records of a target's package or of your own logs.
 
     Parameters
     ----------
     model, batch, shapes, params
-        As `read_model` takes them.
+        See `read_model`.
     target
-        A target as logs spell it: `llvm -mcpu=znver4`, `cuda -model=h100`; `llvm` alone is this machine's processor,
-        `cuda` alone its GPU.
+        A target in the notation of logs: `llvm -mcpu=znver4`, `cuda -model=h100`. `llvm` alone means this machine's
+        processor, `cuda` alone its GPU.
     records
-        Logs to take the records from; None: the target's package, fetched if need be.
+        Logs to take the records from; None: the target's package, fetched if needed.
 
     Raises
     ------
     UsageError
         There is no such model or target, or the model has an operator that can't be translated.
     InputError
-        A log or a model's file is missing or damaged.
+        A log or a model file is missing or damaged.
     EnvironmentFailure
-        The package can't be had, or a compiler is missing or fails.
+        The package can't be fetched, or a compiler is missing or fails.
 
     Examples
     --------
@@ -122,16 +122,16 @@ def extract(
     Parameters
     ----------
     model, batch, shapes
-        As `read_model` takes them; weights are not needed.
+        See `read_model`; weights are not needed.
     target
-        Its kind, `llvm` or `cuda`, decides which templates a layer has.
+        `llvm` or `cuda`: only the kind of target matters here.
     autotvm_only
         Whether to leave out the templates that AutoTVM does not have.
 
     Raises
     ------
     UsageError, InputError, MissingExtra
-        As `read_model` does.
+        See `read_model`.
 
     Examples
     --------
@@ -165,26 +165,26 @@ def tune(
     Parameters
     ----------
     model, batch, shapes
-        As `read_model` takes them; or a `TaskFile`.
+        See `read_model`; model can also be a `TaskFile`.
     target
-        As `compile` takes it.
+        See `compile`.
     log
-        The log to write. What was measured is in it at once, so that an interrupted run loses nothing.
+        The log to write. Each measurement is written at once, so that an interrupted run loses nothing.
     trials
-        How many configs to measure in all, spent where they pay most.
+        How many configs to measure in total, spent where they gain most.
     autotvm_only
         Whether to leave out the templates that AutoTVM does not have.
     resume
-        Whether to go on with a log that is there.
+        Whether to continue a log that already exists.
     progress
         Called at the start of each task and after each measured config.
 
     Raises
     ------
     UsageError
-        The log is there and `resume` is false, or the model has nothing to tune.
+        The log exists and `resume` is false, or the model has nothing to tune.
     InputError, MissingExtra
-        As `read_model` does.
+        See `read_model`.
     EnvironmentFailure
         This machine can't run code for the target, or the disk is full.
 
@@ -220,17 +220,17 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
     Parameters
     ----------
     target
-        As `compile` takes it.
+        See `compile`.
     task, args
-        The workload, as AutoTVM names it: `conv2d_NCHWc.x86`, and the arguments as a record's `input` has them.
+        The workload, as AutoTVM names it: `conv2d_NCHWc.x86`, and the arguments as in a record's `input`.
     records
-        Logs to look in; None: the target's package, fetched if need be.
+        Logs to look in; None: the target's package, fetched if needed.
 
     Returns
     -------
     Answer
-        `record`, `match` and `source`: how well the record's target fits, and which log it is from. Without any,
-        `record` is None and `match` is `Match.NONE`.
+        `record`, `match` (how well the record's target fits) and `source` (the log that it is from). If no record is
+        found, `record` is None and `match` is `Match.NONE`.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
     InputError
         A log is missing or damaged.
     EnvironmentFailure
-        The package can't be had.
+        The package can't be fetched.
 
     Examples
     --------
@@ -268,19 +268,19 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
 
 
 def fetch(*packages: str) -> Fetch:
-    """Bring packages into `~/.tvm/tophub`, from `TOPHUB_LOCATION` or the copy inside this project.
+    """Fetch packages into `~/.tvm/tophub`, from `TOPHUB_LOCATION` or the copy shipped with this project.
 
     Parameters
     ----------
     packages
-        Packages' names, `cuda`, or pinned versions, `cuda@v0.11`; without any, all at their newest versions.
+        Names of packages, `cuda`, or pinned versions, `cuda@v0.11`; by default the newest version of each package.
 
     Raises
     ------
     UsageError
         The registry has no such package or version; nothing was fetched.
     EnvironmentFailure
-        The location does not answer, or sends other bytes than its index says.
+        The location does not answer, or a file does not match its index.
 
     Examples
     --------
@@ -296,21 +296,21 @@ def fetch(*packages: str) -> Fetch:
 
 
 def merge(logs: Sequence[StrPath], output: StrPath, *, keep: int | None = 1) -> MergeReport:
-    """Merge logs: for each target and workload the records with the lowest mean cost.
+    """Merge logs, keeping the records with the lowest mean cost for each target and workload.
 
     Parameters
     ----------
     logs
         The logs; the report compares the others with the first.
     output
-        The log to write; a file that is there is never overwritten.
+        The log to write; an existing file is never overwritten.
     keep
-        How many records of each target and workload; None: all.
+        How many records to keep for each target and workload; None: all.
 
     Raises
     ------
     UsageError
-        There are no logs, or the output is there.
+        There are no logs, or the output exists.
     InputError
         A log is missing or damaged; nothing was written.
 
@@ -330,25 +330,25 @@ def merge(logs: Sequence[StrPath], output: StrPath, *, keep: int | None = 1) -> 
 
 
 def validate(log: StrPath, *, level: Literal["row", "space", "log"] = "log") -> Validation:
-    """Check a log, to its end, however broken its lines are.
+    """Check all lines of a log, however broken they are.
 
     Parameters
     ----------
     log
         The log.
     level
-        `row`: each line by itself; `space`: configs against their templates' spaces too; `log`: the lines together
-        too.
+        `row`: each line by itself; `space`: also configs against their templates' spaces; `log`: also the lines
+        together.
 
     Returns
     -------
     Validation
-        Its `findings` have line, rule and message; `errors` and `warnings` count them.
+        `findings`, each with line, rule and message, and the numbers of `errors` and `warnings`.
 
     Raises
     ------
     InputError
-        The file can't be read at all.
+        The file can't be read.
 
     Examples
     --------
@@ -362,26 +362,26 @@ def validate(log: StrPath, *, level: Literal["row", "space", "log"] = "log") -> 
 
 
 def apply_records(module: Any, target: Any, *, records: Sequence[StrPath] | None = None) -> Any:
-    """Compute the layers of a Relax module by the kernels of their records, inside one's own pipeline.
+    """Replace the layers of a Relax module by their records' kernels, in your own pipeline.
 
-    Use it before `LegalizeOps`, on what a front end gives. Functions that are a sequence of operators on known shapes
-    come back fused and scheduled; later passes leave their kernels as they are. Others stay as they are, for the rest
-    of the pipeline. Which layer got which record is logged, at the level INFO, by the logger `tophub_registry`.
+    Call it before `LegalizeOps`, on the output of a front end. Functions that are a sequence of operators on known
+    shapes are fused and scheduled, and later passes don't change their kernels. Other functions are left unchanged for
+    the rest of the pipeline. The logger `tophub_registry` reports each layer's record at level INFO.
 
     Parameters
     ----------
     module
-        A `tvm.IRModule`. Weights may be constants or parameters; parameters stay as they are, and the module brings
-        them into its kernels' layouts whenever it runs, unless `relax.transform.LiftTransformParams` follows.
+        A `tvm.IRModule`. Weights can be constants or parameters. Parameters keep their layout, and are converted to the
+        kernels' layouts on every run, unless `relax.transform.LiftTransformParams` follows.
     target
-        A `tvm.target.Target`, or a target as logs spell it.
+        A `tvm.target.Target`, or a target in the notation of logs.
     records
-        Logs to take the records from; None: the target's package, fetched if need be.
+        Logs to take the records from; None: the target's package, fetched if needed.
 
     Returns
     -------
     tvm.IRModule
-        With the same functions and the same signatures.
+        A module with the same functions and signatures.
 
     Raises
     ------
@@ -390,7 +390,7 @@ def apply_records(module: Any, target: Any, *, records: Sequence[StrPath] | None
     InputError
         A log is missing or damaged.
     EnvironmentFailure
-        The package can't be had.
+        The package can't be fetched.
 
     Examples
     --------
@@ -408,7 +408,7 @@ def pipeline(target: Any, *, records: Sequence[StrPath] | None = None) -> Any:
     Parameters
     ----------
     target, records
-        As `apply_records` takes them.
+        See `apply_records`.
 
     Returns
     -------

@@ -70,7 +70,7 @@ def test_what_is_left_out_is_said_beside_the_tasks(capsys):
     code, out, err = run(capsys, "danet_resnet50_citys", "--json")
     assert code == 0
     assert json.loads(out)["model"] == "danet_resnet50_citys"
-    assert err.startswith("tophub: note: no template serves this matmul: 4 layers,")
+    assert err.startswith("tophub: note: no template covers this matmul: 4 layers,")
 
 
 @needs_mxnet

@@ -1,4 +1,4 @@
-"""ONNX files: weights beside them, sizes left open, operators nobody knows, and files that are none."""
+"""ONNX files: external weights, open sizes, unknown operators, and invalid files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_shapes_that_do_not_fit(shapes, message):
         read_model(small(), shapes=shapes)
 
 
-def test_an_operator_that_nobody_knows_is_told_before_tuning():
+def test_an_unknown_operator_is_reported_before_tuning():
     net = Net((1, 3, 8, 8))
     value = net.add("Conv", "x", net.weight(4, 3, 3, 3))
     net.nodes.append(helper.make_node("Strange", [value], ["strange"], name="odd", domain="com.example"))

@@ -42,6 +42,6 @@ def test_what_was_hidden_is_back_as_it_was(folder: Path, before: str) -> None:
     assert python(folder, before=before, after="import torch") == ["hidden", str(before != "")]
 
 
-def test_whoever_hides_it_again_does_not_bring_it_back(folder: Path) -> None:
+def test_nested_hiding_does_not_bring_it_back(folder: Path) -> None:
     """`tophub bench` hides it for good, and then imports gluoncv, which hides it for as long as that takes."""
     assert python(folder, inside="hide_torch()()", after="") == ["hidden", "False"]

@@ -1,4 +1,4 @@
-"""Programs of `torch.export`: in memory and saved, with open sizes, with operators that nobody can translate."""
+"""Programs of `torch.export`: in memory and saved, with open sizes, with untranslatable operators."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_open_sizes_are_fixed_by_the_batch_or_by_shapes():
         tophub.read_model(open_batch, shapes={"x": (7, 4, 8, 8)})
 
 
-def test_an_operator_that_nobody_can_translate_is_known_before_tuning():
+def test_an_untranslatable_operator_is_reported_before_tuning():
     model = tophub.read_model(program(Gamma()))
     assert [layer.name for layer in model.layers] == ["conv", "head"]
     assert any("lgamma" in operator for operator in model.untranslated)

@@ -63,7 +63,7 @@ class Prepared:
         Raises
         ------
         InputError
-            It is none.
+            Not a prepared folder.
         """
         try:
             said = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))

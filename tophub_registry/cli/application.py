@@ -23,14 +23,14 @@ from tophub_registry.extras import extra_with
 
 
 class LazyGroup(TyperGroup):
-    """The commands of `COMMANDS`, each imported when it is asked for."""
+    """The commands of `COMMANDS`, each imported on demand."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Click's signature
         """Return the commands in the order of the overview."""
         return [*COMMANDS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Click's signature
-        """Return a command as Click has it; None if there is no such command."""
+        """Return a Click command; None if there is no such command."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"tophub_registry.cli.{cmd_name}")
@@ -71,7 +71,7 @@ def _errors_printed(name: str, *, as_json: bool) -> Iterator[None]:
         _fail(MissingExtra(extra, error), name, as_json=as_json)
     except KeyboardInterrupt:
         interrupts.told()
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         sys.stderr.close()
         sys.exit(0)
     finally:

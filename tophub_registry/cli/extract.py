@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @interrupts.at_once()
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=KINDS)],
-    target: Annotated[str, typer.Option(help="What the tasks are for: `llvm` or `cuda`.")] = "llvm",
+    target: Annotated[str, typer.Option(help="The kind of target: `llvm` or `cuda`.")] = "llvm",
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Images at once in the model's usual input.", show_default="1")
+        int | None, typer.Option(min=1, help="Batch size of the model's default input.", show_default="1")
     ] = None,
     shape: Shape = None,
     autotvm_only: tasks_argument.AutotvmOnly = False,
@@ -38,16 +38,16 @@ def command(
 ) -> None:
     """List the tuning tasks of a model: each distinct workload of its convolutions and dense layers.
 
-    With -o they are written to a file, which `tophub tune` takes where the model can't be read. Where a layer has
-    two templates (direct and Winograd, packed or not), it has two tasks. AutoTVM's tasks come first, then our own,
-    so that a task has the same number with --autotvm-only.
+    With -o the tasks are written to a file, which `tophub tune` accepts on machines that can't read the model. A layer
+    with two templates (direct and Winograd, packed or not) has two tasks. AutoTVM's tasks come first, then our own, so
+    that task numbers are the same with --autotvm-only.
     """
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.extract import untuned
     from tophub_registry.tasks.rules import rules_for
 
     if shape and batch is not None:
-        raise UsageError("--batch and --shape contradict each other", remedy="give the batch in the shape")
+        raise UsageError("--batch and --shape can't be combined", remedy="include the batch in the shape")
     kind = Target.parse(target).kind
     rules_for(kind)
     read = read_model(model, batch=batch or 1, shapes=shapes_of(shape), weightless=True)
@@ -66,7 +66,7 @@ def _print(tasks: TaskFile) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    # Lines that nobody looks at are read by programs, which do not want them folded.
+    # Output to a pipe is read by programs, which need unwrapped lines.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("no.", justify="right")
@@ -80,15 +80,15 @@ def _print(tasks: TaskFile) -> None:
 
 
 def _note_untuned(layers: list[Layer]) -> None:
-    """Say what the tasks leave out."""
+    """Note the layers that have no tasks."""
     for operator, count in Counter(layer.operator for layer in layers).items():
         first = next(layer.name for layer in layers if layer.operator == operator)
-        what = f"{count} layers, {first} the first" if count > 1 else first
-        terminal.err(f"tophub: note: no template serves this {operator}: {what}\n")
+        what = f"{count} layers, the first is {first}" if count > 1 else first
+        terminal.err(f"tophub: note: no template covers this {operator}: {what}\n")
 
 
 def _note_untranslated(operators: Mapping[str, Sequence[str]]) -> None:
-    """Say what `compile` will refuse."""
+    """Note the operators that `compile` will refuse."""
     for operator, names in operators.items():
         terminal.err(
             f"tophub: note: `tophub compile` can't compile this model: it can't translate {operator} "

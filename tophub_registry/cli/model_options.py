@@ -14,7 +14,8 @@ CompileTarget = Annotated[
 ]
 
 Params = Annotated[
-    Path | None, typer.Option("--params", help="A file with weights; those beside a symbol file are found without it.")
+    Path | None,
+    typer.Option("--params", help="A file with weights. Weights beside a symbol file are found without it."),
 ]
 
 Shape = Annotated[
@@ -27,7 +28,7 @@ Log = Annotated[
     typer.Option(
         "-l",
         "--log",
-        help="Take records from this log (a path or a package) and not from the newest package (repeatable).",
+        help="Take records from this log (a path or a package) instead of the newest package (repeatable).",
         show_default="the package",
     ),
 ]
@@ -50,7 +51,7 @@ Processor = Annotated[
         show_default="this machine's",
     ),
 ]
-"""Passed on to the work, and to the processes that do it, by the environment variable."""
+"""The option sets the environment variable, which subprocesses inherit."""
 
 
 def shapes_of(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

@@ -23,7 +23,7 @@ AutotvmOnly = Annotated[
 ]
 
 OwnTemplates = Annotated[bool, typer.Option("--own-templates", hidden=True)]
-"""The default now; still accepted, for scripts."""
+"""Now the default; still accepted for scripts."""
 
 
 def tasks_of(model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None = None) -> TaskFile:
@@ -47,8 +47,8 @@ def tasks_of(model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None =
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.rules import rules_for
 
-    rules_for(kind)  # a wrong kind is told before the model is read, which takes seconds
-    with interrupts.at_once():  # TVM is at work, and nothing is to be undone
+    rules_for(kind)  # report a wrong kind before reading the model, which takes seconds
+    with interrupts.at_once():  # TVM is running, and there is nothing to undo
         return read_model(model, shapes=shapes, weightless=True).tasks(kind, own=True)
 
 
@@ -75,7 +75,7 @@ def tasks_of_all(models: Sequence[str], kind: str, shapes: Mapping[str, Sequence
 
 
 def _is_task_file(path: Path) -> bool:
-    """Whether MODEL is a file that holds tasks; models are JSON files of other forms."""
+    """Return whether MODEL is a task file, and not a model in JSON."""
     if path.suffix != ".json" or is_relax_module(path):
         return False
     try:

@@ -1,7 +1,7 @@
-"""What people see: all that a command prints goes through here, and nothing in it can steer a terminal.
+"""Terminal output: everything that a command prints passes through here, and can't control the terminal.
 
-Logs, indexes and models are anybody's text. Characters that are not printable, escape sequences' first one among them,
-become the replacement character; line breaks and tabs stay.
+Logs, indexes and models are untrusted text. Non-printable characters, including the escape character, become the
+replacement character; line breaks and tabs are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def err(text: str) -> None:
 
 
 def status(text: str) -> None:
-    """Show on a terminal what is being done, until anything else is written; an empty text clears the line."""
+    """Show a status line on a terminal until anything else is written; an empty text clears it."""
     global _status_shown  # noqa: PLW0603  # there is one terminal
     if (text or _status_shown) and sys.stderr.isatty():
         sys.stderr.write(f"\x1b[2K\r{clean(text)}\r" if text else "\x1b[2K\r")
@@ -38,17 +38,17 @@ def status(text: str) -> None:
 
 
 def last_words(text: str) -> None:
-    """Write to standard error from a signal's handler, whatever was being written; a status line is cleared."""
+    """Write to standard error from a signal handler, even in the middle of a write; clear any status line."""
     os.write(2, (("\x1b[2K\r" if os.isatty(2) else "") + clean(text)).encode())
 
 
 def line(text: object) -> str:
-    """Return what is to be one line, or a part of one, without line breaks and whatever else a terminal obeys."""
+    """Return a text for a single line, without line breaks and control characters."""
     return clean(str(text), kept="")
 
 
 def clean(text: str, *, kept: str = _KEPT) -> str:
-    """Return a text without characters that a terminal obeys, but for line breaks and tabs."""
+    """Return a text without control characters other than line breaks and tabs."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each in kept else _REPLACEMENT for each in text)

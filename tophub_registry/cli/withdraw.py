@@ -15,7 +15,7 @@ def command(
         Path, typer.Argument(help=f"The log that has the records: {log_argument.HELP}.", show_default=False)
     ],
     line: Annotated[list[int], typer.Option("--line", min=1, help="A record's line (repeatable).")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why nobody should use them any more.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why these records must not be used any more.")],
     output: Annotated[
         Path | None,
         typer.Option(

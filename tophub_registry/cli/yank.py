@@ -17,13 +17,13 @@ def command(
         str, typer.Argument(help="PACKAGE@VERSION, such as cuda@v0.11.", metavar="VERSION", show_default=False)
     ],
     reason: Annotated[
-        str | None, typer.Option(help="Why nobody should use it any more, in one line.", show_default=False)
+        str | None, typer.Option(help="Why this version must not be used any more, in one line.", show_default=False)
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Restore it.")] = False,
     registry: Registry = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Mark a published version as one that nobody should use, with the reason; or undo that.
+    """Mark a published version as not to be used, with the reason; or undo that.
 
     The file stays as it is. A package without a version means its newest version that is not yanked; PACKAGE@VERSION
     still gets a yanked one, with a warning.

@@ -37,12 +37,12 @@ class Scheduled(NamedTuple):
 
 
 def without_failures(search: RecordSearch, attempt: Callable[[], T]) -> tuple[T, list[LeftOut]]:
-    """Build, without the records that make it fail; return the result and those records.
+    """Build without the records that make it fail; return the result and those records.
 
     Raises
     ------
     EnvironmentFailure
-        A kernel that no record is behind can't be built.
+        A kernel that is not from a record can't be built.
     """
     unbuilt: list[LeftOut] = []
     while True:
@@ -66,7 +66,7 @@ def schedule(module: Any, target: Target, search: RecordSearch) -> Scheduled:
     KernelFailures
         Kernels can't be computed or scheduled.
     EnvironmentFailure
-        Something else can't.
+        Something else fails.
     """
     description = compiled_for(target)
     made_for = tvm.target.Target(description, host="llvm") if target.kind == "cuda" else tvm.target.Target(description)
@@ -81,14 +81,14 @@ def schedule(module: Any, target: Target, search: RecordSearch) -> Scheduled:
 
 
 def build(module: Any, target: Target, search: RecordSearch) -> tuple[Scheduled, Any]:
-    """Return a scheduled module, and the `relax.VMExecutable` that it is compiled to.
+    """Return a scheduled module, and its compiled `relax.VMExecutable`.
 
     Raises
     ------
     KernelFailures
         Kernels can't be computed, scheduled or compiled.
     EnvironmentFailure
-        Something else can't, or a compiler is missing.
+        Something else fails, or a compiler is missing.
     """
     scheduled = schedule(module, target, search)
     try:
@@ -104,7 +104,7 @@ def build(module: Any, target: Target, search: RecordSearch) -> tuple[Scheduled,
 
 
 def executable(scheduled: Any, target: Any, *, graph: bool) -> Any:
-    """Compile a scheduled module; with `graph`, its kernels are launched as one CUDA graph."""
+    """Compile a scheduled module; with `graph`, launch its kernels as one CUDA graph."""
     with tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": graph}):
         return tvm.compile(scheduled, target=target)
 
@@ -124,7 +124,7 @@ def _fused(module: Any, target: Any) -> Any:
 
 
 def _uncompiled(module: Any, target: Any) -> dict[int, Exception]:
-    """Compile each kernel of a scheduled module alone, and return TVM's exceptions by the kernels' numbers."""
+    """Compile each kernel of a scheduled module separately, and return TVM's exceptions by kernel number."""
     causes: dict[int, Exception] = {}
     for name, function in module.functions_items():
         number = function.attrs and function.attrs.get(KERNEL)
@@ -132,7 +132,7 @@ def _uncompiled(module: Any, target: Any) -> dict[int, Exception]:
             continue
         try:
             tvm.compile(tvm.IRModule({name: function.with_attr("global_symbol", name.name_hint)}), target=target)
-        except Exception as error:  # noqa: BLE001  # whatever TVM and the compilers behind it raise
+        except Exception as error:  # noqa: BLE001  # TVM and its compilers can raise anything
             causes[int(number)] = error
     return causes
 

@@ -70,19 +70,19 @@ class CompiledModel:
     Attributes
     ----------
     model
-        What was compiled.
+        The model that was compiled.
     target
-        What it was compiled for, spelled out.
+        The full target that it was compiled for.
     layers
-        The convolutions and dense layers, in the model's order.
+        The convolutions and dense layers, in model order.
     notices
-        What else the reader should know of the records.
+        Other notes on the records.
     left_out
-        Records that are not used, since they can't be built.
+        Records that are not used because they can't be built.
     executable
         TVM's `relax.VMExecutable`.
     scheduled
-        The module that it was compiled of, and the target.
+        The scheduled module that it was compiled from, and the target.
     """
 
     model: Model
@@ -99,7 +99,7 @@ class CompiledModel:
         Parameters
         ----------
         arrays
-            The inputs in their order, with the shapes of `model.inputs`.
+            The inputs in order, with the shapes of `model.inputs`.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class CompiledModel:
         return [output.numpy() for output in ([outputs] if hasattr(outputs, "numpy") else outputs)]
 
     def benchmark(self, *arrays: Array, repeats: int = 30) -> list[float]:
-        """Time whole runs, one by one, and return the seconds of each; the inputs are on the device before.
+        """Time whole runs one by one, and return the seconds of each; copying the inputs to the device is not timed.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class CompiledModel:
         return times[_WARM_UP:]
 
     def profile(self, *arrays: Array, runs: int = 5) -> list[KernelTime]:
-        """Time each kernel, and return them, the slowest first.
+        """Time each kernel, and return the kernels, slowest first.
 
         Parameters
         ----------
@@ -140,19 +140,19 @@ class CompiledModel:
         """
         from tvm import relax
 
-        # A kernel in a CUDA graph can't be waited for while the graph is made.
+        # A kernel in a CUDA graph can't be synchronized while the graph is captured.
         machine = relax.VirtualMachine(self.without_graph, self._device)
         return profile(machine, self._device, self._inputs(arrays), runs)
 
     def export(self, path: str | Path, *, overwrite: bool = True) -> None:
-        """Write a shared library, which `tvm.runtime.load_module` and `relax.VirtualMachine` take.
+        """Write a shared library for `tvm.runtime.load_module` and `relax.VirtualMachine`.
 
         Raises
         ------
         UsageError
-            The file is there, and is not to be overwritten.
+            The file exists, and `overwrite` is false.
         EnvironmentFailure
-            There is no C++ compiler, which links it, or the file can't be written.
+            There is no C++ compiler to link it, or the file can't be written.
         """
         check_linker()
         with tempfile.TemporaryDirectory(prefix="tophub-library-") as folder:
@@ -174,7 +174,7 @@ class CompiledModel:
 
     @functools.cached_property
     def without_graph(self) -> Any:
-        """The `relax.VMExecutable` that launches each kernel by itself; on a CPU all do."""
+        """The `relax.VMExecutable` that launches each kernel separately, as it always is on a CPU."""
         from tophub_registry.compiler.build import executable
 
         return executable(*self.scheduled, graph=False) if self.target.kind == "cuda" else self.executable
@@ -194,13 +194,13 @@ class CompiledModel:
 
 
 def _linkers_word(error: RuntimeError) -> str:
-    """Return the last line that the linker said; TVM puts a heading before and the command line behind."""
+    """Return the linker's last line, without TVM's heading and command line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if not line.startswith("Command line:")), "no reason given")
 
 
 def check_linker() -> None:
-    """Raise EnvironmentFailure where there is no C++ compiler, which TVM has link shared libraries."""
+    """Raise EnvironmentFailure if there is no C++ compiler for TVM to link shared libraries with."""
     from tvm.support import cc
 
     if cc.get_cc() is None:

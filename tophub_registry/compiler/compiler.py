@@ -1,6 +1,6 @@
-"""A whole model compiled with records: read, its layers' kernels chosen, fused, scheduled, built.
+"""Compiles a whole model with records.
 
-Needs the extra [compile] and, to read models, [mxnet], [onnx] or [torch].
+It needs the extra [compile] and, to read models, [mxnet], [onnx] or [torch].
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ def compile_model(
     params: str | Path | None = None,
     left_out: Collection[Kernel] = (),
 ) -> CompiledModel:
-    """Compile a model with the records of a target's package, or with one's own.
+    """Compile a model with the records of a target's package or of the user's own logs.
 
-    On a processor it runs on all those that this process may use, unless `TVM_NUM_THREADS` says otherwise, and where
-    TVM has not started its threads before.
+    On a processor, the model runs on all CPUs that this process may use, unless `TVM_NUM_THREADS` sets another number
+    or TVM has already started its threads.
 
     Parameters
     ----------
     model
-        What `frontends.read_model` takes.
+        See `frontends.read_model`.
     target
-        A target as logs spell it; `llvm` alone is this machine's processor, `cuda` alone its GPU.
+        A target in the notation of logs; `llvm` alone means this machine's processor, `cuda` alone its GPU.
     records
-        Logs to take the records from; None: the target's package, fetched if need be.
+        Logs to take the records from; None: the target's package, fetched if needed.
     batch, shapes, params
-        As `frontends.read_model` takes them.
+        See `frontends.read_model`.
     left_out
-        Kernels whose records are not to be used.
+        Kernels whose records must not be used.
 
     Raises
     ------
     UsageError
         There is no such model or target, or the model has an operator that can't be translated.
     InputError
-        A log or a model's file is missing or damaged.
+        A log or a model file is missing or damaged.
     EnvironmentFailure
-        The package can't be had, the target's compiler is missing, or it fails where no record is to blame.
+        The package can't be fetched, or the target's compiler is missing or fails for a reason other than a record.
     """
     settle_threads()
     resolved = resolve(target)

@@ -25,7 +25,7 @@ _SHARED_BYTES = 48 * 1024
 _MOST_THREADS = 1024
 _WARP = 32
 _OPAQUE = 8
-"""TVM's pattern of a function that is fused with no other."""
+"""TVM's pattern kind for a function that is not fused with others."""
 
 
 def detection_on_gpu(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

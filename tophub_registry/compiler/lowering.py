@@ -1,7 +1,7 @@
-"""A Relax function with its convolutions and dense layers replaced by the kernels that records choose.
+"""Replaces the convolutions and dense layers of Relax functions by the kernels chosen from records.
 
-What stands between them, element by element, pooled or joined, takes over the layout of its neighbours; what
-knows no blocks of channels gets its values in the plain layout. Weights are packed here, once.
+Elementwise operators, poolings and concatenations between them adopt their neighbours' layout; operators that don't
+support blocks of channels get the plain layout. Constant weights are packed here, once.
 """
 
 from __future__ import annotations
@@ -45,29 +45,28 @@ from tophub_registry.templates.registry import TEMPLATES, template_class
 from tophub_registry.templates.workloads import Conv2d
 
 KERNEL = "tophub.kernel"
-"""The annotation of a kernel's last block: its number among the kernels."""
+"""The annotation of a kernel's last block: the kernel's number."""
 
 _OUT_ELEMENTWISE_FUSABLE = 4
 
 Find = Callable[[Collection[str]], tuple[Mapping[str, list[Answer]], Neighbourhood]]
-"""Gives for workloads, by their keys, the records of each, the best first."""
+"""Returns the records of each workload, by key, best first."""
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """The result: a module whose kernels' blocks are annotated with `KERNEL`, and what they stand for.
+    """The result: a module whose kernels' blocks are annotated with `KERNEL`, and the kernels' meaning.
 
     Attributes
     ----------
     module
         Relax and the kernels' functions, not yet scheduled.
     layers
-        The convolutions and dense layers in the model's order, and the kernel of each; None where no template
-        covers it.
+        The convolutions and dense layers in model order, and the kernel of each; None if no template covers it.
     kernels
-        By the number of the annotation.
+        The kernels, by the number in the annotation.
     left_out
-        Records that are no kernels.
+        Records that yield no valid kernel.
     """
 
     module: tvm.IRModule
@@ -82,19 +81,19 @@ class Lowered:
 
 
 def identity(kernel: Kernel) -> tuple[str, str]:
-    """Return what two kernels have in common that are the same function."""
+    """Return a key that is equal for kernels that are the same function."""
     return repr((kernel.template.task, kernel.template.args)), repr(kernel.config.entity)
 
 
 def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
-    """Replace the layers that templates cover in all functions that are in normal form.
+    """Replace the layers that templates cover in all functions in normal form.
 
     Parameters
     ----------
     module
-        Its functions take inputs, and weights that are no constants; its convolutions are NCHW.
+        Its functions take inputs and non-constant weights as parameters; its convolutions are NCHW.
     target
-        What is compiled for; its kind decides which templates a layer has.
+        The target to compile for; its kind determines the templates of a layer.
     find
         Looks records up.
 
@@ -115,7 +114,7 @@ def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
 
 
 class _Graph:
-    """What `main` computes, in order, and which of its values lie alike."""
+    """The operations of a function in order, and the groups of values that share a layout."""
 
     def __init__(self, main: relax.Function, target: Target, find: Find) -> None:
         self.main = main
@@ -148,7 +147,7 @@ class _Graph:
             self._parents[a] = b
 
     def block(self, value: Any) -> int:
-        """Return the block in which a value should lie."""
+        """Return the block size for a value."""
         return self.blocks.get(self._root(value), PLAIN)
 
     def _choose(self, kernels: Mapping[Any, Sequence[Kernel]]) -> dict[Any, int]:
@@ -160,13 +159,13 @@ class _Graph:
         for value in filter(is_image, (*self.main.params, *(binding.var for binding in self.bindings))):
             channels.setdefault(self._root(value), []).append(shape_of(value)[1])
         groups = {group: math.gcd(*numbers) for group, numbers in channels.items()}
-        for use in self._uses.values():  # a dense layer's values are no images, and lie plain
+        for use in self._uses.values():  # a dense layer's values are not images, and keep the plain layout
             for group in (use.data, use.output):
                 groups.setdefault(group, 1)
         return choose_blocks(list(self._uses.values()), groups, self._plain(kernels))
 
     def _plain(self, kernels: Collection[Any]) -> dict[Any, int]:
-        """Return for each group the bytes that operators want in the plain layout, or give in it."""
+        """Return for each group the number of bytes that operators read or write in the plain layout."""
         plain: dict[Any, int] = {}
         wanted = [*self.main.params]
         for binding in self.bindings:
@@ -182,12 +181,12 @@ class _Graph:
 def _kernels(
     layers: Mapping[Any, Layer], packed_late: Collection[Any], target: Target, find: Find, left_out: list[LeftOut]
 ) -> dict[Any, list[Kernel]]:
-    """Return the kernels that could compute each layer; a layer that no template covers is left out.
+    """Return the candidate kernels of each layer; layers that no template covers are left out.
 
     Parameters
     ----------
     packed_late
-        The layers whose weights are not known yet: each run brings them into the kernel's layout.
+        The layers whose weights are not constant: each run converts them to the kernel's layout.
     """
     if target.kind not in RULES or not layers:
         return {}
@@ -206,7 +205,7 @@ def _kernels(
 
 
 class _Builder:
-    """Writes a module's functions anew."""
+    """Rewrites a module's functions."""
 
     def __init__(self, module: tvm.IRModule) -> None:
         self.builder = relax.BlockBuilder(module)
@@ -220,7 +219,7 @@ class _Builder:
         self._temporary: list[Any] = []
 
     def rewrite(self, name: Any, graph: _Graph) -> None:
-        """Write one function anew, in the place of the old one."""
+        """Rewrite one function in place."""
         self.graph = graph
         main = graph.main
         params = [relax.Var(param.name, param.ty) for param in main.params]
@@ -243,7 +242,7 @@ class _Builder:
         self._left_out += graph.left_out
 
     def lowered(self) -> Lowered:
-        """Return what was written."""
+        """Return the result."""
         module = self.builder.get()
         kept = {name: function for name, function in module.functions_items() if name not in self._temporary}
         return Lowered(tvm.IRModule(kept, module.attrs), self._layers, self._kernels, self._left_out)
@@ -269,7 +268,7 @@ class _Builder:
         return self.builder.emit(result), output_block
 
     def _weight(self, weight: Any, *, is_dense: bool, turned: bool) -> Any:
-        """Return a layer's weight as its template takes it: an array, or `Rearranged` where it is not known yet."""
+        """Return a layer's weight for its template: an array, or `Rearranged` if it is not constant."""
         if isinstance(weight, Constant):
             array = weight.value.numpy()
             array = np.ascontiguousarray(array.T) if is_dense else array
@@ -289,10 +288,10 @@ class _Builder:
         return packed.value if isinstance(packed, Rearranged) else relax.const(np.ascontiguousarray(packed))
 
     def _function(self, kernel: Kernel) -> Any:
-        """Return the function of a kernel, which all layers with the same workload and config share."""
+        """Return the function of a kernel, shared by all layers with the same workload and config."""
         key = identity(kernel)
         if key not in self._functions:
-            # Relax counts in 64 bits, and functions can only be fused where they agree.
+            # Relax uses 64-bit indices, and functions can only be fused if they do too.
             function = te.create_prim_func(kernel.template.computation(kernel.config), index_dtype_override="int64")
             sch = s_tir.Schedule(function, debug_mask="none")
             last = sch.get_child_blocks(sch.get_sblock("root"))[-1]
@@ -311,10 +310,10 @@ class _Builder:
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
 
     def _wanted(self, var: Any, call: relax.Call) -> int:
-        """Return the block in which an agnostic operator works.
+        """Return the block size in which a layout-agnostic operator works.
 
-        What is done to a kernel's output alone, element by element, is done in the kernel's own block, and the layout
-        changed afterwards: between the two it would keep bias and activation out of the kernel.
+        Elementwise operators on a kernel's output use its block size, and the layout is changed afterwards: a change in
+        between would prevent fusing bias and activation into the kernel.
         """
         taken = set(images(call))
         if is_elementwise(call) and len(taken) == 1:
@@ -324,12 +323,12 @@ class _Builder:
         return self.graph.block(var)
 
     def _plainly(self, expression: Any) -> Any:
-        """Return an expression with its variables replaced by plain ones."""
+        """Return an expression with its variables in the plain layout."""
         replaced = {var: self._in(var, PLAIN) for var in values_of(expression)}
         return _Substitute(replaced).visit_expr(expression)
 
     def _in(self, value: Any, block: int) -> Any:
-        """Return the new variable of a value, in the layout that is wanted."""
+        """Return the new variable of a value in the given layout."""
         if not isinstance(value, relax.Var):
             return value
         new, lies = self._new[value]
@@ -346,7 +345,7 @@ class _Builder:
 
 @relax.expr_functor.mutator
 class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
-    """Puts new variables in the place of old ones."""
+    """Replaces old variables by new ones."""
 
     def __init__(self, replaced: Mapping[Any, Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A weight that is known only at run time: the model itself brings it into the kernel's layout."""
+"""A weight that is only known at run time, which the model converts to the kernel's layout itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tvm import relax
 
 @dataclass(frozen=True)
 class Rearranged:
-    """Takes the place of an array in a template's `pack`, whose operations become Relax operators.
+    """Replaces an array in a template's `pack`, turning array operations into Relax operators.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Records for those who keep their own Relax pipeline, as AutoTVM's context was for Relay."""
+"""Applies records in a user's own Relax pipeline, as AutoTVM's context did for Relay."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from tophub_registry.frontends.normal_form import in_normal_form
 _log = logging.getLogger("tophub_registry")
 
 _OPAQUE = 8
-"""TVM's pattern of a function that is fused with no other."""
+"""TVM's pattern kind for a function that is not fused with others."""
 
 _SCHEDULED = "tirx.is_scheduled"
 
 
 def apply_records(module: Any, target: Any, *, records: Sequence[str | Path] | None = None) -> Any:
-    """Compute the layers of a Relax module by the kernels of their records.
+    """Replace the layers of a Relax module by their records' kernels.
 
-    Use it before `LegalizeOps`, on what a front end gives. Functions that are a sequence of operators on known shapes
-    are brought into normal form, lowered, fused and scheduled; later passes leave their kernels as they are. Others
-    stay as they are, for the rest of the pipeline. Which layer got which record is logged, at the level INFO, by the
-    logger `tophub_registry`.
+    Call it before `LegalizeOps`, on the output of a front end. Functions that are a sequence of operators on known
+    shapes are brought into normal form, lowered, fused and scheduled, and later passes don't change their kernels.
+    Other functions are left unchanged for the rest of the pipeline. The logger `tophub_registry` reports each layer's
+    record at level INFO.
 
     Parameters
     ----------
     module
-        A `tvm.IRModule`. Weights may be constants or parameters; parameters stay as they are, and the module brings
-        them into its kernels' layouts whenever it runs, unless `relax.transform.LiftTransformParams` follows.
+        A `tvm.IRModule`. Weights can be constants or parameters. Parameters keep their layout, and are converted to the
+        kernels' layouts on every run, unless `relax.transform.LiftTransformParams` follows.
     target
-        A `tvm.target.Target`, or a target as logs spell it.
+        A `tvm.target.Target`, or a target in the notation of logs.
     records
-        Logs to take the records from; None: the target's package, fetched if need be.
+        Logs to take the records from; None: the target's package, fetched if needed.
 
     Returns
     -------
     tvm.IRModule
-        With the same functions and the same signatures.
+        A module with the same functions and signatures.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def apply_records(module: Any, target: Any, *, records: Sequence[str | Path] | N
     InputError
         A log is missing or damaged.
     EnvironmentFailure
-        The package can't be had.
+        The package can't be fetched.
     """
     resolved = resolve(target if isinstance(target, str) else spelled(target))
     sources = sources_of(resolved, records)
@@ -82,12 +82,12 @@ def pipeline(target: Any, *, records: Sequence[str | Path] | None = None) -> Any
     Parameters
     ----------
     target, records
-        As `apply_records` takes them.
+        See `apply_records`.
 
     Returns
     -------
     tvm.transform.Pass
-        `tvm.compile(module, target, relax_pipeline=pipeline(target))`.
+        For `tvm.compile(module, target, relax_pipeline=…)`.
     """
     made_for = tvm.target.Target(target) if isinstance(target, str) else target
 
@@ -100,7 +100,7 @@ def pipeline(target: Any, *, records: Sequence[str | Path] | None = None) -> Any
 
 
 def _closed(module: Any) -> Any:
-    """Return a module whose scheduled functions no later pass fuses with others."""
+    """Return a module whose scheduled functions are not fused by later passes."""
     closed = {
         name: function.with_attr("op_pattern", _OPAQUE) if function.attrs and _SCHEDULED in function.attrs else function
         for name, function in module.functions_items()

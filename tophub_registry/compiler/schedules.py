@@ -118,7 +118,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         except s_tir.ScheduleError:  # the operators around the kernel can't be fused into it
             try:
                 return self._scheduled(numbered, self._kernels[number], fused=False)
-            except Exception as error:  # noqa: BLE001  # whatever TVM makes of a config
+            except Exception as error:  # noqa: BLE001  # TVM can raise anything
                 self.failures[number] = error
         except Exception as error:  # noqa: BLE001
             self.failures[number] = error

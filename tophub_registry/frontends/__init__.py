@@ -1,4 +1,4 @@
-"""Models of other frameworks, as Relax modules: MXNet, ONNX, PyTorch, Relax itself."""
+"""Reads MXNet, ONNX, PyTorch and Relax models, and translates them to Relax modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["KINDS", "Model", "is_relax_module", "read_model"]
 KINDS = (
     "a gluoncv model's name, or a file: ONNX (.onnx), torch.export (.pt2), a Relax module or an MXNet symbol (.json)"
 )
-"""What a model on the command line may be."""
+"""The forms that a model on the command line can take."""
 
 
 def read_model(
@@ -34,29 +34,29 @@ def read_model(
         (`.pt2`), of a Relax module that `tvm.ir.save_json` wrote, or of an MXNet symbol (both `.json`); an
         `onnx.ModelProto`, a `torch.export.ExportedProgram`, a `tvm.IRModule`, a gluon block, or a `Model`.
     batch
-        The batch size, where the model leaves it open.
+        The batch size, if the model leaves it open.
     shapes
-        Inputs' shapes by name, batch included, where the model leaves sizes open.
+        Shapes of inputs by name, batch included, if the model leaves sizes open.
     params
-        A file with weights, for an MXNet model or a Relax module. A gluoncv name without it gets random weights.
+        A file with the weights of an MXNet model or a Relax module. Without it, a gluoncv name gets random weights.
     weightless
-        Whether weights do not matter, as for listing tasks: files with them need not be there.
+        Whether the weights are not needed, as for listing tasks; their files need not exist then.
 
     Raises
     ------
     UsageError
-        There is no such model, or the shapes do not fit it.
+        There is no such model, or the shapes don't fit it.
     InputError
         A file is missing or malformed.
     MissingExtra
-        The extra that reads this kind of model is not installed.
+        The extra for this kind of model is not installed.
     """
     if isinstance(model, Model):
         return model
     weights = None if params is None else Path(params)
     kind = _kind(model)
     if kind in {"onnx", "torch"} and weights is not None:
-        raise UsageError("this model has its weights inside", remedy="leave out the file with weights")
+        raise UsageError("this kind of model contains its weights", remedy="leave out the file with weights")
     if kind == "onnx":
         from tophub_registry.frontends import onnx
 
@@ -75,7 +75,7 @@ def read_model(
 
 
 def _kind(model: Any) -> str:
-    """Return which front end reads a model: `onnx`, `torch`, `relax` or `mxnet`."""
+    """Return the front end for a model: `onnx`, `torch`, `relax` or `mxnet`."""
     if isinstance(model, (str, Path)):
         return _kind_of_file(Path(model)) if isinstance(model, Path) or _is_file_name(model) else "mxnet"
     libraries = {ancestor.__module__.split(".")[0] for ancestor in type(model).__mro__}
@@ -96,21 +96,21 @@ def _kind_of_file(path: Path) -> str:
         return _SUFFIXES[path.suffix]
     if path.suffix in {".pt", ".pth"}:
         raise UsageError(
-            "weights of PyTorch without their model",
+            "PyTorch weights without the model",
             file=path,
             remedy="torch.export.save(torch.export.export(model, (input,)), 'model.pt2')",
         )
     if path.suffix != ".json":
         if not path.exists():
             raise InputError("no such file", file=path)
-        raise UsageError("this is not a model that can be read", file=path, remedy=f"give {KINDS}")
+        raise UsageError("not a model in a supported format", file=path, remedy=f"give {KINDS}")
     return "relax" if is_relax_module(path) else "mxnet"
 
 
 def is_relax_module(path: Path) -> bool:
-    """Return whether a JSON file holds what `tvm.ir.save_json` wrote, which begins with `root_index`."""
+    """Return whether a JSON file was written by `tvm.ir.save_json`: it begins with `root_index`."""
     try:
         with path.open("rb") as stream:
             return b'"root_index"' in stream.read(64)
     except OSError:
-        return False  # whoever reads it says why
+        return False  # the reader reports the error

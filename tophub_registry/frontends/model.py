@@ -1,4 +1,4 @@
-"""A model that a front end has read, whatever it came from."""
+"""A model as read by any front end."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 _NAMED = 5
-"""How many layers an error names."""
+"""Maximum number of layers that an error names."""
 
 
 class Original(Protocol):
-    """The model as its own framework has it."""
+    """The model in its original framework."""
 
     framework: ClassVar[str]
-    """The framework that runs it, as people call it: `MXNet`, `ONNX Runtime`."""
+    """The display name of the framework that runs it: `MXNet`, `ONNX Runtime`."""
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """Return the outputs for inputs by name.
+        """Return the outputs for inputs given by name.
 
         Raises
         ------
@@ -41,19 +41,19 @@ class Model:
     Attributes
     ----------
     name
-        Its name in a model zoo, or the file that it was read from.
+        Its name in a model zoo, or the file it was read from.
     module
-        A `tvm.IRModule` in normal form with the function `main`. It takes the inputs in their order, and returns a
-        tensor, or a tuple of tensors where there are several outputs. Weights are constants. An operator that could
+        A `tvm.IRModule` in normal form with the function `main`. It takes the inputs in order, and returns a
+        tensor, or a tuple of tensors if there are several outputs. Weights are constants. An operator that could
         not be translated is a call of an external function (`tasks.reading.untranslated`).
     inputs
         Shape and dtype, by name.
     outputs
-        Names, in their order.
+        Names, in order.
     original
-        What was read.
+        The model as it was read.
     random_weights
-        Whether the weights are random, as those of a model's name alone are.
+        Whether the weights are random, as they are for a model given by name only.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Model:
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers that cost arithmetic, in the order in which they are computed."""
+        """The layers that do arithmetic, in order of execution."""
         from tophub_registry.tasks.reading import layers_of
 
         return list(layers_of(self.module["main"]).values())
@@ -76,7 +76,7 @@ class Model:
         Parameters
         ----------
         own
-            Whether to list the tasks of templates that AutoTVM does not have too.
+            Whether to include the tasks of templates that AutoTVM does not have.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Model:
 
     @property
     def untranslated(self) -> Mapping[str, Sequence[str]]:
-        """The operators that could not be translated to Relax, and the names of the layers that need them."""
+        """The operators that could not be translated to Relax, and the names of the layers that use them."""
         from tophub_registry.tasks.reading import untranslated
 
         return untranslated(self.module["main"])
@@ -99,7 +99,7 @@ class Model:
         Raises
         ------
         UsageError
-            It has operators that could not be translated; the error names them and their layers.
+            Some operators could not be translated; the error names them and their layers.
         """
         if missing := self.untranslated:
             spelled = "; ".join(f"{operator} (layers: {listed(names)})" for operator, names in missing.items())
@@ -112,7 +112,7 @@ class Model:
         Parameters
         ----------
         arrays
-            The inputs, in their order.
+            The inputs, in order.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Model:
         return self.original.run(dict(zip(self.inputs, self.checked(arrays), strict=True)))
 
     def checked(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-        """Return inputs as arrays of the model's dtypes.
+        """Return the inputs as arrays of the model's dtypes.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Model:
         return [np.asarray(array, dtype) for array, (_, dtype) in zip(arrays, self.inputs.values(), strict=True)]
 
     def random_inputs(self, seed: int = 0) -> list[np.ndarray[Any, Any]]:
-        """Return inputs to run the model on: normally distributed numbers, and for integers zeros and ones."""
+        """Return random inputs: normally distributed floats; zeros and ones for integers."""
         import numpy as np
 
         rng = np.random.default_rng(seed)
@@ -154,6 +154,6 @@ class Model:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first of some names, and how many more there are."""
+    """Return the first few names, and the number of the others."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more

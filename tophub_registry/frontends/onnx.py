@@ -1,4 +1,4 @@
-"""ONNX models, read by TVM's own front end; external data, open sizes and unknown operators included."""
+"""Reads ONNX models with TVM's own front end, with support for external data, open sizes and unknown operators."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 _OPSET = 13
-"""That of a model which does not say its own."""
+"""The default, for a model that does not declare its own."""
 
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An ONNX model whose inputs' sizes are fixed.
+    """An ONNX model with fixed input sizes.
 
     Attributes
     ----------
     proto
-        The `onnx.ModelProto`, with all its data.
+        The `onnx.ModelProto`, including external data.
     """
 
     framework: ClassVar[str] = "ONNX Runtime"
@@ -38,11 +38,11 @@ class OnnxModel:
     proto: Any = field(repr=False)
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """Return the outputs for inputs by name."""
+        """Return the outputs for inputs given by name."""
         return list(self._session.run(None, dict(inputs)))
 
     def save(self, path: Path) -> None:
-        """Write the model, its weights in a file beside it."""
+        """Write the model, with its weights in a file beside it."""
         import onnx
 
         copy = onnx.ModelProto.FromString(self.proto.SerializeToString())
@@ -65,16 +65,16 @@ def read(model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | No
     Parameters
     ----------
     model
-        The path of a file, beside which its external data lies, or an `onnx.ModelProto`.
+        The path of a file, with its external data in the same folder, or an `onnx.ModelProto`.
     batch
-        What an open first size is.
+        The value of a first size that is left open.
     shapes
-        Inputs' shapes by name, where sizes are open.
+        Shapes of inputs by name, if sizes are open.
 
     Raises
     ------
     UsageError
-        The shapes do not fit the model, or leave sizes open.
+        The shapes don't fit the model, or leave sizes open.
     InputError
         The file is missing, or is not an ONNX model.
     MissingExtra
@@ -97,7 +97,7 @@ def read(model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | No
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             module = importer.from_onnx(proto.graph, _opset(proto))
-    except Exception as error:  # what a malformed graph raises is anything
+    except Exception as error:  # a malformed graph can raise anything
         raise InputError(f"TVM can't read this ONNX model: {_first_line(error)}", file=file) from error
     names = [*_inputs(proto)]
     params = module["main"].params
@@ -132,7 +132,7 @@ def _load(path: Path) -> Any:
 
 
 def _inputs(proto: Any) -> dict[str, Sizes]:
-    """Return the sizes of the inputs that are not weights; an open size without a name gets one of its own."""
+    """Return the sizes of the inputs that are not weights; an unnamed open size gets a unique name."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     found: dict[str, Sizes] = {}
     for value in proto.graph.input:

@@ -1,4 +1,4 @@
-"""TVM's importer of ONNX graphs, taught to name layers and to stand for operators that it does not know."""
+"""TVM's ONNX importer, extended to name layers and to represent unknown operators by placeholders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Importer(ONNXGraphImporter):  # type: ignore[misc]  # TVM has no types
     Parameters
     ----------
     proto
-        The model; its nodes get names, each its own.
+        The model; its nodes get unique names.
     """
 
     def __init__(self, proto: Any) -> None:
@@ -32,7 +32,7 @@ class Importer(ONNXGraphImporter):  # type: ignore[misc]  # TVM has no types
             self._by_name[node.name] = node
 
     def _check_for_unsupported_ops(self, graph: Any) -> None:
-        """They become opaque calls."""
+        """Accept unsupported operators, which become opaque calls."""
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         name = attrs["tvm_custom"]["name"]
@@ -54,7 +54,7 @@ class Importer(ONNXGraphImporter):  # type: ignore[misc]  # TVM has no types
         return result
 
     def _opaque(self, node: Any, inputs: Any) -> Any:
-        """Return what stands for a node; None where nobody knows the shapes of its outputs."""
+        """Return a placeholder for a node; None if the shapes of its outputs are unknown."""
         if node is None:
             return None
         kinds = [self._type_of(output) for output in node.output if output]
@@ -76,7 +76,7 @@ class Importer(ONNXGraphImporter):  # type: ignore[misc]  # TVM has no types
 
 
 def _make_padding_explicit(inputs: Any, attrs: Any) -> None:
-    """Write the padding that `auto_pad` of a convolution asks for into `pads`; TVM would pad in a function apart."""
+    """Replace a convolution's `auto_pad` by explicit `pads`; TVM would pad in a separate function."""
     mode = attrs.get("auto_pad", b"NOTSET")
     if mode not in {b"SAME_UPPER", b"SAME_LOWER"}:
         return
@@ -92,7 +92,7 @@ def _make_padding_explicit(inputs: Any, attrs: Any) -> None:
 
 
 def _padded(inputs: Any, attrs: Any) -> Any:
-    """Return zeros around a tensor as Relax's own operator, which a convolution can take up; None for other padding."""
+    """Return zero padding as Relax's own operator, which can be folded into a convolution; None for other padding."""
     if attrs.get("mode", b"constant") != b"constant":
         return None
     widths = attrs.get("pads")
@@ -111,14 +111,14 @@ def _padded(inputs: Any, attrs: Any) -> Any:
 
 
 def _layer_name(node: Any) -> str:
-    """Return what to call a node: after its weight (`layer1.conv1.weight`), or its own name (`/layer1/conv1/Conv`)."""
+    """Return the name for a node: its weight's (`layer1.conv1.weight`) or its own (`/layer1/conv1/Conv`)."""
     weights = (match[1] for name in node.input[1:2] if (match := re.fullmatch(r"(.*\w)\.weight", name)))
     own = re.sub(rf"/{re.escape(node.op_type)}(_\d+)?$", "", str(node.name)).strip("/")
     return next(weights, own) or str(node.op_type)
 
 
 def _inferred(proto: Any) -> dict[str, Any]:
-    """Return the Relax types of a graph's values, as far as ONNX infers them."""
+    """Return the Relax types of a graph's values, if ONNX can infer them."""
     import onnx
     from onnx import helper
 

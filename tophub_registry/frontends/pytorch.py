@@ -1,4 +1,4 @@
-"""PyTorch programs of `torch.export`, in memory or saved, read by TVM's own front end."""
+"""Reads PyTorch programs of `torch.export`, in memory or saved, with TVM's own front end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TorchProgram:
     program: Any = field(repr=False)
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """Return the outputs for inputs by name, in the order in which the program takes them."""
+        """Return the outputs for inputs given by name, in the program's order."""
         import torch
         from torch.utils import _pytree as pytree
 
@@ -56,12 +56,12 @@ def read(model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | No
     model
         The program, or the path of a file that `torch.export.save` wrote. Open only files that you trust.
     batch, shapes
-        As `frontends.onnx.read` takes them, for programs with dynamic shapes.
+        See `frontends.onnx.read`; for programs with dynamic shapes.
 
     Raises
     ------
     UsageError
-        The shapes do not fit the program, or leave sizes open.
+        The shapes don't fit the program, or leave sizes open.
     InputError
         The file is missing, or is not a program.
     MissingExtra
@@ -87,7 +87,7 @@ def read(model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | No
         warnings.simplefilter("ignore")
         try:
             module, weights = import_program(program)
-        except Exception as error:  # TVM's front end raises what it likes
+        except Exception as error:  # TVM's front end can raise anything
             raise InputError(f"TVM can't read this program: {error}", file=file) from error
     module = fixed_sizes(module, shapes or {}, batch=batch, file=file, weights=[*weights])
     result = in_normal_form(module, weights)
@@ -110,7 +110,7 @@ def _load(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.load(path)
-    except Exception as error:  # torch raises what it likes
+    except Exception as error:  # torch can raise anything
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"not a program that torch.export.save wrote: {line}",

@@ -1,4 +1,4 @@
-"""TVM's importer of `torch.export` programs, taught to stand for operators that it does not know."""
+"""TVM's importer of `torch.export` programs, extended to represent unknown operators by placeholders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tophub_registry.tasks.reading import UNTRANSLATED
 
 
 def import_program(program: torch.export.ExportedProgram) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
-    """Return a program as a Relax module whose weights are parameters, and those weights, by the parameters' names."""
+    """Return a program as a Relax module whose weights are parameters, and the weights by parameter name."""
     decomposed = program.run_decompositions()
     importer = _Importer()
     module = importer.from_exported_program(decomposed, True, True, False, None)  # TVM takes no names
@@ -36,7 +36,7 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]  # TVM has no ty
         }
 
     def _check_unsupported_func_type(self, nodes: Any) -> None:
-        """Add converters that stand for the operators without one."""
+        """Add converters that insert placeholders for unsupported operators."""
         for node in nodes:
             if node.op == "call_function" and node.target.__name__ not in self.convert_map:
                 self.convert_map[node.target.__name__] = self._opaque
@@ -45,7 +45,7 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]  # TVM has no ty
         def converted(node: Any, *more: Any) -> Any:
             try:
                 return convert(node, *more)
-            except Exception as error:  # noqa: BLE001  # TVM raises what it likes
+            except Exception as error:  # noqa: BLE001  # TVM can raise anything
                 try:
                     return self._opaque(node)
                 except TypeError:
@@ -54,12 +54,12 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]  # TVM has no ty
         return converted
 
     def _opaque(self, node: Any) -> Any:
-        """Return what stands for a node.
+        """Return a placeholder for a node.
 
         Raises
         ------
         TypeError
-            Its outputs are not tensors of known shapes.
+            Its outputs are not tensors with known shapes.
         """
         meant = node.meta.get("val")
         tensors = [value for value in torch.utils._pytree.tree_leaves(self.retrieve_args(node)) if _is_tensor(value)]  # noqa: SLF001

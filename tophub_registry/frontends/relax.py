@@ -1,4 +1,4 @@
-"""Relax modules, from TVM's own front ends or anybody's, in memory or saved as JSON."""
+"""Reads Relax modules from any front end, in memory or saved as JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RelaxModule:
-    """A Relax module, run as TVM compiles it for any processor, without records.
+    """A Relax module, run as TVM compiles it for a generic processor, without records.
 
     Attributes
     ----------
     module
-        A `tvm.IRModule` with a function `main` of fixed sizes, whose parameters are the model's inputs.
+        A `tvm.IRModule` whose function `main` has fixed sizes and takes the model's inputs as parameters.
     """
 
     framework: ClassVar[str] = "TVM, untuned"
@@ -31,7 +31,7 @@ class RelaxModule:
     module: Any = field(repr=False)
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """Return the outputs for inputs by name."""
+        """Return the outputs for inputs given by name."""
         import tvm
 
         outputs = self._main(*(tvm.runtime.tensor(array) for array in inputs.values()))
@@ -54,17 +54,17 @@ def read(
     Parameters
     ----------
     model
-        A `tvm.IRModule`, or the path of a file that holds what `tvm.ir.save_json` returned.
+        A `tvm.IRModule`, or the path of a file with the output of `tvm.ir.save_json`.
     batch, shapes
-        As `frontends.onnx.read` takes them, for modules with symbolic sizes.
+        See `frontends.onnx.read`; for modules with symbolic sizes.
     params
-        An `.npz` file with the values of parameters of `main`, by name. Those that the function carries in its
-        attribute `params`, as some front ends leave them, are bound without it.
+        An `.npz` file with values for parameters of `main`, by name. Values in the function's attribute `params`,
+        where some front ends put them, are bound without it.
 
     Raises
     ------
     UsageError
-        There is no function `main`, or the shapes do not fit it, or leave sizes open.
+        There is no function `main`, or the shapes don't fit it or leave sizes open.
     InputError
         A file is missing or malformed.
     MissingExtra
@@ -90,9 +90,9 @@ def read(
     module = fixed_sizes(module, shapes or {}, batch=batch, file=file, weights=[*weights])
     if not is_plain(module["main"]):
         raise UsageError(
-            "main has branches, effects or sizes that are known only when it runs",
+            "main has branches, side effects or sizes that are only known at run time",
             file=file,
-            remedy="use apply_records, which leaves such functions as they are",
+            remedy="use apply_records, which leaves such functions unchanged",
         )
     bound = relax.transform.BindParams("main", dict(weights))(module) if weights else module
     result = in_normal_form(module, weights)
@@ -113,12 +113,12 @@ def fixed_sizes(
     file: str | None,
     weights: Collection[str] = (),
 ) -> Any:
-    """Return a module whose symbolic sizes of inputs are numbers.
+    """Return a module with numbers for the symbolic sizes of its inputs.
 
     Raises
     ------
     UsageError
-        The shapes do not fit, or leave sizes open.
+        The shapes don't fit, or leave sizes open.
     """
     from tvm import relax, tirx
 
@@ -148,7 +148,7 @@ def fixed_sizes(
 
 
 def _weights(main: Any, params: Path | None) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the values of parameters, as far as they are known."""
+    """Return the values of the parameters that have one."""
     import numpy as np
 
     found = {}
@@ -185,7 +185,7 @@ def _load(path: Path) -> Any:
         module = tvm.ir.load_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("no such file", file=path) from error
-    except Exception as error:  # TVM raises what it likes
+    except Exception as error:  # TVM can raise anything
         raise InputError(f"not a module that tvm.ir.save_json wrote: {error}", file=path) from error
     if not isinstance(module, tvm.IRModule):
         raise InputError(f"holds a {type(module).__name__}, not a Relax module", file=path)

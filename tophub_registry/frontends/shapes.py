@@ -1,4 +1,4 @@
-"""The sizes that a model leaves open, fixed."""
+"""Fixes the sizes that a model leaves open."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tophub_registry.errors import UsageError
 from tophub_registry.tasks.layers import Shape
 
 Sizes = Sequence[int | str]
-"""The sizes of an input: a number, or the name of one that is left open."""
+"""The sizes of an input: numbers, or names of open sizes."""
 
 
 def fixed(
@@ -21,14 +21,14 @@ def fixed(
     inputs
         The inputs' sizes, by name.
     shapes
-        Shapes that the user gives for some inputs. A size that they fix by name holds for the others too.
+        The user's shapes for some inputs. A named size that they fix is fixed for the other inputs too.
     batch
-        What a first size is that stays open.
+        The value of a first size that is still open.
 
     Raises
     ------
     UsageError
-        A shape is of no input, has another number of axes or another size than the model has, or sizes stay open.
+        A shape is for an unknown input or contradicts the model's axes or sizes, or sizes remain open.
     """
     known: dict[str, int] = {}
     for name, shape in shapes.items():
@@ -50,7 +50,7 @@ def fixed(
 
 
 def _match(name: str, sizes: Sizes, shape: Sequence[int], known: dict[str, int], file: str | None) -> None:
-    """Note what sizes a shape fixes, or raise a UsageError where it is not one of this input."""
+    """Record the sizes that a shape fixes; raise a UsageError if it doesn't fit the input."""
     if len(shape) != len(sizes) or min(shape, default=1) < 1:
         raise UsageError(f"the input {name!r} has the sizes {_spell(sizes)}, not {_spell(shape)}", file=file)
     for size, given in zip(sizes, shape, strict=True):

@@ -1,4 +1,4 @@
-"""Keeping PyTorch out of a process: gluoncv refuses to load beside version 2, and its threads disturb timings."""
+"""Keeps PyTorch out of a process: gluoncv refuses to load beside PyTorch 2, whose threads also disturb timings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 
 def hide_torch() -> Callable[[], None]:
-    """Make `import torch` fail in this process, and return a function that undoes that.
+    """Make `import torch` fail in this process, and return a function that undoes this.
 
-    Modules that hold PyTorch already keep it.
+    Modules that have already imported PyTorch keep it.
     """
     hidden = sys.modules.get("torch")
     if hidden is None and importlib.util.find_spec("torch") is None:  # not installed, or hidden already
         return lambda: None
-    # SciPy, which gluoncv needs, looks for PyTorch in `sys.modules` while it is imported, and fails over the gap.
+    # SciPy, which gluoncv needs, looks for PyTorch in `sys.modules` at import, and fails on the None set below.
     if importlib.util.find_spec("scipy") is not None:
         importlib.import_module("scipy.stats")
     sys.modules["torch"] = None  # type: ignore[assignment]  # documented: it makes the import fail

@@ -1,4 +1,4 @@
-"""Yanking: the index marks a published version that nobody should use any more, with the reason.
+"""Yanking: marks a published version in the index as not to be used any more, with the reason.
 
 Nothing is deleted: the file stays, a pin on the version still works, with a warning, and a package without a
 version means the newest one that is not yanked.

@@ -1,1 +1,1 @@
-"""A network's layers, and the tuning tasks that AutoTVM makes of them."""
+"""A network's layers, and their AutoTVM tuning tasks."""

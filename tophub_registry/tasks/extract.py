@@ -17,7 +17,7 @@ def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False) -> list[T
     Parameters
     ----------
     own
-        Whether to list the tasks of templates that AutoTVM does not have too.
+        Whether to include the tasks of templates that AutoTVM does not have.
 
     Raises
     ------
@@ -38,5 +38,5 @@ def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False) -> list[T
 
 
 def untuned(layers: Iterable[Layer], kind: str) -> list[Layer]:
-    """Return the layers that no template serves on this kind of target; they cost time that tuning can't save."""
+    """Return the layers that no template covers on this kind of target; tuning can't make them faster."""
     return [layer for layer in layers if not workloads(layer, kind)]

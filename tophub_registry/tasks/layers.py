@@ -1,6 +1,6 @@
-"""The layers of a network that cost arithmetic: what they compute and on which shapes.
+"""The layers of a network that do arithmetic: their operation and shapes.
 
-Plain data, whatever library the network came from. Shapes are those of PyTorch and MXNet: images are
+Plain data, independent of the framework. Shapes are those of PyTorch and MXNet: images are
 `[batch, channel, height, width]`, kernels `[out, in / groups, height, width]`.
 """
 
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with its name in the network and the operator it is."""
+    """A layer: its name in the network and its operator."""
 
     name: str
     operator: str
@@ -30,9 +30,9 @@ class Convolution(Layer):
     strides, dilation
         One number for each axis.
     padding
-        That of each axis at its front, then of each at its back: `(top, left, bottom, right)`.
+        Before each axis, then after each: `(top, left, bottom, right)`.
     groups
-        How many parts the channels are split into, each convolved on its own.
+        Number of groups of channels, each convolved separately.
     """
 
     data: Shape
@@ -52,9 +52,9 @@ class TransposedConvolution(Layer):
     kernel
         `[in, out / groups, height, width]`.
     padding
-        What is cut off the full result: `(top, left, bottom, right)`.
+        What is cropped from the full result: `(top, left, bottom, right)`.
     output_padding
-        What is added at the lower and the right end.
+        What is added at the bottom and the right.
     """
 
     data: Shape
@@ -75,4 +75,4 @@ class Dense(Layer):
 
 @dataclass(frozen=True)
 class Other(Layer):
-    """A layer that multiplies and adds in a form that no template computes."""
+    """A layer that multiplies and adds in a form that no template covers."""

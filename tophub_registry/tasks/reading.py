@@ -1,7 +1,7 @@
-"""A Relax function's layers, read from its calls: the one place that says which call is which layer.
+"""Reads the layers of a Relax function from its calls. Nothing else maps calls to layers.
 
-The function is in the form that `frontends.normal_form` makes: images are NCHW and a dense layer is a `matmul` whose
-second factor is known or a parameter, perhaps transposed.
+The function is in the normal form of `frontends.normal_form`: images are NCHW, and a dense layer is a `matmul` whose
+second factor is a constant or a parameter, possibly transposed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tophub_registry.tasks.layers import Convolution, Dense, Layer, Other, Trans
 from tophub_registry.tasks.rules import DTYPE
 
 UNTRANSLATED = "tophub.untranslated."
-"""The beginning of the name of an external function that stands for an operator nobody could translate."""
+"""Prefix of the name of an external function that represents an untranslated operator."""
 
 
 _GENERATED = re.compile(r"(lv|gv|alloc|add|matmul|conv\dd(_transpose)?)(_?\d+)?")
@@ -25,7 +25,7 @@ _WEIGHT = re.compile(r"^p_|[._]?(weight|kernel)(_\d+)?$")
 
 
 def is_generated(name: str) -> bool:
-    """Return whether TVM made a variable's name up."""
+    """Return whether TVM generated a variable's name."""
     return _GENERATED.fullmatch(name) is not None
 
 
@@ -41,7 +41,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 
 def calls_of(function: relax.Function) -> Iterator[tuple[Any, relax.Call]]:
-    """Yield the variables of a function that are the results of calls, in order, each with its call."""
+    """Yield the calls in a function in order, each with the variable of its result."""
     for block in function.body.blocks:
         for binding in block.bindings:
             if isinstance(binding.value, relax.Call):
@@ -49,14 +49,14 @@ def calls_of(function: relax.Function) -> Iterator[tuple[Any, relax.Call]]:
 
 
 def layers_of(function: relax.Function) -> dict[Any, Layer]:
-    """Return the layers that cost arithmetic, in the order in which they are computed, by the variables they define."""
+    """Return the layers that do arithmetic, in order of execution, by the variables of their results."""
     weights = Weights(function)
     found = ((var, layer_of(call, weights.layer_name(var, call), weights)) for var, call in calls_of(function))
     return {var: layer for var, layer in found if layer is not None}
 
 
 def untranslated(function: relax.Function) -> dict[str, list[str]]:
-    """Return the operators that no front end could translate, and the names of the layers that need them."""
+    """Return the untranslated operators, and the names of the layers that use them."""
     found: dict[str, list[str]] = {}
     for var, call in calls_of(function):
         if (operator := untranslated_operator(call)) is not None:
@@ -65,14 +65,14 @@ def untranslated(function: relax.Function) -> dict[str, list[str]]:
 
 
 def untranslated_operator(call: relax.Call) -> str | None:
-    """Return the operator that a call stands for where nobody could translate it; None for any other call."""
+    """Return the untranslated operator that a call represents; None for any other call."""
     callee = call.args[0] if getattr(call.op, "name", "") == "relax.call_pure_packed" else call.op
     name = str(callee.global_symbol) if isinstance(callee, relax.ExternFunc) else ""
     return name.removeprefix(UNTRANSLATED) if name.startswith(UNTRANSLATED) else None
 
 
 class Weights:
-    """Which values of a function are weights: constants, its parameters, and parameters transposed."""
+    """The values of a function that are weights: constants, parameters and transposed parameters."""
 
     def __init__(self, function: relax.Function) -> None:
         self._parameters = {*function.params}
@@ -93,12 +93,12 @@ class Weights:
         return layer_name(var.name, weight.name if weight is not None and weight in self._parameters else "")
 
     def untransposed(self, value: Any) -> Any | None:
-        """Return the parameter that a value is the transpose of, if it is one."""
+        """Return the parameter that a value is the transpose of, if any."""
         return self._transposed.get(value)
 
 
 def layer_of(call: relax.Call, name: str, weights: Weights) -> Layer | None:
-    """Return the layer that a call is; None for anything that is not made of products and sums."""
+    """Return the layer of a call; None for anything that does not multiply and add."""
     read = _READERS.get(getattr(call.op, "name", ""))
     if read is None:
         return None

@@ -1,9 +1,9 @@
-"""Which templates a layer has, and the arguments by which AutoTVM names its workload.
+"""Maps layers to templates, and to the arguments of their workloads in AutoTVM.
 
-One table for each kind of target, in the order in which AutoTVM lists a layer's tasks. The rules are those of
+There is one table for each kind of target, in the order in which AutoTVM lists a layer's tasks. The rules are those of
 `tvm.relay.op.strategy` and the argument lists those of `tvm.topi` in TVM 0.7 to 0.19, for float32 in the layout
-NCHW; the tests compare them with what a real AutoTVM extracts. Templates of our own, which AutoTVM never asks for,
-stand apart.
+NCHW; the tests compare them with what a real AutoTVM extracts. Templates of our own, which AutoTVM does not have, are
+in a separate table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LARGE_BATCH = 32
 
 
 class Rule(NamedTuple):
-    """A template, the layers that it serves, and the arguments of its task for such a layer."""
+    """A template, the layers that it covers, and the arguments of its task for such a layer."""
 
     template: str
     layer: type[Layer]
@@ -39,7 +39,7 @@ def _plain(conv: Convolution) -> bool:
 
 
 def _depthwise(conv: Convolution) -> bool:
-    """Whether each channel is convolved with one kernel of its own."""
+    """Return whether each channel is convolved with its own kernel."""
     return len(conv.strides) == _IMAGE and 1 < conv.groups == conv.data[1] == conv.kernel[0]
 
 
@@ -57,7 +57,7 @@ def _volumetric(conv: Convolution) -> bool:
 
 
 def _suits_winograd(conv: Convolution) -> bool:
-    """Whether the kernel is square in the two inner axes, which have neither stride nor dilation."""
+    """Return whether the kernel is square in the two inner axes, which have neither stride nor dilation."""
     height, width = conv.kernel[-2:]
     return (
         conv.groups == 1
@@ -85,7 +85,7 @@ def _large_batch(dense: Dense) -> bool:
 
 
 def _window(conv: Convolution) -> Arguments:
-    """Return data, kernel, strides, padding (of each axis at its front, then of each at its back) and dilation."""
+    """Return data, kernel, strides, padding (before each axis, then after each) and dilation."""
     return [
         tensor(conv.data),
         tensor(conv.kernel),
@@ -113,7 +113,7 @@ def _transposed(conv: TransposedConvolution) -> Arguments:
 
 
 def _transposed_as_direct(conv: TransposedConvolution) -> Arguments:
-    """Spell the convolution that a CPU computes: zeros between and around the data, the kernel turned over."""
+    """Return the arguments of the equivalent convolution: zeros between and around the data, and a flipped kernel."""
     batch, channels, *size = conv.data
     _, filters, *kernel = conv.kernel
     spread: Shape = tuple(
@@ -123,7 +123,7 @@ def _transposed_as_direct(conv: TransposedConvolution) -> Arguments:
         )
     )
     shapes = [tensor((batch, channels, *spread)), tensor((filters, channels, *kernel))]
-    # The padding is already in the shape, and AutoTVM writes the none that is left with two elements, not four.
+    # The padding is already in the shape; AutoTVM writes the remaining zero padding with two elements, not four.
     return [*shapes, [1, 1], [0, 0], [1, 1], "NCHW", "NCHW", DTYPE]
 
 
@@ -153,7 +153,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("dense_large_batch.gpu", Dense, _large_batch, _dense),
     ),
 }
-"""The rules by kind of target. A layer has one task for each rule that serves it."""
+"""The rules by kind of target. A layer has one task for each rule that covers it."""
 
 OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
     "llvm": (
@@ -165,17 +165,17 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
 
 
 def is_own(template: str) -> bool:
-    """Whether a template is one that AutoTVM does not have."""
+    """Return whether a template is one that AutoTVM does not have."""
     return any(template == rule.template for rules in OWN_RULES.values() for rule in rules)
 
 
 def workloads(layer: Layer, kind: str, *, own: bool = False) -> list[tuple[str, Arguments]]:
-    """Return a layer's workloads, each as task name and arguments; an empty list where no template serves it.
+    """Return a layer's workloads, each as task name and arguments; empty if no template covers it.
 
     Parameters
     ----------
     own
-        Whether the templates that AutoTVM does not have serve it too.
+        Whether to include templates that AutoTVM does not have.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def workloads(layer: Layer, kind: str, *, own: bool = False) -> list[tuple[str, 
 
 
 def rules_for(kind: str) -> tuple[Rule, ...]:
-    """Return the rules for a kind of target, or raise a UsageError that names the kinds there are."""
+    """Return the rules for a kind of target, or raise a UsageError that names the valid kinds."""
     try:
         return RULES[kind]
     except KeyError:

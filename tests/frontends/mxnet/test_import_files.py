@@ -126,7 +126,9 @@ def test_weights_for_another_input_do_not_fit(checkpoint):
 def test_a_symbol_without_weights_is_refused(checkpoint):
     checkpoint.with_name("model-0000.params").unlink()
 
-    with pytest.raises(InputError, match=r"no weights are beside it \(it needs model-0000.params"):
+    with pytest.raises(
+        InputError, match=r"there is no weights file beside it \(it needs a file such as model-0000.params"
+    ):
         read_model(checkpoint, shapes=SHAPES)
 
 
@@ -139,7 +141,7 @@ def test_what_is_no_file_of_weights_is_refused(checkpoint):
 
 
 def test_what_is_no_model_is_refused(mx):
-    with pytest.raises(UsageError, match="a list is no model"):
+    with pytest.raises(UsageError, match="a list is not a model"):
         read_model([1])
     with pytest.raises(UsageError, match="can't be read"):
         read_model(mx.gluon.nn.Dense(3))  # never initialized

@@ -1,4 +1,4 @@
-"""Models of gluoncv and MXNet as Relax modules."""
+"""Reads gluoncv and MXNet models as Relax modules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(
     params: Path | None = None,
     weightless: bool = False,
 ) -> Model:
-    """Translate a model straight from its MXNet symbol to Relax.
+    """Translate a model from its MXNet symbol to Relax.
 
     Parameters
     ----------
@@ -28,26 +28,26 @@ def read(
         A name that `gluoncv.model_zoo.get_model` knows, the path of a symbol file, which ends in `.json`, or a
         hybridizable gluon block whose parameters are initialized.
     batch
-        The batch size of the model's usual input.
+        The batch size of the default input.
     shapes
-        The inputs' shapes by name, batch included, instead of the usual input. A block's input is named `data`.
+        Shapes of inputs by name, batch included, instead of the default input. A block's input is named `data`.
     params
-        The file with the weights. Beside `NAME-symbol.json` the last of the files `NAME-0000.params` is taken.
-        A gluoncv name without it gets random weights, the same at each import, and batch norms that do something.
+        The file with the weights; by default, the last of the files `NAME-0000.params` beside `NAME-symbol.json`. A
+        gluoncv name without it gets random weights, the same each time, with non-trivial batch norms.
     weightless
-        Whether zeros will do for weights that would have to be read from a file or drawn, as for listing tasks.
+        Whether to use zeros instead of weights from files or random ones, as for listing tasks.
 
     Returns
     -------
     Model
-        What depends on weights alone (a detector's anchors) is computed. Variables have the names of the layers.
+        Values that depend only on weights (a detector's anchors) are constants. Variables are named after layers.
 
     Raises
     ------
     UsageError
-        There is no such model, or the shapes do not fit it.
+        There is no such model, or the shapes don't fit it.
     InputError
-        A file is missing or malformed, or weights are missing or do not fit.
+        A file is missing or malformed, or weights are missing or don't fit.
     MissingExtra
         MXNet, gluoncv or TVM is not installed.
     """

@@ -1,4 +1,4 @@
-"""The attributes of MXNet's operators: text, as symbol files keep them, `{"kernel": "(3, 3)", "no_bias": "True"}`."""
+"""The attributes of MXNet's operators, stored as text in symbol files: `{"kernel": "(3, 3)", "no_bias": "True"}`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class Attributes:
         return default if text is None else text.lower() in ("true", "1")
 
     def word(self, name: str, default: str) -> str:
-        """Return a word; None stands for the default."""
+        """Return a word; None for the default."""
         text = self.text.get(name, "None")
         return default if text == "None" else text

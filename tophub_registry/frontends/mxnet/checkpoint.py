@@ -1,4 +1,4 @@
-"""Where a model comes from: the symbol, and the weights as far as there are any, of a name, a file or a block."""
+"""Reads the symbol and the weights, if any, of a model given as a name, a file or a block."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Checkpoint:
     Attributes
     ----------
     file
-        The symbol file, where there is one.
+        The symbol file, if there is one.
     symbol
         MXNet's symbol.
     inputs
         The inputs' shapes, by name.
     weights
-        By name; None where there are none, and they are made up.
+        By name; None if there are none and they must be generated.
     weightless
-        Whether weights that are made up are zeros; random ones otherwise.
+        Whether generated weights are zeros instead of random.
     weights_file
-        Where the weights were read from.
+        The file that the weights were read from.
     """
 
     name: str
@@ -85,7 +85,7 @@ def _named_with_weights(name: str, inputs: Mapping[str, Shape], params: Path) ->
         block = zoo_block(name)
         try:
             block.load_parameters(str(params))
-        except Exception as error:  # MXNet raises what it likes: AssertionError, ValueError, its own
+        except Exception as error:  # MXNet can raise anything: AssertionError, ValueError, its own
             raise InputError(f"these are not the weights of {name!r}: {reason_of(error)}", file=params) from error
     found = _of_block(block, inputs, None)
     return Checkpoint(name, None, found.symbol, inputs, found.weights, str(params))
@@ -95,13 +95,15 @@ def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> C
     """Read a gluon block."""
     mx = libraries.mxnet()
     if not isinstance(block, mx.gluon.HybridBlock):
-        raise UsageError(f"a {type(block).__name__} is no model", remedy="give a name, a symbol file or a HybridBlock")
+        raise UsageError(
+            f"a {type(block).__name__} is not a model", remedy="give a name, a symbol file or a HybridBlock"
+        )
     if params is not None:
-        raise UsageError("a block has its own weights", remedy="leave out the file with weights")
+        raise UsageError("a block contains its weights", remedy="leave out the file with weights")
     with quiet():
         try:
             symbol = symbol_of(block, inputs)
-            if any(parameter._deferred_init for parameter in block.collect_params().values()):  # noqa: SLF001  # MXNet tells it nowhere else
+            if any(parameter._deferred_init for parameter in block.collect_params().values()):  # noqa: SLF001  # there is no public way
                 block(*(mx.nd.zeros(shape) for shape in inputs.values()))
             weights = {name: parameter.data().asnumpy() for name, parameter in block.collect_params().items()}
         except Exception as error:
@@ -110,11 +112,13 @@ def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> C
 
 
 def _beside(symbol: Path) -> Path:
-    """Return the file with the last epoch's weights beside a symbol file."""
+    """Return the weights file of the last epoch beside a symbol file."""
     prefix = re.sub(r"-symbol$", "", symbol.stem)
     candidates = sorted(symbol.parent.glob(f"{_literal(prefix)}-[0-9][0-9][0-9][0-9].params"))
     if not candidates:
-        raise InputError("no weights are beside it", file=symbol, remedy=f"it needs {prefix}-0000.params or the like")
+        raise InputError(
+            "there is no weights file beside it", file=symbol, remedy=f"it needs a file such as {prefix}-0000.params"
+        )
     return candidates[-1]
 
 
@@ -123,7 +127,7 @@ def _literal(text: str) -> str:
 
 
 def _read_weights(path: Path) -> Weights:
-    """Read a file of weights; what says whether one is an argument or an auxiliary state is dropped."""
+    """Read a weights file, dropping the prefixes for arguments and auxiliary states."""
     mx = libraries.mxnet()
     if not path.is_file():
         raise InputError("no such file", file=path)

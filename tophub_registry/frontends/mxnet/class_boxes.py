@@ -1,8 +1,8 @@
-"""Boxes that a detector writes down once for each class before it suppresses most of them.
+"""Avoids the copies of boxes that a detector makes for each class before it suppresses most of them.
 
-Gluoncv's SSD cuts ids and scores `[batch, number, classes]` into columns, sets the same boxes `[batch, number, 4]`
-beside each, and puts all classes one after the other: 3 MB, of which 400 rows count. An operator of our own stands
-for all of it and takes ids, scores and boxes as they are.
+Gluoncv's SSD splits ids and scores `[batch, number, classes]` into columns, joins each with the same boxes
+`[batch, number, 4]`, and concatenates all classes: 3 MB, of which 400 rows matter. An operator of our own replaces all
+of this and takes ids, scores and boxes as they are.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _RANK = 3
 _PARTS = 3  # ids, scores, boxes
 _COORDINATES = 4
 _COLUMNS = {"id_index": (0, -1), "score_index": (1, 1), "coord_start": (2, 2)}
-"""Where the suppression must find the parts, and where it does unless it says so."""
+"""The required positions of the parts in a row, and the suppression's defaults."""
 
 
 def gather_class_boxes(graph: Graph) -> Graph:
-    """Return the graph with one operator for each suppression of boxes class by class."""
+    """Return the graph with each suppression of boxes per class replaced by one operator."""
     nodes = {Entry(node.key, 0): node for node in graph.nodes}
     gathered = [_gathered(node, nodes) or node for node in graph.nodes]
     return replace(graph, nodes=tuple(gathered)).pruned()
 
 
 def _gathered(node: Node, nodes: Mapping[Entry, Node]) -> Node | None:
-    """Return what stands for a suppression and for what its boxes are made of; None where they are other boxes."""
+    """Return the replacement for a suppression and the operators before it; None if its boxes are not of this form."""
     number = node.attributes.number
     if (
         node.operator != "_contrib_box_nms"
@@ -46,14 +46,14 @@ def _gathered(node: Node, nodes: Mapping[Entry, Node]) -> Node | None:
     if ids is None or scores is None or len(boxes) != 1:
         return None
     (box,) = boxes
-    # With fewer boxes than are kept, there is nothing to win.
+    # With fewer boxes than are kept, there is nothing to gain.
     if box not in nodes or nodes[box].shapes[0][2] != _COORDINATES or number("topk", -1) > node.shapes[0][1]:
         return None
     return replace(node, operator=CLASS_BOX_NMS, inputs=(ids, scores, box))
 
 
 def _concatenated(entry: Entry, nodes: Mapping[Entry, Node], *, axis: int) -> Sequence[Entry]:
-    """Return what is concatenated along an axis of three."""
+    """Return the inputs of a concatenation of three-dimensional tensors along this axis."""
     node = nodes.get(entry)
     if node is None or node.operator != "Concat" or len(node.shapes[0]) != _RANK:
         return ()
@@ -61,7 +61,7 @@ def _concatenated(entry: Entry, nodes: Mapping[Entry, Node], *, axis: int) -> Se
 
 
 def _columns(entries: Sequence[Entry], nodes: Mapping[Entry, Node]) -> Entry | None:
-    """Return what the entries are the columns of, all of them in their order."""
+    """Return the tensor whose columns the entries are, if they are all of them in order."""
     sources = set()
     for index, entry in enumerate(entries):
         node = nodes.get(entry)

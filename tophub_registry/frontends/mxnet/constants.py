@@ -1,4 +1,4 @@
-"""What depends on weights alone, computed while the model is imported, by MXNet itself."""
+"""Computes what depends only on weights at import, with MXNet itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tophub_registry.tasks.layers import Shape
 Array = np.ndarray[Any, Any]
 
 _VERSION = 10901  # of MXNet, and so of the symbols that it writes
-# Operators that take a mere shape from an input that is not known.
+# Operators that only use the shape of an unknown input.
 _BY_SHAPE: Mapping[str, Callable[[list[Array], Shape], Array]] = {
     "zeros_like": lambda _, shape: np.zeros(shape, "float32"),
     "ones_like": lambda _, shape: np.ones(shape, "float32"),
@@ -25,7 +25,7 @@ _BY_SHAPE: Mapping[str, Callable[[list[Array], Shape], Array]] = {
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Return the graph without the nodes whose inputs are all known; their values are in it instead."""
+    """Return the graph with nodes whose inputs are all known replaced by their values."""
     values = dict(graph.values)
     left = []
     for node in graph.nodes:

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products; convolutions and dense layers are followed by the addition of their bias."""
+"""Convolutions and matrix products; a bias becomes a separate addition."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CONVOLUTIONS = {
     2: (relax.op.nn.conv2d, "NCHW", "OIHW"),
     3: (relax.op.nn.conv3d, "NCDHW", "OIDHW"),
 }
-"""By the number of axes: the operator in Relax, and the layouts of data and kernel."""
+"""By number of axes: the Relax operator, and the layouts of data and kernel."""
 _STRIP = 32
-_BIAS = 2  # the place of the bias among the inputs
+_BIAS = 2  # the position of the bias among the inputs
 
 
 def convolution(site: Site) -> Expression:
@@ -85,7 +85,7 @@ def products(site: Site) -> Expression:
 
 
 def _transposed(weight: Array) -> Array:
-    """Return a transposed copy, made in strips that the caches hold: half the time for vgg16's first one."""
+    """Return a transposed copy, made in strips that fit in the cache: half the time for vgg16's first one."""
     result = np.empty(weight.shape[::-1], weight.dtype)
     for start in range(0, len(weight), _STRIP):
         result[:, start : start + _STRIP] = weight[start : start + _STRIP].T
@@ -100,7 +100,7 @@ def _with_bias(site: Site, call: Expression, shape: Shape) -> Expression:
 
 
 def _padding(site: Site, axes: int) -> Shape:
-    """Return the padding of each axis at its front, then of each at its back."""
+    """Return the padding before each axis, then after each."""
     padding = site.attributes.numbers("pad", (0,) * axes)
     return (*padding, *padding)
 

@@ -1,4 +1,4 @@
-"""What a detector does with its network's output: boxes from anchors, and non-maximum suppression."""
+"""A detector's post-processing: box decoding and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _op: Any = relax.op
 
 
 def _box_decode(site: Site) -> Expression:
-    """Boxes `[batch, number, 4]` from offsets, measured in anchors, and the anchors `[1, number, 4]`."""
+    """Decode boxes `[batch, number, 4]` from offsets, relative to the anchors, and the anchors `[1, number, 4]`."""
     attributes = site.attributes
     anchors = site.array(1)
     deviations = np.array([float(attributes.text.get(f"std{i}", "1")) for i in range(4)], "float32")
@@ -39,10 +39,9 @@ def _box_decode(site: Site) -> Expression:
 
 
 def _box_nms(site: Site) -> Expression:
-    """Boxes `[batch, number, width]`, each with a class, a score and four coordinates somewhere in its row.
+    """Suppress boxes `[batch, number, width]`, each a row with a class, a score and four coordinates.
 
-    They come out in the order of their scores; those that a better one covers are left out, and rows of -1 fill the
-    end.
+    The result is sorted by score, without boxes that a better one overlaps, and filled up with rows of -1.
     """
     _check_suppression(site)
     shape = site.shape_of(0)
@@ -58,9 +57,9 @@ def _box_nms(site: Site) -> Expression:
 
 
 def _class_box_nms(site: Site) -> Expression:
-    """Do the same with boxes `[batch, number, 4]`, each in every class: ids and scores `[batch, number, classes]`.
+    """Suppress boxes `[batch, number, 4]` that are shared by all classes: ids and scores `[batch, number, classes]`.
 
-    Before they are sorted they are in the order of their classes. Only the best are written down with their boxes.
+    Rows are ordered by class before sorting. Boxes are copied only for the best rows.
     """
     _check_suppression(site)
     batch, count, classes = site.shape_of(1)
@@ -91,7 +90,7 @@ def _check_suppression(site: Site) -> None:
 
 
 def _best(site: Site, scores: Expression, ids: Expression | None, count: int) -> Expression:
-    """Return the places `[batch, count]` of the best scores `[batch, number]`, as far as they are valid."""
+    """Return the indices `[batch, count]` of the best valid scores `[batch, number]`."""
     valid = site.emit(_op.greater(scores, constant(_threshold(site))), "valid")
     if ids is not None:
         valid = site.emit(_op.logical_and(valid, _op.greater_equal(ids, constant(0))), "valid")
@@ -100,7 +99,7 @@ def _best(site: Site, scores: Expression, ids: Expression | None, count: int) ->
 
 
 def _suppressed(site: Site, boxes: Expression) -> Expression:
-    """Return valid boxes in their order, without those that a better one covers."""
+    """Return valid boxes in order, without those that a better one overlaps."""
     number = site.attributes.number
     id_index, score_index = number("id_index", -1), number("score_index", 1)
     found = site.emit(
@@ -131,7 +130,7 @@ def _threshold(site: Site) -> float:
 
 
 def _filled(site: Site, rows: Expression, count: int) -> Expression:
-    """Add rows of -1 to `[batch, number, width]` until there are `count`."""
+    """Pad `[batch, number, width]` with rows of -1 to `count` rows."""
     missing = count - int(rows.ty.shape[1])
     if missing == 0:
         return rows
@@ -145,7 +144,7 @@ def _column(site: Site, rows: Expression, index: int, what: str) -> Expression:
 
 
 def _rows(site: Site, rows: Expression, places: Expression, what: str) -> Expression:
-    """Take rows of `[batch, number, width]` at the places `[batch, count]`."""
+    """Take rows of `[batch, number, width]` at the indices `[batch, count]`."""
     batch, number, width = map(int, rows.ty.shape)
     count = int(places.ty.shape[1])
     if batch > 1:

@@ -1,4 +1,4 @@
-"""Operators on each element: activations, arithmetic of two tensors or of a tensor and a number, comparisons."""
+"""Elementwise operators: activations, arithmetic and comparisons of tensors and numbers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _COMPARISONS: Mapping[str, Callable[[Expression, Expression], Expression]] = {
     "lesser_equal": _op.less_equal,
 }
 
-# MXNet's names of operators on a tensor and a number; the reversed ones have the number first.
+# MXNet's names for operators on a tensor and a number; the reversed ones take the number first.
 _SCALAR = {"_plus_scalar": "add", "_minus_scalar": "sub"} | {
     f"_{name}_scalar": name for name in ("mul", "div", "maximum", "minimum", "power")
 }
@@ -124,7 +124,7 @@ def _where(site: Site) -> Expression:
 
 
 def _truth(site: Site, condition: Any) -> Expression:
-    """Return a mask as truth values; MXNet's comparisons give numbers."""
+    """Return a mask as booleans; MXNet's comparisons return numbers."""
     if isinstance(condition, np.ndarray):
         return relax.const(condition != 0)
     binding = site.builder.lookup_binding(condition)
@@ -134,7 +134,7 @@ def _truth(site: Site, condition: Any) -> Expression:
 
 
 def _brief(value: Any) -> Expression:
-    """Return a value; a known one that is the same everywhere is one number."""
+    """Return a value, as a single number if it is known and the same everywhere."""
     if not isinstance(value, np.ndarray):
         return value
     same = value.size > 0 and (value == value.flat[0]).all()
@@ -158,7 +158,7 @@ def _with_number(function: Callable[[Expression, Expression], Expression], *, fi
 
 
 def _as_numbers(translator: Translator) -> Translator:
-    """Make numbers of truth values."""
+    """Convert booleans to numbers."""
     return lambda site: _op.astype(site.emit(translator(site), "truth"), "float32")
 
 

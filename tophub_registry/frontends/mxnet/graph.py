@@ -1,7 +1,6 @@
-"""A symbol's operators with the shapes of what they give, and the values that are known before the network runs.
+"""A symbol's operators with their output shapes, and the values that are known before the network runs.
 
-Only what the outputs depend on is here: an operator that takes no more than a shape from its input does not keep
-that input alive.
+It contains only what the outputs depend on: an operator that only uses an input's shape does not keep that input.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tophub_registry.frontends.mxnet.shapes import infer_shapes
 from tophub_registry.tasks.layers import Shape
 
 _WITH_VALUE = {"zeros_like": 0, "ones_like": 0, "slice_like": 1, "SoftmaxOutput": 1}
-"""How many of an operator's first inputs are more to it than a shape, where that is not all of them."""
+"""How many of an operator's first inputs it reads the values of, if not all."""
 
 
 class Entry(NamedTuple):
@@ -38,9 +37,9 @@ class Node:
     key
         Its number in the symbol file.
     inputs
-        Whose values it needs.
+        The entries whose values it needs.
     shapes
-        The shapes of its outputs, as far as they are used.
+        The shapes of the outputs that are used.
     """
 
     key: int
@@ -53,14 +52,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Variable:
-    """A weight that some node takes.
+    """A weight that a node uses.
 
     Attributes
     ----------
     user
-        The name of the first node that takes it.
+        The name of the first node that uses it.
     attributes
-        What the symbol says about it; gluon's constants are found by it.
+        Its attributes in the symbol, which identify gluon's constants.
     """
 
     entry: Entry
@@ -72,14 +71,14 @@ class Variable:
 
 @dataclass(frozen=True)
 class Graph:
-    """The operators in the order in which they are computed.
+    """The operators in order of execution.
 
     Attributes
     ----------
     inputs
-        The variables that the user gives, by name.
+        The variables that the user provides, by name.
     values
-        The weights, and what was computed from them.
+        The weights, and values computed from them.
     """
 
     nodes: tuple[Node, ...]
@@ -89,11 +88,11 @@ class Graph:
     values: Mapping[Entry, np.ndarray[Any, Any]] = field(default_factory=dict)
 
     def uses(self) -> Counter[Entry]:
-        """Return how often each entry is taken, by nodes or as an output."""
+        """Return how often each entry is used, by nodes or as an output."""
         return Counter([*self.outputs, *(entry for node in self.nodes for entry in node.inputs)])
 
     def pruned(self) -> Graph:
-        """Return the graph without the nodes on which no output depends."""
+        """Return the graph without nodes that no output depends on."""
         used = {entry.node for entry in self.outputs}
         kept = []
         for node in reversed(self.nodes):
@@ -104,12 +103,12 @@ class Graph:
 
 
 def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) -> Graph:
-    """Read a symbol, and infer its shapes from those of its inputs.
+    """Read a symbol, and infer its shapes from the input shapes.
 
     Raises
     ------
     UsageError
-        The shapes do not fit the network, or are of inputs that it does not have.
+        The shapes don't fit the network, or name inputs that it doesn't have.
     """
     graph = json.loads(symbol.tojson())
     nodes = graph["nodes"]

@@ -1,7 +1,7 @@
-"""The input that a gluoncv model is made for, told from its name.
+"""The default input of a gluoncv model, by its name.
 
-Checkpoint: gluoncv's naming and the sizes of its own evaluation scripts. Most networks take other sizes too, which is
-what `--shape` is for.
+The names are gluoncv's, and the sizes are those of its evaluation scripts. Most networks accept other sizes too; use
+`--shape` for them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 
 from tophub_registry.tasks.layers import Shape
 
-# The first pattern that the name's beginning matches decides; a number in the name is the size of the image.
+# The first pattern that matches the start of the name wins; a number in the name is the image size.
 _SHAPES: tuple[tuple[str, Shape | None], ...] = (
     (r"cifar_", (3, 32, 32)),
     (r"ssd_(?P<height>\d+)_", None),
-    (r"monodepth2_.*_posenet_.*_640x192", (6, 192, 640)),  # two images, one after the other
+    (r"monodepth2_.*_posenet_.*_640x192", (6, 192, 640)),  # two images in sequence
     (r"monodepth2_.*_(?P<width>\d+)x(?P<height>\d+)", None),
     (r"yolo3_", (3, 416, 416)),
     (r"center_net_", (3, 512, 512)),
@@ -35,7 +35,7 @@ _USUAL: Shape = (3, 224, 224)
 
 
 def default_shape(model: str, batch: int) -> Shape:
-    """Return the shape of a model's input, the batch first."""
+    """Return the shape of a model's input, batch first."""
     for pattern, shape in _SHAPES:
         if match := re.match(pattern, model):
             return (batch, *(shape or _named(match)))

@@ -1,6 +1,6 @@
-"""MXNet and gluoncv, both no longer maintained, on today's Python, NumPy and beside today's PyTorch.
+"""Makes MXNet and gluoncv, both unmaintained, work with today's Python, NumPy and PyTorch.
 
-How they are imported, kept from printing, and what their errors say.
+It imports them, keeps them from printing, and cleans up their error messages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def mxnet() -> Any:
     Raises
     ------
     MissingExtra
-        MXNet, or something that it needs, is not installed.
+        MXNet or one of its dependencies is not installed.
     """
     try:
         _restore_aliases()
@@ -34,7 +34,7 @@ def mxnet() -> Any:
             warnings.simplefilter("ignore")
             import mxnet
 
-            # Otherwise it says one line for each constant of a model, twenty for a detector's anchors.
+            # Otherwise it prints a line for each constant of a model, twenty for a detector's anchors.
             os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
             return mxnet
     except ImportError as error:
@@ -47,7 +47,7 @@ def gluoncv() -> Any:
     Raises
     ------
     MissingExtra
-        gluoncv, or something that it needs, is not installed.
+        gluoncv or one of its dependencies is not installed.
     """
     mxnet()
     restore = hide_torch()
@@ -72,7 +72,7 @@ def quiet() -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error of MXNet says, without stack traces and places in its source."""
+    """Return an MXNet error's message, without stack traces and source locations."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line for line in lines if line.startswith(("MXNetError:", "JSONReader:"))] or [*filter(None, lines), ""]
     text = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: |^\w+: ", "", said[0])

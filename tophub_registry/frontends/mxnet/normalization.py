@@ -1,4 +1,4 @@
-"""Normalizations: batch norm where it stands alone, softmax, norms over channels."""
+"""Normalizations: batch norm on its own, softmax, norms over channels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _warmed(site: Site) -> Expression:
 
 
 def _softmax_output(site: Site) -> Expression:
-    """Translate the softmax of a classifier with its loss; the loss is dropped."""
+    """Translate a classifier's softmax with loss; the loss is dropped."""
     image = site.attributes.flag("multi_output", default=False)
     if not image and not site.attributes.flag("preserve_shape", default=False) and len(site.shape) > 2:  # noqa: PLR2004
         site.refuse("over all axes but the first")

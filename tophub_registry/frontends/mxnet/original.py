@@ -1,4 +1,4 @@
-"""A symbol with its weights, run by MXNet itself."""
+"""A symbol with its weights, run in MXNet itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MXNetModel:
     inputs
         The inputs' shapes, by name.
     weights
-        The weights before anything was folded, by name, in float32.
+        The weights before folding, by name, in float32.
     """
 
     framework: ClassVar[str] = "MXNet"
@@ -38,13 +38,13 @@ class MXNetModel:
     weights: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """Return the outputs for inputs in float32, by name."""
+        """Return the outputs for float32 inputs given by name."""
         mx = libraries.mxnet()
         named = {name: mx.nd.array(array) for name, array in inputs.items()}
         return [output.asnumpy() for output in self._executor.forward(is_train=False, **named)]
 
     def save(self, symbol: Path, params: Path) -> None:
-        """Write the symbol file and the file with the weights."""
+        """Write the symbol file and the weights file."""
         mx = libraries.mxnet()
         self.symbol.save(str(symbol))
         auxiliary = set(self.symbol.list_auxiliary_states())
@@ -64,7 +64,7 @@ class MXNetModel:
 
 @contextmanager
 def _without_subgraphs() -> Iterator[None]:
-    """Keep MXNet from fusing operators, at which it fails where a convolution's output is needed twice."""
+    """Keep MXNet from fusing operators, which fails if a convolution's output is used twice."""
     name = "MXNET_SUBGRAPH_BACKEND"
     before = os.environ.get(name)
     os.environ[name] = "NONE"

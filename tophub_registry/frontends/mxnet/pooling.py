@@ -1,4 +1,4 @@
-"""Operators that make an image, or some axes, smaller or larger: pooling, reductions, upsampling."""
+"""Operators that resize or reduce axes: pooling, reductions, upsampling."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REDUCTIONS: Mapping[str, Callable[..., Expression]] = {
 
 
 def _pooling(site: Site) -> Expression:
-    """MXNet's convention `full` rounds the number of windows up, `same` would pad."""
+    """Translate pooling: MXNet's convention `full` rounds the number of windows up, `same` would pad."""
     kind, layout = site.attributes.word("pool_type", "max"), site.attributes.word("layout", "NCHW")
     if len(site.shape) != _RANK or layout != "NCHW":
         site.refuse(f"over {len(site.shape) - 2} axes in the layout {layout}")
@@ -92,7 +92,7 @@ def _reduction(function: Callable[..., Expression]) -> Translator:
         axes = sorted(named) or [*range(rank)]
         keeps = site.attributes.flag("keepdims", default=False)
         reduced = function(site.tensor(0), axis=axes, keepdims=keeps)
-        # Where nothing is left, MXNet keeps one axis.
+        # If no axis is left, MXNet keeps one.
         return reduced if keeps or len(axes) < rank else _op.reshape(site.emit(reduced, "all"), site.shape)
 
     return translate

@@ -1,6 +1,6 @@
-"""Operators that move elements and compute nothing.
+"""Operators that only move elements.
 
-MXNet has inferred each output's shape, so the special codes of its reshapes need no reading here.
+MXNet has inferred each output's shape, so the special codes in its reshapes need not be interpreted here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _stack(site: Site) -> Expression:
 
 
 def _split(site: Site) -> Sequence[Expression]:
-    """Split into equal parts; those that nobody takes are given too."""
+    """Split into equal parts, including unused ones."""
     shape, count = site.shape_of(0), site.attributes.number("num_outputs", 1)
     axis = site.attributes.number("axis", 1) % len(shape)
     width = shape[axis] // count
@@ -78,7 +78,7 @@ def _bounds(text: str) -> list[int | None]:
 
 
 def _sliced(site: Site, slices: Mapping[int, slice]) -> Expression:
-    """Cut along some axes, as Python's slices say."""
+    """Slice along some axes, with Python slices."""
     shape = site.shape_of(0)
     bounds = {axis: part.indices(shape[axis]) for axis, part in slices.items()}
     if any(step < 0 for _, _, step in bounds.values()):
@@ -124,7 +124,7 @@ def _pad(site: Site) -> Expression:
 
 
 def _take(site: Site) -> Expression:
-    """Take rows whose numbers are known."""
+    """Take rows with constant indices."""
     mode = site.attributes.word("mode", "clip")
     if mode not in {"clip", "wrap"}:
         site.refuse(f"in the mode {mode}")

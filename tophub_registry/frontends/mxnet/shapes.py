@@ -1,4 +1,4 @@
-"""The shapes of all values in a symbol's graph, inferred by MXNet from those of the inputs."""
+"""Infers the shapes of all values in a symbol's graph from the input shapes, with MXNet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tophub_registry.tasks.layers import Shape
 def infer_shapes(
     graph: Mapping[str, Any], inputs: Mapping[str, Shape], *, file: str | None
 ) -> Callable[[Sequence[int]], Shape]:
-    """Return a function that gives the shape of an entry of a symbol's graph, `[node, output, version]`.
+    """Return a function that maps an entry of a symbol's graph, `[node, output, version]`, to its shape.
 
     Parameters
     ----------
@@ -25,16 +25,16 @@ def infer_shapes(
     inputs
         The shapes of its inputs, by name.
     file
-        The symbol file that errors are to name.
+        The symbol file to name in errors.
 
     Raises
     ------
     UsageError
-        The network has no input of a name, or the shapes do not fit it or leave others open.
+        The network has no input of that name, or the shapes don't fit it or don't determine the others.
     """
     nodes = graph["nodes"]
     _check_inputs(nodes, inputs, file=file)
-    # MXNet tells inner shapes by name only, and a block that is called twice gives two nodes one name.
+    # MXNet reports inner shapes by name only, and a block that is called twice gives two nodes the same name.
     renamed = [node if node["op"] == "null" else {**node, "name": f"#{i}"} for i, node in enumerate(nodes)]
     internals = libraries.mxnet().sym.load_json(json.dumps({**graph, "nodes": renamed})).get_internals()
     spelled = " ".join(f"{name}={_spell(shape)}" for name, shape in inputs.items())
@@ -44,11 +44,13 @@ def infer_shapes(
         except Exception as error:  # MXNet raises several kinds, this one among them
             reason = re.sub(r"#(\d+)", lambda match: str(nodes[int(match[1])]["name"]), reason_of(error))
             raise UsageError(
-                f"{spelled} does not fit the network: {reason}", file=file, remedy="give other shapes"
+                f"{spelled} does not fit the network: {reason}", file=file, remedy="use other shapes"
             ) from error
     if shapes is None:
         free = ", ".join(_free_inputs(nodes)[:5])
-        raise UsageError(f"{spelled} leaves shapes open", file=file, remedy=f"give more of the inputs {free}")
+        raise UsageError(
+            f"{spelled} does not determine all shapes", file=file, remedy=f"give shapes for more of the inputs {free}"
+        )
     number = {node["name"]: i for i, node in enumerate(nodes) if node["op"] == "null"}
     outputs: dict[int, list[Shape]] = {}
     for name, shape in zip(internals.list_outputs(), shapes, strict=True):
@@ -66,7 +68,7 @@ def infer_shapes(
 
 
 def _check_inputs(nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Shape], *, file: str | None) -> None:
-    """Raise a UsageError where the network has no input of a name, or a shape is none."""
+    """Raise a UsageError if the network has no input of that name, or a shape is invalid."""
     names = {node["name"] for node in nodes if node["op"] == "null"}
     for name, shape in inputs.items():
         if name not in names:
@@ -77,7 +79,7 @@ def _check_inputs(nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Shape
 
 
 def _free_inputs(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the variables that some operator takes as its first argument, where weights never stand."""
+    """Return the variables that are an operator's first argument, which weights never are."""
     first = {node["inputs"][0][0] for node in nodes if node["inputs"]}
     return [node["name"] for i, node in enumerate(nodes) if node["op"] == "null" and i in first]
 

@@ -1,4 +1,4 @@
-"""One operator while it is translated: what its inputs have become, and the way to add to the Relax function."""
+"""An operator being translated: its translated inputs, and the Relax function to add to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Untranslatable(Exception):  # noqa: N818  # it never reaches a user: the o
     Attributes
     ----------
     form
-        Which: `with a computed weight`.
+        A description of the form: `with a computed weight`.
     """
 
     def __init__(self, form: str) -> None:
@@ -37,9 +37,9 @@ class Site:
     Attributes
     ----------
     values
-        An array where the value is known, else the Relax variable.
+        An array if the value is known, else the Relax variable.
     builder
-        The `relax.BlockBuilder` at work.
+        The current `relax.BlockBuilder`.
     """
 
     node: Node
@@ -53,7 +53,7 @@ class Site:
 
     @property
     def shape(self) -> Shape:
-        """The shape of its first output that is used."""
+        """The shape of the first output that is used."""
         return next(iter(self.node.shapes.values()))
 
     def __len__(self) -> int:
@@ -87,11 +87,11 @@ class Site:
         return value
 
     def emit(self, expression: Expression, what: str = "") -> Expression:
-        """Add an expression to the function; the variable has the layer's name, and says what of it this is."""
+        """Add an expression to the function; the variable is named after the layer and its part."""
         return self.builder.emit(expression, name_hint=f"{self.node.name}_{what}" if what else self.node.name)
 
     def refuse(self, form: str) -> NoReturn:
-        """Say that this form of the operator can't be translated.
+        """Reject this form of the operator.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""MXNet's symbols: of gluoncv's models, of gluon blocks, and read from files."""
+"""MXNet symbols of gluoncv models, gluon blocks and files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 
 
 def zoo_symbol(name: str) -> Any:
-    """Return the symbol of a gluoncv model, whose input is called `data`.
+    """Return the symbol of a gluoncv model; its input is called `data`.
 
     Raises
     ------
     UsageError
         There is no such model, it is quantised, or gluoncv can't build it.
     EnvironmentFailure
-        gluoncv downloads weights even for an untrained model of this name, and failed to.
+        gluoncv downloads weights even for an untrained model of this name, and the download failed.
     MissingExtra
         MXNet or gluoncv is not installed.
     """
@@ -35,29 +35,29 @@ def zoo_symbol(name: str) -> Any:
         )
     if name.lower().endswith("_int8"):
         raise UsageError(f"{name!r} is quantised", remedy="only models in float32 have tasks")
-    # Without a name manager of their own, layers are numbered on from what was built before in this process.
+    # Without its own name manager, layer numbers continue from earlier models in this process.
     with mx.name.NameManager(), quiet():
         try:
             return symbol_of(zoo_block(name), ["data"])
         except OSError as error:
             raise EnvironmentFailure(
-                f"gluoncv builds {name!r} only with weights that it failed to download: {reason_of(error)}"
+                f"gluoncv can't build {name!r} without its weights, and the download failed: {reason_of(error)}"
             ) from error
         except Exception as error:
             raise UsageError(f"gluoncv can't build {name!r}: {reason_of(error)}") from error
 
 
 def zoo_block(name: str) -> Any:
-    """Instantiate a gluoncv model without its weights; those of a detector's base are a second matter."""
+    """Instantiate a gluoncv model without pretrained weights, including those of a detector's base network."""
     get_model = libraries.gluoncv().model_zoo.get_model
     try:
         return get_model(name, pretrained=False, pretrained_base=False)
-    except (TypeError, Warning):  # a model without a base does not take the argument; one raises a Warning
+    except (TypeError, Warning):  # a model without a base network rejects the argument; one model raises a Warning
         return get_model(name, pretrained=False)
 
 
 def symbol_of(block: Any, inputs: Iterable[str]) -> Any:
-    """Return the symbol that a gluon block makes of its inputs, given by their names."""
+    """Return the symbol of a gluon block applied to inputs of these names."""
     mx = libraries.mxnet()
     return mx.sym.Group(list(_flat(block(*map(mx.sym.var, inputs)))))
 
@@ -68,7 +68,7 @@ def load_symbol(path: Path) -> Any:
     Raises
     ------
     InputError
-        The file is missing, can't be read, or is none.
+        The file is missing, can't be read, or is not a symbol file.
     MissingExtra
         MXNet is not installed.
     """
@@ -92,7 +92,7 @@ def load_symbol(path: Path) -> Any:
 
 
 def _flat(outputs: Any) -> Iterator[Any]:
-    """Yield the symbols in nested lists and dicts of them."""
+    """Yield the symbols in nested lists and dicts."""
     if isinstance(outputs, dict):
         outputs = list(outputs.values())
     if isinstance(outputs, (list, tuple)):

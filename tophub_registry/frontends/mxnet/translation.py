@@ -1,4 +1,4 @@
-"""A graph as a Relax function: each operator by the translator that its family's module has for it."""
+"""Translates a graph to a Relax function, each operator by the translator of its family's module."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ TRANSLATORS: Mapping[str, Translator] = {
     for family in (convolution, detection, elementwise, normalization, pooling, shape)
     for operator, translator in family.TRANSLATORS.items()
 }
-"""What translates an operator, by MXNet's name of it."""
+"""The translators, by MXNet's operator name."""
 
 
 def translate_source(source: Checkpoint) -> Model:
-    """Translate a model that was read; see `frontends.mxnet.read`."""
+    """Translate a model after reading; see `frontends.mxnet.read`."""
     graph = read_graph(source.symbol, source.inputs, file=source.file)
     values = weights_of(source, graph.variables)
     folded = gather_class_boxes(fold_constants(replace(graph, values=values)))
@@ -47,10 +47,10 @@ def translate_source(source: Checkpoint) -> Model:
 
 
 def translate(graph: Graph, inputs: Mapping[str, Shape]) -> Any:
-    """Return a module with the function `main`, whose parameters are the inputs in their order.
+    """Return a module with the function `main`, whose parameters are the inputs in order.
 
-    An operator that can't be translated, or not in this form, becomes a call of an external function, whose type is
-    the one that MXNet infers.
+    An operator that can't be translated, or not in this form, becomes a call of an external function with the type
+    that MXNet infers.
     """
     builder = relax.BlockBuilder()
     parameters = {name: relax.Var(name, relax.TensorType(size, "float32")) for name, size in inputs.items()}
@@ -68,7 +68,7 @@ def translate(graph: Graph, inputs: Mapping[str, Shape]) -> Any:
 
 
 def _translated(site: Site) -> dict[int, Expression]:
-    """Return the variables of a node's outputs that are used."""
+    """Return the variables of a node's used outputs."""
     operator = site.node.operator
     if operator not in TRANSLATORS:
         return _opaque(site, operator)
@@ -87,7 +87,7 @@ def _translated(site: Site) -> dict[int, Expression]:
 
 
 def _opaque(site: Site, operator: str) -> dict[int, Expression]:
-    """Stand for an operator that can't be translated."""
+    """Return a placeholder for an operator that can't be translated."""
     found = {}
     for index, expected in site.node.shapes.items():
         kind = relax.TensorType(expected, "float32")
@@ -96,10 +96,10 @@ def _opaque(site: Site, operator: str) -> dict[int, Expression]:
 
 
 def _check_type(site: Site, variable: Expression, expected: Shape) -> None:
-    """Compare what Relax infers with what MXNet does."""
+    """Compare the types that Relax and MXNet infer."""
     inferred = tuple(map(int, variable.ty.shape))
     if (inferred, variable.ty.dtype) != (expected, "float32"):
-        site.refuse(f"that gives {expected} in float32 and not {inferred} in {variable.ty.dtype}")
+        site.refuse(f"that returns {expected} in float32 and not {inferred} in {variable.ty.dtype}")
 
 
 def _result(value: Any, builder: Any) -> Expression:

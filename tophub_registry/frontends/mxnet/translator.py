@@ -1,4 +1,4 @@
-"""What translates one operator: from a site to the expression of its output, or to those of its outputs."""
+"""The type of a translator: a function from a site to the expression or expressions of its outputs."""
 
 from __future__ import annotations
 

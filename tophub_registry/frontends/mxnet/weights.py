@@ -1,4 +1,4 @@
-"""The weights of a network: those that were read, checked against it, or random ones."""
+"""The weights of a network: read and checked, or random."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tophub_registry.tasks.layers import Shape
 
 Array = np.ndarray[Any, Any]
 
-# From the end of a weight's name to the range its random values come from. The gains are such that values neither
-# vanish nor explode over a hundred layers, and that every term of a batch norm counts.
+# From the suffix of a weight's name to the range of its random values. With these gains values neither vanish nor
+# explode over a hundred layers, and every term of a batch norm matters.
 _RANGES = {
     "gamma": (0.5, 1.2),
     "beta": (-0.2, 0.2),
@@ -35,7 +35,7 @@ def weights_of(source: Checkpoint, variables: Iterable[Variable]) -> dict[Entry,
     Raises
     ------
     InputError
-        A weight is missing, has another shape than the network needs, or is no floating-point number.
+        A weight is missing, has the wrong shape, or is not floating-point.
     """
     if source.weights is None and source.weightless:
         return {variable.entry: _zeros(variable) for variable in variables}
@@ -47,12 +47,12 @@ def weights_of(source: Checkpoint, variables: Iterable[Variable]) -> dict[Entry,
 
 
 def _given(variable: Variable, source: Checkpoint) -> Array:
-    assert source.weights is not None  # noqa: S101  # the caller asked
+    assert source.weights is not None  # noqa: S101  # the caller has checked
     if variable.name not in source.weights:
         raise InputError(
             f"the weight {variable.name!r} of the layer {variable.user!r} is missing",
             file=source.weights_file,
-            remedy="is it an input? then give its shape" if source.file else None,
+            remedy="if it is an input, give its shape" if source.file else None,
         )
     array = source.weights[variable.name]
     if array.shape != variable.shape:
@@ -60,7 +60,7 @@ def _given(variable: Variable, source: Checkpoint) -> Array:
             f"the weight {variable.name!r} has the shape {_spell(array.shape)}, and the layer {variable.user!r} "
             f"takes {_spell(variable.shape)}",
             file=source.weights_file,
-            remedy="the input's shape may be another than the network was made for",
+            remedy="the input shape may differ from the one the network was made for",
         )
     if array.dtype.kind != "f":
         raise InputError(f"the weight {variable.name!r} is {array.dtype}, not float32", file=source.weights_file)
@@ -87,10 +87,10 @@ def _random(variable: Variable, generator: np.random.Generator) -> Array:
 
 
 def _constant(initializer: str, shape: Shape) -> Array:
-    """Return a gluon constant, which its symbol knows by the name of an initializer."""
+    """Return a gluon constant; its symbol refers to it by the name of an initializer."""
     mx = libraries.mxnet()
     array = mx.nd.zeros(shape)
-    mx.init.create(initializer)._init_weight(initializer, array)  # noqa: SLF001  # calling it wants a description
+    mx.init.create(initializer)._init_weight(initializer, array)  # noqa: SLF001  # the public call needs a descriptor
     values: Array = array.asnumpy()
     return values
 

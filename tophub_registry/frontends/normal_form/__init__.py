@@ -1,7 +1,7 @@
-"""One form for models of every front end, in which layers are recognised and have the same tasks.
+"""Brings models of all front ends into one normal form, in which layers can be recognised and have the same tasks.
 
-Batch norms are in the weights before them, images are NCHW whatever the front end wrote around them, padding is part
-of the convolution, and a product with a matrix is a `matmul` of two axes. What depends on weights alone is computed.
+Batch norms are folded into the preceding weights, images are NCHW, padding is part of the convolution, and a product
+with a matrix is a two-dimensional `matmul`. Values that depend only on weights are computed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["in_normal_form", "is_plain"]
 
 
 def in_normal_form(module: Any, weights: Mapping[str, np.ndarray[Any, Any]] | None = None) -> Any:
-    """Return a `tvm.IRModule` whose Relax functions are in normal form, as far as they are plain.
+    """Return a `tvm.IRModule` whose plain Relax functions are in normal form.
 
     Parameters
     ----------
     weights
-        The values of parameters of `main`, by name, which become constants.
+        Values for parameters of `main`, by name; these become constants.
     """
     import tvm
     from tvm import relax
@@ -47,9 +47,9 @@ def in_normal_form(module: Any, weights: Mapping[str, np.ndarray[Any, Any]] | No
 
 
 def is_plain(function: Any) -> bool:
-    """Return whether a Relax function is a sequence of operations on tensors whose shapes are known.
+    """Return whether a Relax function is a sequence of operations on tensors of known shapes.
 
-    Functions with branches or effects, or with sizes that are known only when they run, are not.
+    Functions with branches, side effects or sizes that are only known at run time are not.
     """
     from tvm import relax
 
@@ -72,7 +72,7 @@ def _is_static(kind: Any) -> bool:
 
 
 def _rewritten(function: Any, known: Mapping[Any, Any]) -> Any:
-    """Return a function in normal form; parameters that are known are no parameters any more."""
+    """Return a function in normal form, without the parameters that are known."""
     from tvm import relax
 
     from tophub_registry.frontends.normal_form.rewriter import Rewriter

@@ -1,6 +1,6 @@
-"""What depends on weights alone, computed by NumPy while a model is read.
+"""Computes what depends only on weights with NumPy when a model is read.
 
-TVM's own FoldConstant compiles a function for each such call, seconds for a whole model; these are array operations.
+TVM's FoldConstant compiles a function for each such call, which takes seconds for a whole model.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Array = np.ndarray[Any, Any]
 
 
 def evaluate(call: relax.Call, arrays: Sequence[Array]) -> Array | None:
-    """Return the value of a call whose tensors are known, in the order of its arguments; None for an unknown operator.
+    """Return the value of a call with known tensors, given in argument order; None for an unknown operator.
 
     Raises
     ------
     ValueError
-        The operator can't take these arrays.
+        The operator doesn't accept these arrays.
     """
     function = _OPERATORS.get(getattr(call.op, "name", ""))
     if function is None or not isinstance(call.ty, relax.TensorType):
@@ -34,7 +34,7 @@ def _same_shape(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _reshaped(_: relax.Call, array: Array) -> Array:
-    return array  # `evaluate` gives it the call's shape
+    return array  # `evaluate` reshapes it
 
 
 def _permuted(call: relax.Call, array: Array) -> Array:
@@ -72,11 +72,11 @@ _OPERATORS: Mapping[str, Callable[..., Any]] = {
     "relax.squeeze": _reshaped,
     "relax.subtract": _same_shape(np.subtract),
 }
-"""Operators that may be computed in floating point; integers are divided by TVM, whose rounding is its own."""
+"""Operators that can be evaluated. Integer divisions and powers are left to TVM, which rounds in its own way."""
 
 
 def may_evaluate(call: relax.Call) -> bool:
-    """Return whether the operator is in the table, for these types."""
+    """Return whether a call can be evaluated, by operator and types."""
     name = getattr(call.op, "name", "")
     integer_division = name in {"relax.divide", "relax.power"} and "float" not in str(getattr(call.ty, "dtype", ""))
     return name in _OPERATORS and not integer_division

@@ -1,6 +1,6 @@
-"""One function brought into normal form: its bindings are read in order, and written anew.
+"""Brings a function into normal form by rewriting its bindings in order.
 
-Each rule takes a call and says what its variable has become; a call without a rule is emitted as it is.
+Each rule takes a call and returns the new value of its variable; a call without a rule is emitted unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tophub_registry.frontends.normal_form.values import (
 from tophub_registry.tasks.reading import is_generated, layer_name
 
 Value = Known | Pending | list[Any]
-"""A list stands for a tuple of values, some of which nobody knows (None)."""
+"""A list is a tuple of values; None marks unknown ones."""
 
 _UNARY = frozenset(
     f"relax.{name}"
@@ -58,16 +58,16 @@ _BATCH_NORM = 5  # data, gamma, beta, mean, variance
 
 
 class Rewriter:
-    """Writes a function anew.
+    """Rewrites a function.
 
     Parameters
     ----------
     function
-        Its blocks are dataflow, and its shapes are known.
+        A function of dataflow blocks with known shapes.
     builder
         The `relax.BlockBuilder` to write with.
     parameters
-        The values of parameters that are to become constants, by their variables.
+        Values of the parameters that become constants, by variable.
     """
 
     def __init__(self, function: relax.Function, builder: Any, parameters: Mapping[Any, Known]) -> None:
@@ -79,7 +79,7 @@ class Rewriter:
             if isinstance(binding.value, relax.Call)
         }
         self._readers: Counter[Any] = Counter()
-        self._whole: set[Any] = set()  # tuples of which more is read than the first value
+        self._whole: set[Any] = set()  # tuples that are read beyond the first value
         for block in function.body.blocks:
             for binding in block.bindings:
                 self._readers.update(_read(binding.value))
@@ -96,7 +96,7 @@ class Rewriter:
         Parameters
         ----------
         params
-            The new parameters, by the old ones.
+            The new parameter for each old one.
         """
         self._new.update(params)
         for block in self._function.body.blocks:
@@ -117,7 +117,7 @@ class Rewriter:
             self._values[var] = value
 
     def _value(self, var: Any, expression: Any) -> Value | None:
-        """Return what a variable has become; None where its expression is to be emitted as it is."""
+        """Return the new value of a variable; None if its expression is to be emitted unchanged."""
         if isinstance(expression, relax.TupleGetItem):
             items = self._values.get(expression.tuple_value)
             return items[expression.index] if isinstance(items, list) else None
@@ -150,7 +150,7 @@ class Rewriter:
         return None if array is None else Known(array, tensors[0].name)
 
     def _argument(self, expression: Any) -> Any:
-        """Return what an argument has become, or the argument itself where it is no tensor."""
+        """Return the new value of an argument, or the argument itself if it is not a tensor."""
         if isinstance(expression, Constant):
             return Known(expression.value.numpy())
         if isinstance(expression, relax.Tuple):
@@ -162,18 +162,18 @@ class Rewriter:
         return expression
 
     def _pending(self, var: Any, name: str) -> Pending | None:
-        """Return an emitted variable as a value; None where it is no tensor of a known shape."""
+        """Return an emitted variable as a value; None if it is not a tensor of known shape."""
         if not isinstance(var.ty, relax.TensorType) or var.ty.shape is None or var not in self._new:
             return None
         return Pending(self._new[var], tuple(map(int, var.ty.shape)), str(var.ty.dtype), name)
 
-    # What is emitted.
+    # Emission.
 
     def _emit(self, expression: Any, name: str) -> Any:
         return self._builder.emit(expression, name_hint=name)
 
     def _emitted(self, expression: Any) -> Any:
-        """Return an expression of the old function in variables of the new one."""
+        """Return an old expression in terms of the new variables."""
         return _Substitute(self._variable).visit_expr(expression)
 
     def _variable(self, var: Any) -> Any:
@@ -198,7 +198,7 @@ class Rewriter:
         return settled.base
 
     def _settled(self, value: Pending) -> Pending:
-        """Return a value whose base has been emitted."""
+        """Return the value with its base emitted."""
         base, terms = value.base, value.terms
         if not isinstance(base, PendingLayer) and terms is NOTHING:
             return value
@@ -224,7 +224,7 @@ class Rewriter:
     # Rules.
 
     def unary(self, call: relax.Call, name: str) -> Value | None:
-        """Move an elementwise operator before the view of its argument."""
+        """Move an elementwise operator before its argument's view."""
         value = self._argument(call.args[0])
         if not isinstance(value, Pending) or str(call.ty.dtype) != value.dtype:
             return None
@@ -233,7 +233,7 @@ class Rewriter:
         return replace(settled, base=self._emit(moved, name), name=name)
 
     def binary(self, call: relax.Call, name: str) -> Value | None:
-        """Make a factor and a summand of arithmetic with known numbers; move other arithmetic before equal views."""
+        """Turn arithmetic with known numbers into a factor and a summand; move other arithmetic before equal views."""
         first, second = (self._argument(argument) for argument in call.args)
         if isinstance(first, Known) and isinstance(second, Pending):
             return self._with_known(call, second, first.array, name, known_first=True)
@@ -269,14 +269,14 @@ class Rewriter:
 
     @staticmethod
     def _named(value: Pending, name: str) -> Pending:
-        """Name a layer that has no name of its own after what was folded into it."""
+        """Name an unnamed layer after what was folded into it."""
         base = value.base
         if isinstance(base, PendingLayer) and is_generated(base.name) and not is_generated(name):
             return replace(value, base=replace(base, name=name))
         return value
 
     def batch_norm(self, call: relax.Call, name: str) -> Value | None:
-        """Make a factor and a summand of a batch norm at inference."""
+        """Turn an inference batch norm into a factor and a summand."""
         data, *numbers = (self._argument(argument) for argument in call.args[:_BATCH_NORM])
         if not isinstance(data, Pending) or not all(isinstance(each, Known) for each in numbers):
             return None
@@ -292,7 +292,7 @@ class Rewriter:
         return [self._named(replace(whole, name=name), name), None, None]
 
     def permute(self, call: relax.Call, name: str) -> Value | None:
-        """Note a new order of the axes."""
+        """Record a new order of the axes."""
         value = self._argument(call.args[0])
         if not isinstance(value, Pending):
             return None
@@ -302,7 +302,7 @@ class Rewriter:
         return None if result is None else replace(result, name=name)
 
     def reshape(self, call: relax.Call, name: str) -> Value | None:
-        """Note a new shape."""
+        """Record a new shape."""
         value = self._argument(call.args[0])
         if not isinstance(value, Pending):
             return None
@@ -311,7 +311,7 @@ class Rewriter:
         return None if result is None else replace(result, name=name)
 
     def _apart(self, value: Pending) -> Pending:
-        """Return a value emitted in full, as the base of others."""
+        """Return a fully emitted value, as a base for others."""
         return Pending(self._plain(value), value.viewed, value.dtype, value.name)
 
     def _as(self, value: Pending, shape: Shape) -> Any:
@@ -319,7 +319,7 @@ class Rewriter:
         return self._plain(value.reshaped(shape) or self._apart(value).reshaped(shape))
 
     def product(self, call: relax.Call, name: str) -> Value | None:
-        """Make a product with a matrix a dense layer: rows times a known weight."""
+        """Turn a product with a matrix into a dense layer: rows times a known weight."""
         data, weight = (self._argument(argument) for argument in call.args)
         if not isinstance(data, Pending) or len(data.viewed) < _MATRIX or str(call.ty.dtype) != data.dtype:
             return None
@@ -338,7 +338,7 @@ class Rewriter:
         return None
 
     def convolution(self, call: relax.Call, name: str) -> Value | None:
-        """Bring a convolution over two or three axes into NCHW, with the padding before it inside."""
+        """Bring a convolution over two or three axes into NCHW, and fold preceding padding into it."""
         attrs = call.attrs
         layouts = _VOLUME if call.op.name == "relax.nn.conv3d" else _LAYOUTS[call.op.name]
         data, weight = (self._argument(argument) for argument in call.args)
@@ -371,7 +371,7 @@ class Rewriter:
         return Pending(layer, shape, data.dtype, name).permuted(back)
 
     def _with_padding(self, call: relax.Call, data: Pending, padding: Shape) -> tuple[Pending, Shape]:
-        """Return what a convolution reads before zeros were put around it, and the padding with those in it."""
+        """Return a convolution's input before zero padding, and the total padding."""
         before = self._calls.get(call.args[0])
         if before is None or getattr(before.op, "name", "") != "relax.nn.pad" or self._readers[call.args[0]] != 1:
             return data, padding
@@ -392,7 +392,7 @@ class Rewriter:
         return inside, tuple(a + b for a, b in zip(padding, ends, strict=True))
 
     def row_convolution(self, call: relax.Call, name: str) -> Value | None:
-        """Make a convolution over one axis one over two, with images one pixel high."""
+        """Turn a convolution over one axis into one over two, with images one pixel high."""
         attrs = call.attrs
         data, weight = (self._argument(argument) for argument in call.args)
         plain = (attrs.data_layout, attrs.kernel_layout) == ("NCW", "OIW")
@@ -440,7 +440,7 @@ class Rewriter:
         return Pending(self._emit(pooled, name), shape, value.dtype, name, view=Permuted((0, 2, 3, 1)))
 
     def reduction(self, call: relax.Call, name: str) -> Value | None:
-        """Reduce before the axes are put in another order."""
+        """Reduce before the axes are permuted."""
         value = self._argument(call.args[0])
         if not isinstance(value, Pending) or not isinstance(value.view, Permuted) or call.attrs.axis is None:
             return None
@@ -457,7 +457,7 @@ class Rewriter:
         return Pending(reduced, shape, value.dtype, name).permuted(order)
 
     def taking(self, call: relax.Call, name: str) -> Value | None:
-        """Count known places from the front; those from the back are read as they are, before the array."""
+        """Make known indices non-negative; TVM would read negative ones before the start of the array."""
         value, places = (self._argument(argument) for argument in call.args)
         if not isinstance(value, Pending) or not isinstance(places, Known) or call.attrs.axis is None:
             return None
@@ -469,7 +469,7 @@ class Rewriter:
         return Pending(self._emit(taken, name), tuple(map(int, call.ty.shape)), value.dtype, name)
 
     def concatenation(self, call: relax.Call, name: str) -> Value | None:
-        """Join values before their axes are put in another order, where that is the same for all."""
+        """Concatenate values before their axes are permuted, if the permutation is the same for all."""
         values = self._argument(call.args[0])
         if not isinstance(values, list) or call.attrs.axis is None:
             return None
@@ -506,7 +506,7 @@ _BUILDERS: Mapping[str, Callable[..., Any]] = {
 
 
 def _terms(operator: str, array: Array, shape: Shape, *, known_first: bool) -> Terms | None:
-    """Return arithmetic of a value with known numbers as a factor and a summand; None where it is neither."""
+    """Return arithmetic with known numbers as a factor and a summand; None if that is not possible."""
     found = terms_along(array.astype("float64"), shape)
     if found is None:
         return None
@@ -524,13 +524,13 @@ def _terms(operator: str, array: Array, shape: Shape, *, known_first: bool) -> T
 
 
 def _along(numbers: Array, axis: int, rank: int) -> Array:
-    """Return numbers so that they broadcast along an axis."""
+    """Reshape numbers to broadcast along an axis."""
     before = axis if rank > _MATRIX else 0  # a dense layer's bias has one axis
     return numbers if numbers.ndim == 0 else numbers.reshape(*(1,) * before, -1, *(1,) * (rank - axis - 1))
 
 
 def _read(expression: Any) -> Sequence[Any]:
-    """Return the variables that an expression reads, each as often as it does."""
+    """Return the variables that an expression reads, with repetitions."""
     found: list[Any] = []
 
     def note(visited: Any) -> None:
@@ -543,7 +543,7 @@ def _read(expression: Any) -> Sequence[Any]:
 
 @relax.expr_functor.mutator
 class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
-    """Puts new expressions in the place of variables."""
+    """Replaces variables by new expressions."""
 
     def __init__(self, new: Callable[[Any], Any]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What a variable of the old function has become: a known array, or something that is still to be emitted.
+"""The new value of an old variable: a known array, or something that is still to be emitted.
 
-A value is emitted late, so that what follows it can change it: a batch norm goes into the weight of the layer before
-it, and a change of layout meets the one that undoes it.
+Values are emitted late, so that later operators can change them: a batch norm is folded into the preceding layer's
+weight, and layout changes that cancel out are dropped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Known:
     Attributes
     ----------
     name
-        The parameter that it was, or was made of; empty for other constants.
+        The parameter that it is or was computed from; empty for other constants.
     """
 
     array: Array
@@ -35,12 +35,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Terms:
-    """`factor x + summand`, each with one number for each index of an axis, or one for all, in float64.
+    """`factor x + summand`, each one number per index of an axis or a single number, in float64.
 
     Attributes
     ----------
     axis
-        None where the same numbers hold everywhere.
+        None for single numbers.
     """
 
     factor: Array
@@ -48,7 +48,7 @@ class Terms:
     axis: int | None
 
     def then(self, other: Terms) -> Terms | None:
-        """Return these terms and then others; None where they are along another axis."""
+        """Return these terms followed by others; None if those are along another axis."""
         if None not in (self.axis, other.axis) and self.axis != other.axis:
             return None
         return Terms(
@@ -64,7 +64,7 @@ NOTHING = Terms(np.ones(()), np.zeros(()), None)
 
 @dataclass(frozen=True)
 class Permuted:
-    """Axes in another order: `axes[i]` of what was computed is axis `i` of the value."""
+    """Permuted axes: axis `axes[i]` of the base is axis `i` of the value."""
 
     axes: Shape
 
@@ -89,18 +89,18 @@ View = Permuted | Reshaped
 
 @dataclass(frozen=True)
 class PendingLayer:
-    """A convolution or a product whose weight is known, not emitted yet.
+    """A convolution or a product with a known weight, not emitted yet.
 
     Attributes
     ----------
     kind
-        Relax's name of its operator.
+        The name of its Relax operator.
     data
         An emitted expression.
     weight
         Convolutions `[out, in / groups, ...]`, transposed ones `[in, out / groups, ...]`, products `[in, out]`.
     attributes
-        The operator's, as the keyword arguments that build it.
+        The operator's attributes, as keyword arguments of its constructor.
     channels
         The axis of the output's channels.
     """
@@ -115,14 +115,14 @@ class PendingLayer:
     channels: int = 1
 
     def scaled(self, factor: Array) -> Array:
-        """Return the weight with each output's channel multiplied by a factor."""
+        """Return the weight with each output channel multiplied by a factor."""
         weight = self.weight.astype("float64")
         factor = np.broadcast_to(factor, (self.shape[self.channels],))
         if self.kind == "relax.matmul":
             weight = weight * factor
         elif "transpose" in self.kind:
             groups = int(self.attributes["groups"])
-            # The weight is [in, out / groups, ...], and the groups lie one after the other in both.
+            # The weight is [in, out / groups, ...], with the groups in sequence in both.
             parts = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
             outs = factor.reshape(groups, 1, weight.shape[1], *(1,) * (weight.ndim - 2))
             weight = (parts * outs).reshape(weight.shape)
@@ -133,7 +133,7 @@ class PendingLayer:
 
 @dataclass(frozen=True)
 class Pending:
-    """A value to be emitted: a view of terms of a base.
+    """A value to be emitted: a view of a base with terms applied.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class Pending:
     shape
         The base's.
     name
-        What to call the variable.
+        The variable's name.
     """
 
     base: Any
@@ -158,34 +158,34 @@ class Pending:
         return self.shape if self.view is None else self.view.of(self.shape)
 
     def settled(self, variable: Any) -> Pending:
-        """Return the same value after the terms of its base were emitted as a variable."""
+        """Return the same value after its base and terms were emitted as a variable."""
         return replace(self, base=variable, terms=NOTHING)
 
     def permuted(self, axes: Shape) -> Pending | None:
-        """Return the value with its axes in another order; None where it is reshaped already."""
+        """Return the value with permuted axes; None if it is already reshaped."""
         if isinstance(self.view, Reshaped):
             return None
         whole = axes if self.view is None else tuple(self.view.axes[axis] for axis in axes)
         return replace(self, view=None if whole == tuple(range(len(whole))) else Permuted(whole))
 
     def reshaped(self, shape: Shape) -> Pending | None:
-        """Return the value in another shape; None where its axes are in another order."""
+        """Return the value in another shape; None if its axes are permuted."""
         if isinstance(self.view, Permuted):
             return None
         return replace(self, view=None if shape == self.shape else Reshaped(shape))
 
     def inner_axis(self, axis: int) -> int | None:
-        """Return the base's axis that an axis of the value is; None where a new shape has none like it."""
+        """Return the base's axis for an axis of the value; None if the reshape left none."""
         if self.view is None:
             return axis
         if isinstance(self.view, Permuted):
             return self.view.axes[axis]
-        # Only a last axis that stayed whole, with all the others taken together or apart, is sure to be the same.
+        # Only a last axis of unchanged size is certain to be the same: the others may be merged or split.
         alike = self.viewed[-1] == self.shape[-1] and axis == len(self.viewed) - 1
         return len(self.shape) - 1 if alike else None
 
     def then(self, terms: Terms) -> Pending | None:
-        """Return the value multiplied and added to; None where the terms do not go along an axis of the base."""
+        """Return the value with terms applied; None if they are not along an axis of the base."""
         if terms.axis is not None:
             axis = self.inner_axis(terms.axis)
             if axis is None or (isinstance(self.base, PendingLayer) and axis != self.base.channels):
@@ -195,7 +195,7 @@ class Pending:
         return None if whole is None else replace(self, terms=whole)
 
     def broadcast(self, array: Array) -> Array | None:
-        """Return an array that broadcasts over the value as one that broadcasts over the base."""
+        """Convert an array that broadcasts over the value to one that broadcasts over the base."""
         if self.view is None or array.size == 1:
             return array.reshape(()) if array.size == 1 else array
         if isinstance(self.view, Reshaped):
@@ -207,8 +207,8 @@ class Pending:
 def terms_along(array: Array, shape: Shape) -> tuple[Array, int | None] | None:
     """Return the numbers of an array that broadcasts over a shape along one axis, and that axis.
 
-    None as the axis says that it is one number; None alone, that the array broadcasts over several axes or changes
-    the shape.
+    The axis is None for a single number. The result is None if the array varies along several axes or changes the
+    shape.
     """
     if array.ndim > len(shape):
         return None
@@ -220,7 +220,7 @@ def terms_along(array: Array, shape: Shape) -> tuple[Array, int | None] | None:
 
 
 def rows(shape: Sequence[int]) -> Shape:
-    """Return the shape of a value as a matrix: the last axis, and all the others as one."""
+    """Return the shape of a value as a matrix: all axes but the last merged, and the last."""
     return prod(shape[:-1]), shape[-1]
 
 
