@@ -99,10 +99,10 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     Examples
     --------
     >>> compiled = tophub.compile("model.onnx", "llvm")
+    >>> compiled.export("model.so")
     >>> (scores,) = compiled.run(image)
     >>> scores.shape
     (1, 10)
-    >>> compiled.export("model.so")
     """
     from tophub_registry.compiler.compiler import compile_model
 
