@@ -24,37 +24,7 @@ _SCHEDULED = "tirx.is_scheduled"
 
 
 def apply_records(module: Any, target: Any, *, records: Sequence[str | Path] | None = None) -> Any:
-    """Replace the layers of a Relax module by their records' kernels.
-
-    Call it before `LegalizeOps`, on the output of a front end. Functions that are a sequence of operators on known
-    shapes are brought into normal form, lowered, fused and scheduled, and later passes don't change their kernels.
-    Other functions are left unchanged for the rest of the pipeline. The logger `tophub_registry` reports each layer's
-    record at level INFO.
-
-    Parameters
-    ----------
-    module
-        A `tvm.IRModule`. Weights can be constants or parameters. Parameters keep their layout, and are converted to the
-        kernels' layouts on every run, unless `relax.transform.LiftTransformParams` follows.
-    target
-        A `tvm.target.Target`, or a target in the notation of logs.
-    records
-        Logs to take the records from; None: the target's package, fetched if needed.
-
-    Returns
-    -------
-    tvm.IRModule
-        A module with the same functions and signatures.
-
-    Raises
-    ------
-    UsageError
-        There are no templates for this kind of target.
-    InputError
-        A log is missing or damaged.
-    EnvironmentFailure
-        The package can't be fetched.
-    """
+    """Return a Relax module whose layers run the kernels of their records; see `tophub_registry.apply_records`."""
     resolved = resolve(target if isinstance(target, str) else spelled(target))
     sources = sources_of(resolved, records)
     for notice in sources.notices:
@@ -77,18 +47,7 @@ def apply_records(module: Any, target: Any, *, records: Sequence[str | Path] | N
 
 
 def pipeline(target: Any, *, records: Sequence[str | Path] | None = None) -> Any:
-    """Return a Relax pipeline for `tvm.compile`: records, then TVM's default pipeline for the target.
-
-    Parameters
-    ----------
-    target, records
-        See `apply_records`.
-
-    Returns
-    -------
-    tvm.transform.Pass
-        For `tvm.compile(module, target, relax_pipeline=…)`.
-    """
+    """Return a Relax pipeline that applies records first; see `tophub_registry.pipeline`."""
     made_for = tvm.target.Target(target) if isinstance(target, str) else target
 
     @tvm.transform.module_pass(opt_level=0, name="tophub.pipeline")  # type: ignore[untyped-decorator]

@@ -25,31 +25,12 @@ def read_model(
     params: str | Path | None = None,
     weightless: bool = False,
 ) -> Model:
-    """Read a model of any kind, and translate it to Relax.
+    """Read a model of any kind, and translate it to Relax; see `tophub_registry.read_model`.
 
     Parameters
     ----------
-    model
-        The name of a gluoncv model; the path of an ONNX file (`.onnx`), of a program that `torch.export.save` wrote
-        (`.pt2`), of a Relax module that `tvm.ir.save_json` wrote, or of an MXNet symbol (both `.json`); an
-        `onnx.ModelProto`, a `torch.export.ExportedProgram`, a `tvm.IRModule`, a gluon block, or a `Model`.
-    batch
-        The batch size, if the model leaves it open.
-    shapes
-        Shapes of inputs by name, batch included, if the model leaves sizes open.
-    params
-        A file with the weights of an MXNet model or a Relax module. Without it, a gluoncv name gets random weights.
     weightless
         Whether the weights are not needed, as for listing tasks; their files need not exist then.
-
-    Raises
-    ------
-    UsageError
-        There is no such model, or the shapes don't fit it.
-    InputError
-        A file is missing or malformed.
-    MissingExtra
-        The extra for this kind of model is not installed.
     """
     if isinstance(model, Model):
         return model
