@@ -89,7 +89,7 @@ def test_a_shape_that_is_none(capsys, shape):
 def test_a_batch_beside_a_shape(capsys):
     code, _, err = run(capsys, "resnet18_v1", "--shape", "data=1,3,224,224", "--batch", 2)
     assert code == 2
-    assert "give the batch in the shape" in err
+    assert "include the batch in the shape" in err
 
 
 @pytest.mark.parametrize("target", ["opencl", "llvm2"])

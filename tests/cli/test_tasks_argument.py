@@ -49,5 +49,5 @@ def test_open_sizes_are_fixed_for_one_model(tmp_path):
     assert task.args[0][1] == [1, 3, 20, 30]
     with pytest.raises(UsageError, match="leaves sizes open"):
         tasks_of_all([str(path)], "cuda")
-    with pytest.raises(UsageError, match="--shape goes with one model"):
+    with pytest.raises(UsageError, match="--shape works with one model only"):
         tasks_of_all([str(path), str(path)], "cuda", shapes)

@@ -37,7 +37,7 @@ def tasks_of(model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None =
     path = Path(model)
     if _is_task_file(path):
         if shapes:
-            raise UsageError("a file of tasks has its shapes", file=path, remedy="give --shape to `tophub extract`")
+            raise UsageError("a task file already has its shapes", file=path, remedy="give --shape to `tophub extract`")
         tasks = TaskFile.read(path)
         if tasks.kind != kind:
             raise InputError(
@@ -58,10 +58,12 @@ def tasks_of_all(models: Sequence[str], kind: str, shapes: Mapping[str, Sequence
     Parameters
     ----------
     shapes
-        Shapes of the inputs, by name, where there is one model.
+        Shapes of the inputs, by name; only with a single model.
     """
     if shapes and len(models) > 1:
-        raise UsageError("--shape goes with one model", remedy="`tophub extract` each, and tune the files of tasks")
+        raise UsageError(
+            "--shape works with one model only", remedy="run `tophub extract` for each, and tune the task files"
+        )
     tasks: dict[str, Task] = {}
     for model in models:
         for task in tasks_of(model, kind, shapes).tasks:
