@@ -10,6 +10,7 @@ import typer
 
 from tophub_registry.cli import log_argument, table, tasks_argument, terminal
 from tophub_registry.cli.model_options import CompileTarget, Processor, Shape, shapes_of
+from tophub_registry.extras import require
 
 if TYPE_CHECKING:
     from tophub_registry.proof.gain import ModelGain
@@ -32,6 +33,7 @@ def command(
 
     Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
     """
+    require("tune")
     from tophub_registry.compiler.own_logs import useless
     from tophub_registry.devices.device import check_runs_here, resolve
     from tophub_registry.measurement.measure import Measurer
