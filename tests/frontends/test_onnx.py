@@ -122,7 +122,13 @@ def test_files_of_other_kinds_are_told_what_is_read(tmp_path, name, remedy):
         read_model(path)
 
 
-@pytest.mark.parametrize("name", ["resnet18_v1", "mobilenetv2_1.0", "simple_pose_resnet18_v1b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18_v1",
+        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("mobilenetv2_1.0", "simple_pose_resnet18_v1b")),
+    ],
+)
 @pytest.mark.usefixtures("mxnet")
 def test_a_gluoncv_model_has_the_same_tasks_by_way_of_onnx(name):
     shapes = {"data": (1, 3, 64, 64)}
