@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.frontends.resnet18 import TASKS  # noqa: E402
 from tests.torch.networks import DETECTOR, SEGMENTER, image, network  # noqa: E402
 from tophub_registry.compiler.compiler import compile_model  # noqa: E402
 from tophub_registry.frontends import read_model  # noqa: E402
@@ -76,26 +77,7 @@ def test_gluoncvs_resnet18_is_torchvisions(pair):
     name, program, _ = pair
     if name != "resnet18":
         pytest.skip("one network is enough")
-    assert sorted(str(task) for task in program.tasks("llvm").tasks) == RESNET18
-
-
-RESNET18 = sorted(
-    [
-        "conv2d_NCHWc.x86 1x3x224x224 64x3x7x7 /2",
-        "conv2d_NCHWc.x86 1x64x56x56 64x64x3x3",
-        "conv2d_NCHWc.x86 1x64x56x56 128x64x3x3 /2",
-        "conv2d_NCHWc.x86 1x64x56x56 128x64x1x1 /2",
-        "conv2d_NCHWc.x86 1x128x28x28 128x128x3x3",
-        "conv2d_NCHWc.x86 1x128x28x28 256x128x3x3 /2",
-        "conv2d_NCHWc.x86 1x128x28x28 256x128x1x1 /2",
-        "conv2d_NCHWc.x86 1x256x14x14 256x256x3x3",
-        "conv2d_NCHWc.x86 1x256x14x14 512x256x3x3 /2",
-        "conv2d_NCHWc.x86 1x256x14x14 512x256x1x1 /2",
-        "conv2d_NCHWc.x86 1x512x7x7 512x512x3x3",
-        "dense_nopack.x86 1x512 1000x512",
-        "dense_pack.x86 1x512 1000x512",
-    ]
-)
+    assert sorted(str(task) for task in program.tasks("llvm").tasks) == TASKS
 
 
 def _flat(outputs):

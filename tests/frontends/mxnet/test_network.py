@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from tests.frontends.resnet18 import TASKS
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.frontends import read_model
 from tophub_registry.tasks.extract import untuned
@@ -59,6 +60,10 @@ def test_every_layer_of_the_network_is_counted(model, convolutions):
     assert sum(task.count for task in tasks if "conv2d" in task.task) == counted["Conv2D"]
     for template in ("dense_nopack.x86", "dense_pack.x86"):
         assert sum(task.count for task in tasks if task.task == template) == counted["Dense"]
+
+
+def test_resnet18_has_the_tasks_of_other_front_ends():
+    assert sorted(map(str, extract_tasks("resnet18_v1", "llvm").tasks)) == TASKS
 
 
 def test_a_task_names_its_layers_in_order():
