@@ -11,7 +11,7 @@ from tophub_registry.measurement.rpc import Tracked
 
 KEY = "test"
 # Where TVM and NumPy take a while to be imported, on a busy machine.
-START = 60
+START = 180
 
 
 class Servers:
@@ -60,11 +60,12 @@ class Servers:
             return False
         return True
 
-    @staticmethod
-    def _until(true):
+    def _until(self, true):
         end = time.monotonic() + START
         while not true():
-            assert time.monotonic() < end, "the tracker or a server did not start"
+            if time.monotonic() > end:
+                self.__exit__()
+                raise AssertionError("the tracker or a server did not start")
             time.sleep(0.1)
 
     def __enter__(self):
