@@ -2,12 +2,11 @@
 
 The client is hhb-tvm's: its own `tophub.py` downloads the package over HTTP, its own AutoTVM parses the rows and
 looks configs up in them, its own Relay builds the network with them. It takes any record that it finds for its kind of
-target, so what is there to be found must not harm a processor of either family.
+target, so what is there to be found must not harm a processor of either family: `benchmarks/old_client.py` times it.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,6 @@ from tophub_registry.records.target import Target
 
 REGISTRY = Path(__file__).parents[2] / "registry_data"
 MODEL, SHAPE = "resnet18_v1", "1,3,224,224"
-ROUNDS = 101
-
-NOISE = 0.03
-"""Two medians of one network differ by about so much."""
 
 HERE = f"llvm -mtriple=x86_64-linux-gnu -mcpu={processor()}"
 TARGETS = {
@@ -32,7 +27,7 @@ TARGETS = {
     "native, asking for its family": f"{HERE} -keys={family_of(Target.parse(HERE))},cpu",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timed]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +49,7 @@ def built(name, old_client, package, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     with served(REGISTRY) as server:
         version = package.stem.removeprefix("llvm_")
-        arguments = (MODEL, SHAPE, version, ROUNDS, TARGETS[name])
+        arguments = (MODEL, SHAPE, version, 1, TARGETS[name])
         report = old_client.run("build_with_tophub", *arguments, home=home, location=server.url, timeout=600)
     return report, server.paths, home
 
@@ -82,14 +77,3 @@ def test_the_result_is_mxnets(built):
     report = built[0]
     assert report["difference_tuned"] < 1e-5 * max(1.0, report["scale"])
     assert report["difference_untuned"] < 1e-5 * max(1.0, report["scale"])
-
-
-def test_the_network_is_not_slower_than_without_the_log_and_faster_where_the_log_was_made(built, name, package):
-    """Whoever asks for a family's records gets other processors' too: whether these help is not judged here."""
-    report = built[0]
-    tuned, untuned = report["seconds_tuned"] * 1e3, report["seconds_untuned"] * 1e3
-    sys.stdout.write(f"{name}: {untuned:.2f} ms without the log, {tuned:.2f} with it, ratio {report['speedup']:.3f}\n")
-    if not name.endswith("family"):
-        assert report["speedup"] > 1 - NOISE
-    elif processor() in {record.target.attributes.get("mcpu") for record in read_records(package)}:
-        assert report["speedup"] > 1
