@@ -248,6 +248,7 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
     >>> answer.record.mean_cost, str(answer.match), answer.source
     (0.0001, 'device', 'mine.log')
     """
+    from tophub_registry.devices.threads import thread_count
     from tophub_registry.packages.location import find_location
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.sources import find_sources
@@ -264,7 +265,7 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
         logs = find_sources(parsed, find_location(), Root.at()).logs
     else:
         logs = tuple(looking.Source(str(path), Path(path)) for path in records)
-    return looking.lookup(parsed, workload_key(task, args, {}), logs)
+    return looking.lookup(parsed, workload_key(task, args, {}), logs, threads=thread_count())
 
 
 def fetch(*packages: str) -> Fetch:

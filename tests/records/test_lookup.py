@@ -174,6 +174,21 @@ def test_the_mean_of_the_repeats_decides(log):
     assert found(lookup(H100, WORKLOAD, [own]))[2][1] == [3e-6, 3e-6]
 
 
+def test_cold_weights_come_before_threads_and_these_before_the_cost(log):
+    def measured(seconds, weights=None, threads=2):
+        return text(costs=[seconds], tophub={"threads": threads, **({} if weights is None else {"weights": weights})})
+
+    cached, cold, more = measured(1e-5), measured(3e-5, "cold"), measured(2e-5, "cold", threads=16)
+    mine = log("mine", cached, more, cold)
+    target = record().input.target
+    for threads, seconds in ((2, 3e-5), (16, 2e-5), (None, 2e-5), (4, 2e-5)):
+        answer = lookup(target, WORKLOAD, [mine], threads=threads)
+        assert answer.record.result.costs == [seconds]
+        assert answer.conditions == (False, threads == 4)
+    answer = lookup(target, WORKLOAD, [log("old", cached), mine], threads=2)
+    assert (answer.source, answer.conditions) == ("old", (True, False))  # one's own log comes first
+
+
 def test_without_workloads_all_of_the_backend_are_answered(log):
     hub = log(
         "hub",

@@ -61,6 +61,15 @@ def test_the_best_of_each_workload(tmp_path: Path) -> None:
     assert [(change.before, change.after) for change in report.changes] == [(None, 0.009), (0.004, 0.003)]
 
 
+def test_what_was_measured_with_cold_weights_replaces_what_was_not(tmp_path: Path) -> None:
+    cached = log(tmp_path / "cached.log", text(costs=[1e-5]))
+    cold = log(tmp_path / "cold.log", text(costs=[3e-5], tophub={"weights": "cold"}))
+    for number, (old, new) in enumerate([(cached, cold), (cold, cached)]):
+        report = merge_logs(old, [new], tmp_path / f"{number}.log", min_gain=50)
+        assert costs(tmp_path / f"{number}.log") == [3e-5]
+        assert (report.improved, report.dropped.worse) == (1 - number, 1)
+
+
 def test_a_target_is_the_same_in_any_order(tmp_path: Path) -> None:
     old = log(tmp_path / "old.log", text(target="llvm -target=x -mcpu=y", costs=[0.002]))
     new = log(tmp_path / "new.log", text(target="llvm -mcpu=y -mtriple=x", costs=[0.001]))

@@ -194,7 +194,7 @@ def test_skimming_agrees_with_parsing(place: int, inserted: bytes, removed: int)
         return
     record = parse_record(text)
     assert (skimmed.key.target, skimmed.key.workload) == (record.target, record.workload)
-    assert (skimmed.cost, skimmed.failed) == (record.mean_cost, not record.valid)
+    assert (skimmed.cost, skimmed.failed) == (record.cost, not record.valid)
     assert skimmed.timestamp == record.result.timestamp
 
 

@@ -93,8 +93,8 @@ def command(  # each is an option of the command line
     On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that no layout
     changes between layers.
     """
-    from tophub_registry.measurement.kernels import Timing
     from tophub_registry.measurement.measure import Limits, Measurer
+    from tophub_registry.measurement.timing import Timing
     from tophub_registry.packages.here import packages_here
     from tophub_registry.packages.location import find_location
     from tophub_registry.packages.root import Root

@@ -185,7 +185,7 @@ def kernels_for(
         for answer in answers[workload_key(template.task, template.args, {})]
         if (kernel := _recorded(template, answer, refused)) is not None
     ]
-    native = [kernel for kernel in recorded if not kernel.answer.match.is_evidence_only(target)]
+    native = _comparable([kernel for kernel in recorded if not kernel.answer.match.is_evidence_only(target)])
     if native:
         return _best_of_each_layout([*native, *_untried(templates, native, target)])
     if not recorded:
@@ -199,6 +199,12 @@ def kernels_for(
         if kernel.template.task in tasks and _transfers(kernel, target)
     ]
     return _best_of_each_layout([*bare, *helpful])
+
+
+def _comparable(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Return the kernels that were measured under the best conditions: the costs of others say something else."""
+    best = min((kernel.answer.conditions for kernel in kernels), default=None)
+    return [kernel for kernel in kernels if kernel.answer.conditions == best]
 
 
 def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: Target) -> list[Kernel]:

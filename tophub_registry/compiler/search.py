@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tophub_registry.compiler.choice import Kernel
+from tophub_registry.devices.threads import thread_count
 from tophub_registry.errors import InputError
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
@@ -35,7 +36,7 @@ class RecordSearch:
 
     def find(self, workloads: Collection[str]) -> tuple[dict[str, list[Answer]], Neighbourhood]:
         """Return the records of each workload, and those of other workloads that may stand in for missing ones."""
-        found = lookup_each(self._target, self._sources.logs, workloads)
+        found = lookup_each(self._target, self._sources.logs, workloads, threads=thread_count())
         answers = {key: [its for its in each if self._usable(its)] for key, each in found.answers.items()}
         # Another processor's record of another layer says nothing about this one.
         alike = [its for its in found.alike if self._usable(its) and not its.match.is_evidence_only(self._target)]

@@ -12,15 +12,16 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tophub_registry.devices.threads import settle_threads
 from tophub_registry.measurement.places import NoDevice, Place, Session
 from tophub_registry.measurement.reference import DeviceArrays, ReferenceOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from tophub_registry.measurement.timing import Timing
     from tophub_registry.records.record import Config, Provenance
     from tophub_registry.templates.template import Template
 
@@ -37,24 +38,6 @@ class DeviceLost(Exception):  # noqa: N818  # it says what happened
 
 class TookTooLong(Exception):  # noqa: N818  # it says what happened
     """A kernel ran longer than its device's server allows."""
-
-
-class Timing(NamedTuple):
-    """How a kernel is timed.
-
-    Attributes
-    ----------
-    repeats
-        The number of costs that are recorded.
-    seconds
-        The minimum length of a repeat; the kernel runs as often as that takes.
-    give_up
-        A kernel whose first run takes longer than this, in seconds, is timed only once more.
-    """
-
-    repeats: int = 3
-    seconds: float = 0.01
-    give_up: float = math.inf
 
 
 def start_worker() -> None:
@@ -186,23 +169,21 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
 
 
 def _run(session: Session, kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[list[float]]:
-    prepared, on = _kept.arrays, session.device(kind)
+    prepared = _kept.arrays
     if prepared is None:
         raise NoDevice("no workload is prepared")
     measures: list[Callable[[], float]] = []
     repeats: list[int] = []
     for path, config in kernels:
         module = session.load(path)
-        arrays = prepared.arguments(config)
-
-        def measure(number: int, module: Any = module, arrays: Sequence[Any] = arrays) -> float:
-            return float(module.time_evaluator("main", on, number=number)(*arrays).mean)
-
-        first = measure(1)
-        prepared.reference.check(config, arrays[-1].numpy())
+        arguments = prepared.arguments(config)
+        module["main"](*arguments)
+        prepared.reference.check(config, arguments[-1].numpy())
+        clock = session.clock(module, arguments, prepared.reference.template.weights, kind)
+        first = clock(1)
         slow = first > timing.give_up
         number = 1 if slow else max(1, math.ceil(timing.seconds / max(first, 1e-9)))
-        measures.append(functools.partial(measure, number))
+        measures.append(functools.partial(clock, number))
         repeats.append(1 if slow else timing.repeats)
     costs: list[list[float]] = [[] for _ in kernels]
     for repeat in range(timing.repeats):

@@ -24,9 +24,9 @@ from pebble import ProcessExpired
 
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.measurement import kernels
-from tophub_registry.measurement.kernels import Timing
 from tophub_registry.measurement.outcome import BUILD, FAILED_COST, PREPARE, RUN, ErrorNo, Measured, Stage, last_line
 from tophub_registry.measurement.places import NoDevice, Place, ThisMachine
+from tophub_registry.measurement.timing import Timing
 from tophub_registry.measurement.workers import DeviceWorker, Workers
 from tophub_registry.records.record import Config, Provenance, Result
 from tophub_registry.records.target import Target

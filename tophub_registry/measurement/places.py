@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tophub_registry.devices import device
+from tophub_registry.measurement.timing import COLD, ColdWeights, evaluator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tophub_registry.measurement.timing import Clock
     from tophub_registry.records.record import Provenance
     from tophub_registry.records.target import Target
 
@@ -38,8 +42,19 @@ class Session(Protocol):
     def load(self, path: str) -> Any:
         """Load a shared library of this machine on the device and return the module."""
 
+    def clock(self, module: Any, arguments: Sequence[Any], weights: int, kind: str) -> Clock:
+        """Return what times a loaded kernel, on these arguments or others like them.
+
+        Parameters
+        ----------
+        arguments
+            Data, weights and the output.
+        weights
+            The number of weights, which are cold in each run where `describe` says so.
+        """
+
     def describe(self, kind: str) -> Provenance:
-        """Return the description of the device in records."""
+        """Return the description of the device, and of how kernels are timed, in records."""
 
     def alive(self) -> bool:
         """Whether the device still responds."""
@@ -135,7 +150,9 @@ class ThisMachine:
 class _Here:
     """The device of this machine, in a worker process."""
 
-    _device: Any = None
+    def __init__(self) -> None:
+        self._device: Any = None
+        self._weights = ColdWeights()
 
     def device(self, kind: str) -> Any:
         import tvm
@@ -148,8 +165,14 @@ class _Here:
 
         return tvm.runtime.load_module(path)
 
+    def clock(self, module: Any, arguments: Sequence[Any], weights: int, kind: str) -> Clock:
+        if kind == "llvm":
+            return self._weights.clock(module["main"], arguments, weights)
+        return evaluator(module, self._device, arguments)
+
     def describe(self, kind: str) -> Provenance:
-        return device.describe(kind)
+        said = device.describe(kind)
+        return said.model_copy(update={"weights": COLD}) if kind == "llvm" else said
 
     def alive(self) -> bool:
         try:  # after an invalid memory access a GPU no longer works in this process

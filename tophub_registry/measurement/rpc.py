@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pebble import ProcessPool
 
@@ -24,8 +24,13 @@ from tophub_registry.measurement import kernels
 from tophub_registry.measurement.outcome import last_line
 from tophub_registry.measurement.places import NoDevice, Session
 from tophub_registry.measurement.spawning import WorkerContext
+from tophub_registry.measurement.timing import COLD, evaluator
+from tophub_registry.records.families import PROCESSORS
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
+
+if TYPE_CHECKING:
+    from tophub_registry.measurement.timing import Clock
 
 _ANSWER = 5.0
 """The time limit for the tracker's response, in seconds."""
@@ -246,13 +251,24 @@ class _Remote:
         self._session.upload(path)
         return self._session.load_module(Path(path).name)
 
+    @functools.cached_property
+    def _processor(self) -> str:
+        """LLVM's name of the processor."""
+        return str(self._session.get_function("target.llvm_get_system_cpu")())
+
+    def _flushes(self, kind: str) -> bool:
+        """Whether TVM can take arrays out of the processor's cache."""
+        return kind == "llvm" and self._processor in PROCESSORS
+
+    def clock(self, module: Any, arguments: Sequence[Any], weights: int, kind: str) -> Clock:
+        return evaluator(module, self.device(kind), arguments, flush=weights > 0 and self._flushes(kind))
+
     def describe(self, kind: str) -> Provenance:
         if kind == "cuda":
             return Provenance(device=str(self.device(kind).device_name))
-        processor = self._session.get_function("target.llvm_get_system_cpu")()
-        return Provenance(
-            device=f"{processor} ({self._key})", threads=int(self._session.get_function("runtime.NumThreads")())
-        )
+        threads = int(self._session.get_function("runtime.NumThreads")())
+        said = Provenance(device=f"{self._processor} ({self._key})", threads=threads)
+        return said.model_copy(update={"weights": COLD}) if self._flushes(kind) else said
 
     def alive(self) -> bool:
         try:

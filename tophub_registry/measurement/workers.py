@@ -10,9 +10,9 @@ from typing import Any
 from pebble import ProcessPool
 
 from tophub_registry.measurement import kernels
-from tophub_registry.measurement.kernels import Timing
 from tophub_registry.measurement.places import Place
 from tophub_registry.measurement.spawning import WorkerContext
+from tophub_registry.measurement.timing import Timing
 from tophub_registry.records.record import Config, Provenance
 from tophub_registry.templates.template import Template
 

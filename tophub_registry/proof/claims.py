@@ -70,7 +70,7 @@ def claims(log: Path, before: Path | None) -> list[Claim]:
     known = [record for record in readable([] if before is None else [before]) if record is not None]
     texts = {record.to_json() for record in known}
     best: dict[tuple[Target, str], Record] = {}
-    for old in sorted((record for record in known if record.valid), key=lambda record: record.mean_cost):
+    for old in sorted((record for record in known if record.valid), key=lambda record: record.cost):
         best.setdefault((old.target, old.workload), old)
     found = []
     for line, new, _ in read_convertible_rows(log):

@@ -99,7 +99,7 @@ def measure_gain(
     for record in records:
         if record.valid and match_targets(target, record.target) is Match.DEVICE:
             key = record.workload
-            if key not in best or record.mean_cost < best[key].mean_cost:
+            if key not in best or record.cost < best[key].cost:
                 best[key] = record
     gains = []
     for task in tasks:

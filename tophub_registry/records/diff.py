@@ -150,7 +150,7 @@ def _by_key(records: Iterable[Record], by: By) -> dict[tuple[str, tuple[tuple[st
         target = without_general_keys(record.target)
         whose = (target.kind, target.options) if by == "target" else (backend_of(target), ())
         key = (*whose, record.workload)
-        if key not in best or record.mean_cost < best[key].mean_cost:
+        if key not in best or record.cost < best[key].cost:
             best[key] = record
     return best
 

@@ -1,7 +1,8 @@
 """Looking up records: the best record for a target and a workload, and how closely it matches.
 
 Several logs are searched, in order of preference. The closer match wins; among equals the earlier log, so that
-the user's own records come first but do not hide the others; then the lower mean cost. A record of another device
+the user's own records come first but do not hide the others; then what was measured under the wanted conditions, with
+cold weights and as many threads; then the lower mean cost. A record of another device
 is never returned without saying so. Failed measurements are skipped, and so are rows of log version 0.1 that can't
 be converted, which belong to no workload of today.
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from tophub_registry.records.record import Record
-    from tophub_registry.records.skim import Key
+    from tophub_registry.records.skim import Key, Skimmed
 
 _ALIASES = {"vtacpu": "vta", "webgpu": "opencl", "vulkan": "opencl", "nvptx": "cuda"}
 
@@ -116,6 +117,24 @@ def _in_common(option: str, asked: Target, recorded: Target) -> bool:
     return value is not None and value == recorded.attributes.get(option)
 
 
+class Conditions(NamedTuple):
+    """How a record was measured; costs can be compared where these are equal. The lower is preferred.
+
+    Attributes
+    ----------
+    cached
+        Whether weights may have been in the cache.
+    other_threads
+        Whether it was under another number of threads than wanted.
+    """
+
+    cached: bool
+    other_threads: bool
+
+
+AS_WANTED = Conditions(cached=False, other_threads=False)
+
+
 class Source(NamedTuple):
     """A log to search, and its name in answers."""
 
@@ -135,17 +154,20 @@ class Answer:
         How closely its target matches.
     source
         The name of the log that has it, None if there is none.
+    conditions
+        How it was measured.
     """
 
     record: Record | None
     match: Match
     source: str | None
+    conditions: Conditions = AS_WANTED
 
 
 NOTHING = Answer(None, Match.NONE, None)
 
 
-def lookup(target: Target | str, workload: str, sources: Iterable[Source]) -> Answer:
+def lookup(target: Target | str, workload: str, sources: Iterable[Source], *, threads: int | None = None) -> Answer:
     """Find the record for a target and a workload.
 
     Parameters
@@ -156,23 +178,29 @@ def lookup(target: Target | str, workload: str, sources: Iterable[Source]) -> An
         Task and arguments, as `workload_key` returns them.
     sources
         The logs, of either log version, in order of preference.
+    threads
+        Prefer what was measured under as many.
 
     Raises
     ------
     InputError
         The target is invalid, or a log can't be read or has a line that is not a record.
     """
-    return lookup_all(target, sources, [workload])[workload]
+    return lookup_all(target, sources, [workload], threads=threads)[workload]
 
 
 def lookup_all(
-    target: Target | str, sources: Iterable[Source], workloads: Collection[str] | None = None
+    target: Target | str,
+    sources: Iterable[Source],
+    workloads: Collection[str] | None = None,
+    *,
+    threads: int | None = None,
 ) -> dict[str, Answer]:
     """Find the records for many workloads; each log is read once.
 
     Parameters
     ----------
-    target, sources
+    target, sources, threads
         As for `lookup`.
     workloads
         Each gets an answer, in this order; None for all that the logs have for the target's backend, in the
@@ -183,7 +211,7 @@ def lookup_all(
     InputError
         The target is invalid, or a log can't be read or has a line that is not a record.
     """
-    search = _Search(Target.parse(target) if isinstance(target, str) else target, workloads)
+    search = _Search(Target.parse(target) if isinstance(target, str) else target, workloads, threads=threads)
     for order, source in enumerate(sources):
         search.read(source, order)
     return search.answers()
@@ -204,7 +232,9 @@ class Found(NamedTuple):
     alike: list[Answer]
 
 
-def lookup_each(target: Target | str, sources: Iterable[Source], workloads: Collection[str]) -> Found:
+def lookup_each(
+    target: Target | str, sources: Iterable[Source], workloads: Collection[str], *, threads: int | None = None
+) -> Found:
     """Find for each workload all records that match the target as closely as the best one.
 
     Use this to choose among several configs of a workload, whose layouts differ, and to find similar workloads for
@@ -216,7 +246,7 @@ def lookup_each(target: Target | str, sources: Iterable[Source], workloads: Coll
         As for `lookup_all`.
     """
     every: dict[str, list[_Candidate]] = {workload: [] for workload in workloads}
-    search = _Search(Target.parse(target) if isinstance(target, str) else target, None, every)
+    search = _Search(Target.parse(target) if isinstance(target, str) else target, None, every, threads=threads)
     for order, source in enumerate(sources):
         search.read(source, order)
     answers = {workload: _nearest(candidates) for workload, candidates in every.items()}
@@ -225,18 +255,29 @@ def lookup_each(target: Target | str, sources: Iterable[Source], workloads: Coll
 
 def _nearest(candidates: list[_Candidate]) -> list[Answer]:
     ranked = sorted(candidates)
-    return [candidate.answer for candidate in ranked if candidate.rank[0] == ranked[0].rank[0]]
+    return [candidate.answer for candidate in ranked if candidate.rank.distance == ranked[0].rank.distance]
+
+
+class _Rank(NamedTuple):
+    """What decides between rows; the lowest wins."""
+
+    distance: int
+    log: int
+    conditions: Conditions
+    seconds: float
+    text: bytes
 
 
 class _Candidate(NamedTuple):
-    """A row and its rank; the lowest rank wins."""
+    """A row and its rank."""
 
-    rank: tuple[int, int, float, bytes]
+    rank: _Rank
     source: str
 
     @property
     def answer(self) -> Answer:
-        return Answer(parse_record(self.rank[-1]), Match(-self.rank[0]), self.source)
+        rank = self.rank
+        return Answer(parse_record(rank.text), Match(-rank.distance), self.source, rank.conditions)
 
 
 class _Search:
@@ -247,8 +288,10 @@ class _Search:
         target: Target,
         workloads: Collection[str] | None,
         every: Mapping[str, list[_Candidate]] | None = None,
+        *,
+        threads: int | None,
     ) -> None:
-        self._target = target
+        self._target, self._threads = target, threads
         self._every = every
         self._wanted = None if workloads is None else dict.fromkeys(workloads)
         self._matches: dict[Key, Match] = {}
@@ -266,7 +309,7 @@ class _Search:
             match = self._match(row.key)
             if match is Match.NONE or row.failed:
                 continue
-            rank = (-match, order, row.cost, line.text)
+            rank = _Rank(-match, order, self._conditions(row), row.cost.seconds, line.text)
             if self._every is not None and row.key.workload in self._every:
                 self._every[row.key.workload].append(_Candidate(rank, source.name))
             best = self._best.get(row.key.workload)
@@ -280,6 +323,10 @@ class _Search:
             match = match_targets(self._target, key.target) if wanted else Match.NONE
             self._matches[key] = match
         return match
+
+    def _conditions(self, row: Skimmed) -> Conditions:
+        told = self._threads is not None and row.threads is not None
+        return Conditions(row.cost.cached, told and row.threads != self._threads)
 
     def answers(self) -> dict[str, Answer]:
         found: Mapping[str, _Candidate] = self._best

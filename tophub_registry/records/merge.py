@@ -1,5 +1,8 @@
 """Merging logs: for each target and workload the records with the lowest mean cost.
 
+A cost measured with cold weights, as a model runs a kernel, goes before any that was measured with weights in the
+cache, however low.
+
 Merging has laws. The result depends neither on the order of files and rows nor on how the work is divided, and
 merging the result again changes nothing. The same input gives the same bytes. Every row read is either written or
 counted under the reason why it was dropped. Memory grows with what is kept, by default one record for each target
@@ -20,7 +23,7 @@ from tophub_registry.errors import UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.records.fitness import Policy
 from tophub_registry.records.log import parse_comment, parse_record, read_lines
-from tophub_registry.records.record import EARLIEST
+from tophub_registry.records.record import EARLIEST, Cost
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.speed_limit import quickest
 from tophub_registry.records.target import Target
@@ -197,7 +200,7 @@ class _Entry:
     Attributes
     ----------
     cost
-        Mean, in seconds.
+        The record's.
     copies
         How often it was read.
     old
@@ -206,7 +209,7 @@ class _Entry:
 
     __slots__ = ("copies", "cost", "old")
 
-    def __init__(self, cost: float, *, old: bool) -> None:
+    def __init__(self, cost: Cost, *, old: bool) -> None:
         self.cost = cost
         self.copies = 1
         self.old = old
@@ -220,9 +223,9 @@ class _Group:
     entries
         Up to twice as many as will be kept.
     limit
-        Records that cost more, in seconds, will not be kept.
+        Records that cost more will not be kept.
     before
-        The old log's best cost, in seconds, once that log is read.
+        The old log's best cost, once that log is read.
     spread
         The standard deviation of that record's repeats, in seconds; None if it has only one.
     """
@@ -231,8 +234,8 @@ class _Group:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, _Entry] = {}
-        self.limit = math.inf
-        self.before: float | None = None
+        self.limit = Cost(True, math.inf)
+        self.before: Cost | None = None
         self.spread: float | None = None
 
     def ordered(self) -> list[tuple[bytes, _Entry]]:
@@ -365,7 +368,7 @@ class Merger:
         if least is None:
             _, task, args, _ = (row.record or parse_record(text)).input
             least = self._quickest[row.key] = quickest(row.key.target, task, args)
-        return row.timestamp > self._policy.latest or row.cost < least
+        return row.timestamp > self._policy.latest or row.cost.seconds < least
 
     def _enter(self, row: Skimmed, text: bytes, group: _Group, *, old: bool) -> None:
         """Put a row among those of its key that are kept for now, if it is good enough."""
@@ -382,15 +385,15 @@ class Merger:
             if self._keep is not None and len(group.entries) >= 2 * self._keep:
                 self._worse += group.prune(self._keep)
 
-    def _gains_enough(self, cost: float, text: bytes, group: _Group) -> bool:
+    def _gains_enough(self, cost: Cost, text: bytes, group: _Group) -> bool:
         """Whether a new record beats the old log's best by the minimal gain, or does not compete with it."""
-        if self._min_gain is None or group.before is None or cost > group.before:
+        if self._min_gain is None or group.before is None or cost > group.before or cost.cached < group.before.cached:
             return True
-        gain = group.before - cost
+        gain = group.before.seconds - cost.seconds
         spread = _spread(text)
         return (
             gain > 0
-            and gain >= group.before * self._min_gain / 100
+            and gain >= group.before.seconds * self._min_gain / 100
             and (spread is None or group.spread is None or gain > spread + group.spread)
         )
 
@@ -428,11 +431,9 @@ class Merger:
             kept += sum(entry.old for entry in entries)
             added += sum(not entry.old for entry in entries)
             if not entries[0].old:
-                changes.append(
-                    Change(
-                        str(Target(key.target.kind, key.target.options)), key.workload, group.before, entries[0].cost
-                    )
-                )
+                target = str(Target(key.target.kind, key.target.options))
+                before = None if group.before is None else group.before.seconds
+                changes.append(Change(target, key.workload, before, entries[0].cost.seconds))
                 if group.before is not None:
                     improved += 1
                     added -= 1

@@ -162,6 +162,9 @@ class Provenance(BaseModel):
     """The device's own name: 'AMD EPYC 9254, 2 cores'."""
     threads: int | None = None
     """Threads of TVM's runtime, for a CPU."""
+    weights: str | None = None
+    """'cold' if each run read them from memory, as a model does; None if they may have been left in the cache by the
+    run before, which is how AutoTVM measures."""
     bind_threads: bool | None = None
     """Whether each thread was bound to a core."""
     peak_gflops: float | None = None
@@ -185,6 +188,28 @@ class Provenance(BaseModel):
         if self.device is None or self.threads is None:
             return self.device
         return f"{self.device}, {self.threads} thread{'' if self.threads == 1 else 's'}"
+
+
+class Cost(NamedTuple):
+    """A record's cost, in the order of preference.
+
+    What was measured with weights in the cache can't be compared with what was measured without, and is worth less.
+
+    Attributes
+    ----------
+    cached
+        Whether weights may have been in the cache.
+    seconds
+        The mean of the repeats.
+    """
+
+    cached: bool
+    seconds: float
+
+    @staticmethod
+    def of(seconds: float, provenance: Provenance | None) -> Cost:
+        """Return the cost of a record with this provenance."""
+        return Cost(provenance is None or provenance.weights != "cold", seconds)
 
 
 class Record(BaseModel):
@@ -218,6 +243,16 @@ class Record(BaseModel):
     def valid(self) -> bool:
         """Whether the measurement succeeded."""
         return self.result.error_no == 0
+
+    @property
+    def cost(self) -> Cost:
+        """The cost as it is compared with others'."""
+        return Cost.of(self.mean_cost, self.tophub)
+
+    @property
+    def weights(self) -> str | None:
+        """Where weights were when it was measured: see `Provenance.weights`."""
+        return None if self.tophub is None else self.tophub.weights
 
     @property
     def mean_cost(self) -> float:

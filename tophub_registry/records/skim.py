@@ -8,6 +8,7 @@ parsed. Everything that the expression accepts is a valid record; a test checks 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from tophub_registry.records.log import SHORT_LINE, parse_row
-from tophub_registry.records.record import MAX_COST, Provenance, Record, workload_key
+from tophub_registry.records.record import MAX_COST, Cost, Provenance, Record, workload_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,9 @@ class Skimmed(NamedTuple):
     key
         Target and workload.
     cost
-        The mean of the repeats, in seconds.
+        The mean of the repeats, and how it was measured.
+    threads
+        Under how many threads, for a processor, where the row says so.
     failed
         Whether the measurement failed.
     timestamp
@@ -79,7 +82,8 @@ class Skimmed(NamedTuple):
     """
 
     key: Key
-    cost: float
+    cost: Cost
+    threads: int | None
     failed: bool
     timestamp: float
     record: Record | None
@@ -108,8 +112,11 @@ class Skimmer:
                 repeats, error_no, timestamp, provenance = match.groups()
                 costs = list(map(float, repeats.split(b", ")))
                 failed = int(error_no) != 0
-                if _plausible(costs, failed=failed) and (provenance is None or _is_provenance(provenance)):
-                    return Skimmed(key, sum(costs) / len(costs), failed, float(timestamp), None)
+                if _plausible(costs, failed=failed):
+                    with suppress(ValidationError):
+                        told = None if provenance is None else Provenance.model_validate_json(provenance)
+                        cost, threads = Cost.of(sum(costs) / len(costs), told), None if told is None else told.threads
+                        return Skimmed(key, cost, threads, failed, float(timestamp), None)
         return self._parse(line, start, file)
 
     def _parse(self, line: Line, start: bytes, file: str | Path) -> Skimmed:
@@ -120,20 +127,13 @@ class Skimmer:
             if len(self._spellings) >= _MAX_SPELLINGS:
                 self._spellings.clear()
             self._spellings[start] = key
-        return Skimmed(key, record.mean_cost, not record.valid, record.result.timestamp, record)
+        threads = None if record.tophub is None else record.tophub.threads
+        return Skimmed(key, record.cost, threads, not record.valid, record.result.timestamp, record)
 
 
 def _plausible(costs: list[float], *, failed: bool) -> bool:
     lowest = min(costs)
     return (lowest >= 0 if failed else lowest > 0) and max(costs) <= MAX_COST
-
-
-def _is_provenance(text: bytes) -> bool:
-    try:
-        Provenance.model_validate_json(text)
-    except ValidationError:
-        return False
-    return True
 
 
 def _is_input(start: bytes, record: Record) -> bool:

@@ -267,8 +267,8 @@ def identity(entity: Iterable[Knob]) -> frozenset[tuple[str, str]]:
 
 
 def fastest(records: Iterable[Record]) -> Record | None:
-    """Return the record with the lowest mean cost; None if every measurement failed."""
-    return min((record for record in records if record.valid), key=lambda record: record.mean_cost, default=None)
+    """Return the record with the best cost; None if every measurement failed."""
+    return min((record for record in records if record.valid), key=lambda record: record.cost, default=None)
 
 
 def _each_once(names: Iterable[str]) -> tuple[str, ...]:

@@ -64,6 +64,9 @@ class Template(ABC):
     forgiving: ClassVar[bool] = False
     """Whether other workloads' configs beat the default one even if their tiles must change to fit."""
 
+    weights: ClassVar[int] = 1
+    """The number of inputs, from the last one back, that are weights: a model reads them from memory."""
+
     packs_late: ClassVar[bool] = True
     """Whether weights that are known only when the model runs can be packed then: `pack` only reshapes and transposes,
     and takes little time beside the kernel."""

@@ -159,7 +159,7 @@ def tune(
     experience = Experience() if experience is None else experience
     plan = replace(plan, batch=plan.batch_for(target.kind))
     with LogAppender(log) as appender:
-        sessions = _sessions(tasks, target, log, plan, experience)
+        sessions = _sessions(tasks, target, log, plan, experience, provenance)
         for session in filter(lambda session: session.done, sessions):
             session.end(progress)
         begun: set[int] = set()
@@ -180,12 +180,18 @@ def tune(
     return [session.outcome for session in sessions]
 
 
-def _sessions(tasks: Sequence[Task], target: Target, log: Path, plan: Plan, experience: Experience) -> list[_Session]:
-    """Return the tasks with the state that the log left them in, and add its records to the experience."""
+def _sessions(
+    tasks: Sequence[Task], target: Target, log: Path, plan: Plan, experience: Experience, provenance: Provenance
+) -> list[_Session]:
+    """Return the tasks with the state that the log left them in, and add its records to the experience.
+
+    Rows that were not measured as these will be, with cold weights or without, are no trials.
+    """
     known: defaultdict[str, list[Record]] = defaultdict(list)
     for record in read_records(log):
         if record.target == target:
-            known[record.workload].append(record)
+            if record.weights == provenance.weights:
+                known[record.workload].append(record)
             experience.add(record)
     return [
         _Session(task, number, target, plan, known.get(task.workload, []), experience)

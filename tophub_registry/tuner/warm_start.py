@@ -89,7 +89,7 @@ class Experience:
     """Records of any workloads and targets, by task."""
 
     def __init__(self) -> None:
-        self._tasks: defaultdict[str, dict[tuple[str, Target], _Workload]] = defaultdict(dict)
+        self._tasks: defaultdict[str, dict[tuple[str, Target, str | None], _Workload]] = defaultdict(dict)
 
     @staticmethod
     def read(logs: Iterable[Path], tasks: Iterable[Task]) -> Experience:
@@ -114,7 +114,7 @@ class Experience:
 
     def _known(self, record: Record) -> _Workload | None:
         known = self._tasks[record.input.task]
-        key = record.workload, record.target
+        key = record.workload, record.target, record.weights  # costs with and without cold weights do not compare
         if key not in known and (described := _space_of(record.workload)) is not None:
             known[key] = _Workload(*described, record.input.args)
         return known.get(key)
@@ -136,7 +136,7 @@ class Experience:
         """
         same: defaultdict[int, float] = defaultdict(float)
         others: list[TunedConfig] = []
-        for (workload, its_target), known in self._tasks[task.task].items():
+        for (workload, its_target, _), known in self._tasks[task.task].items():
             best = known.best
             if best is None or its_target.kind != target.kind:
                 continue
@@ -156,7 +156,7 @@ class Experience:
         """Return training data from other workloads of the task; None if too few configs were measured."""
         taught = [
             known.lessons
-            for (workload, its_target), known in self._tasks[task.task].items()
+            for (workload, its_target, _), known in self._tasks[task.task].items()
             if workload != task.workload
             and its_target.kind == target.kind
             and known.features.family == features.family
