@@ -66,25 +66,25 @@ def families_here() -> list[str]:
     return [family for family in FAMILIES[2:] if here is not None and FAMILIES.index(family) <= FAMILIES.index(here)]
 
 
-def random_config(template: Template, draw: random.Random) -> Config | None:
+def random_config(template: Template, target: Target, draw: random.Random) -> Config | None:
     """Return a feasible config; None where none is found."""
     for _ in range(_DRAWS):
         config = template.space.config(draw.randrange(len(template.space)))
-        if template.feasible(config) and template.possible(config):
+        if template.feasible(config, target) and template.possible(config):
             return config
     return None
 
 
 def random_log(model: Model, target: str, draw: random.Random, path: Path) -> int:
     """Write a log with one record for each layer of a model, and return how many rows it has."""
-    kind = Target.parse(target).kind
+    parsed = Target.parse(target)
     rows = {}
     for layer in model.layers:
-        tasks = workloads(layer, kind, own=True)
+        tasks = workloads(layer, parsed.kind, own=True)
         draw.shuffle(tasks)
         for task, args in tasks:
             template = instantiate(task, args)
-            config = random_config(template, draw)
+            config = random_config(template, parsed, draw)
             if config is not None:
                 entity = [[knob.name, knob.kind, knob.value] for knob in config.entity]
                 rows[json.dumps([task, args])] = {

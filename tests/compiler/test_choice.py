@@ -166,7 +166,7 @@ def test_on_a_gpu_without_records_and_neighbours_a_config_that_keeps_it_busy(tas
     (its,) = kernels_for([(task, args)], target, {workload_key(task, args, {}): []}, Neighbourhood())
     assert isinstance(its.template, CudaTemplate)
     limits = its.template.limits(its.config)
-    assert its.template.feasible(its.config)
+    assert its.template.feasible(its.config, target)
     assert 64 <= math.prod(limits.threads) <= 256
     assert limits.sums <= 16
     assert its.answer.match is Match.NONE

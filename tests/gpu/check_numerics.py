@@ -19,12 +19,13 @@ from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
 CONFIGS = 50
+CUDA = Target.parse("cuda")
 
 
 def sample(template: Any, count: int, rng: random.Random) -> list[Any]:
     """Return the default where the device takes it, and distinct random configs that it takes."""
-    default = template.default(Target.parse("cuda"))
-    configs = [default] if template.feasible(default) else []
+    default = template.default(CUDA)
+    configs = [default] if template.feasible(default, CUDA) else []
     known = set()
     for _ in range(100_000):
         if len(known) == min(count, len(template.space)):
@@ -32,7 +33,7 @@ def sample(template: Any, count: int, rng: random.Random) -> list[Any]:
         index = rng.randrange(len(template.space))
         config = template.space.config(index)
         wide = math.prod(template.limits(config).threads) >= 8 or rng.random() < 0.1  # or most would be slow
-        if index not in known and template.feasible(config) and wide:
+        if index not in known and template.feasible(config, CUDA) and wide:
             known.add(index)
             configs.append(config)
     return configs

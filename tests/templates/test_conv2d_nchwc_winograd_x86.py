@@ -10,6 +10,7 @@ from tophub_registry.templates.registry import instantiate
 tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 TASK = "conv2d_NCHWc_winograd.x86"
+AVX512 = Target.parse("llvm -mcpu=x86-64-v4")
 
 
 def arguments(data, kernel, *, stride=1, dilation=1):
@@ -76,22 +77,22 @@ def test_what_follows_is_computed_where_the_output_is_written(first, parallel_ro
 
 def test_sums_that_do_not_fit_into_registers_are_not_tried():
     template = instantiate(TASK, ARGUMENTS)
-    assert template.feasible(config(template, tile_p=16, tile_rows=4, tile_oc=[-1, 1, 1, 16]))
-    assert not template.feasible(config(template, tile_p=16, tile_rows=4))
-    assert not template.feasible(config(template, tile_p=8, tile_oc=[-1, 1, 4, 16]))
+    assert template.feasible(config(template, tile_p=16, tile_rows=4, tile_oc=[-1, 1, 1, 16]), AVX512)
+    assert not template.feasible(config(template, tile_p=16, tile_rows=4), AVX512)
+    assert not template.feasible(config(template, tile_p=8, tile_oc=[-1, 1, 4, 16]), AVX512)
 
 
 def test_few_sums_are_tried_only_where_there_are_no_more():
     template = instantiate(TASK, ARGUMENTS)
-    assert not template.feasible(config(template, tile_p=2))
+    assert not template.feasible(config(template, tile_p=2), AVX512)
     pixel = instantiate(TASK, arguments([1, 32, 1, 1], [64, 32, 3, 3]))
-    assert pixel.feasible(config(pixel, tile_rows=1, tile_p=1))
+    assert pixel.feasible(config(pixel, tile_rows=1, tile_p=1), AVX512)
 
 
 def test_tiles_that_are_mostly_computed_in_vain_are_not_tried():
     template = instantiate(TASK, ARGUMENTS)
-    assert not template.feasible(config(template, tile_rows=3))  # four rows of tiles, twice three at once
-    assert not template.feasible(config(template, tile_p=13, tile_oc=[-1, 1, 1, 16]))
+    assert not template.feasible(config(template, tile_rows=3), AVX512)  # four rows of tiles, twice three at once
+    assert not template.feasible(config(template, tile_p=13, tile_oc=[-1, 1, 1, 16]), AVX512)
 
 
 @pytest.mark.parametrize("target", ["llvm -mcpu=znver4", "llvm -mcpu=znver2", "llvm"])
@@ -101,7 +102,7 @@ def test_the_default_is_a_point_of_the_space(target, size, channels):
     template = instantiate(TASK, arguments([1, channels, *size], [64, channels, 3, 3]))
     default = template.default(Target.parse(target))
     assert default.index >= 0
-    assert template.feasible(default)
+    assert template.feasible(default, Target.parse(target))
 
 
 @pytest.mark.parametrize(
@@ -117,3 +118,11 @@ def test_the_default_is_a_point_of_the_space(target, size, channels):
 def test_other_convolutions_are_refused(args):
     with pytest.raises(InputError):
         instantiate(TASK, args)
+
+
+def test_avx2_has_half_of_the_registers_and_of_the_lanes():
+    template = instantiate(TASK, ARGUMENTS)
+    avx2 = Target.parse("llvm -mcpu=x86-64-v3")
+    for block, tiles, fits in ((8, 8, True), (8, 16, False), (16, 4, True), (16, 8, False)):
+        its = config(template, tile_p=tiles, tile_rows=4, tile_oc=[-1, 1, 1, block])
+        assert template.feasible(its, avx2) == fits

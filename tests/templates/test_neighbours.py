@@ -8,13 +8,15 @@ import pytest
 
 from tophub_registry.records.lookup import Answer, Match, Source, lookup_all
 from tophub_registry.records.record import Config, Record
+from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.neighbours import Neighbourhood, TunedConfig, adapt, nearest
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.template import Template
 
 CUDA = Path(__file__).parents[2] / "registry_data" / "cuda_v0.11.log"
-H100 = "cuda -model=h100"
+H100 = Target.parse("cuda -model=h100")
+HERE = Target.parse("llvm -mcpu=znver4")
 
 
 def convolution(channels: int, size: int, kernel: int = 3, stride: int = 1, *, cuda: bool = False) -> Template:
@@ -85,7 +87,7 @@ def test_where_tiles_must_change_or_leave_tails_a_config_is_not_carried_over_who
 
 def test_a_neighbours_speed_is_the_guess() -> None:
     here, there = convolution(64, 28), convolution(64, 56)
-    (its,) = Neighbourhood([answer(there, config(there, 16, 16, 14), 4e-4)]).of(here)
+    (its,) = Neighbourhood([answer(there, config(there, 16, 16, 14), 4e-4)]).of(here, HERE)
     assert its.config.value("tile_ow") == [-1, 14]
     assert its.seconds == pytest.approx(1e-4)
     assert (its.task, its.args) == (there.task, there.args)
@@ -94,7 +96,9 @@ def test_a_neighbours_speed_is_the_guess() -> None:
 def test_a_workload_is_not_its_own_neighbour_and_damaged_records_are_none() -> None:
     here, there = convolution(64, 28), convolution(64, 56)
     wrong = config(there, 5, 16, 14)
-    assert Neighbourhood([answer(here, config(here, 16, 16, 14), 1e-4), answer(there, wrong, 1e-4)]).of(here) == []
+    assert (
+        Neighbourhood([answer(here, config(here, 16, 16, 14), 1e-4), answer(there, wrong, 1e-4)]).of(here, HERE) == []
+    )
 
 
 def test_every_layer_left_out_of_our_gpu_package_gets_a_config_that_a_gpu_runs() -> None:
@@ -103,9 +107,9 @@ def test_every_layer_left_out_of_our_gpu_package_gets_a_config_that_a_gpu_runs()
     for its in answers.values():
         assert its.record is not None
         template = instantiate(its.record.input.task, its.record.input.args)
-        (neighbour,) = neighbourhood.of(template)
+        (neighbour,) = neighbourhood.of(template, H100)
         assert neighbour.args != template.args
-        assert template.feasible(neighbour.config)
+        assert template.feasible(neighbour.config, H100)
 
 
 def test_what_fits_one_workload_and_no_gpu_for_another_is_passed_over() -> None:
@@ -122,8 +126,8 @@ def test_what_fits_one_workload_and_no_gpu_for_another_is_passed_over() -> None:
         "unroll_explicit": 1,
     }
     its = there.space.config_of(values)
-    assert there.feasible(its)
+    assert there.feasible(its, H100)
     adapted = adapt(its, there.space, here.space)
     assert adapted is not None
-    assert not here.feasible(here.space.config(adapted.index))
-    assert Neighbourhood([answer(there, its, 1e-5)]).of(here) == []
+    assert not here.feasible(here.space.config(adapted.index), H100)
+    assert Neighbourhood([answer(there, its, 1e-5)]).of(here, HERE) == []

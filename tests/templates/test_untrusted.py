@@ -72,7 +72,7 @@ def look_at(task, args):
     for index in {0, len(space) - 1, len(space) // 2}:
         config = space.config(index)
         assert space.find(config.entity) == index
-        template.feasible(config)
+        template.feasible(config, Target.parse("llvm"))
         template.possible(config)
         template.register_tile(config)
     assert template.flop >= 0

@@ -51,7 +51,7 @@ def test_every_row_for_cuda_is_a_config_of_its_space_or_was_written_for_the_kern
 
 def test_every_row_for_cuda_is_one_that_a_device_takes(upstream):
     for record in read_records(upstream / "cuda_v0.08.log"):
-        assert instantiate(record.input.task, record.input.args).feasible(record.config), record
+        assert instantiate(record.input.task, record.input.args).feasible(record.config, record.target), record
 
 
 def compile_job(job):

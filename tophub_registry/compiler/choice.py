@@ -253,7 +253,7 @@ def _without_records(templates: Sequence[Template], target: Target, neighbourhoo
 
 def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:
     """Return the default kernel of a workload that has neighbours, then the neighbours', the nearest last."""
-    near = neighbourhood.of(template, count=1 if template.forgiving else _NEIGHBOURS)
+    near = neighbourhood.of(template, target, count=1 if template.forgiving else _NEIGHBOURS)
     if not near:
         return []
     seconds = near[0].seconds  # used for all of them: less similar ones must not look faster

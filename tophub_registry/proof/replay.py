@@ -50,6 +50,11 @@ class Replayed:
         """The record as it was."""
         return self.timed.record
 
+    @property
+    def comparable(self) -> bool:
+        """Whether the cost was claimed as it is measured now, with cold weights or without."""
+        return self.record is None or self.claimed.weights == self.record.weights
+
     def holds(self, tolerance: float) -> bool:
         """Whether the claim holds: the new median is at most `tolerance` (0.1: 10 %) above the claimed cost."""
         return self.timed.seconds is not None and self.timed.seconds <= self.claimed.mean_cost * (1 + tolerance)
@@ -90,16 +95,18 @@ def _measured_again(timed: TimedRecord, provenance: Provenance) -> Record:
 
 
 def findings(replayed: Replayed, tolerance: float) -> Iterator[Finding]:
-    """Yield the findings of a replay: the claim does not hold, or the record gains nothing."""
+    """Yield the findings of a replay: the claim does not hold or can't be compared, or the record gains nothing."""
     timed = replayed.timed
     if timed.seconds is None:
         yield Finding("replay", timed.failure or "can't be measured", remedy="drop the row, or tune again")
         return
-    if not replayed.holds(tolerance):
-        claimed, measured = spelling.seconds(replayed.claimed.mean_cost), spelling.seconds(timed.seconds)
-        yield Finding(
-            "replay", f"{claimed} claimed, {measured} measured", remedy="-o writes the log with the new costs"
-        )
+    claimed, measured = spelling.seconds(replayed.claimed.mean_cost), spelling.seconds(timed.seconds)
+    remedy = "-o writes the log with the new costs"
+    if not replayed.comparable:
+        message = f"{claimed} claimed, perhaps with weights in the cache; {measured} measured with cold weights"
+        yield Finding("cached", message, "warning", remedy)
+    elif not replayed.holds(tolerance):
+        yield Finding("replay", f"{claimed} claimed, {measured} measured", remedy=remedy)
     if (loss := timed.loss()) is not None:
         yield Finding("no-gain", loss, "warning", "a user is better off without the row")
 

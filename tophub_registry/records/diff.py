@@ -160,7 +160,7 @@ def _kind(before: Record | None, after: Record | None) -> Kind | None:
         return "added"
     if after is None:
         return "removed"
-    if before.mean_cost != after.mean_cost:
+    if before.mean_cost != after.mean_cost and before.weights == after.weights:
         return "faster" if after.mean_cost < before.mean_cost else "slower"
     # Provenance and the target's spelling do not count as differences.
     return None if (before.config, before.result) == (after.config, after.result) else "changed"

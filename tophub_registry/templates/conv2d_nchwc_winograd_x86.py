@@ -19,8 +19,8 @@ from tophub_registry.templates.x86 import (
     blocks_of,
     channel_blocks,
     largest_divisor,
-    simd_lanes,
     sum_in_registers,
+    vectors,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _TAPS = 3
 _SIZES = (2, 4)
-_REGISTERS, _LANES = 32, 16  # AVX-512's, for 32-bit numbers
+_MAX_SUMS = 31
+"""The most tiles accumulated at once, one register each, where there are the most registers: AVX-512's 32."""
 
 # Larger blocks of channels, and more blocks at once, are not in the space.
 _MAX_BLOCK, _MAX_TOGETHER, _MAX_KEPT = 64, 4, 8
@@ -74,19 +75,20 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
                 split("tile_oc", w.out_channels, parts=4, keep=_worth_trying),
                 knob("tile_size", _SIZES),
                 knob("tile_rows", sorted(at_once)),
-                knob("tile_p", range(1, _REGISTERS)),
+                knob("tile_p", range(1, _MAX_SUMS + 1)),
                 knob("parallel_rows", [True, False]),
             ]
         )
 
-    def feasible(self, config: Config) -> bool:
-        """Return whether the sums fill AVX-512's registers, with room for the kernel, and few tiles are wasted."""
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether the sums fill the registers, with room for the kernel, and few tiles are wasted."""
         plan = _Plan(self.workload, config)
-        vectors = plan.oc_register * -(-plan.oc // _LANES)
+        _, lanes, registers = vectors(target)
+        of_kernel = plan.oc_register * -(-plan.oc // lanes)
         needed = plan.columns * -(-self.workload.out_height // plan.outputs)
         return bool(
-            vectors * (plan.tile + 1) < _REGISTERS
-            and (vectors * plan.tile >= _MIN_SUMS or plan.tile == plan.tiles)
+            of_kernel * (plan.tile + 1) < registers
+            and (of_kernel * plan.tile >= _MIN_SUMS or plan.tile == plan.tiles)
             and plan.padded_tiles * plan.groups <= _MAX_WASTE * needed
         )
 
@@ -96,7 +98,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
     def default(self, target: Target) -> Config:
         """Return a decent config for any processor; AutoTVM has no default for this task."""
         w = self.workload
-        lanes = simd_lanes(target)
+        _, lanes, registers = vectors(target)
         oc = largest_divisor(w.out_channels, lanes)
         ic = largest_divisor(w.in_channels, oc)
         size = 4 if w.out_height * w.out_width >= _MANY_OUTPUTS else 2
@@ -105,14 +107,13 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         # Threads share the rows if there are many, else the output's channels.
         parallel_rows = w.batch * rows >= _MANY_ROWS
         at_once = _even_part(rows, max(1, _TILES_AT_ONCE // columns)) if parallel_rows else rows
-        budget = (_REGISTERS if lanes == _LANES else _REGISTERS // 2) - 2
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(w.in_channels, ic),
                 "tile_oc": [w.out_channels // (oc * together), 1, together, oc],
                 "tile_size": size,
                 "tile_rows": at_once,
-                "tile_p": _even_part(at_once * columns, budget // together - 1),
+                "tile_p": _even_part(at_once * columns, (registers - 2) // together - 1),
                 "parallel_rows": parallel_rows,
             }
         )

@@ -55,9 +55,9 @@ class Conv2dNCHWcX86(BlockedConvolutionX86):
             ]
         )
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the tile of sums is not far larger than the registers."""
-        return sums_fit(*self.register_tile(config))
+        return sums_fit(*self.register_tile(config), target)
 
     def register_tile(self, config: Config) -> RegisterTile:
         rows = config.value("tile_oh") if self.workload.pointwise else 1

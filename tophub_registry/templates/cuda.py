@@ -81,7 +81,7 @@ class CudaTemplate(Template):
     def computation(self, config: Config) -> list[Any]:
         """Return the kernel's arguments as `te` tensors; the last is computed from the others."""
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:  # noqa: ARG002  # the same for every device
         """Return whether a block fits a device, and its sums a thread's registers."""
         limits = self.limits(config)
         return limits.possible and limits.sums <= MAX_REGISTERS
@@ -94,9 +94,9 @@ class CudaTemplate(Template):
         """Return the first option of every knob, AutoTVM's fallback without a reference log."""
         return self.space.config(0)
 
-    def suggestion(self, target: Target) -> Config:  # noqa: ARG002  # the same for every device
+    def suggestion(self, target: Target) -> Config:
         """Return a config whose blocks, threads and registers are like those of most good configs."""
-        return suggest(self)
+        return suggest(self, target)
 
 
 def unroll_knobs(*steps: int) -> list[KnobSpace]:

@@ -56,7 +56,7 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         shared = buffers * min(math.prod(k), w.in_units) * rows
         return cuda.tile_limits(config, ("tile_x", "tile_y"), threads=(x[1], y[1], 1), shared=shared)
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:
         """Return whether AutoTVM builds a config too, and in reasonable time.
 
         It needs as many threads along y as along x for fetching, and a loop for its two alternating buffers; the
@@ -65,7 +65,9 @@ class DenseLargeBatchGPU(cuda.CudaTemplate):
         limits = self.limits(config)
         x, y, _ = limits.threads
         unrolled = limits.sums * config.value("tile_k")[1]
-        return bool(x == y and self._steps(config) > 1 and unrolled <= _MAX_UNROLLED and super().feasible(config))
+        return bool(
+            x == y and self._steps(config) > 1 and unrolled <= _MAX_UNROLLED and super().feasible(config, target)
+        )
 
     def _steps(self, config: Config) -> int:
         """Return the number of tiles in the reduction."""

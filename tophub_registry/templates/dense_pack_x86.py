@@ -41,10 +41,10 @@ class DensePackX86(Template):
             ]
         )
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the unrolled code compiles quickly; beyond this limit LLVM took ten seconds and more."""
         _, _, x = config.value("tile_x")
-        return written_out(x, config.value("tile_k")[-1] * config.value("tile_y")[-1])
+        return written_out(x, config.value("tile_k")[-1] * config.value("tile_y")[-1], target)
 
     def default(self, target: Target) -> Config:
         w = self.workload

@@ -46,7 +46,7 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
     def _space(self) -> ConfigSpace:
         return ConfigSpace(row_knobs(self.workload))
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the tile of sums is not far larger than the registers, and compiles quickly.
 
         Either vectors are loaded whole, or few numbers are loaded one by one: beyond these limits LLVM took more than
@@ -55,7 +55,7 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
         ic, oc = channel_blocks(config)
         width = config.value("tile_ow")[-1]
         loaded = ic % oc == 0 or (oc <= _MAX_GATHERED_LANES and oc * width <= _MAX_GATHERED)
-        return loaded and sums_fit(oc, width)
+        return loaded and sums_fit(oc, width, target)
 
     def default(self, target: Target) -> Config:
         w = self.workload

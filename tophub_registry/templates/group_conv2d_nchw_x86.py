@@ -47,7 +47,7 @@ class GroupConv2dNCHWX86(Template):
         ins, outs = self._group
         return ins % ic == 0 and outs % oc == 0
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:  # noqa: ARG002  # the same on every processor
         return self.possible(config)
 
     @property

@@ -49,11 +49,11 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
         w = self.workload
         return ConfigSpace([*row_knobs(w), knob("together", [n for n in divisors(w.groups) if n <= _MAX_TOGETHER])])
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:
         """Return whether blocks and groups divide one another, and the sums are not far larger than the registers."""
         vector = self._vector(config)
         vectors = channel_blocks(config)[1] // vector
-        return self.possible(config) and sums_fit(vector, vectors * config.value("tile_ow")[-1])
+        return self.possible(config) and sums_fit(vector, vectors * config.value("tile_ow")[-1], target)
 
     def possible(self, config: Config) -> bool:
         ic, oc = channel_blocks(config)

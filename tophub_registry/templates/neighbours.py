@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from tophub_registry.errors import InputError
 from tophub_registry.records.lookup import Answer
 from tophub_registry.records.record import Config, workload_key
+from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.space import ConfigSpace, KnobSpace
 from tophub_registry.templates.template import Template
@@ -236,8 +237,8 @@ class Neighbourhood:
         """Return whether a workload gets no neighbours."""
         return workload_key(template.task, template.args, {}) in self._excluded
 
-    def of(self, template: Template, *, count: int = 1) -> list[Neighbour]:
-        """Return a workload's nearest neighbours with feasible configs, the nearest first."""
+    def of(self, template: Template, target: Target, *, count: int = 1) -> list[Neighbour]:
+        """Return a workload's nearest neighbours with configs feasible on the target, the nearest first."""
         if self.excludes(template):
             return []
         known = [entry for entry in self._of_task(template.task) if entry[0].args != template.args]
@@ -247,7 +248,7 @@ class Neighbourhood:
             template.args,
             [origin for _, origin, _ in known],
             count=count,
-            possible=lambda index: template.feasible(space.config(index)),
+            possible=lambda index: template.feasible(space.config(index), target),
         )
         return [_neighbour(template, adapted, known[place]) for place, adapted in found]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
     from tophub_registry.templates.cuda import CudaLimits, CudaTemplate
 
 _WARP = 32
@@ -26,7 +27,7 @@ _SHARED = (12.0, 13.5)
 _ROUNDS = 8
 
 
-def suggest(template: CudaTemplate) -> Config:
+def suggest(template: CudaTemplate, target: Target) -> Config:
     """Return a feasible config whose threads, blocks, sums and shared memory are as typical as possible.
 
     Each knob in turn takes the option that fits the others best, until none changes. Knobs that do not affect the
@@ -39,7 +40,9 @@ def suggest(template: CudaTemplate) -> Config:
     def oddity(positions: tuple[int, ...]) -> float:
         if positions not in seen:
             config = space.config(space.index(positions))
-            seen[positions] = _oddity(template.limits(config), outputs) if template.feasible(config) else math.inf
+            seen[positions] = (
+                _oddity(template.limits(config), outputs) if template.feasible(config, target) else math.inf
+            )
         return seen[positions]
 
     best = tuple(0 if knob.kind == "sp" else len(knob.options) - 1 for knob in space.knobs)

@@ -92,8 +92,8 @@ class Template(ABC):
     @abstractmethod
     def _space(self) -> ConfigSpace: ...
 
-    def feasible(self, config: Config) -> bool:  # noqa: ARG002  # most templates have no such limits
-        """Return whether a config is worth building: a device can run it, and it is not hopelessly slow."""
+    def feasible(self, config: Config, target: Target) -> bool:  # noqa: ARG002  # most templates have no such limits
+        """Return whether a config is worth building: the target can run it, and it is not hopelessly slow there."""
         return True
 
     def possible(self, config: Config) -> bool:  # noqa: ARG002  # most templates compute any config of their space

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tophub_registry.records.families import vectors_of
+from tophub_registry.records.families import Vectors, vectors_of
 from tophub_registry.templates.space import KnobSpace, knob, split
 
 if TYPE_CHECKING:
@@ -20,20 +20,25 @@ MAX_TILE = 64
 MAX_REGISTER_TILE = 31
 """The most vectors that AutoTVM's default configs accumulate at once; one of 32 registers is for the kernel."""
 
-_MAX_TILE_VECTORS = 64
-"""The most AVX-512 vectors in a tile of sums; there are 32 registers. Kernels with more than twice as many took the
-longest to compile, and at least twice as long to run as the best."""
-
-_MOST_LANES = 16
+_MAX_TILE = 2
+"""The most vectors in a tile of sums, as a multiple of the registers. Kernels with more took the longest to compile,
+and at least twice as long to run as the best."""
 
 _MAX_WRITTEN_OUT = 2048
-"""The most unrolled AVX-512 instructions of a dense layer's kernel; the best kernels have a tenth as many."""
+"""The most unrolled vector instructions of a dense layer's kernel; the best kernels have a tenth as many."""
+
+_UNKNOWN = Vectors("x86-64", 4, 16)
+"""The least that any processor with vectors has."""
+
+
+def vectors(target: Target) -> Vectors:
+    """Return the vector registers that kernels for a target are tiled for."""
+    return vectors_of(target) or _UNKNOWN
 
 
 def simd_lanes(target: Target) -> int:
     """Return how many 32-bit numbers a vector register of the target holds: 4, 8 or 16."""
-    vectors = vectors_of(target)
-    return 4 if vectors is None else vectors.lanes
+    return vectors(target).lanes
 
 
 def largest_divisor(number: int, limit: int) -> int:
@@ -41,14 +46,15 @@ def largest_divisor(number: int, limit: int) -> int:
     return next(factor for factor in range(limit, 0, -1) if number % factor == 0)
 
 
-def sums_fit(block: int, pixels: int) -> bool:
-    """Return whether a tile of pixels, each a block of channels, is not far larger than the registers."""
-    return -(-block // _MOST_LANES) * pixels <= _MAX_TILE_VECTORS
+def sums_fit(block: int, pixels: int, target: Target) -> bool:
+    """Return whether a tile of pixels, each a block of channels, is not far larger than the target's registers."""
+    _, lanes, registers = vectors(target)
+    return -(-block // lanes) * pixels <= _MAX_TILE * registers
 
 
-def written_out(lanes: int, times: int) -> bool:
-    """Return whether a vector with this many lanes, unrolled this often, is compiled within a few seconds."""
-    return -(-lanes // _MOST_LANES) * times <= _MAX_WRITTEN_OUT
+def written_out(length: int, times: int, target: Target) -> bool:
+    """Return whether operations on this many numbers, unrolled so often, are compiled within a few seconds."""
+    return -(-length // simd_lanes(target)) * times <= _MAX_WRITTEN_OUT
 
 
 def channel_blocks(config: Config) -> tuple[int, int]:

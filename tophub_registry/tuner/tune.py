@@ -286,7 +286,7 @@ class _Session:
         return kind(self.space, self.plan.seed, self._feasible, self.task.args, start, lessons)
 
     def _feasible(self, index: int) -> bool:
-        return self.template.feasible(self.space.config(index))
+        return self.template.feasible(self.space.config(index), self.target)
 
     def _find(self, config: Config) -> int | None:
         """Return a config's index in the searched space; None if it is outside."""
