@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tophub_registry import spelling
 from tophub_registry.cli import main
+from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.devices.device import at_hand, resolve
 from tophub_registry.devices.processor import described
 from tophub_registry.devices.threads import thread_count
@@ -120,6 +122,8 @@ def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
     assert "22 of 22 layers use tuned records; for " in told
     assert f"The costs were measured on {there}, 64 threads; this machine is {this}.\n" in told
     assert re.search(rf"^A run takes \S+ [mµ]?s on this machine with {threads} threads?, at best ", told, re.MULTILINE)
+    total = spelling.seconds(sum(record.mean_cost for record in compile_model(MODEL, records=[log]).records))
+    assert f" the layers' 22 records add up to {total}, 22 of them measured with weights in the cache.\n" in told
     assert f"To tune the model here:\n  tophub tune {MODEL} --target '{here}' " in told
     measured_here = tmp_path / "here.log"
     write_log(measured_here, [its.model_copy(update={"tophub": at_hand("llvm")}) for its in read_records(log)])

@@ -71,7 +71,20 @@ def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> N
     if runs:
         threads = "" if here.threads is None else f" with {here.threads} thread{'' if here.threads == 1 else 's'}"
         fastest = f", at best {spelling.seconds(min(runs))}" if runs[1:] else ""
-        terminal.out(f"A run takes {spelling.seconds(median(runs))} on this machine{threads}{fastest}.\n")
+        terminal.out(
+            f"A run takes {spelling.seconds(median(runs))} on this machine{threads}{fastest}.{_sum(compiled)}\n"
+        )
+
+
+def _sum(compiled: CompiledModel) -> str:
+    """Return what the records of the layers add up to."""
+    records = compiled.records
+    if not records:
+        return ""
+    whose = f"the layers' {len(records)} records add" if records[1:] else "the one layer's record adds"
+    cached = sum(record.cost.cached for record in records)
+    how = f", {cached} of them measured with weights in the cache" if cached else ""
+    return f" By themselves, {whose} up to {spelling.seconds(sum(record.mean_cost for record in records))}{how}."
 
 
 def _expectation(used: int, count: int) -> str:
@@ -208,6 +221,11 @@ def as_json(
         "target": str(compiled.target),
         "random_weights": compiled.model.random_weights,
         "runs": list(runs),
+        "records": {
+            "layers": len(compiled.records),
+            "cached": sum(record.cost.cached for record in compiled.records),
+            "seconds": sum(record.mean_cost for record in compiled.records),
+        },
         "inputs": {name: list(shape) for name, (shape, _) in compiled.model.inputs.items()},
         "layers": [
             {

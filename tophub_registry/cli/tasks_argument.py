@@ -35,7 +35,7 @@ def tasks_of(model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None =
         Shapes of the model's inputs, by name.
     """
     path = Path(model)
-    if _is_task_file(path):
+    if is_task_file(path):
         if shapes:
             raise UsageError("a task file already has its shapes", file=path, remedy="give --shape to `tophub extract`")
         tasks = TaskFile.read(path)
@@ -76,7 +76,7 @@ def tasks_of_all(models: Sequence[str], kind: str, shapes: Mapping[str, Sequence
     return sorted(tasks.values(), key=lambda task: is_own(task.task))
 
 
-def _is_task_file(path: Path) -> bool:
+def is_task_file(path: Path) -> bool:
     """Return whether MODEL is a task file, and not a model in JSON."""
     if path.suffix != ".json" or is_relax_module(path):
         return False

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import log_argument, tasks_argument, terminal
+from tophub_registry import spelling
+from tophub_registry.cli import interrupts, log_argument, tasks_argument, terminal
 from tophub_registry.cli.model_options import Processor, Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.tasks.rules import is_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from tophub_registry.measurement.places import Place
     from tophub_registry.records.task import Task
@@ -77,6 +78,12 @@ def command(  # each is an option of the command line
     rpc_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The key under which the devices are registered with the tracker.")
     ] = None,
+    no_confirm: Annotated[
+        bool,
+        typer.Option(
+            "--no-confirm", help="Do not compare each layer's best few configs in the whole model at the end."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log that already exists.")] = False,
     _processor: Processor = None,
@@ -88,6 +95,7 @@ def command(  # each is an option of the command line
     Ctrl-C loses nothing: each row is written to disk before the next config is tried, and --resume continues.
     The search starts from the records of --warm-start, by default those of the target's packages on this
     machine; nothing is downloaded. Measurements of one task help to tune the others.
+    At the end, on this machine's processor, each layer's best few configs are compared in the whole model.
     Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
 
     On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that no layout
@@ -149,6 +157,33 @@ def command(  # each is an option of the command line
             f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks for {resolved} in {output}"
             + (f", {failed} of them failed" if failed else "")
             + f"; measured on {device}\n"
+        )
+    if not no_confirm and place.here and resolved.kind == "llvm":
+        for name in model:
+            if not tasks_argument.is_task_file(Path(name)):
+                _confirm(name, shapes_of(shape), str(resolved), output)
+
+
+def _confirm(name: str, shapes: Mapping[str, Sequence[int]], target: str, log: Path) -> None:
+    """Compare the finalists of a model's layers in the model."""
+    from rich.console import Console
+
+    from tophub_registry.frontends import read_model
+    from tophub_registry.proof.confirmation import confirm
+
+    status = Console(stderr=True).status(f"comparing the best configs in {terminal.clean(name)}")
+    with interrupts.at_once(), status:  # the log is as it was until all is compared
+
+        def progress(done: int, count: int) -> None:
+            status.update(f"comparing the best configs in {terminal.clean(name)}: {done} of {count} variants compiled")
+
+        found = confirm(read_model(name, shapes=shapes), target, log, progress=progress)
+    if found.compared:
+        before, after = spelling.seconds(found.before), spelling.seconds(found.after)
+        gain = f"a run takes {after} instead of {before}" if found.changed else f"a run takes {after}"
+        terminal.err(
+            f"tophub: {found.compared} workloads' best configs were compared in {terminal.clean(name)}: "
+            f"{found.changed or 'no'} choice{'' if found.changed == 1 else 's'} changed, {gain}\n"
         )
 
 

@@ -20,6 +20,7 @@ from tophub_registry.files import atomic_write
 from tophub_registry.frontends import Model
 from tophub_registry.packages.index import Notice
 from tophub_registry.records.lookup import Answer, Match
+from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.tasks.layers import Layer
 
@@ -92,6 +93,12 @@ class CompiledModel:
     left_out: tuple[LeftOut, ...]
     executable: Any = field(repr=False)
     scheduled: tuple[Any, Any] = field(repr=False)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of the layers that have one of their own, measured on hardware like the target's."""
+        kernels = [layer.kernel for layer in self.layers if layer.kernel is not None and layer.kernel.evidence is None]
+        return [kernel.answer.record for kernel in kernels if kernel.answer.record is not None]
 
     def run(self, *arrays: Array) -> list[Array]:
         """Run the model on this machine.

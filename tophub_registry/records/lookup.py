@@ -264,6 +264,7 @@ class _Rank(NamedTuple):
     distance: int
     log: int
     conditions: Conditions
+    beaten: bool
     seconds: float
     text: bytes
 
@@ -309,7 +310,7 @@ class _Search:
             match = self._match(row.key)
             if match is Match.NONE or row.failed:
                 continue
-            rank = _Rank(-match, order, self._conditions(row), row.cost.seconds, line.text)
+            rank = _Rank(-match, order, self._conditions(row), row.cost.beaten, row.cost.seconds, line.text)
             if self._every is not None and row.key.workload in self._every:
                 self._every[row.key.workload].append(_Candidate(rank, source.name))
             best = self._best.get(row.key.workload)

@@ -1,7 +1,7 @@
 """Merging logs: for each target and workload the records with the lowest mean cost.
 
 A cost measured with cold weights, as a model runs a kernel, goes before any that was measured with weights in the
-cache, however low.
+cache, however low; and a config that was beaten by another in a whole model goes behind it.
 
 Merging has laws. The result depends neither on the order of files and rows nor on how the work is divided, and
 merging the result again changes nothing. The same input gives the same bytes. Every row read is either written or
@@ -234,7 +234,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, _Entry] = {}
-        self.limit = Cost(True, math.inf)
+        self.limit = Cost(True, True, math.inf)
         self.before: Cost | None = None
         self.spread: float | None = None
 
@@ -387,7 +387,7 @@ class Merger:
 
     def _gains_enough(self, cost: Cost, text: bytes, group: _Group) -> bool:
         """Whether a new record beats the old log's best by the minimal gain, or does not compete with it."""
-        if self._min_gain is None or group.before is None or cost > group.before or cost.cached < group.before.cached:
+        if self._min_gain is None or group.before is None or cost > group.before or cost[:-1] < group.before[:-1]:
             return True
         gain = group.before.seconds - cost.seconds
         spread = _spread(text)

@@ -165,6 +165,8 @@ class Provenance(BaseModel):
     weights: str | None = None
     """'cold' if each run read them from memory, as a model does; None if they may have been left in the cache by the
     run before, which is how AutoTVM measures."""
+    slower_in: str | None = None
+    """A model in which another config of the same log, whose cost is higher, was faster."""
     bind_threads: bool | None = None
     """Whether each thread was bound to a core."""
     peak_gflops: float | None = None
@@ -199,17 +201,22 @@ class Cost(NamedTuple):
     ----------
     cached
         Whether weights may have been in the cache.
+    beaten
+        Whether another config was faster in a whole model.
     seconds
         The mean of the repeats.
     """
 
     cached: bool
+    beaten: bool
     seconds: float
 
     @staticmethod
     def of(seconds: float, provenance: Provenance | None) -> Cost:
         """Return the cost of a record with this provenance."""
-        return Cost(provenance is None or provenance.weights != "cold", seconds)
+        if provenance is None:
+            return Cost(True, False, seconds)
+        return Cost(provenance.weights != "cold", provenance.slower_in is not None, seconds)
 
 
 class Record(BaseModel):

@@ -1,0 +1,225 @@
+"""The choice between each layer's best few configs, confirmed in the whole model.
+
+A kernel that is timed by itself finds its data where its own last run left it, and has no bias, activation or shortcut
+inside. Configs whose costs are close may change places in the model. So the finalists of each layer take turns there:
+one variant of the model for the best of each layer, one for the second best, and so on, each profiled kernel by kernel.
+Finalists that cost less than the winner, but take longer in the model, are marked in the log (`Provenance.slower_in`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from tophub_registry.compiler.choice import Kernel
+from tophub_registry.compiler.compiler import CompiledModel, compile_model
+from tophub_registry.errors import InputError
+from tophub_registry.files import atomic_write
+from tophub_registry.frontends import Model
+from tophub_registry.records.log import read_lines, read_records, write_log
+from tophub_registry.records.lookup import NOTHING
+from tophub_registry.records.record import Config, Provenance, Record
+from tophub_registry.templates.registry import instantiate
+from tophub_registry.templates.template import Template
+
+FINALISTS = 4
+"""Configs of a layer that are compared in the model; each costs compiling it once more."""
+
+_CLOSE = 1.3
+"""A config that costs more than this, as a multiple of the layer's best, is no finalist."""
+
+_INPUTS = 2
+"""A kernel's arguments by which a profile names it: data and weights."""
+
+_ROUNDS = 7
+_RUNS = 3  # of each variant in a round
+_NOISE = 0.01
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the whole model said of its layers' finalists.
+
+    Attributes
+    ----------
+    compared
+        Workloads that had several finalists.
+    changed
+        Those of which another config than the one of the lowest cost is faster in the model.
+    before, after
+        The median time of a run with the configs of the lowest costs, and with the winners, in seconds.
+    """
+
+    compared: int
+    changed: int
+    before: float
+    after: float
+
+
+class _Place(NamedTuple):
+    """Records that can replace one another without a change of layout: of one workload, in the same blocks."""
+
+    workload: str
+    blocks: tuple[int, int]
+
+
+def confirm(
+    model: Model,
+    target: str,
+    log: Path,
+    *,
+    finalists: int = FINALISTS,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Confirmation:
+    """Compare the finalists of a model's layers in the model, and mark in the log those that lose there.
+
+    Nothing is marked if the model is slower with the winners than with the configs of the lowest costs.
+
+    Parameters
+    ----------
+    model
+        The model that the log was tuned for.
+    target
+        The target, a processor of this machine.
+    log
+        A log with several configs for its workloads.
+    finalists
+        The most configs of a layer to compare.
+    progress
+        Called with the number of variants that are compiled, and of all.
+
+    Raises
+    ------
+    InputError
+        The log is missing or damaged.
+    EnvironmentFailure
+        This machine can't run code for the target, or a variant can't be built.
+    """
+    first = compile_model(model, target, records=[log])
+    places = _places(first)
+    known = _ranked(read_records(log), first)
+    contest = {place: records for place in places if len(records := _finalists(known.get(place, []), finalists)) > 1}
+    count = max(map(len, contest.values()), default=1)
+    variants = [first]
+    progress(1, count)
+    for turn in range(1, count):
+        choice = {place: records[min(turn, len(records) - 1)] for place, records in contest.items()}
+        variants.append(_variant(model, target, known, choice))
+        progress(turn + 1, count)
+    winners = _winners(variants, contest)
+    changed = {place: record for place, record in winners.items() if record is not contest[place][0]}
+    if not changed:
+        seconds = median(first.benchmark())
+        return Confirmation(len(contest), 0, seconds, seconds)
+    before, after = _in_turns(first, _variant(model, target, known, changed))
+    if after > before * (1 + _NOISE):
+        return Confirmation(len(contest), 0, before, before)
+    beaten = [record for place, winner in changed.items() for record in contest[place][: contest[place].index(winner)]]
+    _mark(log, beaten, model.name)
+    return Confirmation(len(contest), len(changed), before, after)
+
+
+def _places(compiled: CompiledModel) -> list[_Place]:
+    """Return where a model uses records, but for kernels that can't be told apart in a profile."""
+    used: dict[_Place, Kernel] = {}
+    for layer in compiled.layers:
+        if layer.kernel is not None and (record := layer.kernel.answer.record) is not None and layer.recorded:
+            used[_Place(record.workload, layer.kernel.blocks)] = layer.kernel
+    shapes = [_shapes(kernel.template, kernel.config) for kernel in used.values()]
+    return [place for place, its in zip(used, shapes, strict=True) if shapes.count(its) == 1]
+
+
+def _shapes(template: Template, config: Config) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of a kernel's inputs, by which a profile names it."""
+    return tuple(tensor.shape for tensor in template.tensors(config)[:_INPUTS])
+
+
+def _ranked(records: Iterable[Record], compiled: CompiledModel) -> dict[_Place, list[Record]]:
+    """Return a log's records of the model's target, the best first, each config once."""
+    found: defaultdict[_Place, dict[str, Record]] = defaultdict(dict)
+    for record in sorted((each for each in records if each.valid), key=lambda each: each.cost):
+        if record.target != compiled.target:
+            continue
+        try:
+            template = instantiate(record.input.task, record.input.args)
+            template.space.find(record.config.entity)
+        except InputError:
+            continue
+        if template.possible(record.config):
+            place = _Place(record.workload, Kernel(template, record.config, NOTHING).blocks)
+            found[place].setdefault(repr(record.config.entity), record)
+    return {place: list(each.values()) for place, each in found.items()}
+
+
+def _finalists(ranked: Sequence[Record], count: int) -> list[Record]:
+    """Return the first of a place's records that are close, measured alike, and were not beaten before."""
+    if not ranked:
+        return []
+    best = ranked[0].cost
+    close = (
+        record for record in ranked if record.cost[:-1] == best[:-1] and record.cost.seconds <= _CLOSE * best.seconds
+    )
+    return list(itertools.islice(close, count))
+
+
+def _variant(
+    model: Model, target: str, known: Mapping[_Place, Sequence[Record]], choice: Mapping[_Place, Record]
+) -> CompiledModel:
+    """Compile a model with certain records for some of its layers, which change nothing else.
+
+    They stand at the cost of their layer's best record, so that the choice of layouts remains as it is.
+    """
+    rows = [
+        choice.get(place, ranked[0]).model_copy(update={"result": ranked[0].result, "tophub": ranked[0].tophub})
+        for place, ranked in known.items()
+    ]
+    with tempfile.TemporaryDirectory(prefix="tophub-") as folder:
+        log = Path(folder) / "variant.log"
+        write_log(log, rows)
+        return compile_model(model, target, records=[log])
+
+
+def _winners(variants: Sequence[CompiledModel], contest: Mapping[_Place, Sequence[Record]]) -> dict[_Place, Record]:
+    """Return for each place the record that is fastest in the model; the one of the lowest cost unless it is beaten."""
+    times: defaultdict[tuple[int, tuple[tuple[int, ...], ...]], list[float]] = defaultdict(list)
+    for _ in range(_ROUNDS):
+        for number, variant in enumerate(variants):
+            for kernel in variant.profile(runs=_RUNS):
+                times[number, kernel.shapes[:_INPUTS]].append(kernel.seconds / kernel.calls)
+    winners = {}
+    for place, records in contest.items():
+        template = instantiate(records[0].input.task, records[0].input.args)
+        profiled = [times[number, _shapes(template, record.config)] for number, record in enumerate(records)]
+        seconds = [median(each) if each else math.inf for each in profiled]
+        fastest = min(range(len(records)), key=seconds.__getitem__)
+        winners[place] = records[fastest if seconds[fastest] < seconds[0] * (1 - _NOISE) else 0]
+    return winners
+
+
+def _in_turns(one: CompiledModel, other: CompiledModel) -> tuple[float, float]:
+    """Return the median times of two variants, in seconds."""
+    times: tuple[list[float], list[float]] = [], []
+    for turn in range(2 * _ROUNDS):
+        pairs = list(zip(times, (one, other), strict=True))
+        for seconds, compiled in pairs if turn % 2 else reversed(pairs):
+            seconds.extend(compiled.benchmark(repeats=_RUNS))
+    return median(times[0]), median(times[1])
+
+
+def _mark(log: Path, beaten: Iterable[Record], model: str) -> None:
+    """Say in a log's rows that another config was faster in a model."""
+    rows = {record.to_json().encode(): record for record in beaten}
+    with atomic_write(log, overwrite=True) as stream:
+        for line in read_lines(log):
+            text = line.text
+            if (record := rows.get(text)) is not None:
+                told = (record.tophub or Provenance()).model_copy(update={"slower_in": model})
+                text = record.model_copy(update={"tophub": told}).to_json().encode()
+            stream.write(text + b"\n")
