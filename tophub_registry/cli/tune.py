@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry import spelling
-from tophub_registry.cli import interrupts, log_argument, tasks_argument, terminal
+from tophub_registry.cli import confirmation, log_argument, tasks_argument, terminal
 from tophub_registry.cli.model_options import Processor, Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.tasks.rules import is_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from tophub_registry.measurement.places import Place
     from tophub_registry.records.task import Task
@@ -80,9 +79,7 @@ def command(  # each is an option of the command line
     ] = None,
     no_confirm: Annotated[
         bool,
-        typer.Option(
-            "--no-confirm", help="Do not compare each layer's best few configs in the whole model at the end."
-        ),
+        typer.Option("--no-confirm", help="Do not compare the best configs in the whole model at the end."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log that already exists.")] = False,
@@ -158,33 +155,7 @@ def command(  # each is an option of the command line
             + (f", {failed} of them failed" if failed else "")
             + f"; measured on {device}\n"
         )
-    if not no_confirm and place.here and resolved.kind == "llvm":
-        for name in model:
-            if not tasks_argument.is_task_file(Path(name)):
-                _confirm(name, shapes_of(shape), str(resolved), output)
-
-
-def _confirm(name: str, shapes: Mapping[str, Sequence[int]], target: str, log: Path) -> None:
-    """Compare the finalists of a model's layers in the model."""
-    from rich.console import Console
-
-    from tophub_registry.frontends import read_model
-    from tophub_registry.proof.confirmation import confirm
-
-    status = Console(stderr=True).status(f"comparing the best configs in {terminal.clean(name)}")
-    with interrupts.at_once(), status:  # the log is as it was until all is compared
-
-        def progress(done: int, count: int) -> None:
-            status.update(f"comparing the best configs in {terminal.clean(name)}: {done} of {count} variants compiled")
-
-        found = confirm(read_model(name, shapes=shapes), target, log, progress=progress)
-    if found.compared:
-        before, after = spelling.seconds(found.before), spelling.seconds(found.after)
-        gain = f"a run takes {after} instead of {before}" if found.changed else f"a run takes {after}"
-        terminal.err(
-            f"tophub: {found.compared} workloads' best configs were compared in {terminal.clean(name)}: "
-            f"{found.changed or 'no'} choice{'' if found.changed == 1 else 's'} changed, {gain}\n"
-        )
+    confirmation.confirm_all(model if place.here and not no_confirm else [], shapes_of(shape), resolved, output)
 
 
 def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool) -> list[Task]:

@@ -1,0 +1,93 @@
+"""Finalists of a model's layers, compared in the model: what really is slower there is marked, and no longer chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tvm", reason="needs the extra [tune]")
+
+import tvm
+from tvm import relax
+
+from tophub_registry.compiler.compiler import compile_model
+from tophub_registry.devices.device import resolve
+from tophub_registry.frontends import Model, read_model
+from tophub_registry.proof.confirmation import Confirmation, confirm
+from tophub_registry.records.log import read_records, write_log
+from tophub_registry.records.record import Config, Input, Provenance, Record, Result
+from tophub_registry.templates.registry import instantiate
+
+pytestmark = pytest.mark.timed
+
+TASK = "conv2d_NCHWc.x86"
+HERE = resolve("llvm")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A convolution with an activation."""
+    weight = np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype("float32")
+    x = relax.Var("x", relax.TensorType((1, 64, 28, 28), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            result = builder.emit_output(relax.op.nn.relu(relax.op.nn.conv2d(x, relax.const(weight), padding=1)))
+        builder.emit_func_output(result)
+    module: tvm.IRModule = builder.get()
+    return read_model(module)
+
+
+def write(model: Model, path: Path, *costs: tuple[int, float]) -> list[Record]:
+    """Write a log with a record for each width of a tile of pixels, and the cost that it claims."""
+    (task,) = (task for task in model.tasks("llvm", own=True).tasks if task.task == TASK)
+    space = instantiate(task.task, task.args).space
+    blocks = {"tile_ic": [4, 16], "tile_oc": [4, 16]}
+    records = [
+        Record(
+            input=Input(str(HERE), task.task, task.args, {}),
+            config=space.config_of({**blocks, "tile_ow": [-1, width], "unroll_kw": False}),
+            result=Result([cost], 0, 1.0, 1.7e9),
+            version=0.2,
+            tvm_version="0.27.0",
+            tophub=Provenance(weights="cold"),
+        )
+        for width, cost in costs
+    ]
+    write_log(path, records)
+    return records
+
+
+def chosen(model: Model, log: Path) -> Config:
+    (layer,) = compile_model(model, str(HERE), records=[log]).layers
+    assert layer.kernel is not None
+    return layer.kernel.config
+
+
+def test_a_config_that_is_slower_in_the_model_is_marked_whatever_it_cost(model: Model, tmp_path: Path) -> None:
+    """One pixel at a time takes several times as long as seven."""
+    log = tmp_path / "new.log"
+    slow, fast = write(model, log, (1, 1.0e-6), (7, 1.1e-6))
+    assert chosen(model, log) == slow.config
+    steps: list[tuple[int, int]] = []
+    found = confirm(model, str(HERE), log, progress=lambda *step: steps.append(step))
+    assert (found.compared, found.changed) == (1, 1)
+    assert found.after < found.before
+    assert steps == [(1, 2), (2, 2)]
+    marked, unmarked = read_records(log)
+    assert marked.tophub == Provenance(weights="cold", slower_in=model.name)
+    assert (marked.config, marked.result, unmarked) == (slow.config, slow.result, fast)
+    assert chosen(model, log) == fast.config
+    assert confirm(model, str(HERE), log).compared == 0  # what was beaten is no finalist again
+
+
+def test_nothing_changes_where_the_cost_was_right_or_the_next_is_far(model: Model, tmp_path: Path) -> None:
+    for number, (first, second) in enumerate([((7, 1.0e-6), (1, 1.1e-6)), ((1, 1.0e-6), (7, 1.4e-6))]):
+        log = tmp_path / f"{number}.log"
+        write(model, log, first, second)
+        before = log.read_bytes()
+        found = confirm(model, str(HERE), log)
+        assert found == Confirmation(1 - number, 0, found.before, found.before)
+        assert log.read_bytes() == before
