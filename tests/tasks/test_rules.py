@@ -76,6 +76,15 @@ def test_winograd_in_blocks_is_for_3x3_kernels_without_stride_and_dilation(kerne
     assert workloads(layer, "llvm", own=True) == workloads(layer, "llvm")
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pixels_are_one_axis_where_the_kernel_is_one_pixel_without_padding(stride):
+    layer = convolution((1, 64, 56, 56), (64, 64, 1, 1), stride=stride, padding=0)
+    (direct, arguments), *own = workloads(layer, "llvm", own=True)
+    assert (direct, own) == ("conv2d_NCHWc.x86", [("conv2d_NCHWc_pointwise.x86", arguments)])
+    padded = convolution((1, 64, 56, 56), (64, 64, 1, 1), stride=stride)
+    assert workloads(padded, "llvm", own=True) == workloads(padded, "llvm")
+
+
 def test_a_depthwise_convolution():
     layer = convolution((1, 32, 112, 112), (32, 1, 3, 3), groups=32)
     window = [tensor(1, 32, 112, 112), tensor(32, 1, 3, 3), [1, 1], [1, 1, 1, 1], [1, 1]]

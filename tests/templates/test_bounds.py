@@ -14,7 +14,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 import numpy as np
 
-from tests.templates.test_numerics import conv2d, depthwise, grouped, winograd
+from tests.templates.test_numerics import conv2d, depthwise, grouped, pointwise, winograd
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
@@ -26,6 +26,8 @@ WORKLOADS = {
     "depthwise": depthwise([1, 16, 14, 14], [3, 3], 1, (1, 1, 1, 1)),
     "groups": grouped(2, [1, 32, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1)),
     "blocked groups": ("group_conv2d_NCHWc.x86", grouped(2, [1, 32, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1))[1]),
+    "pixels, the last tile again": pointwise([1, 16, 7, 7], 32),
+    "pixels, strided": pointwise([1, 16, 13, 13], 32, 2),
     "winograd": winograd(16, (14, 14), 16),
     "winograd, wide padding": winograd(16, (14, 14), 16, (2, 2, 2, 2)),
     "winograd, one tile": winograd(32, (3, 3), 32),

@@ -44,6 +44,11 @@ def winograd(channels, size, filters, padding=(1, 1, 1, 1), batch=1):
     return "conv2d_NCHWc_winograd.x86", args
 
 
+def pointwise(data, filters, stride=1):
+    _, args = conv2d(data, [filters, data[1], 1, 1], stride)
+    return "conv2d_NCHWc_pointwise.x86", args
+
+
 def dense(kind, batch, in_units, out_units):
     return f"dense_{kind}.x86", [tensor([batch, in_units]), tensor([out_units, in_units]), None, "float32"]
 
@@ -53,6 +58,11 @@ WORKLOADS = {
     "resnet18's 3x3 with stride": conv2d([1, 128, 28, 28], [256, 128, 3, 3], 2, (1, 1, 1, 1)),
     "resnet18's 1x1 with stride": conv2d([1, 64, 56, 56], [128, 64, 1, 1], 2),
     "resnet18's first": conv2d([1, 3, 224, 224], [64, 3, 7, 7], 2, (3, 3, 3, 3)),
+    "pointwise, seven by seven": pointwise([1, 32, 7, 7], 64),
+    "pointwise, strided": pointwise([1, 64, 28, 28], 96, 2),
+    "pointwise, odd sizes": pointwise([2, 6, 13, 17], 10),
+    "pointwise, odd sizes, strided": pointwise([2, 10, 13, 18], 6, 3),
+    "pointwise, one pixel": pointwise([1, 48, 1, 1], 24),
     "mobilenet's 1x1": conv2d([1, 64, 28, 28], [96, 64, 1, 1]),
     "odd sizes": conv2d([1, 6, 13, 17], [10, 6, 3, 3], 1, (1, 1, 1, 1)),
     "odd sizes, 1x1": conv2d([2, 6, 13, 17], [10, 6, 1, 1]),

@@ -72,6 +72,10 @@ def _suits_blocked_winograd(conv: Convolution) -> bool:
     return _plain(conv) and _suits_winograd(conv) and set(conv.kernel[-2:]) == {_BLOCKED_WINOGRAD_KERNEL}
 
 
+def _suits_pointwise(conv: Convolution) -> bool:
+    return _plain(conv) and set(conv.kernel[-2:]) == {1} and not any(conv.padding)
+
+
 def _ungrouped(conv: TransposedConvolution) -> bool:
     return conv.groups == 1
 
@@ -159,6 +163,7 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
     "llvm": (
         Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
+        Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),
     ),
 }
 """The rules of templates that AutoTVM does not have."""

@@ -28,6 +28,7 @@ GROUP = "tophub_registry.templates"
 
 _OURS = {
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
+    "conv2d_NCHWc_pointwise.x86": "conv2d_nchwc_pointwise_x86.Conv2dNCHWcPointwiseX86",
     "conv2d_NCHWc_winograd.x86": "conv2d_nchwc_winograd_x86.Conv2dNCHWcWinogradX86",
     "conv2d_nchw.cuda": "conv2d_nchw_cuda.Conv2dNCHWCuda",
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",
