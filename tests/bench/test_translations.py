@@ -1,16 +1,8 @@
-"""ONNX Runtime and PyTorch compute what Relax and MXNet do, operator by operator and as a network.
-
-PyTorch runs in a process of its own: it and MXNet do not go together. $TOPHUB_TORCH_PYTHON names another
-environment's interpreter, which needs nothing else but this package.
-"""
+"""ONNX Runtime and PyTorch compute what Relax and MXNet do, operator by operator and as a network."""
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,64 +12,9 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 
 from tests.compiler.agreement import noise
 from tophub_registry.bench.comparison import difference
-from tophub_registry.bench.network import Network
-from tophub_registry.bench.prepared import read_arrays, write_arrays
 from tophub_registry.bench.relax_network import network_of
 from tophub_registry.frontends import read_model
 from tophub_registry.frontends.mxnet import libraries
-
-TORCH = """
-import sys, torch
-from pathlib import Path
-from tophub_registry.bench.prepared import read_arrays, write_arrays
-from tophub_registry.bench.network import Network
-from tophub_registry.bench.torch_module import torch_module
-for line in sys.stdin:
-    folder = Path(line.rstrip())
-    inputs = [torch.from_numpy(array) for array in read_arrays(folder / "inputs.npz")]
-    with torch.inference_mode():
-        traced = torch.jit.trace(torch_module(Network.read(folder)), inputs)
-        write_arrays(folder / "outputs.npz", [output.numpy() for output in traced(*inputs)])
-    print("done", flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def torch_process():
-    """Return a process that answers each folder with a network by its outputs."""
-    python = os.environ.get("TOPHUB_TORCH_PYTHON", sys.executable)
-    if python == sys.executable and importlib.util.find_spec("torch") is None:
-        pytest.skip("needs the extra [bench], or $TOPHUB_TORCH_PYTHON")
-    command = [python, "-W", "ignore", "-c", TORCH]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        process.stdin.close()
-
-
-@pytest.fixture(params=["onnxruntime", "pytorch"])
-def framework(request):
-    """Return what computes a network in a framework."""
-    if request.param == "onnxruntime":
-        return onnxruntime
-    return functools.partial(pytorch, request.getfixturevalue("torch_process"))
-
-
-def onnxruntime(network: Network, inputs, _):
-    pytest.importorskip("onnx", reason="needs the extra [bench]")
-    runtime = pytest.importorskip("onnxruntime", reason="needs the extra [bench]")
-    from tophub_registry.bench.onnx_model import onnx_model
-
-    session = runtime.InferenceSession(onnx_model(network), providers=["CPUExecutionProvider"])
-    return session.run([*network.outputs], dict(zip(network.inputs, inputs, strict=True)))
-
-
-def pytorch(process, network: Network, inputs, folder):
-    network.write(folder)
-    write_arrays(folder / "inputs.npz", inputs)
-    process.stdin.write(f"{folder}\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "done\n"
-    return read_arrays(folder / "outputs.npz")
 
 
 def check(model, framework, folder):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from tophub_registry.errors import UsageError
 
 Array = np.ndarray[Any, Any]
-Attribute = int | float | str | bool | list[int]
+Attribute = int | float | str | bool | list[int] | list[float]
 
 _GRAPH, _WEIGHTS = "network.json", "network.npz"
 _IMAGE = 4
@@ -48,9 +48,13 @@ class Operation:
 
     def numbers(self, name: str) -> list[int]:
         """Return an attribute that is a list of integers."""
+        return [int(number) for number in self.reals(name)]
+
+    def reals(self, name: str) -> list[float]:
+        """Return an attribute that is a list of numbers."""
         value = self.attributes[name]
         assert isinstance(value, list)  # noqa: S101  # every operation is written with the attributes of its kind
-        return value
+        return [*value]
 
     def number(self, name: str) -> int:
         """Return an attribute that is an integer."""
@@ -72,17 +76,20 @@ class Network:
     Attributes
     ----------
     inputs
-        Shapes by name; all in float32.
+        Shapes by name.
     weights
         Arrays by name.
     outputs
         Names, in their order.
+    dtypes
+        Of the inputs, by name; float32 where it names none.
     """
 
     inputs: Mapping[str, tuple[int, ...]]
     operations: tuple[Operation, ...]
     outputs: tuple[str, ...]
     weights: Mapping[str, Array]
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_static(self) -> bool:
@@ -126,6 +133,7 @@ class Network:
             "operations": [asdict(operation) for operation in self.operations],
             "outputs": self.outputs,
             "weights": [*self.weights],
+            "dtypes": self.dtypes,
         }
         (folder / _GRAPH).write_text(json.dumps(graph), encoding="utf-8")
         # The weights' names are the model's, and not always valid file names, as the archive would need.
@@ -142,4 +150,4 @@ class Network:
             for fields in graph["operations"]
         )
         inputs = {name: tuple(shape) for name, shape in graph["inputs"].items()}
-        return cls(inputs, operations, tuple(graph["outputs"]), weights)
+        return cls(inputs, operations, tuple(graph["outputs"]), weights, graph.get("dtypes", {}))

@@ -5,11 +5,13 @@ The operators are those of opset 17, which every ONNX Runtime since 1.12 reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tophub_registry.bench import resizing
 from tophub_registry.bench.network import Array, Network, Operation
 from tophub_registry.errors import UsageError
 
@@ -18,10 +20,15 @@ _IR_VERSION = 8  # released with opset 17
 
 
 class _Model:
-    """Nodes and initializers, in order."""
+    """Nodes and initializers, in order; the shapes of the network's inputs, weights and results by name."""
 
-    def __init__(self, weights: Mapping[str, Array]) -> None:
-        self.weights = dict(weights)
+    def __init__(self, network: Network) -> None:
+        self.weights = dict(network.weights)
+        self.shapes = {
+            **network.inputs,
+            **{name: array.shape for name, array in network.weights.items()},
+            **{operation.output: operation.shape for operation in network.operations},
+        }
         self.nodes: list[Any] = []
 
     def add(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
@@ -39,6 +46,12 @@ class _Model:
         return name
 
 
+_IMAGE_RANK, _IMAGE_AXES = 4, (2, 3)
+
+_ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+_COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize")
+"""ONNX's `nearest_mode` and `coordinate_transformation_mode`."""
+
 _Entry = Callable[[_Model, Operation], object]
 
 
@@ -52,23 +65,33 @@ def onnx_model(network: Network) -> bytes:
     ImportError
         onnx is not installed.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     network.check_kinds(_TABLE, "ONNX")
-    model = _Model(network.weights)
+    model = _Model(network)
     for operation in network.operations:
         _TABLE[operation.kind](model, operation)
-    shapes = {operation.output: operation.shape for operation in network.operations}
+    dtypes = {name: network.dtypes.get(name, "float32") for name in network.inputs}
+    dtypes |= {operation.output: operation.dtype for operation in network.operations}
     graph = helper.make_graph(
         model.nodes,
         "network",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in network.inputs.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in network.outputs],
+        *(
+            [helper.make_tensor_value_info(name, _code(dtypes[name]), model.shapes[name]) for name in names]
+            for names in (network.inputs, network.outputs)
+        ),
         [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in model.weights.items()],
     )
     whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
     serialized: bytes = whole.SerializeToString()
     return serialized
+
+
+def _code(dtype: str) -> int:
+    """Return ONNX's number of a dtype."""
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _same(kind: str, **attributes: Any) -> _Entry:
@@ -123,6 +146,122 @@ def _average(model: _Model, operation: Operation) -> object:
     if operation.numbers("axis") == [2, 3] and operation.number("keepdims"):
         return model.add("GlobalAveragePool", operation.inputs, operation.output)
     return _reduction("ReduceMean")(model, operation)
+
+
+def _variance(model: _Model, operation: Operation) -> object:
+    """Average the squared differences from the mean."""
+    axes = operation.numbers("axis")
+    difference = model.add("Sub", [operation.inputs[0], model.add("ReduceMean", operation.inputs, axes=axes)])
+    squares = model.add("Mul", [difference] * 2)
+    return model.add("ReduceMean", [squares], operation.output, axes=axes, keepdims=operation.number("keepdims"))
+
+
+def _adaptive_average(model: _Model, operation: Operation) -> object:
+    """Pool with windows of one size."""
+    sizes, new_sizes = model.shapes[operation.inputs[0]][2:], operation.shape[2:]
+    if any(size % new for size, new in zip(sizes, new_sizes, strict=True)):
+        raise UsageError(f"adaptive pooling of {sizes} to {new_sizes} is not translated to ONNX yet")
+    window = [size // new for size, new in zip(sizes, new_sizes, strict=True)]
+    return model.add("AveragePool", operation.inputs, operation.output, kernel_shape=window, strides=window)
+
+
+def _layer_norm(model: _Model, operation: Operation) -> object:
+    """Normalize the last axes, as ONNX does; others are moved to the end."""
+    data, *factors = operation.inputs
+    rank = len(operation.shape)
+    axes = [axis % rank for axis in operation.numbers("axes")]
+    order = [*(axis for axis in range(rank) if axis not in axes), *axes]
+    settings: dict[str, Any] = {"axis": rank - len(axes), "epsilon": operation.real("epsilon")}
+    if order == [*range(rank)]:
+        return model.add("LayerNormalization", operation.inputs, operation.output, **settings)
+    moved = model.add("LayerNormalization", [model.add("Transpose", [data], perm=order), *factors], **settings)
+    back = [order.index(axis) for axis in range(rank)]
+    return model.add("Transpose", [moved], operation.output, perm=back)
+
+
+def _gelu(model: _Model, operation: Operation) -> object:
+    """Compute it by the error function, in the form that ONNX Runtime and OpenVINO fuse."""
+    (data,) = operation.inputs
+    curve = model.add("Erf", [model.add("Div", [data, model.constant(math.sqrt(2), "float32")])])
+    shifted = model.add("Add", [curve, model.constant(1.0, "float32")])
+    product = model.add("Mul", [data, shifted])
+    return model.add("Mul", [product, model.constant(0.5, "float32")], operation.output)
+
+
+def _gelu_tanh(model: _Model, operation: Operation) -> object:
+    """Compute x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))."""
+    (data,) = operation.inputs
+    cube = model.add(
+        "Mul", [model.add("Pow", [data, model.constant(3.0, "float32")]), model.constant(0.044715, "float32")]
+    )
+    inner = model.add("Mul", [model.add("Add", [data, cube]), model.constant(math.sqrt(2 / math.pi), "float32")])
+    shifted = model.add("Add", [model.add("Tanh", [inner]), model.constant(1.0, "float32")])
+    product = model.add("Mul", [data, shifted])
+    return model.add("Mul", [product, model.constant(0.5, "float32")], operation.output)
+
+
+def _silu(model: _Model, operation: Operation) -> object:
+    return model.add("Mul", [*operation.inputs, model.add("Sigmoid", operation.inputs)], operation.output)
+
+
+def _truncate(model: _Model, operation: Operation) -> object:
+    size = model.add("Floor", [model.add("Abs", operation.inputs)])
+    return model.add("Mul", [model.add("Sign", operation.inputs), size], operation.output)
+
+
+def _not_equal(model: _Model, operation: Operation) -> object:
+    return model.add("Not", [model.add("Equal", operation.inputs)], operation.output)
+
+
+def _flip(model: _Model, operation: Operation) -> object:
+    bounds = (-1, np.iinfo("int64").min, operation.number("axis"), -1)
+    inputs = [*operation.inputs, *(model.constant([number], "int64") for number in bounds)]
+    return model.add("Slice", inputs, operation.output)
+
+
+def _repeat(model: _Model, operation: Operation) -> object:
+    """Enlarge an image, which frameworks have a kernel for; repeat other data along a new axis."""
+    (data,) = operation.inputs
+    shape, times = model.shapes[data], operation.number("repeats")
+    axis = operation.number("axis") % len(shape)
+    if len(shape) == _IMAGE_RANK and axis in _IMAGE_AXES:
+        scales = model.constant([times if index == axis else 1 for index in range(len(shape))], "float32")
+        settings = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return model.add("Resize", [data, "", scales], operation.output, **settings)
+    longer = model.add("Unsqueeze", [data, model.constant([axis + 1], "int64")])
+    repeated = model.add("Expand", [longer, model.constant([*shape[: axis + 1], times, *shape[axis + 1 :]], "int64")])
+    return model.add("Reshape", [repeated, model.constant(operation.shape, "int64")], operation.output)
+
+
+def _tile(model: _Model, operation: Operation) -> object:
+    repeats = model.constant(operation.numbers("repeats"), "int64")
+    return model.add("Tile", [*operation.inputs, repeats], operation.output)
+
+
+def _resize(model: _Model, operation: Operation) -> object:
+    """Resize, or multiply by a matrix for each axis where ONNX has no such coordinates or rounding."""
+    resizing.check_layout(operation)
+    (data,) = operation.inputs
+    height, width = model.shapes[data][2:]
+    coordinates, method = operation.word("coordinate_transformation_mode"), operation.word("method")
+    settings: dict[str, Any] = {"mode": method, "coordinate_transformation_mode": coordinates}
+    region = ""
+    if method == "nearest_neighbor":
+        settings["mode"] = "nearest"
+        settings["nearest_mode"] = resizing.same_rounding(operation, height, width, _ROUNDINGS)
+    if method == "cubic":
+        settings["cubic_coeff_a"] = operation.real("cubic_alpha")
+        settings["exclude_outside"] = operation.number("cubic_exclude")
+    if coordinates == "tf_crop_and_resize":
+        top, left, bottom, right = operation.reals("roi")
+        region = model.constant([0, 0, top, left, 1, 1, bottom, right], "float32")
+        settings["extrapolation_value"] = operation.real("extrapolation_value")
+    if coordinates not in _COORDINATES or None in settings.values():
+        rows, columns = resizing.matrices(operation, height, width)
+        taller = model.add("MatMul", [model.constant(rows, "float32"), data])
+        return model.add("MatMul", [taller, model.constant(columns.T, "float32")], operation.output)
+    inputs = [data, region, "", model.constant(operation.shape, "int64")]
+    return model.add("Resize", inputs, operation.output, **settings)
 
 
 def _reshape(model: _Model, operation: Operation) -> object:
@@ -181,10 +320,7 @@ def _reciprocal_root(model: _Model, operation: Operation) -> object:
 
 
 def _cast(model: _Model, operation: Operation) -> object:
-    from onnx import TensorProto
-
-    kinds = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int64": TensorProto.INT64}
-    return model.add("Cast", operation.inputs, operation.output, to=kinds[operation.dtype])
+    return model.add("Cast", operation.inputs, operation.output, to=_code(operation.dtype))
 
 
 def _stack(model: _Model, operation: Operation) -> object:
@@ -260,11 +396,13 @@ _TABLE: Mapping[str, _Entry] = {
     "equal": _same("Equal"),
     "erf": _same("Erf"),
     "exp": _same("Exp"),
+    "flip": _flip,
     "floor": _same("Floor"),
     "floor_divide": _same("Div"),  # of whole numbers, none of them negative
     "floor_mod": _same("Mod"),
     "greater": _same("Greater"),
     "greater_equal": _same("GreaterOrEqual"),
+    "image.resize2d": _resize,
     "less": _same("Less"),
     "less_equal": _same("LessOrEqual"),
     "log": _same("Log"),
@@ -277,20 +415,27 @@ _TABLE: Mapping[str, _Entry] = {
     "minimum": _same("Min"),
     "multiply": _same("Mul"),
     "negative": _same("Neg"),
+    "nn.adaptive_avg_pool2d": _adaptive_average,
     "nn.avg_pool2d": _pooling("AveragePool", "count_include_pad"),
     "nn.conv2d": _convolution("Conv"),
     "nn.conv2d_transpose": _convolution("ConvTranspose", "output_padding"),
+    "nn.gelu": _gelu,
+    "nn.gelu_tanh": _gelu_tanh,
+    "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _along_axis("LogSoftmax"),
     "nn.max_pool2d": _pooling("MaxPool"),
     "nn.pad": _pad,
     "nn.prelu": _parametric,
     "nn.relu": _same("Relu"),
+    "nn.silu": _silu,
     "nn.softmax": _along_axis("Softmax"),
     "nn.softplus": _same("Softplus"),
+    "not_equal": _not_equal,
     "permute_dims": _transpose,
     "power": _same("Pow"),
     "prod": _reduction("ReduceProd"),
+    "repeat": _repeat,
     "reshape": _reshape,
     "rsqrt": _reciprocal_root,
     "sigmoid": _same("Sigmoid"),
@@ -304,7 +449,10 @@ _TABLE: Mapping[str, _Entry] = {
     "sum": _reduction("ReduceSum"),
     "take": _take,
     "tanh": _same("Tanh"),
+    "tile": _tile,
     "topk": _best,
+    "trunc": _truncate,
+    "variance": _variance,
     "where": _same("Where"),
 }
 """The functions that add nodes, by kind of operation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,16 +16,30 @@ from tophub_registry.errors import UsageError
 # What an operator's attributes object holds, and what its arguments after the tensors mean.
 _WINDOW = ("pool_size", "strides", "padding", "ceil_mode")
 _CONVOLUTION = ("strides", "padding", "dilation", "groups")
+_REDUCTIONS = ("max", "mean", "min", "prod", "sum", "variance")
 _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "nn.conv2d": _CONVOLUTION,
     "nn.conv2d_transpose": (*_CONVOLUTION, "output_padding"),
     "nn.max_pool2d": _WINDOW,
     "nn.avg_pool2d": (*_WINDOW, "count_include_pad"),
+    "nn.adaptive_avg_pool2d": ("output_size",),
+    "nn.layer_norm": ("axes", "epsilon"),
     "nn.leakyrelu": ("alpha",),
     "nn.pad": ("pad_width", "pad_value", "pad_mode"),
-    **dict.fromkeys(("concat", "nn.log_softmax", "nn.prelu", "nn.softmax", "stack"), ("axis",)),
-    **dict.fromkeys(("max", "mean", "min", "prod", "sum"), ("axis", "keepdims")),
+    **dict.fromkeys(("concat", "flip", "nn.log_softmax", "nn.prelu", "nn.softmax", "stack"), ("axis",)),
+    **dict.fromkeys(_REDUCTIONS, ("axis", "keepdims")),
+    "image.resize2d": (
+        "layout",
+        "method",
+        "coordinate_transformation_mode",
+        "rounding_method",
+        "cubic_alpha",
+        "cubic_exclude",
+        "roi",
+        "extrapolation_value",
+    ),
     "permute_dims": ("axes",),
+    "repeat": ("repeats", "axis"),
     "take": ("axis", "mode"),
     "topk": ("k", "axis", "largest", "ret_type"),
 }
@@ -35,6 +50,8 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 _SUPPRESSION = ("iou_threshold", "force_suppress", "coord_start", "score_index", "id_index")
 _VALID = "relax.vision.get_valid_counts"
 _SUPPRESS = "relax.vision.non_max_suppression"
+_SPLIT = "relax.split"
+_TVM_FUNCTIONS = frozenset({"relax.call_tir", "relax.call_pure_packed", "relax.call_dps_packed"})
 
 
 def network_of(module: Any) -> Network:
@@ -57,6 +74,7 @@ class _Reader:
         self.operations: list[Operation] = []
         # Filtered by score: the rows and the threshold represent all three parts of the result.
         self.filtered: dict[Any, tuple[Any, float]] = {}
+        self.tuples: dict[Any, Sequence[Any]] = {}
 
     def read(self, function: Any) -> Network:
         inputs = {self._new_name(parameter): _shape(parameter) for parameter in function.params}
@@ -64,26 +82,39 @@ class _Reader:
             for binding in block.bindings:
                 self._bind(binding.var, binding.value)
         body = function.body.body
-        outputs = body.fields if isinstance(body, relax.Tuple) else [body]
-        return Network(inputs, tuple(self.operations), tuple(map(self._tensor, outputs)), self.weights)
+        outputs = body.fields if isinstance(body, relax.Tuple) else self.tuples.get(body, [body])
+        dtypes = {self.names[parameter]: str(parameter.ty.dtype) for parameter in function.params}
+        return Network(inputs, tuple(self.operations), tuple(map(self._tensor, outputs)), self.weights, dtypes)
 
     def _bind(self, variable: Any, value: Any) -> None:
-        if isinstance(value, relax.Var):
+        if isinstance(value, relax.Call):
+            self._bind_call(variable, value)
+        elif isinstance(value, relax.Var):
             self.names[variable] = self.names[value]
+        elif isinstance(value, relax.Tuple):
+            self.tuples[variable] = value.fields
+        elif isinstance(value, relax.TupleGetItem) and value.tuple_value in self.tuples:
+            self.names[variable] = self._tensor(self.tuples[value.tuple_value][value.index])
         elif isinstance(value, relax.TupleGetItem) and value.tuple_value in self.filtered:
             self.filtered[variable] = self.filtered[value.tuple_value]
-        elif not isinstance(value, relax.Call):
-            raise UsageError(f"a {type(value).__name__} has no translation to other frameworks")
-        elif not isinstance(value.op, Op):
-            raise UsageError("a TVM function has no translation to other frameworks")
-        elif value.op.name == _VALID:
-            self.filtered[variable] = (value.args[0], float(value.attrs.score_threshold))
-        elif value.op.name == _SUPPRESS:
-            rows, threshold = self.filtered[value.args[0]]
-            attributes = _read(value.attrs, _SUPPRESSION) | {"score_threshold": threshold}
-            self._add("box_suppression", [rows], variable, attributes)
         else:
-            self._call(variable, value)
+            raise UsageError(f"a {type(value).__name__} has no translation to other frameworks")
+
+    def _bind_call(self, variable: Any, call: Any) -> None:
+        if not isinstance(call.op, Op) or call.op.name in _TVM_FUNCTIONS:
+            raise UsageError("a TVM function has no translation to other frameworks")
+        if call.op.name == _VALID:
+            self.filtered[variable] = (call.args[0], float(call.attrs.score_threshold))
+        elif call.op.name == _SUPPRESS:
+            rows, threshold = self.filtered[call.args[0]]
+            attributes = _read(call.attrs, _SUPPRESSION) | {"score_threshold": threshold}
+            self._add("box_suppression", [rows], variable, attributes)
+        elif call.op.name == _SPLIT:
+            self._split(variable, call)
+        elif not isinstance(variable.ty, relax.TensorType):
+            raise UsageError(f"{call.op.name} has no translation to other frameworks")
+        else:
+            self._call(variable, call)
 
     def _call(self, variable: Any, call: Any) -> None:
         kind = call.op.name.removeprefix("relax.")
@@ -100,10 +131,47 @@ class _Reader:
         attributes |= dict(zip(_ARGUMENTS.get(kind, ()), map(_plain, others), strict=False))
         if kind == "strided_slice" and "strides" not in attributes:
             attributes["strides"] = [1] * len(call.args[1].fields)
-        self._add(kind, tensors, variable, attributes)
+        if kind in _REDUCTIONS and "axis" not in attributes:
+            attributes["axis"] = [*range(len(_shape(tensors[0])))]
+        if kind in {"repeat", "tile"}:
+            self._spread(kind, tensors[0], variable, attributes)
+        else:
+            self._add(kind, tensors, variable, attributes)
+
+    def _spread(self, kind: str, data: Any, variable: Any, attributes: Mapping[str, Attribute]) -> None:
+        """Add a repetition along one axis, or a tiling with a number for each axis, after any reshape that it needs."""
+        shape = wanted = _shape(data)
+        source = self._tensor(data)
+        if kind == "tile":
+            rank = len(_shape(variable))
+            wanted = (1,) * (rank - len(shape)) + shape
+            repeats = [new // old for old, new in zip(wanted, _shape(variable), strict=True)]
+            attributes = {"repeats": repeats}
+        elif "axis" not in attributes:
+            wanted = (math.prod(shape),)
+            attributes = {**attributes, "axis": 0}
+        if wanted != shape:
+            name = self._new_name(relax.Var(f"{variable.name}.reshaped"))
+            self.operations.append(Operation("reshape", (source,), name, wanted, str(variable.ty.dtype), {}))
+            source = name
+        self._append(kind, (source,), variable, attributes)
+
+    def _split(self, variable: Any, call: Any) -> None:
+        """Add a slice for each part."""
+        axis, begin, parts = int(call.attrs.axis), 0, []
+        for index, kind in enumerate(variable.ty.fields):
+            part = relax.Var(f"{variable.name}.{index}", kind)
+            end = begin + _shape(part)[axis]
+            bounds: dict[str, Attribute] = {"axes": [axis], "begin": [begin], "end": [end], "strides": [1]}
+            self._add("strided_slice", call.args, part, bounds)
+            parts.append(part)
+            begin = end
+        self.tuples[variable] = parts
 
     def _add(self, kind: str, tensors: Sequence[Any], variable: Any, attributes: Mapping[str, Attribute]) -> None:
-        inputs = tuple(map(self._tensor, tensors))
+        self._append(kind, tuple(map(self._tensor, tensors)), variable, attributes)
+
+    def _append(self, kind: str, inputs: tuple[str, ...], variable: Any, attributes: Mapping[str, Attribute]) -> None:
         name = self._new_name(variable)
         self.operations.append(Operation(kind, inputs, name, _shape(variable), str(variable.ty.dtype), attributes))
 
@@ -128,13 +196,16 @@ def _shape(variable: Any) -> tuple[int, ...]:
 
 
 def _read(attributes: Any, names: Sequence[str]) -> dict[str, Attribute]:
-    return {name: _plain(getattr(attributes, name)) for name in names}
+    """Return attributes by name, without those that are None."""
+    found = {name: getattr(attributes, name) for name in names}
+    return {name: _plain(value) for name, value in found.items() if value is not None}
 
 
 def _plain(value: Any) -> Attribute:
-    """Convert TVM's numbers, strings and lists of integers to Python's."""
+    """Convert TVM's numbers, strings and lists of numbers to Python's."""
     if isinstance(value, (bool, int, float, str)):
         return value
     if hasattr(value, "value"):
         return _plain(value.value)
-    return [int(number) for number in (value.fields if isinstance(value, relax.Tuple) else value)]
+    numbers: list[Any] = [_plain(number) for number in (value.fields if isinstance(value, relax.Tuple) else value)]
+    return numbers

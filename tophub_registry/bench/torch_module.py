@@ -9,6 +9,9 @@ import numpy as np
 
 from tophub_registry.bench.network import Network, Operation
 
+_TORCH_ALPHA = -0.75
+"""The coefficient of PyTorch's cubic interpolation."""
+
 _Entry = Callable[..., Any]
 """Takes PyTorch, the operation, and its inputs as tensors."""
 
@@ -88,6 +91,81 @@ def _reduction(name: str) -> _Entry:
     return lambda torch, operation, data: getattr(torch, name)(
         data, dim=operation.numbers("axis"), keepdim=bool(operation.number("keepdims"))
     )
+
+
+def _variance(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.var(data, operation.numbers("axis"), correction=0, keepdim=bool(operation.number("keepdims")))
+
+
+def _product(_: Any, operation: Operation, data: Any) -> Any:
+    """Multiply along one axis after the other; PyTorch takes one."""
+    for axis in sorted((axis % data.dim() for axis in operation.numbers("axis")), reverse=True):
+        data = data.prod(axis, keepdim=bool(operation.number("keepdims")))
+    return data
+
+
+def _adaptive_average(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.nn.functional.adaptive_avg_pool2d(data, operation.numbers("output_size"))
+
+
+def _layer_norm(torch: Any, operation: Operation, data: Any, scale: Any, shift: Any) -> Any:
+    """Normalize the last axes, as PyTorch does; others are moved to the end."""
+    rank = data.dim()
+    axes = [axis % rank for axis in operation.numbers("axes")]
+    order = [*(axis for axis in range(rank) if axis not in axes), *axes]
+    moved = data.permute(order)
+    shape = moved.shape[rank - len(axes) :]
+    found = torch.nn.functional.layer_norm(moved, shape, scale, shift, operation.real("epsilon"))
+    return found.permute([order.index(axis) for axis in range(rank)])
+
+
+def _gelu(approximate: str) -> _Entry:
+    return lambda torch, _, data: torch.nn.functional.gelu(data, approximate=approximate)
+
+
+def _repeat(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.repeat_interleave(data, operation.number("repeats"), operation.number("axis"))
+
+
+def _tile(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.tile(data, operation.numbers("repeats"))
+
+
+def _flip(torch: Any, operation: Operation, data: Any) -> Any:
+    return torch.flip(data, [operation.number("axis")])
+
+
+def _resize(torch: Any, operation: Operation, data: Any) -> Any:
+    """Call PyTorch's function if it computes the same, else multiply by a matrix for each axis."""
+    from tophub_registry.bench import resizing
+
+    resizing.check_layout(operation)
+    height, width = map(int, data.shape[2:])  # they are tensors while a network is traced
+    how = _interpolation(operation, height, width)
+    if how is not None:
+        return torch.nn.functional.interpolate(data, operation.shape[2:], **how)
+    rows, columns = (torch.from_numpy(matrix).to(data.device) for matrix in resizing.matrices(operation, height, width))
+    found = rows @ data @ columns.T
+    # Rows inside of the image add up to 1.
+    outside = 1 - rows.sum(1)[:, None] * columns.sum(1)
+    return found + operation.real("extrapolation_value") * outside
+
+
+def _interpolation(operation: Operation, height: int, width: int) -> Mapping[str, object] | None:
+    """Return the arguments of PyTorch's `interpolate`; None if it can't compute this."""
+    method, coordinates = operation.word("method"), operation.word("coordinate_transformation_mode")
+    if method == "nearest_neighbor":
+        whole = all(new % old == 0 for old, new in zip((height, width), operation.shape[2:], strict=True))
+        floors = coordinates == "asymmetric" and operation.word("rounding_method") in {"", "floor"}
+        return {"mode": "nearest"} if whole and floors else None
+    aligned = coordinates == "align_corners"
+    if not aligned and coordinates != "half_pixel":
+        return None
+    if method == "linear":
+        return {"mode": "bilinear", "align_corners": aligned}
+    if operation.real("cubic_alpha") == _TORCH_ALPHA and not operation.number("cubic_exclude"):
+        return {"mode": "bicubic", "align_corners": aligned}
+    return None
 
 
 def _reshape(_: Any, operation: Operation, data: Any) -> Any:
@@ -217,6 +295,7 @@ _TABLE: Mapping[str, _Entry] = {
             "square",
             "subtract",
             "tanh",
+            "trunc",
             "where",
         )
     },
@@ -226,28 +305,40 @@ _TABLE: Mapping[str, _Entry] = {
     "clip": _clip,
     "concat": _joined("cat"),
     "equal": _named("eq"),
+    "flip": _flip,
     "floor_mod": _remainder,
+    "image.resize2d": _resize,
     "max": _reduction("amax"),
     "mean": _reduction("mean"),
     "min": _reduction("amin"),
+    "nn.adaptive_avg_pool2d": _adaptive_average,
     "nn.avg_pool2d": _pooling("avg_pool2d", "count_include_pad"),
     "nn.conv2d": _convolution("conv2d"),
     "nn.conv2d_transpose": _convolution("conv_transpose2d", "output_padding"),
+    "nn.gelu": _gelu("none"),
+    "nn.gelu_tanh": _gelu("tanh"),
+    "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _log_softmax,
     "nn.max_pool2d": _pooling("max_pool2d"),
     "nn.pad": _pad,
     "nn.prelu": _named("prelu"),
     "nn.relu": _named("relu"),
+    "nn.silu": lambda torch, _, data: torch.nn.functional.silu(data),
     "nn.softmax": _softmax,
     "nn.softplus": _softplus,
     "permute_dims": _transpose,
+    "not_equal": _named("ne"),
     "power": _named("pow"),
+    "prod": _product,
+    "repeat": _repeat,
     "reshape": _reshape,
     "stack": _joined("stack"),
     "strided_slice": _slice,
     "sum": _reduction("sum"),
     "take": _take,
+    "tile": _tile,
     "topk": _best,
+    "variance": _variance,
 }
 """The functions that compute operations, by kind."""
