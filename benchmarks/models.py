@@ -1,9 +1,9 @@
-"""Whole models with the registry's records against MXNet, PyTorch, ONNX Runtime and apache-tvm, in one run.
+"""Whole models with the registry's records against other frameworks and plain apache-tvm, in one run.
 
-`python benchmarks/models.py --metaschedule 600 --output FOLDER`: two threads each; apache-tvm both untuned and with
-MetaSchedule given so many seconds for each model before (`benchmarks/metaschedule.py`; `--database FOLDER` goes on with
-what it tuned in an earlier run). `--python pytorch=/other/bin/python` names another environment's PyTorch, as for
-`tophub bench`.
+`python benchmarks/models.py --metaschedule 600 --output FOLDER`: MXNet, PyTorch, ONNX Runtime, OpenVINO and ncnn, two
+threads each; apache-tvm both untuned and with MetaSchedule given so many seconds for each model before
+(`benchmarks/metaschedule.py`; `--database FOLDER` goes on with what it tuned in an earlier run). `--python
+pytorch=/other/bin/python` names another environment's PyTorch, as for `tophub bench`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 MODELS = ("resnet18_v1", "ssd_512_resnet50_v1_voc")
-PEERS = "gluoncv,pytorch,onnxruntime,tvm"
+PEERS = "gluoncv,pytorch,onnxruntime,openvino,ncnn,tvm"
 BENCH = [sys.executable, "-m", "tophub_registry.cli", "bench"]
 
 

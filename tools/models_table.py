@@ -17,6 +17,8 @@ NAMES = {
     "tophub": "**apache-tvm with our records**",
     "gluoncv": "gluoncv/MXNet, hybridized",
     "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "ncnn": "ncnn",
     "pytorch": "PyTorch",
     "tvm": "apache-tvm, untuned",
     "metaschedule": "apache-tvm, MetaSchedule",

@@ -17,7 +17,7 @@ import numpy as np
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
 from tophub_registry.bench.prepared import Array, Prepared, read_arrays
-from tophub_registry.bench.runners import METASCHEDULE, RUNNERS
+from tophub_registry.bench.runners import CPU_ONLY, METASCHEDULE, RUNNERS
 from tophub_registry.devices.threads import thread_count
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.target import Target
@@ -27,6 +27,14 @@ PEERS = tuple(name for name in RUNNERS if name != OURS)
 
 _OWN_PEERS = {"MXNet": "gluoncv", "ONNX Runtime": "onnxruntime", "PyTorch": "pytorch", "TVM, untuned": "tvm"}
 """The peer that is a model's own framework, by `Prepared.framework`."""
+
+_OTHERS = {
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "ncnn": ("ncnn", "pnnx"),
+    "pytorch": ("torch",),
+}
+"""The peers that can read other frameworks' models, and the modules that each needs."""
 
 _TOLERANCE = 1e-3
 _FLOOR = 1e-2
@@ -215,18 +223,25 @@ def check(target: str, frameworks: Collection[str], database: Path | None = None
     return resolved
 
 
-def default_peers(prepared: Prepared, pythons: Collection[str] = ()) -> list[str]:
+def default_peers(prepared: Prepared, pythons: Collection[str] = (), *, target: str = "llvm") -> list[str]:
     """Return the frameworks to compare with: the model's own, and others that are installed and can read it.
 
     Parameters
     ----------
     pythons
         The frameworks for which interpreters of other environments are given.
+    target
+        TVM's target string, for which some have no code.
     """
-    own = _OWN_PEERS[prepared.framework]
-    others = {"onnxruntime": "onnxruntime", "pytorch": "torch"}
-    here = [name for name, module in others.items() if name in pythons or find_spec(module) is not None]
-    return [*dict.fromkeys([own, *(here if not prepared.untranslated else ())])]
+    found = [_OWN_PEERS[prepared.framework]]
+    on_gpu = target.startswith("cuda")
+    for name, modules in _OTHERS.items():
+        original = prepared.torch if name == "pytorch" else prepared.onnx
+        readable = original.exists() or not prepared.untranslated
+        here = name in pythons or all(find_spec(module) is not None for module in modules)
+        if readable and here and not (on_gpu and name in CPU_ONLY):
+            found.append(name)
+    return [*dict.fromkeys(found)]
 
 
 def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:

@@ -1,4 +1,4 @@
-"""The model in each framework, ready to run: our compiler, plain apache-tvm, MXNet, PyTorch, ONNX Runtime.
+"""The model in each framework, ready to run: our compiler, plain apache-tvm, MXNet, PyTorch, and readers of ONNX.
 
 Each is loaded in a process of its own, which imports no other. A run's inputs are where the framework wants them, and
 it is over when its outputs can be read.
@@ -6,11 +6,16 @@ it is over when its outputs can be read.
 
 from __future__ import annotations
 
+import math
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.prepared import Array
@@ -19,6 +24,9 @@ from tophub_registry.frontends.without_torch import hide_torch
 
 METASCHEDULE = "metaschedule"
 """The framework that needs a database."""
+
+CPU_ONLY = frozenset({"openvino", "ncnn"})
+"""The frameworks that are compared on CPUs only."""
 
 _WARM_UP_RUNS = 3
 _WARM_UP_SECONDS = 0.5
@@ -326,8 +334,121 @@ class OnnxRuntime(Runner):
         self._session.run_with_iobinding(self._binding)
 
 
+class OpenVino(Runner):
+    """The network in OpenVINO; an ONNX model's own file."""
+
+    note = "float32, latency hint"
+
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
+        hide_torch()
+        _check_on_cpu(job, "OpenVINO")
+        try:
+            import openvino
+
+            model = _onnx_file(job)
+        except ImportError as error:
+            raise MissingExtra("bench", error) from error
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 on a processor that has it
+            "INFERENCE_NUM_THREADS": job.threads,
+        }
+        core = openvino.Core()
+        try:
+            compiled = core.compile_model(core.read_model(model), "CPU", settings)
+        except RuntimeError as error:
+            *_, reason = str(error).strip().splitlines() or [""]  # the lines before it name OpenVINO's sources
+            raise UsageError(f"OpenVINO can't read this model: {reason}") from error
+        self._outputs = range(len(compiled.outputs))
+        self._request = compiled.create_infer_request()
+        for index, array in enumerate(inputs):
+            self._request.set_input_tensor(index, openvino.Tensor(array))
+        self.version = str(openvino.__version__).partition("-")[0]
+
+    def outputs(self) -> list[Array]:
+        self.run()
+        return [self._request.get_output_tensor(index).data.copy() for index in self._outputs]
+
+    def run(self) -> None:
+        self._request.infer()
+
+
+class Ncnn(Runner):
+    """The network in ncnn, translated from ONNX by pnnx."""
+
+    note = "float32, translated by pnnx"
+
+    def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
+        hide_torch()
+        _check_on_cpu(job, "ncnn")
+        try:
+            import ncnn
+
+            from tophub_registry.bench.ncnn_model import ncnn_model, pnnx_program
+
+            program = pnnx_program()
+            model = _onnx_bytes(job)
+        except ImportError as error:
+            raise MissingExtra("bench", error) from error
+        self._net = ncnn.Net()
+        for name in dir(self._net.opt):
+            if name.startswith(_SMALL_FLOATS):
+                setattr(self._net.opt, name, False)
+        self._net.opt.num_threads = job.threads
+        with tempfile.TemporaryDirectory(prefix="tophub-ncnn-") as folder:
+            parameters, weights = ncnn_model(model, program, Path(folder))
+            if self._net.load_param(str(parameters)) or self._net.load_model(str(weights)):
+                raise EnvironmentFailure("ncnn can't load what pnnx translated")
+        # ncnn has no integers of 64 bits.
+        arrays = [array.astype("int32") if array.dtype == "int64" else array for array in inputs]
+        self._inputs = [ncnn.Mat(array, batch_index=0).clone() for array in arrays]
+        self._shapes = [array.shape for array in job.prepared.references()]
+        self.version = version("ncnn")
+
+    def outputs(self) -> list[Array]:
+        found = [blob.numpy(batch_index=0).copy() for blob in self._forward()]
+        if not all(np.isfinite(array).all() for array in found):
+            raise EnvironmentFailure("ncnn's outputs are not finite: pnnx can't translate this model")
+        # ncnn drops axes of size one.
+        return [
+            array.reshape(shape) if array.size == math.prod(shape) else array
+            for array, shape in zip(found, self._shapes, strict=True)
+        ]
+
+    def _forward(self) -> list[Any]:
+        extractor = self._net.create_extractor()
+        for name, blob in zip(self._net.input_names(), self._inputs, strict=True):
+            extractor.input(name, blob)
+        results = [extractor.extract(name) for name in self._net.output_names()]
+        if any(status for status, _ in results):
+            raise EnvironmentFailure("ncnn can't run what pnnx translated")
+        return [blob for _, blob in results]
+
+    def run(self) -> None:
+        self._forward()
+
+
+_SMALL_FLOATS = ("use_bf16", "use_fp16")
+"""What ncnn's options of storing, packing and computing in 16 bits begin with."""
+
+
+def _check_on_cpu(job: Job, framework: str) -> None:
+    if job.on_gpu:
+        raise UsageError(f"{framework} is compared on CPUs only", remedy="--target llvm")
+
+
+def _onnx_bytes(job: Job) -> bytes:
+    """Return the model as ONNX with its weights inside."""
+    model = _onnx_file(job)
+    if isinstance(model, bytes):
+        return model
+    import onnx
+
+    return bytes(onnx.load(model).SerializeToString())
+
+
 def _onnx_file(job: Job) -> bytes | str:
-    """Return the model for ONNX Runtime."""
+    """Return the model for what reads ONNX: an ONNX model's own file, or the translated network."""
     if job.prepared.onnx.exists():
         return str(job.prepared.onnx)
     from tophub_registry.bench.onnx_model import onnx_model
@@ -340,6 +461,8 @@ RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
     "gluoncv": Hybridized,
     "pytorch": Torch,
     "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "ncnn": Ncnn,
     "tvm": Untuned,
     METASCHEDULE: MetaScheduled,
 }

@@ -32,7 +32,8 @@ def command(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated frameworks: gluoncv, pytorch, onnxruntime, tvm (untuned), metaschedule.",
+            help="Comma-separated frameworks: gluoncv, pytorch, onnxruntime, openvino, ncnn, tvm (untuned), "
+            "metaschedule.",
             show_default="the model's own, and those that are installed",
         ),
     ] = None,
@@ -97,7 +98,7 @@ def command(
         comparison = compare(
             prepared,
             target,
-            peers if peers is not None else default_peers(prepared, pythons),
+            peers if peers is not None else default_peers(prepared, pythons, target=target),
             threads=threads,
             records=log,
             rounds=rounds,
