@@ -95,6 +95,9 @@ OPERATORS = {
     "silu": lambda _, x: op.nn.silu(x),
     "cut off": lambda _, x: op.trunc(op.multiply(x, relax.const(3.0))),
     "flipped": lambda _, x: op.flip(x, 2),
+    "added to numbers made there": lambda b, x: op.add(b.emit(op.full((9,), relax.const(2.5), "float32")), x),
+    "some of them": lambda b, x: op.take(x, b.emit(op.arange(4, 0, -2, "int64")), 3),
+    "not chosen": lambda b, x: op.where(b.emit(op.logical_not(b.emit(op.less(x, relax.const(0.0))))), x, op.exp(x)),
     "unequal": lambda _, x: op.astype(op.not_equal(op.floor(x), relax.const(0.0)), "float32"),
 }
 

@@ -24,20 +24,22 @@ def tophub(*arguments):
 def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(registry, tmp_path):
     table, chart = tmp_path / "table.json", tmp_path / "chart.html"
     run = tophub(
-        "cifar_resnet20_v1", "--against", "gluoncv,onnxruntime,pytorch", "--rounds", 2, "--threads", 1,
+        "cifar_resnet20_v1", "--against", "gluoncv,onnxruntime,pytorch,openvino,ncnn", "--rounds", 2, "--threads", 1,
         "--log", registry / "llvm_v0.05.log", "-o", table, "-o", chart,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     said = json.loads(table.read_text())
     assert (said["model"], said["threads"], said["bind_threads"]) == ("cifar_resnet20_v1", 1, True)
     rows = {row["framework"]: row for row in said["frameworks"]}
-    assert [*rows] == ["tophub", "gluoncv", "onnxruntime", "pytorch"]
+    assert [*rows] == ["tophub", "gluoncv", "onnxruntime", "pytorch", "openvino", "ncnn"]
     assert rows["tophub"]["ratio"] == 1
     for name in ("tophub", "gluoncv"):
         assert rows[name]["agrees"]
         assert len(rows[name]["times"]) == 2
         assert rows[name]["median"] > 0
-    for name, package, extra in (("onnxruntime", "onnxruntime", "onnx"), ("pytorch", "torch", "torch")):
+    peers = {"onnxruntime": "onnx", "pytorch": "torch", "openvino": "bench", "ncnn": "bench"}
+    for name, extra in peers.items():
+        package = {"pytorch": "torch"}.get(name, name)
         if importlib.util.find_spec(package) is None:
             assert f"needs the extra [{extra}]" in rows[name]["failure"]
             assert f"{name}: {rows[name]['failure']}" in run.stdout
@@ -54,7 +56,7 @@ def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(regist
         (
             ["resnet18_v1", "--against", "caffe"],
             2,
-            "no such framework: caffe (known: gluoncv, pytorch, onnxruntime, tvm, metaschedule)",
+            "no such framework: caffe (known: gluoncv, pytorch, onnxruntime, openvino, ncnn, tvm, metaschedule)",
         ),
         (["resnet18_v1", "--python", "pytorch"], 2, "is not FRAMEWORK=PATH"),
         (["resnet18_v1", "--against", "metaschedule"], 2, "give its folder with --database"),
@@ -127,7 +129,7 @@ def test_ratios_are_of_times_in_the_same_round():
 
 
 def test_the_peers_are_known():
-    assert set(PEERS) == {"gluoncv", "pytorch", "onnxruntime", "tvm", "metaschedule"}
+    assert set(PEERS) == {"gluoncv", "pytorch", "onnxruntime", "openvino", "ncnn", "tvm", "metaschedule"}
 
 
 def test_an_onnx_model_is_held_against_onnx_runtime(tmp_path):

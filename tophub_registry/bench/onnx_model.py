@@ -407,6 +407,7 @@ _TABLE: Mapping[str, _Entry] = {
     "less_equal": _same("LessOrEqual"),
     "log": _same("Log"),
     "logical_and": _same("And"),
+    "logical_not": _same("Not"),
     "matmul": _same("MatMul"),
     "max": _reduction("ReduceMax"),
     "maximum": _same("Max"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,13 @@ _SUPPRESSION = ("iou_threshold", "force_suppress", "coord_start", "score_index",
 _VALID = "relax.vision.get_valid_counts"
 _SUPPRESS = "relax.vision.non_max_suppression"
 _SPLIT = "relax.split"
+_CREATIONS: Mapping[str, Callable[..., Array]] = {
+    "relax.arange": np.arange,
+    "relax.full": np.full,
+    "relax.ones": np.ones,
+    "relax.zeros": np.zeros,
+}
+"""Operators without a tensor as input, whose results are weights."""
 _TVM_FUNCTIONS = frozenset({"relax.call_tir", "relax.call_pure_packed", "relax.call_dps_packed"})
 
 
@@ -111,6 +118,9 @@ class _Reader:
             self._add("box_suppression", [rows], variable, attributes)
         elif call.op.name == _SPLIT:
             self._split(variable, call)
+        elif call.op.name in _CREATIONS:
+            array = _CREATIONS[call.op.name](*map(_plain, call.args))
+            self.names[variable] = self._weight(array.astype(str(variable.ty.dtype)))
         elif not isinstance(variable.ty, relax.TensorType):
             raise UsageError(f"{call.op.name} has no translation to other frameworks")
         else:
@@ -180,8 +190,11 @@ class _Reader:
             return self.names[expression]
         if not isinstance(expression, GenericConst):
             raise UsageError(f"a {type(expression).__name__} has no translation to other frameworks")
+        return self._weight(np.asarray(expression.value.numpy()))
+
+    def _weight(self, array: Array) -> str:
         name = f"weight{len(self.weights)}"
-        self.weights[name] = np.asarray(expression.value.numpy())
+        self.weights[name] = array
         return name
 
     def _new_name(self, variable: Any) -> str:
@@ -205,6 +218,8 @@ def _plain(value: Any) -> Attribute:
     """Convert TVM's numbers, strings and lists of numbers to Python's."""
     if isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, GenericConst):
+        return _plain(value.value.numpy().item())
     if hasattr(value, "value"):
         return _plain(value.value)
     numbers: list[Any] = [_plain(number) for number in (value.fields if isinstance(value, relax.Tuple) else value)]

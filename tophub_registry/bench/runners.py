@@ -246,7 +246,8 @@ class Torch(Runner):
             if job.on_gpu:
                 self._forward = self._captured(module, tensors, whole=is_static)
             else:
-                frozen = torch.jit.freeze(torch.jit.trace(module, tensors))
+                # The module of a program can't be switched to evaluation, but its trace can.
+                frozen = torch.jit.freeze(torch.jit.trace(module, tensors).eval())
                 frozen = torch.jit.optimize_for_inference(frozen)
                 self.note = "traced and frozen"
                 self._forward = lambda: frozen(*tensors)
@@ -286,12 +287,10 @@ class Torch(Runner):
 
 def _torch_module(job: Job) -> tuple[Any, bool]:
     """Return the model as a PyTorch module, and whether its computation is independent of the data."""
-    import torch
+    from tophub_registry.bench.torch_module import program_module, torch_module
 
     if job.prepared.torch.exists():
-        return torch.export.load(job.prepared.torch).module(), True
-    from tophub_registry.bench.torch_module import torch_module
-
+        return program_module(job.prepared.torch), True
     network = job.prepared.network()
     return torch_module(network), network.is_static
 

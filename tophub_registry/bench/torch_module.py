@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,28 @@ def torch_module(network: Network) -> Any:
             return tuple(found[name] for name in network.outputs)
 
     return Translated().eval()
+
+
+def program_module(path: Path) -> Any:
+    """Return a program of `torch.export` as a module that takes tensors in order, and returns a tuple of tensors."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    program = torch.export.load(path)
+
+    class Flat(torch.nn.Module):  # type: ignore[misc]  # as above
+        """Calls the program with its own structure of arguments, and flattens its results."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = program.module()
+
+        def forward(self, *inputs: Any) -> tuple[Any, ...]:
+            positional, named = pytree.tree_unflatten(inputs, program.call_spec.in_spec)
+            found = pytree.tree_leaves(self.program(*positional, **named))
+            return tuple(each for each in found if isinstance(each, torch.Tensor))
+
+    return Flat()
 
 
 def _named(name: str) -> _Entry:
@@ -282,6 +305,7 @@ _TABLE: Mapping[str, _Entry] = {
             "less_equal",
             "log",
             "logical_and",
+            "logical_not",
             "matmul",
             "maximum",
             "minimum",
