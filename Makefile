@@ -1,7 +1,8 @@
 # make demo    sets up everything, then tunes cifar_resnet20_v1 and releases, fetches and uses the records
 # make test    sets up everything, then runs the tests, the long ones with a sample of their cases
 # make test-all    the same with all cases
-# make test-torch  tests the PyTorch and ONNX front ends in a separate environment: PyTorch is a large download
+# make test-torch  tests the PyTorch and ONNX front ends, and the frameworks that `tophub bench` compares with, in a
+#                  separate environment: PyTorch is a large download
 # make check   format, lint, types, and the import rules between subpackages
 # make bench   runs the benchmarks, each against a peer in the same run
 
@@ -31,7 +32,8 @@ test-all: .venv/.dev
 	$(BIN)/pytest -m timed --exhaustive
 
 test-torch: .venv-torch/.ready
-	$(TORCH_BIN)/pytest -n 2 --dist loadfile tests/torch tests/frontends/test_onnx.py tests/frontends/test_relax.py
+	$(TORCH_BIN)/pytest -n 2 --dist loadfile tests/torch tests/frontends/test_onnx.py tests/frontends/test_relax.py \
+		tests/bench/test_operators.py tests/bench/test_peers.py
 
 check: .venv/.dev
 	$(BIN)/ruff format --check
@@ -63,7 +65,7 @@ bench: .venv/.dev
 	@test -n "$(TORCH_PYTHON)" || { tools/find_python.sh 3.13 3.12 3.11 3.10; exit 1; }
 	@echo "Installing tophub-registry into .venv-torch, with PyTorch (once; some minutes)"
 	@"$(TORCH_PYTHON)" -m venv .venv-torch
-	@$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,onnx,torch,test,test-torch]"
+	@$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[tune,bench,test,test-torch]"
 	@touch $@
 
 clean:
