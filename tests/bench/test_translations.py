@@ -77,6 +77,13 @@ def test_a_classifier_computes_the_same(model, framework, tmp_path):
     check(read_model(model, shapes=shapes), framework, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "model", ["yolo3_mobilenet1.0_voc", pytest.param("fcn_resnet50_voc", marks=pytest.mark.exhaustive)]
+)
+def test_a_detector_and_a_segmenter_compute_the_same(model, framework, tmp_path):
+    check(read_model(model, shapes={"data": (1, 3, 96, 96)}), framework, tmp_path)
+
+
 def boxes(generator):
     """Return candidates of three classes, some invalid, many on top of each other."""
     corners = generator.uniform(0, 60, (1, 90, 2))
