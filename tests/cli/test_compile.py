@@ -32,10 +32,14 @@ def run(*arguments: str | Path) -> int:
     return int(ended.value.code or 0)
 
 
-def test_the_library_and_the_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_library_and_the_layers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TVM_NUM_THREADS", "2")
     library = tmp_path / "model.so"
-    assert run(MODEL, "-o", library, "--json") == 0
+    assert run(MODEL, "-o", library, "--json", "--threads", "1") == 0
     told = json.loads(capsys.readouterr().out)
+    assert told["threads"] == 1
     assert library.stat().st_size > 1 << 20
     assert len(told["layers"]) == 22
     assert all(layer["recorded"] or layer["evidence"]["target"].startswith("llvm") for layer in told["layers"])
