@@ -12,16 +12,25 @@ from tests.killing import kill_at_random_moments
 from tests.screen import screen_after
 from tophub_registry.cli import main, tune
 from tophub_registry.devices.device import at_hand
-from tophub_registry.devices.threads import thread_count
+from tophub_registry.devices.threads import VARIABLES, thread_count
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 
 TRIALS = 24
 
 
-def tophub(*arguments):
-    command = [sys.executable, "-m", "tophub_registry.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def tophub(capsys, monkeypatch):
+    """Return a function that runs a command in this process, which has TVM imported already."""
+    monkeypatch.setenv(VARIABLES[0], "1")  # restores it afterwards, whatever --threads has set
+    monkeypatch.delenv(VARIABLES[0])
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, arguments)))
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -33,7 +42,7 @@ def tasks(tmp_path):
     return path
 
 
-def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
+def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path, tophub):
     log = tmp_path / "new.log"
     run = tophub("tune", tasks, "--trials", 6, "-o", log, "--json")
     assert run.returncode == 0, run.stderr
@@ -71,7 +80,7 @@ def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
     assert [line.split()[0] for line in lines] == ["tophub:", "task", "4"]
 
 
-def test_only_autotvms_templates_where_that_is_wanted(tmp_path):
+def test_only_autotvms_templates_where_that_is_wanted(tmp_path, tophub):
     tensors = tensor([1, 8, 6, 6]), tensor([8, 8, 3, 3])
     args = [*tensors, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"]
     names = "conv2d_NCHWc_winograd.x86", "conv2d_NCHWc.x86"
@@ -88,7 +97,7 @@ def test_only_autotvms_templates_where_that_is_wanted(tmp_path):
     assert {record.tophub.threads for record in read_records(tmp_path / "new.log")} == {1}
 
 
-def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path):
+def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path, tophub):
     path, log = tmp_path / "tasks.json", tmp_path / "new.log"
     shapes = [(tensor([1, 64]), tensor([units, 64])) for units in (8, 16, 36)]
     tasks = [Task(task="dense_nopack.x86", args=[*each, None, "float32"], layers=[str(each)]) for each in shapes]
@@ -120,22 +129,20 @@ def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path):
         (["{tasks}", "--resume", "-o", "{tasks}"], 1, "tasks.json:1"),
     ],
 )
-def test_bad_input_gives_one_error_its_exit_code_and_changes_nothing(arguments, code, message, tasks, tmp_path, capsys):
+def test_bad_input_gives_one_error_its_exit_code_and_changes_nothing(arguments, code, message, tasks, tmp_path, tophub):
     before = tasks.read_bytes()
-    output = [] if "-o" in arguments else ["-o", str(tmp_path / "new.log")]
-    with pytest.raises(SystemExit) as ended:
-        main(["tune", *(word.format(tasks=tasks) for word in arguments), *output])
-    told = capsys.readouterr().err
-    assert ended.value.code == code, told
-    assert message in told
-    assert told.count("tophub: error:") == 1
-    assert "Traceback" not in told
+    output = [] if "-o" in arguments else ["-o", tmp_path / "new.log"]
+    run = tophub("tune", *(word.format(tasks=tasks) for word in arguments), *output)
+    assert run.returncode == code, run.stderr
+    assert message in run.stderr
+    assert run.stderr.count("tophub: error:") == 1
+    assert "Traceback" not in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["tasks.json"]
     assert tasks.read_bytes() == before
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_resumes_without_measuring_a_config_twice(tasks, tmp_path, exhaustive):
+def test_killed_at_random_moments_it_resumes_without_measuring_a_config_twice(tasks, tmp_path, exhaustive, tophub):
     log = tmp_path / "new.log"
     command = ["tune", tasks, "--trials", TRIALS, "--batch", 4, "--search", "random", "-o", log, "--resume"]
 
