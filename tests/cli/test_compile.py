@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
+from tests.frontends.nets import Net
 from tophub_registry import spelling
 from tophub_registry.cli import main
 from tophub_registry.compiler.compiler import compile_model
@@ -165,8 +167,12 @@ def test_a_log_that_has_nothing_for_the_model_is_an_error(
         "others": (its for its in read_records(DATA / "llvm_v0.08.log") if its.input.task.startswith("group_conv2d")),
     }
     write_log(tmp_path / "own.log", records[log])
+    net = Net((1, 8, 12, 12))
+    onnx.save(net.model(net.add("Conv", "x", net.weight(16, 8, 3, 3))), tmp_path / "model.onnx")
     library = tmp_path / "model.so"
-    assert run(MODEL, "-o", library, "--log", tmp_path / "own.log", "--target", "llvm -mcpu=znver4") == 1
+    assert (
+        run(tmp_path / "model.onnx", "-o", library, "--log", tmp_path / "own.log", "--target", "llvm -mcpu=znver4") == 1
+    )
     told = capsys.readouterr()
     assert told.err == (
         f"tophub: error: {tmp_path / 'own.log'}: no record for a layer of this model on llvm -mcpu=znver4 "

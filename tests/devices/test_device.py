@@ -43,7 +43,7 @@ def test_code_that_this_machine_lacks_the_instructions_for_is_not_run():
 
 
 @pytest.mark.skipif(physical_cores() < 2, reason="TVM never starts more threads than there are cores")
-@pytest.mark.parametrize("threads", ["1", "2", None])
+@pytest.mark.parametrize("threads", ["1", pytest.param("2", marks=pytest.mark.exhaustive), None])
 def test_the_number_of_threads_follows_tvms_variables_and_is_else_the_cores(threads):
     program = (
         "from tophub_registry.devices.device import resolve\n"
