@@ -14,8 +14,11 @@ TORCH_PYTHON ?= $(shell tools/find_python.sh 3.13 3.12 3.11 3.10)
 TORCH_BIN := .venv-torch/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --editable
 
-# Two processes: tests are mostly single-threaded Python. A file's tests, with their fixtures, stay in one process.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# Two processes: tests are mostly single-threaded Python. A file's tests, with their fixtures, stay in one process;
+# tests/conftest.py puts the long files first.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+TIMED = $(BIN)/pytest -m timed $$(grep -rl --include='test_*.py' 'mark\.timed' tests)
 
 .PHONY: demo test test-all test-torch check bench clean
 
@@ -25,11 +28,11 @@ demo: .venv/.demo
 # Tests that compare times run alone, after the others.
 test: .venv/.dev
 	$(PYTEST) -m "not timed"
-	$(BIN)/pytest -m timed
+	$(TIMED)
 
 test-all: .venv/.dev
 	$(PYTEST) -m "not timed" --exhaustive
-	$(BIN)/pytest -m timed --exhaustive
+	$(TIMED) --exhaustive
 
 test-torch: .venv-torch/.ready
 	$(TORCH_BIN)/pytest -n 2 --dist loadfile tests/torch tests/frontends/test_onnx.py tests/frontends/test_relax.py \

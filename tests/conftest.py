@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -12,23 +13,44 @@ import pytest
 
 Case = TypeVar("Case")
 
+_SHARE = 5
+"""Of how many random examples one is tried, unless every case is wanted."""
+
+
+class _Wanted:
+    """Whether every case is wanted, for what tests decide when they are imported."""
+
+    exhaustive = False
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="Run every case, not a sample (`make test-all`).")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    _Wanted.exhaustive = bool(config.getoption("--exhaustive"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--exhaustive"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    if hasattr(config, "workerinput"):  # pytest-xdist hands out files in this order: the long ones first
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        size = Counter(item.path for item in items)
+        items.sort(key=lambda item: (-slow[item.path], -size[item.path]))
 
 
 @pytest.fixture(scope="session")
 def exhaustive(request: pytest.FixtureRequest) -> bool:
     """Return whether every case is wanted, and not a sample."""
     return bool(request.config.getoption("--exhaustive"))
+
+
+def examples(count: int) -> int:
+    """Return how many random examples to try where `make test-all` tries `count`."""
+    return count if _Wanted.exhaustive else count // _SHARE
 
 
 def sample(cases: Sequence[Case], kinds: Sequence[str], of_each: int) -> list[Case]:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 import tophub_registry as tophub
 from tests.records.rows import row
+from tophub_registry.records.log import read_records
 
 IMAGE = (1, 3, 8, 8)
 FUNCTIONS = [name for name in tophub.__all__ if inspect.isfunction(getattr(tophub, name))]
@@ -69,6 +70,13 @@ def test_the_examples_are_true(name, world):
     said: list[str] = []
     runner.run(test, out=said.append)
     assert "".join(said) == ""
+
+
+@pytest.mark.usefixtures("world")
+def test_tuning_uses_the_threads_that_are_asked_for(monkeypatch):
+    monkeypatch.setenv("TVM_NUM_THREADS", "2")
+    tophub.tune("model.onnx", "llvm", trials=1, log="tuned.log", threads=1)
+    assert [record.tophub.threads for record in read_records(Path("tuned.log"))] == [1]
 
 
 def test_importing_costs_nothing():

@@ -74,6 +74,7 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     batch: int = 1,
     shapes: Mapping[str, Sequence[int]] | None = None,
     params: StrPath | None = None,
+    threads: int | None = None,
 ) -> CompiledModel:
     """Compile a model with the records of a target's package or of your own logs.
 
@@ -86,11 +87,15 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
         processor, `cuda` alone its GPU.
     records
         Logs to take the records from; None: the target's package, fetched if needed.
+    threads
+        The number of CPU threads that the model runs on in this process. None: the number of earlier calls in this
+        process, else of `$TVM_NUM_THREADS` or `$OMP_NUM_THREADS`, else one for each physical core.
 
     Raises
     ------
     UsageError
-        There is no such model or target, or the model has an operator that can't be translated.
+        There is no such model or target, the model has an operator that can't be translated, or this machine has
+        fewer CPUs than `threads`.
     InputError
         A log or a model file is missing or damaged.
     EnvironmentFailure
@@ -106,7 +111,7 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     """
     from tophub_registry.compiler.compiler import compile_model
 
-    return compile_model(model, target, records=records, batch=batch, shapes=shapes, params=params)
+    return compile_model(model, target, records=records, batch=batch, shapes=shapes, params=params, threads=threads)
 
 
 def extract(
@@ -159,6 +164,7 @@ def tune(
     autotvm_only: bool = False,
     resume: bool = False,
     progress: Callable[[TaskOutcome], None] | None = None,
+    threads: int | None = None,
 ) -> list[TaskOutcome]:
     """Tune a model on this machine, and write every measured config to a log.
 
@@ -178,11 +184,14 @@ def tune(
         Whether to continue a log that already exists.
     progress
         Called at the start of each task and after each measured config.
+    threads
+        See `compile`; records contain it.
 
     Raises
     ------
     UsageError
-        The log exists and `resume` is false, or the model has nothing to tune.
+        The log exists and `resume` is false, the model has nothing to tune, or this machine has fewer CPUs than
+        `threads`.
     InputError, MissingExtra
         See `read_model`.
     EnvironmentFailure
@@ -195,10 +204,12 @@ def tune(
     True
     """
     from tophub_registry.devices.device import check_runs_here, resolve
+    from tophub_registry.devices.threads import settle_threads
     from tophub_registry.measurement.measure import Measurer
     from tophub_registry.records.task import TaskFile
     from tophub_registry.tuner import tune as tuning
 
+    settle_threads(threads)
     resolved = resolve(target)
     check_runs_here(resolved)
     tasks = (

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
+from tests.frontends.nets import Net
 from tophub_registry import spelling
 from tophub_registry.cli import main
 from tophub_registry.compiler.compiler import compile_model
@@ -32,10 +34,14 @@ def run(*arguments: str | Path) -> int:
     return int(ended.value.code or 0)
 
 
-def test_the_library_and_the_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_library_and_the_layers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TVM_NUM_THREADS", "2")
     library = tmp_path / "model.so"
-    assert run(MODEL, "-o", library, "--json") == 0
+    assert run(MODEL, "-o", library, "--json", "--threads", "1") == 0
     told = json.loads(capsys.readouterr().out)
+    assert told["threads"] == 1
     assert library.stat().st_size > 1 << 20
     assert len(told["layers"]) == 22
     assert all(layer["recorded"] or layer["evidence"]["target"].startswith("llvm") for layer in told["layers"])
@@ -161,8 +167,12 @@ def test_a_log_that_has_nothing_for_the_model_is_an_error(
         "others": (its for its in read_records(DATA / "llvm_v0.08.log") if its.input.task.startswith("group_conv2d")),
     }
     write_log(tmp_path / "own.log", records[log])
+    net = Net((1, 8, 12, 12))
+    onnx.save(net.model(net.add("Conv", "x", net.weight(16, 8, 3, 3))), tmp_path / "model.onnx")
     library = tmp_path / "model.so"
-    assert run(MODEL, "-o", library, "--log", tmp_path / "own.log", "--target", "llvm -mcpu=znver4") == 1
+    assert (
+        run(tmp_path / "model.onnx", "-o", library, "--log", tmp_path / "own.log", "--target", "llvm -mcpu=znver4") == 1
+    )
     told = capsys.readouterr()
     assert told.err == (
         f"tophub: error: {tmp_path / 'own.log'}: no record for a layer of this model on llvm -mcpu=znver4 "

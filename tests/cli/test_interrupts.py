@@ -38,7 +38,7 @@ def test_compile_ends_at_any_moment_with_one_line(tmp_path: Path, exhaustive: bo
     began = time.monotonic()
     assert (start().communicate()[1], library.exists()) == (NOTE, True)
     size, duration = library.stat().st_size, time.monotonic() - began
-    times, interrupted = 30 if exhaustive else 4, 0
+    times, interrupted = 30 if exhaustive else 3, 0
     for number in random.sample(range(times), times):
         process = start()
         time.sleep(duration * (number + random.random()) / times)

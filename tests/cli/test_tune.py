@@ -11,16 +11,26 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 from tests.killing import kill_at_random_moments
 from tests.screen import screen_after
 from tophub_registry.cli import main, tune
-from tophub_registry.devices.threads import thread_count
+from tophub_registry.devices.device import at_hand
+from tophub_registry.devices.threads import VARIABLES, thread_count
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 
 TRIALS = 24
 
 
-def tophub(*arguments):
-    command = [sys.executable, "-m", "tophub_registry.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def tophub(capsys, monkeypatch):
+    """Return a function that runs a command in this process, which has TVM imported already."""
+    monkeypatch.setenv(VARIABLES[0], "1")  # restores it afterwards, whatever --threads has set
+    monkeypatch.delenv(VARIABLES[0])
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, arguments)))
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -32,10 +42,11 @@ def tasks(tmp_path):
     return path
 
 
-def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
+def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path, tophub):
     log = tmp_path / "new.log"
     run = tophub("tune", tasks, "--trials", 6, "-o", log, "--json")
     assert run.returncode == 0, run.stderr
+    assert f"tophub: measuring on {at_hand('llvm').where}\n" in run.stderr
     threads = {record.tophub.threads for record in read_records(log)}
     assert threads == {thread_count()}
     (outcome,) = json.loads(run.stdout)
@@ -43,9 +54,10 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path):
     assert outcome["best"] <= outcome["default"]
     (started,) = {record.tophub.started for record in read_records(log)}
     assert all(0 < record.result.timestamp - started < 60 for record in read_records(log))
-    gain = tophub("gain", tasks, "--log", log, "--json", "--rounds", 3)
+    gain = tophub("gain", tasks, "--log", log, "--json", "--rounds", 3, "--threads", 1)
     assert gain.returncode == 0, gain.stderr
     said = json.loads(gain.stdout)
+    assert said["threads"] == 1
     assert said["after"] > 0
     assert said["tasks"][0]["tuned"] > 0
 
@@ -65,26 +77,27 @@ def test_a_pipe_gets_a_line_of_progress_now_and_then(tasks, tmp_path, capsys, mo
 def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
     command = [sys.executable, "-m", "tophub_registry.cli", "tune", tasks, "--trials", "4", "-o", tmp_path / "new.log"]
     lines = screen_after(command, columns=300)
-    assert [line.split()[0] for line in lines] == ["task", "4"]
+    assert [line.split()[0] for line in lines] == ["tophub:", "task", "4"]
 
 
-def test_only_autotvms_templates_where_that_is_wanted(tmp_path):
+def test_only_autotvms_templates_where_that_is_wanted(tmp_path, tophub):
     tensors = tensor([1, 8, 6, 6]), tensor([8, 8, 3, 3])
     args = [*tensors, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"]
     names = "conv2d_NCHWc_winograd.x86", "conv2d_NCHWc.x86"
     tasks = [Task(task=name, args=args, layers=["conv0"]) for name in names]
     path = tmp_path / "tasks.json"
     TaskFile(model="tiny", kind="llvm", shapes={}, tasks=tasks).write(path)
-    options = "--trials", 1, "-o", tmp_path / "new.log", "--json"
+    options = "--trials", 1, "--threads", 1, "-o", tmp_path / "new.log", "--json"
     run = tophub("tune", path, *options, "--autotvm-only")
     assert [each["task"] for each in json.loads(run.stdout)] == ["conv2d_NCHWc.x86"]
     run = tophub("tune", path, *options, "--resume", "--own-templates")
     assert [each["task"] for each in json.loads(run.stdout)] == ["conv2d_NCHWc.x86", "conv2d_NCHWc_winograd.x86"]
     run = tophub("tune", path, *options, "--resume", "--autotvm-only", "--only", 2)
     assert (run.returncode, "no tasks to tune" in run.stdout) == (2, True)
+    assert {record.tophub.threads for record in read_records(tmp_path / "new.log")} == {1}
 
 
-def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path):
+def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path, tophub):
     path, log = tmp_path / "tasks.json", tmp_path / "new.log"
     shapes = [(tensor([1, 64]), tensor([units, 64])) for units in (8, 16, 36)]
     tasks = [Task(task="dense_nopack.x86", args=[*each, None, "float32"], layers=[str(each)]) for each in shapes]
@@ -107,10 +120,16 @@ def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path):
         (["{tasks}", "--search", "luck"], 2, "luck"),
         (["{tasks}", "--only", "7"], 2, "no task 7"),
         (["{tasks}", "--where", "tile_z=3"], 2, "tile_x, tile_y"),
+        (["{tasks}", "--threads", "100000"], 2, "can't use 100000 threads"),
+        (
+            ["{tasks}", "--threads", "1", "--rpc-tracker", "localhost:1", "--rpc-key", "cpu"],
+            2,
+            "--threads has no effect on other machines (start their servers with TVM_NUM_THREADS)",
+        ),
         (["{tasks}", "--resume", "-o", "{tasks}"], 1, "tasks.json:1"),
     ],
 )
-def test_bad_input_gives_one_error_its_exit_code_and_changes_nothing(arguments, code, message, tasks, tmp_path):
+def test_bad_input_gives_one_error_its_exit_code_and_changes_nothing(arguments, code, message, tasks, tmp_path, tophub):
     before = tasks.read_bytes()
     output = [] if "-o" in arguments else ["-o", tmp_path / "new.log"]
     run = tophub("tune", *(word.format(tasks=tasks) for word in arguments), *output)
@@ -123,7 +142,7 @@ def test_bad_input_gives_one_error_its_exit_code_and_changes_nothing(arguments, 
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_resumes_without_measuring_a_config_twice(tasks, tmp_path, exhaustive):
+def test_killed_at_random_moments_it_resumes_without_measuring_a_config_twice(tasks, tmp_path, exhaustive, tophub):
     log = tmp_path / "new.log"
     command = ["tune", tasks, "--trials", TRIALS, "--batch", 4, "--search", "random", "-o", log, "--resume"]
 
@@ -143,7 +162,7 @@ def test_killed_at_random_moments_it_resumes_without_measuring_a_config_twice(ta
         if len(measured()) == TRIALS:
             log.unlink()
 
-    times = 15 if exhaustive else 6
+    times = 15 if exhaustive else 4
     imports = ["tvm", "pebble", "xgboost", "tophub_registry.tuner.tune"]
     kills = kill_at_random_moments(command, check, times=times, before=start_over_when_done, imports=imports)
     assert kills.killed >= times // 3

@@ -62,6 +62,7 @@ def test_a_replay_writes_every_row_and_comment_of_all_logs_and_looks_at_its_outp
     pytest.importorskip("tvm", reason="needs the extra [tune]")
     from tests.registries import row
     from tophub_registry.devices.device import resolve
+    from tophub_registry.devices.processor import described
 
     here = str(resolve("llvm"))
     sound = row(0, target=here).replace('["tile_k", "sp", [-1, 1]]', '["tile_k", "sp", [-1, 8]]')
@@ -74,11 +75,13 @@ def test_a_replay_writes_every_row_and_comment_of_all_logs_and_looks_at_its_outp
     assert "already exists" in done.stderr
     assert out.read_text() == "precious"
     out.unlink()
-    done = tophub(first, second, "--level", "replay", "--rounds", "3", "-o", out)
+    done = tophub(first, second, "--level", "replay", "--rounds", "3", "--threads", "1", "-o", out)
+    assert f"{first}: 1 of 2 rows can be measured for {here} ({described()}, 1 thread)\n" in done.stderr
     lines = out.read_text().splitlines()
     assert [line[:6] for line in lines] == ["# mine", '{"inpu', '{"inpu', "# the ", '{"inpu', "{broke"]
     assert [json.loads(line)["input"][0] for line in lines if line.startswith('{"')] == [here, "llvm -mcpu=core2", here]
     assert lines[2] == row(1, target="llvm -mcpu=core2")
     for line in (lines[1], lines[4]):
         assert json.loads(line)["tophub"]["revalidated"]
+        assert json.loads(line)["tophub"]["threads"] == 1
         assert len(json.loads(line)["result"][0]) == 3

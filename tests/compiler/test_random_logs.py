@@ -27,8 +27,18 @@ def models(kept):
     return [pytest.param(name, marks=[pytest.mark.exhaustive] * (name not in kept)) for name in MODELS]
 
 
-@pytest.mark.parametrize("family", families_here())
-@pytest.mark.parametrize("name", models(KINDS_OF_NETWORKS))
+def models_and_families():
+    """Return all models with all families; those that are kept have one family each, in turn."""
+    families = families_here()
+    turns = {name: families[number % len(families)] for number, name in enumerate(sorted(KINDS_OF_NETWORKS))}
+    return [
+        pytest.param(name, family, marks=[pytest.mark.exhaustive] * (turns.get(name) != family))
+        for name in MODELS
+        for family in families
+    ]
+
+
+@pytest.mark.parametrize(("name", "family"), models_and_families())
 def test_random_configs_for_every_layer_of_a_processor(name, family, tmp_path, exhaustive):
     model, target = small(name, tmp_path), f"llvm -mcpu={family}"
     for seed in range(4 if exhaustive else 1):

@@ -56,7 +56,22 @@ SLOW = {"resnet50_v1", "densenet121", "inceptionv3", "vgg16", "ssd_512_resnet50_
 GPU_ONLY_IN_FULL = {"resnet50_v1", "densenet121", "inceptionv3", "vgg16"}
 """Those that have no kind of layer for a GPU that a smaller one has not."""
 
-RUN_AS_CUDA = ["cifar_resnet20_v1", "mobilenetv2_1.0", "se_resnext50_32x4d", "insightface"]
+ONLY_IN_FULL = {
+    "resnet50_v1": AVX2,
+    "densenet121": NATIVE,
+    "inceptionv3": AVX2,
+    "vgg16": NATIVE,
+    "ssd_512_resnet50_v1_voc": AVX2,
+    "se_resnext50_32x4d": AVX2,
+}
+"""Those that take long, and the processor for which they are only compiled by `make test-all`."""
+
+RUN_AS_CUDA = [
+    "cifar_resnet20_v1",
+    "mobilenetv2_1.0",
+    pytest.param("se_resnext50_32x4d", marks=pytest.mark.exhaustive),
+    "insightface",
+]
 """Those whose code for a GPU is run here too: small ones with plain, depthwise and grouped convolutions."""
 
 LARGE = 4096
@@ -111,7 +126,9 @@ def model(name, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=[NATIVE, AVX2], ids=["native", "AVX2"])
-def on_processor(model, registry, request):
+def on_processor(name, model, registry, request, exhaustive):
+    if ONLY_IN_FULL.get(name) == request.param and not exhaustive:
+        pytest.skip("it is compiled for the other processor; `make test-all` does both")
     return build(model, request.param, "llvm", registry)
 
 

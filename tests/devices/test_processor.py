@@ -49,7 +49,11 @@ def test_without_it_this_machines_own(monkeypatch):
 
 
 def test_the_option_reaches_the_work(tmp_path, capsys):
-    arguments = ["cifar_resnet20_v1", "-o", str(tmp_path / "model.so"), "--processor", "x86-64-v3", "--json"]
+    onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
+    from tests.frontends.nets import random_net
+
+    onnx.save(random_net(0), tmp_path / "model.onnx")
+    arguments = [str(tmp_path / "model.onnx"), "-o", str(tmp_path / "model.so"), "--processor", "x86-64-v3", "--json"]
     with pytest.raises(SystemExit) as ended:
         main(["compile", *arguments])
     assert not ended.value.code

@@ -1,7 +1,7 @@
 """A GPU's code where there is no GPU: TVM's CUDA, compiled by g++, runs on the processor, one thread after the other.
 
 All is as for a GPU but for two things: the device's memory is the processor's, and `cuda_on_cpu.h` stands for CUDA. As
-that changes TVM for good, the code runs in a process of its own: `python -m tests.gpu.cuda_on_cpu FOLDER`.
+that changes TVM for good, the code runs in a process of its own: `python -m tests.gpu.cuda_on_cpu FOLDER...`.
 """
 
 from __future__ import annotations
@@ -71,18 +71,31 @@ def run_kernels(launches: Sequence[Launch]) -> list[np.ndarray]:
 
 def run_module(module: tvm.IRModule, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Run `main`, in Relax, of a module whose kernels are scheduled for a GPU."""
+    (outputs,) = run_modules([(module, inputs)])
+    return outputs
+
+
+def run_modules(programs: Sequence[tuple[tvm.IRModule, Sequence[np.ndarray]]]) -> list[list[np.ndarray]]:
+    """Run `main` of several modules, each with its inputs, in one process."""
     with tempfile.TemporaryDirectory(prefix="cuda-on-cpu-") as name:
-        folder = Path(name)
-        (folder / _MODULE).write_text(tvm.ir.save_json(module))
-        write_arrays(folder / _INPUTS, inputs)
-        subprocess.run([sys.executable, "-m", "tests.gpu.cuda_on_cpu", name], cwd=Path(__file__).parents[2], check=True)
-        return read_arrays(folder / _OUTPUTS)
+        folders = [Path(name) / str(number) for number in range(len(programs))]
+        for folder, (module, inputs) in zip(folders, programs, strict=True):
+            folder.mkdir()
+            (folder / _MODULE).write_text(tvm.ir.save_json(module))
+            write_arrays(folder / _INPUTS, inputs)
+        command = [sys.executable, "-m", "tests.gpu.cuda_on_cpu", *map(str, folders)]
+        subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
+        return [read_arrays(folder / _OUTPUTS) for folder in folders]
 
 
 def main() -> None:
-    """Compile and run what `run_module` wrote."""
-    folder = Path(sys.argv[1])
+    """Compile and run what `run_modules` wrote."""
     _install()
+    for folder in map(Path, sys.argv[1:]):
+        _run(folder)
+
+
+def _run(folder: Path) -> None:
     target = tvm.target.Target({"kind": "cuda", "arch": ARCH}, host="llvm")
     executable = tvm.compile(tvm.ir.load_json((folder / _MODULE).read_text()), target=target)
     device = tvm.cuda(0)

@@ -13,7 +13,8 @@ from tests.pythons import NoPythonError, find_python
 from tests.registries import write_rows
 
 REPOSITORY = Path(__file__).parents[2]
-VERSIONS = ["3.10", "3.11", "3.12", "3.13"]
+VERSIONS = ["3.10", *(pytest.param(version, marks=pytest.mark.exhaustive) for version in ("3.11", "3.12")), "3.13"]
+"""The supported ones; those in between are only tried by `make test-all`."""
 
 pytestmark = pytest.mark.slow
 

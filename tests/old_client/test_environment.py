@@ -33,30 +33,19 @@ def executable(path, text):
     return path
 
 
-@pytest.mark.usefixtures("old_client")
-def test_an_environment_is_built_once(cache):
+def test_a_half_built_one_is_built_anew_and_only_once_until_its_requirements_change(cache, old_client):
+    (cache / "bin").mkdir(parents=True)
+    (cache / "bin" / "python").symlink_to(old_client.python)
+    (cache / "left").write_text("behind")
     assert not is_complete(cache)
     client = find_or_build()
     assert is_complete(cache)
+    assert not (cache / "left").exists()
     built = client.python.lstat().st_mtime_ns
     assert find_or_build() == client
     assert client.python.lstat().st_mtime_ns == built
     version = subprocess.run([client.python, "-V"], capture_output=True, text=True, check=True).stdout
     assert version.startswith("Python 3.10.")
-
-
-def test_a_half_built_one_is_built_anew(cache, old_client):
-    (cache / "bin").mkdir(parents=True)
-    (cache / "bin" / "python").symlink_to(old_client.python)
-    (cache / "left").write_text("behind")
-    find_or_build()
-    assert is_complete(cache)
-    assert not (cache / "left").exists()
-
-
-@pytest.mark.usefixtures("old_client")
-def test_other_requirements_make_another_environment(cache):
-    find_or_build()
     environment.REQUIREMENTS.write_text("# others\n")
     assert not is_complete(cache)
 

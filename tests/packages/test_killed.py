@@ -16,13 +16,13 @@ from tophub_registry.packages.version import Reference
 from tophub_registry.publishing.imports import import_packages
 from tophub_registry.publishing.release import release
 
-ROWS = 20_000
+ROWS = 8_000
 
 
 @pytest.fixture
 def times(exhaustive):
     """Return how often a command is killed."""
-    return 30 if exhaustive else 12
+    return 30 if exhaustive else 8
 
 
 @pytest.mark.slow
@@ -100,8 +100,8 @@ def test_a_killed_fetch_leaves_the_old_files_or_the_new_ones(tmp_path, times):
         request.send_response(200)
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
-        for start in range(0, len(data), 1 << 18):
-            request.wfile.write(data[start : start + (1 << 18)])
+        for start in range(0, len(data), 1 << 17):
+            request.wfile.write(data[start : start + (1 << 17)])
             time.sleep(0.02)
         request.close_connection = True
         return True

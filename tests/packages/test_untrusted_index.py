@@ -1,6 +1,6 @@
 """An index is untrusted text: whatever stands in it, there is an index or our error, and nothing else.
 
-Ten thousand examples in all.
+Ten thousand examples in all with `make test-all`.
 """
 
 import json
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.packages.test_index import TIME, index_of
 from tophub_registry.errors import InputError, TophubError
 from tophub_registry.packages.index import Imported, Index, check_successor, freshness, iso_time, resolve
@@ -73,7 +74,7 @@ def parsed(data):
         return None, error
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=examples(4000), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(BYTES)), st.integers(0, 30), st.binary(max_size=12)), min_size=1, max_size=3)
 )
@@ -84,7 +85,7 @@ def test_bytes_changed_anywhere(changes):
     read(data)
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=examples(4000), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PATHS), VALUES, NAMES), min_size=1, max_size=3))
 def test_values_changed_added_and_renamed(changes):
     fields = json.loads(BYTES)
@@ -99,7 +100,7 @@ def test_values_changed_added_and_renamed(changes):
     read(json.dumps(fields).encode())
 
 
-@settings(max_examples=1700, deadline=None)
+@settings(max_examples=examples(1700), deadline=None)
 @given(
     st.binary(max_size=300)
     | VALUES.map(lambda value: json.dumps(value).encode())

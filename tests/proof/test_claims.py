@@ -13,7 +13,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tests.registries import write_rows
 from tophub_registry.cli import main
-from tophub_registry.devices.device import resolve
+from tophub_registry.devices.device import at_hand, resolve
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.proof.claims import claims, prove
 from tophub_registry.records.record import Config
@@ -94,6 +94,7 @@ def test_a_release_is_refused_where_a_record_loses(tmp_path: Path, capsys: pytes
     log = write(tmp_path / "new.log", SLOW)
     assert run("llvm", log, "--registry", tmp_path / "registry", "--prove") == 1
     err = capsys.readouterr().err
+    assert f"{log}: 1 new record was timed on {at_hand('llvm').where}\n" in err
     assert f"{log}:2: dense_pack.x86" in err
     assert f"tophub: error: {log}:2: 1 of 1 new records loses: " in err
     assert not (tmp_path / "registry").exists()

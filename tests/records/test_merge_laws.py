@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.records.rows import row
 from tests.records.test_conversion import CONV, old_row
 from tophub_registry.errors import InputError
@@ -20,7 +21,7 @@ from tophub_registry.records.log import Line, parse_record
 from tophub_registry.records.merge import Merger, MergeReport
 from tophub_registry.records.skim import Skimmer
 
-laws = settings(max_examples=max(500, settings.default.max_examples), deadline=None)
+laws = settings(max_examples=max(examples(500), settings.default.max_examples), deadline=None)
 
 # Few values each, so that keys, costs and whole rows meet often; equal ones come in several spellings.
 targets = st.sampled_from(
@@ -173,7 +174,7 @@ def test_a_minimal_gain_keeps_the_old_best_unless_it_is_reached(
 plain = json.dumps(row(tophub={"device": "x", "threads": 2})).encode()
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(3000), deadline=None)
 @given(
     st.integers(0, len(plain) - 1),
     st.one_of(

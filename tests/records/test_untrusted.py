@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.records.rows import row
 from tests.records.test_conversion import ARM, CASES, old_row
 from tophub_registry.errors import TophubError
@@ -119,9 +120,9 @@ def looked_at(text: bytes) -> None:
             to_old(record)
 
 
-@settings(max_examples=INPUTS // LINES, deadline=None)
+@settings(max_examples=examples(INPUTS) // LINES, deadline=None)
 @given(st.integers(0, 2**64))
-def test_ten_thousand_lines(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+def test_lines(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     chance = random.Random(seed)
     folder = tmp_path_factory.getbasetemp() / "untrusted"
     folder.mkdir(exist_ok=True)
@@ -147,7 +148,7 @@ def test_ten_thousand_lines(tmp_path_factory: pytest.TempPathFactory, seed: int)
             work()
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.one_of(st.text(), st.from_regex(r"[a-z]+( -{1,2}[a-z]+(=|  *)['a-z0-9,+]*){0,4}", fullmatch=True)))
 def test_targets(text: str) -> None:
     with contextlib.suppress(TophubError):
@@ -156,7 +157,7 @@ def test_targets(text: str) -> None:
         target.as_dict()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.one_of(st.binary(), st.integers(0, 2**64)))
 def test_task_files(tmp_path_factory: pytest.TempPathFactory, content: bytes | int) -> None:
     path = tmp_path_factory.getbasetemp() / "tasks.json"

@@ -110,21 +110,26 @@ def sources(template, config):
     return tvm.compile(template.schedule(config).mod, target=target).mod.imports[0].inspect_source()
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_what_kernels_compute_is_the_reference(task):
+@pytest.fixture(scope="module")
+def computed():
+    """Run a kernel of each workload, all in one process; return each with its template, config and inputs."""
     from tests.gpu.cuda_on_cpu import Launch, run_kernels
 
-    templates = [instantiate(name, args) for name, args in WORKLOADS if name == task]
+    templates = [instantiate(*workload) for workload in WORKLOADS]
     inputs = [random_inputs(template.args) for template in templates]
     configs = [sample(template)[0] for template in templates]
     launches = []
     for template, config, arrays in zip(templates, configs, inputs, strict=True):
         packed = [np.ascontiguousarray(array) for array in template.pack(config, arrays)]
         launches.append(Launch(template.schedule(config).mod["main"], packed, [tuple(template.tensors(config)[-1])]))
+    return list(zip(templates, configs, inputs, run_kernels(launches), strict=True))
 
-    found = run_kernels(launches)
 
-    for template, config, arrays, output in zip(templates, configs, inputs, found, strict=True):
+@pytest.mark.parametrize("task", TASKS)
+def test_what_kernels_compute_is_the_reference(task, computed):
+    of_task = [each for each in computed if each[0].task == task]
+    assert of_task
+    for template, config, arrays, output in of_task:
         expected = template.workload.reference(arrays)
         error = np.abs(template.unpack(config, output) - expected).max() / max(1, np.abs(expected).max())
         assert error < 2e-3, config  # Winograd's transforms for kernels of 5 round the most

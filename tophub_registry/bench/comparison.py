@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -18,7 +17,7 @@ from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
 from tophub_registry.bench.prepared import Array, Prepared, read_arrays
 from tophub_registry.bench.runners import CPU_ONLY, METASCHEDULE, RUNNERS
-from tophub_registry.devices.threads import thread_count
+from tophub_registry.devices.threads import bound, settle_threads
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.target import Target
 
@@ -166,7 +165,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     against
         Frameworks from `PEERS`.
     threads
-        Number of CPU threads of each framework; by default `thread_count()`.
+        Number of CPU threads of each framework; by default one for each core: see `settle_threads`.
     records
         Logs to take records from; by default the packages in the root.
     rounds
@@ -184,7 +183,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         As `check` does.
     """
     resolved = check(target, [*against, *(pythons or {})], database)
-    threads = threads or thread_count()
+    threads = settle_threads(threads)
     job = Job(
         str(prepared.folder.absolute()),
         str(resolved),
@@ -192,8 +191,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         threads,
         None if database is None else str(database.absolute()),
     )
-    bound = os.environ.get("TVM_BIND_THREADS", "1") != "0"
-    outcome = Comparison(prepared.model, str(resolved), _device(job), threads, bound, reference=prepared.framework)
+    outcome = Comparison(prepared.model, str(resolved), _device(job), threads, bound(), reference=prepared.framework)
     frameworks = dict.fromkeys((OURS, *against))
     with tempfile.TemporaryDirectory(prefix="tophub-bench-") as name:
         job.write(Path(name))

@@ -11,7 +11,7 @@ import typer
 
 from tophub_registry import spelling
 from tophub_registry.cli import interrupts, log_argument, notes, table, terminal
-from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
+from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
 from tophub_registry.frontends import KINDS
@@ -37,12 +37,7 @@ def command(
             show_default="the model's own, and those that are installed",
         ),
     ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Number of CPU threads of each framework.", show_default="TVM_NUM_THREADS, else all CPUs"
-        ),
-    ] = None,
+    threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; in each, every framework takes a turn.")] = 15,
     params: Params = None,
     shape: Shape = None,
@@ -71,9 +66,9 @@ def command(
 ) -> None:
     """Time a model compiled with records against other frameworks, in turns, and compare their outputs.
 
-    Each framework runs in its own process, with the same network and the same weights. Its outputs are checked
-    against those of the model's own framework. The time relative to tophub is the median over the rounds: a framework
-    above 1 is slower.
+    Each framework runs in its own process, with the same network, weights and number of threads. Its outputs are
+    checked against those of the model's own framework. The time relative to tophub is the median over the rounds: a
+    framework above 1 is slower.
     """
     require("compile")
     from tophub_registry.bench.comparison import check, compare, default_peers

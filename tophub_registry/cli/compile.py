@@ -11,7 +11,7 @@ import typer
 
 from tophub_registry.cli import compiled as told
 from tophub_registry.cli import interrupts, log_argument, notes, terminal
-from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, shapes_of
+from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
 from tophub_registry.frontends import KINDS
@@ -50,14 +50,14 @@ def command(
         bool, typer.Option("--profile", help="Run the model here, and show the time of each kernel.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing library.")] = False,
+    _threads: Threads = None,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Compile a model with the best records for a target, and show which layer got which record.
 
     Records come from the target's package, which is fetched if needed. If this machine can run the model, the model
-    is timed too, on all CPUs that this process may use; TVM_NUM_THREADS sets another number. A gluoncv name without
-    --params gets random weights, which are good for timing only.
+    is timed too. A gluoncv name without --params gets random weights, which are good for timing only.
     """
     if verify:
         require("tune")

@@ -220,6 +220,7 @@ def as_json(
         "library": str(output),
         "target": str(compiled.target),
         "random_weights": compiled.model.random_weights,
+        "threads": compiled.threads,
         "runs": list(runs),
         "records": {
             "layers": len(compiled.records),

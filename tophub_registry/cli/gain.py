@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import log_argument, table, tasks_argument, terminal
-from tophub_registry.cli.model_options import CompileTarget, Processor, Shape, shapes_of
+from tophub_registry.cli.model_options import CompileTarget, Processor, Shape, Threads, shapes_of
 from tophub_registry.extras import require
 
 if TYPE_CHECKING:
@@ -26,13 +26,11 @@ def command(
     target: CompileTarget = "llvm",
     shape: Shape = None,
     rounds: Annotated[int, typer.Option(min=1, help="Number of timings of each kernel.")] = 9,
+    _threads: Threads = None,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Time a model's kernels with AutoTVM's default configs and with the best records of logs, in turns.
-
-    Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
-    """
+    """Time a model's kernels with AutoTVM's default configs and with the best records of logs, in turns."""
     require("tune")
     from tophub_registry.compiler.own_logs import useless
     from tophub_registry.devices.device import check_runs_here, resolve

@@ -1,4 +1,4 @@
-"""Options that several commands share: target, weights, input shapes, logs, processor."""
+"""Options that several commands share: target, weights, input shapes, logs, processor, threads."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.devices.threads import settle_threads
 from tophub_registry.errors import UsageError
 
 CompileTarget = Annotated[
@@ -52,6 +53,25 @@ Processor = Annotated[
     ),
 ]
 """The option sets the environment variable, which subprocesses inherit."""
+
+
+def _settled(threads: int | None) -> int | None:
+    if threads is not None:
+        settle_threads(threads)
+    return threads
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        callback=_settled,
+        help="Number of CPU threads.",
+        show_default="TVM_NUM_THREADS, OMP_NUM_THREADS, else one for each physical core",
+    ),
+]
+"""The option sets TVM's environment variable, which subprocesses inherit."""
 
 
 def shapes_of(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

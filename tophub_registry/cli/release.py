@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from tophub_registry.cli import notes, terminal
-from tophub_registry.cli.model_options import Processor
+from tophub_registry.cli.model_options import Processor, Threads
 from tophub_registry.cli.registry_option import Registry, find_registry
 from tophub_registry.errors import InputError
 from tophub_registry.packages.folder import newest_log, read_index
@@ -37,6 +37,7 @@ def command(
         bool,
         typer.Option("--drop-others", help="Drop records that belong to other packages, and list their lines."),
     ] = False,
+    _threads: Threads = None,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -100,6 +101,7 @@ def _without_others(package: str, log: Path, scratch: Path) -> _Part:
 
 def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:
     """Refuse a log with a record that is slower than what users have without it."""
+    from tophub_registry.devices.device import at_hand
     from tophub_registry.proof.claims import claims, prove
 
     index = read_index(folder)
@@ -108,6 +110,9 @@ def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:
     for loss in prove(made):
         terminal.err(f"{part.log}:{part.line(loss.claim.line)}: {loss}\n")
         lost.append(loss)
+    if made:
+        count = f"{len(made)} new records were" if made[1:] else "1 new record was"
+        terminal.err(f"{part.log}: {count} timed on {at_hand(made[0].record.target.kind).where}\n")
     if lost:
         raise InputError(
             f"{len(lost)} of {len(made)} new records {'lose' if len(lost) > 1 else 'loses'}: {lost[0].reason}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import confirmation, log_argument, tasks_argument, terminal
-from tophub_registry.cli.model_options import Processor, Shape, shapes_of
+from tophub_registry.cli.model_options import Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.tasks.rules import is_own
 
@@ -83,6 +83,7 @@ def command(  # each is an option of the command line
     ] = False,
     seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log that already exists.")] = False,
+    threads: Threads = None,
     _processor: Processor = None,
     _own_templates: tasks_argument.OwnTemplates = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -93,7 +94,6 @@ def command(  # each is an option of the command line
     The search starts from the records of --warm-start, by default those of the target's packages on this
     machine; nothing is downloaded. Measurements of one task help to tune the others.
     At the end, on this machine's processor, each layer's best few configs are compared in the whole model.
-    Kernels run on all CPUs that this process may use; TVM_NUM_THREADS sets another number.
 
     On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that no layout
     changes between layers.
@@ -114,6 +114,8 @@ def command(  # each is an option of the command line
     if output.exists() and not resume:
         raise UsageError("the log already exists", file=output, remedy="--resume continues it")
     place = _place(rpc_tracker, rpc_key, timeout)
+    if threads is not None and not place.here:
+        raise UsageError("--threads has no effect on other machines", remedy="start their servers with TVM_NUM_THREADS")
     resolved = place.resolve(target)
     every = tasks_argument.tasks_of_all(model, Target.parse(target).kind, shapes_of(shape))
     tasks, others = supported(_chosen(every, only, autotvm_only=autotvm_only))
@@ -139,6 +141,7 @@ def command(  # each is an option of the command line
             _Progress(tasks, trials, total_trials) as progress,
         ):
             device = measurer.describe().where
+            _tell(f"measuring on {device}")
             outcomes = tune(
                 tasks, resolved, output, measurer, plan, resume=resume, experience=experience, progress=progress
             )

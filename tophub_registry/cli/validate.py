@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import log_argument, terminal
-from tophub_registry.cli.model_options import Processor
+from tophub_registry.cli.model_options import Processor, Threads
 from tophub_registry.packages.folder import newest_here
 from tophub_registry.packages.version import FileName
 from tophub_registry.proof.validation import LEVELS, includes, validate
@@ -39,6 +39,7 @@ def command(
     tolerance: Annotated[
         float, typer.Option(min=0, help="With replay: by what fraction a claimed cost may be exceeded.")
     ] = 0.1,
+    _threads: Threads = None,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:
@@ -67,7 +68,10 @@ def command(
 
 
 def _begin(target: Target, validation: Validation, measurable: int) -> None:
-    terminal.err(f"{validation.file}: {measurable} of {validation.rows} rows can be measured for {target}\n")
+    from tophub_registry.devices.device import at_hand
+
+    can = f"{measurable} of {validation.rows} rows can be measured for {target}"
+    terminal.err(f"{validation.file}: {can} ({at_hand(target.kind).where})\n")
 
 
 def _previous(log: Path) -> Path | None:

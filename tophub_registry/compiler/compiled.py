@@ -15,6 +15,7 @@ from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.failures import LeftOut
 from tophub_registry.compiler.profile import KernelTime, profile
 from tophub_registry.devices.device import check_runs_here
+from tophub_registry.devices.threads import run_with
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.files import atomic_write
 from tophub_registry.frontends import Model
@@ -84,6 +85,9 @@ class CompiledModel:
         TVM's `relax.VMExecutable`.
     scheduled
         The scheduled module that it was compiled from, and the target.
+    threads
+        The number of threads that it runs on here; None on a GPU. If TVM's thread pool has already started with another
+        number in this process, `run`, `benchmark` and `profile` warn.
     """
 
     model: Model
@@ -93,6 +97,7 @@ class CompiledModel:
     left_out: tuple[LeftOut, ...]
     executable: Any = field(repr=False)
     scheduled: tuple[Any, Any] = field(repr=False)
+    threads: int | None
 
     @property
     def records(self) -> list[Record]:
@@ -115,6 +120,7 @@ class CompiledModel:
         EnvironmentFailure
             This machine can't run code for the target.
         """
+        run_with(self.threads)
         outputs = self._main(*map(self._on_device, self.model.checked(arrays)))
         return [output.numpy() for output in ([outputs] if hasattr(outputs, "numpy") else outputs)]
 
@@ -126,6 +132,7 @@ class CompiledModel:
         arrays
             The inputs; by default random ones.
         """
+        run_with(self.threads)
         inputs = self._inputs(arrays)
         times = []
         for _ in range(_WARM_UP + repeats):
@@ -147,6 +154,7 @@ class CompiledModel:
         """
         from tvm import relax
 
+        run_with(self.threads)
         # A kernel in a CUDA graph can't be synchronized while the graph is captured.
         machine = relax.VirtualMachine(self.without_graph, self._device)
         return profile(machine, self._device, self._inputs(arrays), runs)

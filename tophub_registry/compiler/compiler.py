@@ -28,11 +28,9 @@ def compile_model(
     shapes: Mapping[str, Sequence[int]] | None = None,
     params: str | Path | None = None,
     left_out: Collection[Kernel] = (),
+    threads: int | None = None,
 ) -> CompiledModel:
     """Compile a model with the records of a target's package or of the user's own logs.
-
-    On a processor, the model runs on all CPUs that this process may use, unless `TVM_NUM_THREADS` sets another number
-    or TVM has already started its threads.
 
     Parameters
     ----------
@@ -46,17 +44,20 @@ def compile_model(
         See `frontends.read_model`.
     left_out
         Kernels whose records must not be used.
+    threads
+        The number of CPU threads that the model runs on in this process; see `settle_threads`.
 
     Raises
     ------
     UsageError
-        There is no such model or target, or the model has an operator that can't be translated.
+        There is no such model or target, the model has an operator that can't be translated, or this machine has
+        fewer CPUs than `threads`.
     InputError
         A log or a model file is missing or damaged.
     EnvironmentFailure
         The package can't be fetched, or the target's compiler is missing or fails for a reason other than a record.
     """
-    settle_threads()
+    settled = settle_threads(threads)
     resolved = resolve(target)
     sources = sources_of(resolved, records)
     read = read_model(model, batch=batch, shapes=shapes, params=params)
@@ -74,4 +75,5 @@ def compile_model(
         (*lowered.left_out, *unbuilt),
         executable,
         (scheduled.module, scheduled.target),
+        settled if resolved.kind == "llvm" else None,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from tophub_registry.devices import gpu
 from tophub_registry.devices.peak import measure_peak
 from tophub_registry.devices.processor import described, features, known, processor
-from tophub_registry.devices.threads import thread_count
+from tophub_registry.devices.threads import bound, thread_count
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.record import Provenance
 from tophub_registry.records.target import Target
@@ -107,7 +106,6 @@ def describe(kind: str) -> Provenance:
     if kind != "cuda":
         import tvm
 
-        bound = os.environ.get("TVM_BIND_THREADS", "1") != "0"
-        said = said.model_copy(update={"threads": int(tvm.runtime.num_threads()), "bind_threads": bound})
+        said = said.model_copy(update={"threads": int(tvm.runtime.num_threads()), "bind_threads": bound()})
     peak = measure_peak(kind)
     return said if peak is None else said.model_copy(update={"peak_gflops": round(peak, 1)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 from tophub_registry.errors import UsageError
@@ -16,6 +17,8 @@ from tophub_registry.records.target import Target
 
 VARIABLE = "TOPHUB_PROCESSOR"
 """The environment variable that names a lesser processor; child processes inherit it."""
+
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 def processor() -> str:
@@ -78,14 +81,15 @@ def described() -> str:
 
 def physical_cores() -> int:
     """Return the number of cores that this process may use, counting hyperthreads of a core once."""
-    cores = set()
-    for number in os.sched_getaffinity(0):
-        siblings = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
-        try:
-            cores.add(siblings.read_text(encoding="ascii").strip())
-        except OSError:
-            cores.add(str(number))
-    return len(cores)
+    return len({core_of(cpu) for cpu in os.sched_getaffinity(0)})
+
+
+def core_of(cpu: int) -> str:
+    """Return a name for the core of a CPU: the list of its CPUs ('0,4'), or the CPU itself if Linux lists none."""
+    for name in ("core_cpus_list", "thread_siblings_list"):  # before Linux 5.3 there is only the second
+        with suppress(OSError):
+            return (_CPUS / f"cpu{cpu}" / "topology" / name).read_text(encoding="ascii").strip()
+    return str(cpu)
 
 
 def _own_name() -> str:
