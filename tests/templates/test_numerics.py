@@ -108,6 +108,11 @@ WORKLOADS = {
     "prime units, packed": dense("pack", 4, 74, 62),
     "few outputs, unpacked": dense("nopack", 8, 256, 6),
     "few outputs, packed": dense("pack", 8, 256, 6),
+    "tiled, a prime number of rows": dense("tiled", 197, 96, 160),
+    "tiled, one row": dense("tiled", 1, 512, 100),
+    "tiled, odd units": dense("tiled", 23, 77, 101),
+    "tiled, few outputs": dense("tiled", 49, 64, 3),
+    "tiled, a single number": dense("tiled", 1, 1, 1),
 }
 
 

@@ -164,6 +164,7 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
         Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),
+        Rule("dense_tiled.x86", Dense, _any, _dense),
     ),
 }
 """The rules of templates that AutoTVM does not have."""

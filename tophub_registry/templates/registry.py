@@ -42,6 +42,7 @@ _OURS = {
     "group_conv2d_nchw.x86": "group_conv2d_nchw_x86.GroupConv2dNCHWX86",
     "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
+    "dense_tiled.x86": "dense_tiled_x86.DenseTiledX86",
 }
 """Task name -> module and class in this folder."""
 
