@@ -226,3 +226,17 @@ def test_other_layers_direct_records_do_not_stand_before_winograds_default() -> 
     for neighbourhood in (Neighbourhood(), Neighbourhood([recorded_default(others[0], 1e-3)])):
         best = min(reversed(kernels_for(workloads, TARGET, answers, neighbourhood)), key=lambda kernel: kernel.cost)
         assert (best.template.task, best.answer.match) == ("conv2d_NCHWc_winograd.x86", Match.NONE)
+
+
+@pytest.mark.parametrize(("rows", "chosen"), [(197, "dense_tiled.x86"), (128, "dense_pack.x86"), (1, "dense_pack.x86")])
+def test_tiles_of_any_number_of_rows_are_preferred_where_autotvms_space_has_none_that_fit(
+    rows: int, chosen: str
+) -> None:
+    args = [tensor([rows, 64]), tensor([96, 64]), None, "float32"]
+    workloads = [("dense_pack.x86", args), ("dense_tiled.x86", args)]
+    answers = {
+        workload_key(*workloads[0], {}): [recorded_default(workloads[0], 1e-3)],
+        workload_key(*workloads[1], {}): [],
+    }
+    best = min(kernels_for(workloads, TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert best.template.task == chosen

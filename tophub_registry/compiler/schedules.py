@@ -17,6 +17,7 @@ from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
 from tophub_registry.compiler.choice import Kernel
+from tophub_registry.compiler.elementary import vectorizable
 from tophub_registry.compiler.lowering import KERNEL
 
 _LANES = 16
@@ -79,7 +80,15 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         scheduled = dlight.ApplyDefaultSchedule(*rules)(module)
     if layers.failures:
         raise SchedulingFailures(layers.failures)
-    return scheduled
+    return scheduled if target.kind.name == "cuda" else _vectorizable(scheduled)
+
+
+def _vectorizable(module: tvm.IRModule) -> tvm.IRModule:
+    functions = {
+        name: vectorizable(function) if isinstance(function, tirx.PrimFunc) else function
+        for name, function in module.functions_items()
+    }
+    return tvm.IRModule(functions, module.attrs)
 
 
 def _in_32_bits(function: Any) -> Any:

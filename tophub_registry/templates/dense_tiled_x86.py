@@ -13,6 +13,7 @@ from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile, Template, Tensor
 from tophub_registry.templates.tiled_x86 import Tile, default_tile, schedule_tiles, tile_fits, tile_knobs
 from tophub_registry.templates.workloads import Matmul
+from tophub_registry.templates.x86 import largest_divisor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
-_MAX_STEPS = 8
+_STEPS, _MAX_STEPS = 4, 8
+
+_SMALL_WEIGHT = 1 << 16
+"""Numbers of a weight that stays in any second-level cache, so that the data is read only once."""
 
 
 class DenseTiledX86(Template):
@@ -52,7 +56,11 @@ class DenseTiledX86(Template):
         """Return a config whose tile suits the target's registers; AutoTVM has no default for this task."""
         w = self.workload
         tile = default_tile(w.batch, w.out_units, target)
-        return self.space.config_of({**tile.values(), "tile_k": [w.in_units, 1], "panels_first": True})
+        steps = largest_divisor(w.in_units, _STEPS)
+        small = w.in_units * w.out_units <= _SMALL_WEIGHT
+        return self.space.config_of(
+            {**tile.values(), "tile_k": [w.in_units // steps, steps], "panels_first": not small}
+        )
 
     def tensors(self, config: Config) -> list[Tensor]:
         w, tile = self.workload, Tile.of(config)

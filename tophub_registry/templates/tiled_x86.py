@@ -22,11 +22,17 @@ _REGISTERS = {4: 16, 8: 16, 16: 32}
 
 _MAX_VECTORS = 6
 
+_USED = 0.9
+"""How many of the registers sums and a row of the weight's vectors take at most; with more, sums are spilled."""
+
 _MIN_SUMS = 8
 """The least number of independent sums: with fewer, additions wait for one another."""
 
 _LOAD = 0.3
 """The time of a load, relative to that of a multiplication, where the two go on at once."""
+
+_WEIGHT_LOAD = 2
+"""The time of a load of the weight, relative to one of the data: it comes from a farther cache."""
 
 _MAX_WASTE = 1.3
 """The most rows or columns computed, as a multiple of those needed."""
@@ -95,7 +101,7 @@ def tile_fits(tile: Tile, rows: int, columns: int) -> bool:
     """Return whether the sums of a tile fill the registers, with room for a row of vectors, and little is wasted."""
     sums = tile.rows * tile.vectors
     return (
-        sums + tile.vectors < _REGISTERS[tile.lanes]
+        sums + tile.vectors <= _USED * _REGISTERS[tile.lanes]
         and (sums >= _MIN_SUMS or tile.rows == rows or tile.panels(columns) == 1)
         and tile.tiles(rows) * tile.rows <= _MAX_WASTE * max(rows, _MIN_SUMS)
         and tile.panels(columns) * tile.columns <= max(_MAX_WASTE * columns, columns + tile.lanes - 1)
@@ -109,7 +115,7 @@ def default_tile(rows: int, columns: int, target: Target) -> Tile:
     registers = _REGISTERS[lanes] if vectors is None else vectors.registers
 
     def tile_of(count: int) -> Tile:
-        most = min(rows, (registers - 1) // count - 1)
+        most = min(rows, int(_USED * registers) // count - 1)
         tiles = -(-rows // most)
         return Tile(-(-rows // tiles), count, lanes)
 
@@ -117,10 +123,10 @@ def default_tile(rows: int, columns: int, target: Target) -> Tile:
         computed = tile.tiles(rows) * tile.rows * tile.panels(columns) * tile.columns
         sums = tile.rows * tile.vectors
         waiting = max(1.0, _MIN_SUMS / sums)
-        loads = (tile.rows + tile.vectors) / sums
+        loads = (tile.rows + _WEIGHT_LOAD * tile.vectors) / sums
         return computed * waiting * (1 + _LOAD * loads)
 
-    widest = min(_MAX_VECTORS, (registers - 1) // 2, -(-columns // lanes))
+    widest = min(_MAX_VECTORS, registers // 4, -(-columns // lanes))
     return min(map(tile_of, range(widest, 0, -1)), key=cost)
 
 
