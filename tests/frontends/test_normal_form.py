@@ -89,9 +89,17 @@ def test_rows_of_any_number_of_axes_are_a_dense_layer():
     assert [layer.data for layer in model.layers if isinstance(layer, Dense)] == [(24, 8), (24, 5)]
 
 
-def test_a_product_of_two_inputs_is_no_layer_of_a_template():
+def test_products_of_two_inputs_are_one_layer_with_the_second_factor_transposed():
     net = Net((1, 2, 3, 3))
-    (layer,) = read_model(net.model(net.add("MatMul", "x", "x"))).layers
+    model = read_model(net.model(net.add("MatMul", "x", "x")))
+    (layer,) = model.layers
+    assert (layer.data, layer.weight) == ((2, 3, 3), (2, 3, 3))
+    assert [task.task for task in model.tasks("llvm").tasks] == ["batch_matmul.x86"]
+
+
+def test_a_product_of_two_matrices_that_are_computed_is_no_layer_of_a_template():
+    net = Net((3, 3))
+    (layer,) = read_model(net.model(net.add("MatMul", "x", net.add("Relu", "x")))).layers
     assert isinstance(layer, Other)
 
 

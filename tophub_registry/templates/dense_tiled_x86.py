@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile, Template, Tensor
-from tophub_registry.templates.tiled_x86 import Tile, default_tile, schedule_tiles, tile_fits, tile_knobs
+from tophub_registry.templates.tiled_x86 import (
+    MAX_STEPS,
+    Tile,
+    default_tile,
+    schedule_tiles,
+    steps,
+    tile_fits,
+    tile_knobs,
+)
 from tophub_registry.templates.workloads import Matmul
-from tophub_registry.templates.x86 import largest_divisor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-
-_STEPS, _MAX_STEPS = 4, 8
 
 _SMALL_WEIGHT = 1 << 16
 """Numbers of a weight that stays in any second-level cache, so that the data is read only once."""
@@ -39,7 +44,7 @@ class DenseTiledX86(Template):
         return ConfigSpace(
             [
                 *tile_knobs(),
-                split("tile_k", self.workload.in_units, parts=2, keep=lambda size: size[-1] <= _MAX_STEPS),
+                split("tile_k", self.workload.in_units, parts=2, keep=lambda size: size[-1] <= MAX_STEPS),
                 knob("panels_first", [True, False]),
             ]
         )
@@ -56,11 +61,8 @@ class DenseTiledX86(Template):
         """Return a config whose tile suits the target's registers; AutoTVM has no default for this task."""
         w = self.workload
         tile = default_tile(w.batch, w.out_units, target)
-        steps = largest_divisor(w.in_units, _STEPS)
-        small = w.in_units * w.out_units <= _SMALL_WEIGHT
-        return self.space.config_of(
-            {**tile.values(), "tile_k": [w.in_units // steps, steps], "panels_first": not small}
-        )
+        large = w.in_units * w.out_units > _SMALL_WEIGHT
+        return self.space.config_of({**tile.values(), "tile_k": steps(w.in_units), "panels_first": large})
 
     def tensors(self, config: Config) -> list[Tensor]:
         w, tile = self.workload, Tile.of(config)
@@ -90,7 +92,7 @@ class DenseTiledX86(Template):
             ),
             name="product",
         )
-        output = te.compute(w.output, lambda y, x: product[tile.place(y, x)], name="dense")
+        output = te.compute(w.output, lambda y, x: product(*tile.place(y, x)), name="dense")
         return [data, weight, output]
 
     def apply(self, sch: Any, config: Config) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.records.families import vectors_of
 from tophub_registry.templates.space import KnobSpace, knob
-from tophub_registry.templates.x86 import simd_lanes, sum_in_registers
+from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -24,6 +24,9 @@ _MAX_VECTORS = 6
 
 _USED = 0.9
 """How many of the registers sums and a row of the weight's vectors take at most; with more, sums are spilled."""
+
+_STEPS, MAX_STEPS = 4, 8
+"""Terms of the sum that a step of the loop adds in default configs, and at most."""
 
 _MIN_SUMS = 8
 """The least number of independent sums: with fewer, additions wait for one another."""
@@ -95,6 +98,12 @@ def tile_knobs() -> list[KnobSpace]:
         knob("tile_vectors", range(1, _MAX_VECTORS + 1)),
         knob("tile_lanes", _LANES),
     ]
+
+
+def steps(in_units: int) -> list[int]:
+    """Return the default split of a sum."""
+    step = largest_divisor(in_units, _STEPS)
+    return [in_units // step, step]
 
 
 def tile_fits(tile: Tile, rows: int, columns: int) -> bool:
