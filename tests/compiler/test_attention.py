@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,9 @@ pytest.importorskip("onnx", reason="needs the extra [onnx]")
 from tests.frontends.nets import Net
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.frontends import read_model
+from tophub_registry.records.lookup import Match
 from tophub_registry.tasks.layers import BatchMatmul
+from tophub_registry.templates.registry import instantiate
 
 
 def attention(rows: int, width: int, heads: int) -> tuple[Net, str]:
@@ -41,3 +45,28 @@ def test_attention_computes_what_onnx_does(rows, width, heads, target):
     np.testing.assert_allclose(compiled.run(*inputs)[0], model.reference(*inputs)[0], atol=1e-5)
     products = [layer for layer in compiled.layers if isinstance(layer.layer, BatchMatmul)]
     assert [layer.kernel.template.task for layer in products] == ["batch_matmul_tiled.x86"] * 2
+
+
+def test_autotvms_records_of_products_are_used(tmp_path):
+    net, output = attention(17, 48, 3)
+    model = read_model(net.model(output))
+    log = tmp_path / "log"
+    for task in model.tasks("llvm").tasks:
+        if task.task == "batch_matmul.x86":
+            config = instantiate(task.task, task.args).space.config(1)
+            row = {
+                "input": ["llvm -mcpu=x86-64-v3", task.task, task.args, {}],
+                "config": {"index": 1, "code_hash": None, "entity": [list(knob) for knob in config.entity]},
+                "result": [[1e-9], 0, 0.1, 1e9],
+                "version": 0.2,
+                "tvm_version": "0.16.0",
+            }
+            with log.open("a") as rows:
+                rows.write(json.dumps(row) + "\n")
+
+    compiled = compile_model(model, "llvm -mcpu=x86-64-v3", records=[log])
+
+    products = [layer for layer in compiled.layers if isinstance(layer.layer, BatchMatmul)]
+    assert [(layer.kernel.template.task, layer.match) for layer in products] == [("batch_matmul.x86", Match.DEVICE)] * 2
+    inputs = model.random_inputs()
+    np.testing.assert_allclose(compiled.run(*inputs)[0], model.reference(*inputs)[0], atol=1e-5)

@@ -163,7 +163,7 @@ def _products(call: relax.Call, name: str) -> Layer | None:
     count = math.prod(batch)
     if not batch or count != math.prod(others):
         return None
-    return BatchMatmul(name, "matrix products", data=(count, rows, inner), weight=(count, columns, inner))
+    return BatchMatmul(name, "matrix product", data=(count, rows, inner), weight=(count, columns, inner))
 
 
 def _other(_call: relax.Call, _name: str) -> Layer | None:
