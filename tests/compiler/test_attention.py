@@ -70,3 +70,14 @@ def test_autotvms_records_of_products_are_used(tmp_path):
     assert [(layer.kernel.template.task, layer.match) for layer in products] == [("batch_matmul.x86", Match.DEVICE)] * 2
     inputs = model.random_inputs()
     np.testing.assert_allclose(compiled.run(*inputs)[0], model.reference(*inputs)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [1, -1])
+def test_what_is_taken_at_one_index_is_read_where_it_lies(place):
+    net = Net((3, 50, 40))
+    net.weights["place"] = np.array(place, "int64")
+    model = read_model(net.model(net.add("Relu", net.add("Gather", "x", "place", axis=0))))
+    compiled = compile_model(model, "llvm", records=[])
+    assert [kernel.calls for kernel in compiled.profile()] == [1]
+    inputs = model.random_inputs()
+    np.testing.assert_array_equal(compiled.run(*inputs)[0], model.reference(*inputs)[0])

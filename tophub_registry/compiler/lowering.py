@@ -323,7 +323,7 @@ class _Builder:
         call = binding.value
         block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
         if block == PLAIN:
-            return self.builder.emit(self._plainly(call)), PLAIN
+            return self.builder.emit(_sliced(self._plainly(call))), PLAIN
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
 
     def _wanted(self, var: Any, call: relax.Call) -> int:
@@ -358,6 +358,21 @@ class _Builder:
                 new = self.builder.emit_te(to_blocks, new, block)
             self._lying[value, block] = new
         return self._lying[value, block]
+
+
+def _sliced(call: Any) -> Any:
+    """Return what a call takes at one known index as a slice, which can be fused with what reads it; else the call."""
+    if getattr(getattr(call, "op", None), "name", "") != "relax.take" or call.attrs.axis is None:
+        return call
+    data, place = call.args
+    if not isinstance(place, Constant) or shape_of(place) != ():
+        return call
+    axis, first = int(call.attrs.axis), int(place.value.numpy())
+    size = shape_of(data)[axis]
+    if not -size <= first < size:
+        return call
+    sliced = relax.op.strided_slice(data, [axis], [first % size], [first % size + 1])
+    return relax.op.reshape(sliced, shape_of(call))
 
 
 @relax.expr_functor.mutator

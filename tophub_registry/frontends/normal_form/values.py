@@ -226,4 +226,4 @@ def rows(shape: Sequence[int]) -> Shape:
 
 def constant(array: Array, dtype: str) -> Any:
     """Return an array as a Relax constant."""
-    return relax.const(np.ascontiguousarray(array, dtype), dtype)
+    return relax.const(np.ascontiguousarray(array, dtype).reshape(array.shape), dtype)
