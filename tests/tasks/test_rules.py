@@ -170,6 +170,12 @@ def test_a_dense_layer_on_a_gpu_has_a_second_template_from_a_batch_of_32(batch, 
     assert names(dense(batch), "cuda") == expected
 
 
+@pytest.mark.parametrize(("batch", "own"), [(1, []), (2, ["dense_tiled.x86"]), (197, ["dense_tiled.x86"])])
+def test_a_dense_layer_of_several_rows_has_a_template_of_our_own(batch, own):
+    theirs = ["dense_nopack.x86", "dense_pack.x86"]
+    assert [name for name, _ in workloads(dense(batch), "llvm", own=True)] == [*theirs, *own]
+
+
 def test_products_of_two_activations_on_a_cpu():
     layer = BatchMatmul("layer", "matrix products", (12, 197, 64), (12, 197, 64))
     arguments = [tensor(12, 197, 64), tensor(12, 197, 64), [12, 197, 197], "float32", 0, 1]

@@ -84,6 +84,11 @@ def _any(_: Layer) -> bool:
     return True
 
 
+def _several_rows(dense: Dense) -> bool:
+    # A single row is bound by the reading of its weights, whatever the template.
+    return dense.data[0] > 1
+
+
 def _large_batch(dense: Dense) -> bool:
     return dense.data[0] >= _LARGE_BATCH
 
@@ -171,7 +176,7 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
         Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),
-        Rule("dense_tiled.x86", Dense, _any, _dense),
+        Rule("dense_tiled.x86", Dense, _several_rows, _dense),
         Rule("batch_matmul_tiled.x86", BatchMatmul, _any, _batched),
     ),
 }
