@@ -39,9 +39,9 @@ class BatchMatmulTiledX86(Template):
         k = split("tile_k", self.workload.in_units, parts=2, keep=lambda size: size[-1] <= MAX_STEPS)
         return ConfigSpace([*tile_knobs(), k])
 
-    def feasible(self, config: Config) -> bool:
-        """Return whether the sums fill the registers that vectors of these lanes have, with room for the weight."""
-        return tile_fits(Tile.of(config), self.workload.rows, self.workload.columns)
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether the sums fill the target's registers, with room for other operands, and little is wasted."""
+        return tile_fits(Tile.of(config), self.workload.rows, self.workload.columns, target)
 
     def register_tile(self, config: Config) -> RegisterTile:
         tile = Tile.of(config)

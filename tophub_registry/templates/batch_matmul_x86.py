@@ -37,10 +37,10 @@ class BatchMatmulX86(Template):
             ]
         )
 
-    def feasible(self, config: Config) -> bool:
+    def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the unrolled code compiles quickly."""
         outputs = config.value("tile_y")[-1] * config.value("tile_x")[-1]
-        return written_out(config.value("tile_k")[-1], outputs)
+        return written_out(config.value("tile_k")[-1], outputs, target)
 
     def default(self, target: Target) -> Config:  # noqa: ARG002  # AutoTVM's is the same everywhere
         w = self.workload

@@ -49,9 +49,9 @@ class DenseTiledX86(Template):
             ]
         )
 
-    def feasible(self, config: Config) -> bool:
-        """Return whether the sums fill the registers that vectors of these lanes have, with room for the weight."""
-        return tile_fits(Tile.of(config), self.workload.batch, self.workload.out_units)
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether the sums fill the target's registers, with room for other operands, and little is wasted."""
+        return tile_fits(Tile.of(config), self.workload.batch, self.workload.out_units, target)
 
     def register_tile(self, config: Config) -> RegisterTile:
         tile = Tile.of(config)

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tophub_registry.records.families import vectors_of
 from tophub_registry.templates.space import KnobSpace, knob
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers
+from tophub_registry.templates.x86 import largest_divisor, sum_in_registers, vectors
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
 _LANES = (4, 8, 16)
-_REGISTERS = {4: 16, 8: 16, 16: 32}
-"""Vector registers of a processor whose widest vectors have so many lanes."""
-
-_MAX_VECTORS = 6
+_MAX_ROWS, _MAX_VECTORS = 30, 6
 
 _USED = 0.9
 """How many of the registers sums and a row of the weight's vectors take at most; with more, sums are spilled."""
@@ -94,7 +90,7 @@ class Tile(NamedTuple):
 def tile_knobs() -> list[KnobSpace]:
     """Return the knobs of a tile."""
     return [
-        knob("tile_rows", range(1, max(_REGISTERS.values()) - 1)),
+        knob("tile_rows", range(1, _MAX_ROWS + 1)),
         knob("tile_vectors", range(1, _MAX_VECTORS + 1)),
         knob("tile_lanes", _LANES),
     ]
@@ -106,11 +102,12 @@ def steps(in_units: int) -> list[int]:
     return [in_units // step, step]
 
 
-def tile_fits(tile: Tile, rows: int, columns: int) -> bool:
+def tile_fits(tile: Tile, rows: int, columns: int, target: Target) -> bool:
     """Return whether the sums of a tile fill the registers, with room for a row of vectors, and little is wasted."""
+    _, lanes, registers = vectors(target)
     sums = tile.rows * tile.vectors
     return (
-        sums + tile.vectors <= _USED * _REGISTERS[tile.lanes]
+        (sums + tile.vectors) * -(-tile.lanes // lanes) <= _USED * registers
         and (sums >= _MIN_SUMS or tile.rows == rows or tile.panels(columns) == 1)
         and tile.tiles(rows) * tile.rows <= _MAX_WASTE * max(rows, _MIN_SUMS)
         and tile.panels(columns) * tile.columns <= max(_MAX_WASTE * columns, columns + tile.lanes - 1)
@@ -119,9 +116,7 @@ def tile_fits(tile: Tile, rows: int, columns: int) -> bool:
 
 def default_tile(rows: int, columns: int, target: Target) -> Tile:
     """Return the tile that wastes least, and of those one with few loads for each multiplication."""
-    vectors = vectors_of(target)
-    lanes = simd_lanes(target)
-    registers = _REGISTERS[lanes] if vectors is None else vectors.registers
+    _, lanes, registers = vectors(target)
 
     def tile_of(count: int) -> Tile:
         most = min(rows, int(_USED * registers) // count - 1)
