@@ -1,14 +1,15 @@
 """`batch_matmul_tiled.x86`: products of two activations, one register tile of rows times vectors after the other.
 
-The second factor lies as `[batch, in_units, columns]`, so that columns are a vector. Where the tiles do not divide
-them, it is copied first, into panels padded with zeros. This task is this project's own.
+The second factor lies as `[batch, in_units, columns]`, so that columns are a vector. It is copied
+first, into panels padded with zeros, where the tiles do not divide the columns or a config says so: the rows of a large
+factor are too far apart to be read as they lie. This task is this project's own.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tophub_registry.templates.space import ConfigSpace, split
+from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile, Template, Tensor
 from tophub_registry.templates.tiled_x86 import (
     MAX_STEPS,
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
+_LARGE = 1 << 18
+"""Numbers of a second factor that is copied by default."""
+
 
 class BatchMatmulTiledX86(Template):
     """Matrix products with the columns of the second factor side by side."""
@@ -37,7 +41,7 @@ class BatchMatmulTiledX86(Template):
 
     def _space(self) -> ConfigSpace:
         k = split("tile_k", self.workload.in_units, parts=2, keep=lambda size: size[-1] <= MAX_STEPS)
-        return ConfigSpace([*tile_knobs(), k])
+        return ConfigSpace([*tile_knobs(), k, knob("pack", [False, True])])
 
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the sums fill the target's registers, with room for other operands, and little is wasted."""
@@ -51,7 +55,8 @@ class BatchMatmulTiledX86(Template):
         """Return a config whose tile suits the target's registers; AutoTVM has no default for this task."""
         w = self.workload
         tile = default_tile(w.rows, w.columns, target)
-        return self.space.config_of({**tile.values(), "tile_k": steps(w.in_units)})
+        large = w.in_units * w.columns > _LARGE
+        return self.space.config_of({**tile.values(), "tile_k": steps(w.in_units), "pack": large})
 
     def tensors(self, config: Config) -> list[Tensor]:
         w = self.workload
@@ -81,7 +86,7 @@ class BatchMatmulTiledX86(Template):
             return tirx.if_then_else(inside, weight(b, p, k, v, lane), tirx.const(0, w.dtype))
 
         shape = (w.batch, panels, w.in_units, tile.vectors, tile.lanes)
-        factor = te.compute(shape, padded, name="kernel_pack") if self._pads(tile) else weight
+        factor = te.compute(shape, padded, name="kernel_pack") if self._packs(config) else weight
         k = te.reduce_axis((0, w.in_units), name="k")
         product = te.compute(
             (w.batch, tile.tiles(w.rows), panels, *tile),
@@ -94,11 +99,11 @@ class BatchMatmulTiledX86(Template):
     def apply(self, sch: Any, config: Config) -> None:
         output = sch.get_sblock("batch_matmul")
         tile = Tile.of(config)
-        if self._pads(tile):
+        if self._packs(config):
             b, p, _, _, lane = sch.get_loops(sch.get_sblock("kernel_pack"))
             sch.vectorize(lane)
             sch.parallel(sch.fuse(b, p))
         schedule_tiles(sch, output, tile, steps=config.value("tile_k")[-1], panels_first=True)
 
-    def _pads(self, tile: Tile) -> bool:
-        return self.workload.columns % tile.columns != 0
+    def _packs(self, config: Config) -> bool:
+        return config.value("pack") or self.workload.columns % Tile.of(config).columns != 0
