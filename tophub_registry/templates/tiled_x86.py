@@ -24,7 +24,7 @@ _USED = 0.9
 _STEPS, MAX_STEPS = 4, 8
 """Terms of the sum that a step of the loop adds in default configs, and at most."""
 
-_MIN_SUMS = 8
+_MIN_SUMS = 6
 """The least number of independent sums: with fewer, additions wait for one another."""
 
 _LOAD = 0.3
@@ -115,7 +115,7 @@ def tile_fits(tile: Tile, rows: int, columns: int, target: Target) -> bool:
 
 
 def default_tile(rows: int, columns: int, target: Target) -> Tile:
-    """Return the tile that wastes least, and of those one with few loads for each multiplication."""
+    """Return the tile that computes little in vain, with few loads for each multiplication."""
     _, lanes, registers = vectors(target)
 
     def tile_of(count: int) -> Tile:
@@ -131,7 +131,8 @@ def default_tile(rows: int, columns: int, target: Target) -> Tile:
         return computed * waiting * (1 + _LOAD * loads)
 
     widest = min(_MAX_VECTORS, registers // 4, -(-columns // lanes))
-    return min(map(tile_of, range(widest, 0, -1)), key=cost)
+    tiles = [tile_of(count) for count in range(widest, 0, -1)]
+    return min((tile for tile in tiles if tile_fits(tile, rows, columns, target)), key=cost)
 
 
 def schedule_tiles(sch: Any, output: Any, tile: Tile, *, steps: int, panels_first: bool) -> None:
