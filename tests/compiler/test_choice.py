@@ -226,3 +226,37 @@ def test_other_layers_direct_records_do_not_stand_before_winograds_default() -> 
     for neighbourhood in (Neighbourhood(), Neighbourhood([recorded_default(others[0], 1e-3)])):
         best = min(reversed(kernels_for(workloads, TARGET, answers, neighbourhood)), key=lambda kernel: kernel.cost)
         assert (best.template.task, best.answer.match) == ("conv2d_NCHWc_winograd.x86", Match.NONE)
+
+
+@pytest.mark.parametrize(("rows", "chosen"), [(197, "dense_tiled.x86"), (128, "dense_pack.x86"), (1, "dense_pack.x86")])
+def test_tiles_of_any_number_of_rows_are_preferred_where_autotvms_space_has_none_that_fit(
+    rows: int, chosen: str
+) -> None:
+    args = [tensor([rows, 64]), tensor([96, 64]), None, "float32"]
+    workloads = [("dense_pack.x86", args), ("dense_tiled.x86", args)]
+    answers = {
+        workload_key(*workloads[0], {}): [recorded_default(workloads[0], 1e-3)],
+        workload_key(*workloads[1], {}): [],
+    }
+    best = min(kernels_for(workloads, TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert best.template.task == chosen
+
+
+def test_another_layers_record_does_not_stand_before_tiles_of_any_number_of_rows() -> None:
+    """It is of one row, mostly."""
+    others = ("dense_nopack.x86", [tensor([1, 64]), tensor([96, 64]), None, "float32"])
+    args = [tensor([128, 64]), tensor([96, 64]), None, "float32"]
+    workloads = [("dense_nopack.x86", args), ("dense_pack.x86", args), ("dense_tiled.x86", args)]
+    answers: dict[str, list[Answer]] = {workload_key(*each, {}): [] for each in workloads}
+    neighbourhood = Neighbourhood([recorded_default(others, 1e-6)])
+    best = min(kernels_for(workloads, TARGET, answers, neighbourhood), key=lambda kernel: kernel.cost)
+    assert (best.template.task, best.answer.match) == ("dense_tiled.x86", Match.NONE)
+
+
+def test_tiles_are_preferred_to_autotvms_records_of_products_of_activations() -> None:
+    args = [tensor([12, 128, 64]), tensor([12, 128, 64]), [12, 128, 128], "float32", 0, 1]
+    workloads = [("batch_matmul.x86", args), ("batch_matmul_tiled.x86", args)]
+    found = recorded_default(workloads[0], 1e-3)
+    answers = {workload_key(*workloads[0], {}): [found], workload_key(*workloads[1], {}): []}
+    best = min(kernels_for(workloads, TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert (best.template.task, best.instead_of) == ("batch_matmul_tiled.x86", found)

@@ -104,11 +104,42 @@ def softmax_by_hand(x):
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+def normal(_, x, scale, shift):
+    return relax.op.nn.layer_norm(x, scale, shift, axes=[-1])
+
+
+def normal_by_hand(x, scale, shift):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(centred.var(axis=-1, keepdims=True) + 1e-5) * scale + shift
+
+
+ROWS = {
+    "softmax": (lambda _, x: relax.op.nn.softmax(x), [(1, 300, 21)]),
+    "layer_norm": (normal, [(1, 300, 96), (96,), (96,)]),
+}
 FAMILIES = {
     "max pooling": (max_pool, [(1, 4, 33, 33, 16)], max_pool_by_hand),
     "average pooling": (average_pool, [(1, 2, 8, 8, 16)], average_pool_by_hand),
     "global mean": (lambda _, x: relax.op.mean(x, axis=[2, 3]), [(1, 64, 7, 7)], lambda x: x.mean(axis=(2, 3))),
     "softmax": (lambda _, x: relax.op.nn.softmax(x), [(1, 300, 21)], softmax_by_hand),
+    "softmax of whole vectors": (lambda _, x: relax.op.nn.softmax(x), [(2, 30, 64)], softmax_by_hand),
+    "softmax of another axis": (
+        lambda _, x: relax.op.nn.softmax(x, axis=1),
+        [(3, 21, 40)],
+        lambda x: softmax_by_hand(x.swapaxes(1, 2)).swapaxes(1, 2),
+    ),
+    "logarithm of softmax": (
+        lambda _, x: relax.op.nn.log_softmax(x),
+        [(7, 1000)],
+        lambda x: np.log(softmax_by_hand(x)),
+    ),
+    "normalization": (normal, [(1, 17, 768), (768,), (768,)], normal_by_hand),
+    "normalization of odd rows": (normal, [(2, 5, 9, 7), (7,), (7,)], normal_by_hand),
+    "normalization of several axes": (
+        lambda _, x, scale, shift: relax.op.nn.layer_norm(x, scale, shift, axes=[-2, -1]),
+        [(4, 6, 8), (6, 8), (6, 8)],
+        lambda x, scale, shift: normal_by_hand(x.reshape(4, 48), scale.ravel(), shift.ravel()).reshape(x.shape),
+    ),
     "concatenation": (
         lambda _, x, y: relax.op.concat([x, y], axis=1),
         [(1, 24, 14, 14), (1, 40, 14, 14)],
@@ -183,7 +214,18 @@ def test_a_window_s_padding_is_written_row_by_row():
 
 
 def test_what_is_dear_is_computed_once():
-    assert scheduled(lambda _, x: relax.op.nn.softmax(x), [(1, 300, 21)], CPU)["softmax"].script().count("T.exp(") == 1
+    function = scheduled(lambda _, x: relax.op.nn.softmax(x), [(1, 300, 21)], CPU)["softmax"]
+    assert function.script().count("T.reinterpret(") == 1  # of the exponent
+
+
+@pytest.mark.parametrize("columns", [21, 96, 128])
+@pytest.mark.parametrize("name", ["softmax", "layer_norm"])
+def test_a_row_is_finished_before_the_next(name, columns):
+    compute, shapes = ROWS[name]
+    text = scheduled(compute, [(1, 300, columns), *[(columns,)] * (len(shapes) - 1)], CPU)[name].script()
+
+    assert text.count("T.parallel(300)") == text.count("T.parallel(") == 1
+    assert ("T.vectorized(" in text) == (columns != 21)
 
 
 def test_channels_in_blocks_are_read_line_by_line():

@@ -89,9 +89,37 @@ def test_rows_of_any_number_of_axes_are_a_dense_layer():
     assert [layer.data for layer in model.layers if isinstance(layer, Dense)] == [(24, 8), (24, 5)]
 
 
-def test_a_product_of_two_inputs_is_no_layer_of_a_template():
+def test_what_is_added_to_rows_is_added_before_they_are_reshaped():
+    """Then the sum is computed in the dense layer's kernel."""
+    net = Net((2, 3, 4, 8))
+    value = net.add("Transpose", net.add("MatMul", "x", net.weight(8, 8)), perm=[0, 1, 2, 3])
+    model = read_model(net.model(net.add("Add", net.add("Add", value, net.weight(8)), "x")))
+    assert operators(model) == ["reshape", "matmul", "add", "reshape", "add", "reshape"]
+    inputs = model.random_inputs()
+    np.testing.assert_allclose(untuned(model.module, *inputs)[0], model.reference(*inputs)[0], atol=1e-5)
+
+
+def test_axes_of_one_change_places_by_a_reshape():
+    net = Net((1, 5, 8))
+    rows = net.add("MatMul", "x", net.weight(8, 6))
+    turned = net.add("Transpose", rows, perm=[1, 0, 2])
+    model = read_model(net.model(net.add("Relu", turned)))
+    assert operators(model) == ["reshape", "matmul", "nn.relu", "reshape"]
+    inputs = model.random_inputs()
+    np.testing.assert_allclose(untuned(model.module, *inputs)[0], model.reference(*inputs)[0], atol=1e-5)
+
+
+def test_products_of_two_inputs_are_one_layer_with_the_second_factor_transposed():
     net = Net((1, 2, 3, 3))
-    (layer,) = read_model(net.model(net.add("MatMul", "x", "x"))).layers
+    model = read_model(net.model(net.add("MatMul", "x", "x")))
+    (layer,) = model.layers
+    assert (layer.data, layer.weight) == ((2, 3, 3), (2, 3, 3))
+    assert [task.task for task in model.tasks("llvm").tasks] == ["batch_matmul.x86"]
+
+
+def test_a_product_of_two_matrices_that_are_computed_is_no_layer_of_a_template():
+    net = Net((3, 3))
+    (layer,) = read_model(net.model(net.add("MatMul", "x", net.add("Relu", "x")))).layers
     assert isinstance(layer, Other)
 
 

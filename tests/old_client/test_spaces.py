@@ -63,6 +63,12 @@ def odd_tasks():
         yield Task(task="group_conv2d_nchw.x86", args=args)
     for name in ("dense_nopack.x86", "dense_pack.x86"):
         yield Task(task=name, args=[tensor([12, 90]), tensor([210, 90]), None, "float32"])
+    for output, transposed, shapes in (
+        ([12, 197, 197], (0, 1), ([12, 197, 64], [12, 197, 64])),
+        ([12, 128, 64], (0, 0), ([12, 128, 96], [12, 96, 64])),
+        ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
+    ):
+        yield Task(task="batch_matmul.x86", args=[*map(tensor, shapes), output, "float32", *transposed])
 
 
 def check(old_client, tasks, target, path):

@@ -222,6 +222,7 @@ def tensor(*shape: int, dtype: str = "float32") -> list[Any]:
         ("conv2d_transpose_nchw.cuda", [tensor(1, 64, 8, 8), tensor(64, 32, 4, 4)], 2 * 64 * 64 * 32 * 16),
         ("dense_nopack.x86", [tensor(1, 512), tensor(1000, 512), None, "float32"], 2 * 512 * 1000),
         ("batch_matmul.x86", [tensor(8, 16, 32), tensor(8, 64, 32)], 2 * 8 * 16 * 32 * 64),
+        ("batch_matmul.x86", [tensor(8, 16, 32), tensor(8, 32, 64), None, "float32", 0, 0], 2 * 8 * 16 * 32 * 64),
         ("conv2d_packed.vta", [tensor(1, 16, 14, 14, 1, 16), tensor(32, 16, 3, 3, 16, 16), 1, 1, 1], None),
         ("something.else", [tensor(1, 2), tensor(3, 4)], None),
         ("conv2d_nchw.cuda", [], None),

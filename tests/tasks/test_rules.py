@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tophub_registry.errors import UsageError
-from tophub_registry.tasks.layers import Convolution, Dense, Other, TransposedConvolution
+from tophub_registry.tasks.layers import BatchMatmul, Convolution, Dense, Other, TransposedConvolution
 from tophub_registry.tasks.rules import RULES, workloads
 
 
@@ -168,6 +168,19 @@ def test_a_dense_layer_is_two_tasks_on_a_cpu():
 )
 def test_a_dense_layer_on_a_gpu_has_a_second_template_from_a_batch_of_32(batch, expected):
     assert names(dense(batch), "cuda") == expected
+
+
+@pytest.mark.parametrize(("batch", "own"), [(1, []), (2, ["dense_tiled.x86"]), (197, ["dense_tiled.x86"])])
+def test_a_dense_layer_of_several_rows_has_a_template_of_our_own(batch, own):
+    theirs = ["dense_nopack.x86", "dense_pack.x86"]
+    assert [name for name, _ in workloads(dense(batch), "llvm", own=True)] == [*theirs, *own]
+
+
+def test_products_of_two_activations_on_a_cpu():
+    layer = BatchMatmul("layer", "matrix products", (12, 197, 64), (12, 197, 64))
+    arguments = [tensor(12, 197, 64), tensor(12, 197, 64), [12, 197, 197], "float32", 0, 1]
+    assert workloads(layer, "llvm") == [("batch_matmul.x86", arguments)]
+    assert workloads(layer, "llvm", own=True)[1:] == [("batch_matmul_tiled.x86", arguments)]
 
 
 @pytest.mark.parametrize("kind", RULES)

@@ -14,7 +14,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 import numpy as np
 
-from tests.templates.test_numerics import conv2d, depthwise, grouped, pointwise, winograd
+from tests.templates.test_numerics import batched, conv2d, dense, depthwise, grouped, pointwise, winograd
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
@@ -31,6 +31,9 @@ WORKLOADS = {
     "winograd": winograd(16, (14, 14), 16),
     "winograd, wide padding": winograd(16, (14, 14), 16, (2, 2, 2, 2)),
     "winograd, one tile": winograd(32, (3, 3), 32),
+    "tiled, rows beyond the last": dense("tiled", 13, 32, 48),
+    "tiled, columns beyond the last": dense("tiled", 16, 16, 17),
+    "tiled products, rows and columns beyond the last": batched("_tiled", 16, 13, 16, 17),
 }
 
 

@@ -58,6 +58,13 @@ def dense(kind, batch, in_units, out_units):
     return f"dense_{kind}.x86", [tensor([batch, in_units]), tensor([out_units, in_units]), None, "float32"]
 
 
+def batched(kind, batch, rows, in_units, columns, transposed=(0, 1)):
+    data = [in_units, rows] if transposed[0] else [rows, in_units]
+    kernel = [columns, in_units] if transposed[1] else [in_units, columns]
+    tensors = tensor([batch, *data]), tensor([batch, *kernel])
+    return f"batch_matmul{kind}.x86", [*tensors, [batch, rows, columns], "float32", *transposed]
+
+
 WORKLOADS = {
     "resnet18's 3x3": conv2d([1, 64, 56, 56], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
     "resnet18's 3x3 with stride": conv2d([1, 128, 28, 28], [256, 128, 3, 3], 2, (1, 1, 1, 1)),
@@ -108,12 +115,29 @@ WORKLOADS = {
     "prime units, packed": dense("pack", 4, 74, 62),
     "few outputs, unpacked": dense("nopack", 8, 256, 6),
     "few outputs, packed": dense("pack", 8, 256, 6),
+    "tiled, a prime number of rows": dense("tiled", 197, 96, 160),
+    "tiled, one row": dense("tiled", 1, 512, 100),
+    "tiled, odd units": dense("tiled", 23, 77, 101),
+    "tiled, few outputs": dense("tiled", 49, 64, 3),
+    "tiled, a single number": dense("tiled", 1, 1, 1),
+    "a vision transformer's scores": batched("", 3, 49, 32, 49),
+    "a vision transformer's values": batched("", 3, 49, 49, 32, (0, 0)),
+    "products, the first factor transposed": batched("", 2, 12, 24, 20, (1, 0)),
+    "products, both transposed": batched("", 2, 18, 12, 18, (1, 1)),
+    "products, one row": batched("", 5, 1, 40, 30),
+    "tiled products, a vision transformer's scores": batched("_tiled", 3, 49, 32, 49),
+    "tiled products, its values": batched("_tiled", 3, 49, 49, 32, (0, 0)),
+    "tiled products, the first factor transposed": batched("_tiled", 2, 13, 24, 21, (1, 0)),
+    "tiled products, both transposed": batched("_tiled", 2, 17, 11, 64, (1, 1)),
+    "tiled products, one row": batched("_tiled", 5, 1, 40, 3),
 }
 
 
 def reference(task, args, inputs):
     mx = libraries.mxnet()
     data, weight = map(mx.nd.array, inputs)
+    if task.startswith("batch_matmul"):
+        return mx.nd.batch_dot(data, weight, transpose_a=bool(args[4]), transpose_b=bool(args[5])).asnumpy()
     if task.startswith("dense"):
         return mx.nd.FullyConnected(data, weight, no_bias=True, num_hidden=weight.shape[0], flatten=False).asnumpy()
     _, _, strides, (top, left, bottom, right), dilation, *_ = args

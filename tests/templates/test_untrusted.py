@@ -39,6 +39,9 @@ ARGUMENTS = {
     "group_conv2d_NCHWc.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
     "dense_nopack.x86": [tensor([1, 512]), tensor([1000, 512]), None, "float32"],
     "dense_pack.x86": [tensor([4, 512]), tensor([1000, 512]), None, "float32"],
+    "dense_tiled.x86": [tensor([197, 512]), tensor([1000, 512]), None, "float32"],
+    "batch_matmul.x86": [tensor([12, 197, 64]), tensor([12, 197, 64]), [12, 197, 197], "float32", 0, 1],
+    "batch_matmul_tiled.x86": [tensor([12, 197, 64]), tensor([12, 128, 64]), None, "float32", 0, 1],
     **dict(WORKLOADS),
 }
 """Sound arguments of every template."""
@@ -97,7 +100,7 @@ def test_argument_lists_over_all_templates():
         assert time.process_time() - began < SECONDS, (task, args)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert taken > INPUTS / 12
+    assert taken > INPUTS / 13
     assert told < 500
     assert peak < 512 << 20
 

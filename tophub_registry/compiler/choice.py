@@ -217,11 +217,13 @@ def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: T
     """Return the default kernels of a layer's other templates that are expected to beat `kernels`."""
     best = min(kernels, key=lambda kernel: kernel.cost)
     tried = {kernel.template.task for kernel in kernels}
-    instead_of = None if best.answer.record is None else best.answer
+    measured = best.answer.record is not None
+    instead_of = best.answer if measured else None
     return [
         Kernel(template, template.default(target), NOTHING, guess=share * best.cost, instead_of=instead_of)
         for template in templates
-        if template.task not in tried and (share := expected_share(template, best.template)) is not None
+        if template.task not in tried
+        and (share := expected_share(template, best.template, measured=measured)) is not None
     ]
 
 

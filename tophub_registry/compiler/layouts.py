@@ -48,7 +48,8 @@ def is_agnostic(call: relax.Call) -> bool:
     if name in _POOLS:
         return bool(call.attrs.layout == "NCHW") and is_image(call.args[0])
     if name == "relax.mean":
-        return is_image(call.args[0]) and list(map(int, call.attrs.axis)) == [2, 3] and bool(call.attrs.keepdims)
+        axes = sorted(int(axis) % _IMAGE for axis in call.attrs.axis or ())
+        return is_image(call.args[0]) and axes == [2, 3] and bool(call.attrs.keepdims)
     if name == "relax.concat":
         return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
     return False

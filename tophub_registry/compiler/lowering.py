@@ -37,7 +37,7 @@ from tophub_registry.frontends.normal_form import is_plain
 from tophub_registry.records.lookup import Answer
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
-from tophub_registry.tasks.layers import Layer, Other, TransposedConvolution
+from tophub_registry.tasks.layers import BatchMatmul, Layer, Other, TransposedConvolution
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
 from tophub_registry.tasks.rules import RULES, workloads
 from tophub_registry.templates.neighbours import Neighbourhood
@@ -262,10 +262,27 @@ class _Builder:
         if turned:
             taken = self.builder.emit_te(partial(spread, layer=layer), taken, primfunc_name_hint="spread")  # type: ignore[arg-type]
         output = kernel.template.tensors(kernel.config)[-1]
-        packed = self._packed(kernel, self._weight(weight, is_dense=call.op.name == "relax.matmul", turned=turned))
-        arguments = relax.Tuple([taken, packed])
-        result = relax.call_tir(self._function(kernel), arguments, out_ty=relax.TensorType(output.shape, output.dtype))
-        return self.builder.emit(result), output_block
+        if isinstance(layer, BatchMatmul):
+            arguments = self._factors(kernel, layer, taken, self._in(weight, PLAIN))
+        else:
+            dense = call.op.name == "relax.matmul"
+            arguments = [taken, self._packed(kernel, self._weight(weight, is_dense=dense, turned=turned))]
+        result = self.builder.emit(
+            relax.call_tir(
+                self._function(kernel), relax.Tuple(arguments), out_ty=relax.TensorType(output.shape, output.dtype)
+            )
+        )
+        if isinstance(layer, BatchMatmul) and shape_of(call) != output.shape:
+            result = self.builder.emit(relax.op.reshape(result, shape_of(call)))
+        return result, output_block
+
+    def _factors(self, kernel: Kernel, layer: BatchMatmul, data: Any, weight: Any) -> list[Any]:
+        """Return the factors of matrix products in the kernel's layout."""
+        batch, columns, in_units = layer.weight
+        transposed = Rearranged(weight).reshape(batch, in_units, columns).transpose(0, 2, 1)
+        factors: list[Any] = [Rearranged(data).reshape(*layer.data), transposed]
+        packed: list[Any] = kernel.template.pack(kernel.config, factors)
+        return [self.builder.emit(each.value) for each in packed]
 
     def _weight(self, weight: Any, *, is_dense: bool, turned: bool) -> Any:
         """Return a layer's weight for its template: an array, or `Rearranged` if it is not constant."""
@@ -306,7 +323,7 @@ class _Builder:
         call = binding.value
         block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
         if block == PLAIN:
-            return self.builder.emit(self._plainly(call)), PLAIN
+            return self.builder.emit(_sliced(self._plainly(call))), PLAIN
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
 
     def _wanted(self, var: Any, call: relax.Call) -> int:
@@ -341,6 +358,21 @@ class _Builder:
                 new = self.builder.emit_te(to_blocks, new, block)
             self._lying[value, block] = new
         return self._lying[value, block]
+
+
+def _sliced(call: Any) -> Any:
+    """Return what a call takes at one known index as a slice, which can be fused with what reads it; else the call."""
+    if getattr(getattr(call, "op", None), "name", "") != "relax.take" or call.attrs.axis is None:
+        return call
+    data, place = call.args
+    if not isinstance(place, Constant) or shape_of(place) != ():
+        return call
+    axis, first = int(call.attrs.axis), int(place.value.numpy())
+    size = shape_of(data)[axis]
+    if not -size <= first < size:
+        return call
+    sliced = relax.op.strided_slice(data, [axis], [first % size], [first % size + 1])
+    return relax.op.reshape(sliced, shape_of(call))
 
 
 @relax.expr_functor.mutator

@@ -30,5 +30,10 @@ class Rearranged:
         return Rearranged(relax.op.reshape(self.value, shape))
 
     def transpose(self, *axes: int) -> Rearranged:
-        """As of an array."""
+        """As of an array; transposed back, a value is what it was."""
+        call = self.value
+        if isinstance(call, relax.Call) and call.op.name == "relax.permute_dims":
+            before = tuple(map(int, call.attrs.axes))
+            if tuple(before[axis] for axis in axes) == tuple(range(len(axes))):
+                return Rearranged(call.args[0])
         return Rearranged(relax.op.permute_dims(self.value, axes))

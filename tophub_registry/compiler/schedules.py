@@ -17,6 +17,7 @@ from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
 from tophub_registry.compiler.choice import Kernel
+from tophub_registry.compiler.elementary import vectorizable
 from tophub_registry.compiler.lowering import KERNEL
 
 _LANES = 16
@@ -79,7 +80,15 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         scheduled = dlight.ApplyDefaultSchedule(*rules)(module)
     if layers.failures:
         raise SchedulingFailures(layers.failures)
-    return scheduled
+    return scheduled if target.kind.name == "cuda" else _vectorizable(scheduled)
+
+
+def _vectorizable(module: tvm.IRModule) -> tvm.IRModule:
+    functions = {
+        name: vectorizable(function) if isinstance(function, tirx.PrimFunc) else function
+        for name, function in module.functions_items()
+    }
+    return tvm.IRModule(functions, module.attrs)
 
 
 def _in_32_bits(function: Any) -> Any:
@@ -269,6 +278,8 @@ class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
             return sch
         root = sch.get_sblock("root")
         padding = [block for block in sch.get_child_blocks(root)[:-1] if not _inline(sch, block)]
+        if _schedule_rows(sch):
+            return sch
         padding = [block for block in padding if _is_padding(sch, block) and _windows(sch, block)]
         apart = [sch.get(block).name_hint for block in padding]
         rows = {
@@ -281,6 +292,82 @@ class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
             row = rows.get(sch.get(window).name_hint.removesuffix("_update"))
             _pad(sch, block, row)
         return sch
+
+
+def _schedule_rows(sch: Any) -> bool:
+    """Compute softmax, normalization and the like one row after the other, rows in parallel; return whether it is one.
+
+    All sums of such a function go over the last axis, and all of its blocks have the same rows. Then a row is read from
+    memory once, and stays in the cache for the rest.
+    """
+    *inner, output = sch.get_child_blocks(sch.get_sblock("root"))
+    summed = [block for block in inner if _reduces(sch, block)]
+    if not summed or _reduces(sch, output) or not all(_is_row_by_row(sch, block) for block in (*inner, output)):
+        return False
+    *rows, _ = sch.get_loops(output)
+    count = _extent(sch, *rows)
+    if not rows or any(_rows_of(sch, block) != count for block in inner):
+        return False
+    parts = [[*_in_lanes(sch, block), block] if _reduces(sch, block) else [block] for block in inner]
+    row = sch.fuse(*rows)
+    for block in reversed([block for each in parts for block in each]):
+        sch.compute_at(block, row, preserve_unit_loops=True)
+    if _extent(sch, *sch.get_loops(output)) >= _WORTH_THREADS:
+        sch.parallel(row)
+    for block in (*(block for each in parts for block in each), output):
+        _schedule_row(sch, block)
+    return True
+
+
+def _is_row_by_row(sch: Any, block: Any) -> bool:
+    """Return whether a block is a plain loop nest, in which at most the last loop is a sum's."""
+    kinds = [variable.iter_type for variable in sch.get(block).iter_vars]
+    if len(kinds) != len(sch.get_loops(block)) or not kinds:
+        return False
+    *rows, last = kinds
+    return set(rows) <= {tirx.IterVar.DataPar} and last in (tirx.IterVar.DataPar, tirx.IterVar.CommReduce)
+
+
+def _rows_of(sch: Any, block: Any) -> int:
+    return _extent(sch, *sch.get_loops(block)[:-1])
+
+
+def _in_lanes(sch: Any, block: Any) -> list[Any]:
+    """Sum up a row in the lanes of a vector, if they divide it; return the block that does."""
+    *rows, k = sch.get_loops(block)
+    lanes = _lanes_for(_extent(sch, k))
+    if lanes == 1:
+        return []
+    _, lane = sch.split(k, [None, lanes])
+    return [sch.rfactor(lane, len(rows))]
+
+
+def _lanes_for(extent: int) -> int:
+    """Return the lanes of the longest vector that divides a row, 1 if there is none."""
+    lanes = math.gcd(extent, _LANES)
+    return lanes if lanes >= _SHORTEST_VECTOR else 1
+
+
+def _schedule_row(sch: Any, block: Any) -> None:
+    """Vectorize the loop over a row, or over the lanes of its sums."""
+    kinds = [variable.iter_type for variable in sch.get(block).iter_vars]
+    loops = sch.get_loops(block)
+    if tirx.IterVar.CommReduce not in kinds:
+        lanes = _lanes_for(_extent(sch, loops[-1]))
+        if lanes > 1:  # otherwise LLVM vectorizes it, with a remainder
+            _, lane = sch.split(loops[-1], [None, lanes])
+            sch.vectorize(lane)
+        return
+    inner = loops[-len(kinds) :]
+    summed = inner[kinds.index(tirx.IterVar.CommReduce)]
+    lane = inner[0]
+    if lane is summed or _extent(sch, lane) == 1:
+        sch.decompose_reduction(block, summed)
+        return
+    sch.reorder(summed, lane)
+    sch.vectorize(lane)
+    init = sch.decompose_reduction(block, summed)
+    sch.vectorize(sch.get_loops(init)[-1])
 
 
 def _is_static(func: Any) -> bool:

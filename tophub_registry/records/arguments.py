@@ -23,6 +23,7 @@ CONVOLUTION = "data kernel strides padding dilation"
 GROUPED = f"{CONVOLUTION} groups"
 TRANSPOSED = "data kernel strides padding out_dtype output_padding groups"
 DENSE = "data kernel bias out_dtype"
+BATCHED = "data kernel out_shape out_dtype transpose_a transpose_b"
 
 _NAMES = {
     "conv2d_transpose_": TRANSPOSED,
@@ -209,6 +210,17 @@ def _tensor_or_nothing(value: Value) -> Value:
     return None if value in (None, "null") else _tensor(value)  # some tools quote the word
 
 
+def _shape_or_nothing(value: Value) -> Value:
+    return None if value is None else _integers(value)
+
+
+def _flag(value: Value) -> bool:
+    """Read a truth value, which TVM writes as a word or as a number."""
+    if value in (0, 1):
+        return bool(value)
+    raise ValueError
+
+
 def _integer(value: Value) -> int:
     if type(value) is int:
         return value
@@ -231,4 +243,7 @@ _READERS: dict[str, Callable[[Value], Value]] = {
     "layout": _word,
     "out_layout": _word,
     "out_dtype": _type,
+    "out_shape": _shape_or_nothing,
+    "transpose_a": _flag,
+    "transpose_b": _flag,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tophub_registry.records.arguments import ArgumentError, named
+from tophub_registry.records.arguments import BATCHED, ArgumentError, named, take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,8 @@ def flop(task: str, args: Sequence[Value]) -> int | None:
         if name.startswith("dense"):
             return 2 * data[0] * data[1] * kernel[0]
         if name.startswith("batch_matmul"):
-            return 2 * max(data[0], kernel[0]) * data[1] * data[2] * kernel[1]
+            columns = kernel[1 if _is_transposed(args) else 2]
+            return 2 * max(data[0], kernel[0]) * data[1] * data[2] * columns
         if name.startswith("conv2d_transpose_nchw"):
             return 2 * math.prod(data) * math.prod(kernel[1:])
         if name.startswith(("conv2d_n", "conv2d_hwcn", "depthwise_conv2d_n", "group_conv2d_n")):
@@ -43,6 +44,12 @@ def flop(task: str, args: Sequence[Value]) -> int | None:
     except (ArgumentError, IndexError, KeyError, ValueError, ZeroDivisionError):
         return None  # not the task's arguments
     return None
+
+
+def _is_transposed(args: Sequence[Value]) -> bool:
+    """Return whether the second factor of matrix products is transposed, which is the default."""
+    *_, transposed = take(BATCHED, args).values() if len(args) == len(BATCHED.split()) else (True,)
+    return bool(transposed)
 
 
 def _convolution(name: str, data: list[int], kernel: list[int], window: list[list[int]]) -> int:

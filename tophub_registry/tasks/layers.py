@@ -74,5 +74,13 @@ class Dense(Layer):
 
 
 @dataclass(frozen=True)
+class BatchMatmul(Layer):
+    """Matrix products `data · weightᵀ`: data `[batch, rows, in]`, weight `[batch, columns, in]`, neither constant."""
+
+    data: Shape
+    weight: Shape
+
+
+@dataclass(frozen=True)
 class Other(Layer):
     """A layer that multiplies and adds in a form that no template covers."""

@@ -6,6 +6,7 @@ second factor is a constant or a parameter, possibly transposed.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.tasks.layers import Convolution, Dense, Layer, Other, TransposedConvolution
+from tophub_registry.tasks.layers import BatchMatmul, Convolution, Dense, Layer, Other, TransposedConvolution
 from tophub_registry.tasks.rules import DTYPE
 
 UNTRANSLATED = "tophub.untranslated."
@@ -102,7 +103,9 @@ def layer_of(call: relax.Call, name: str, weights: Weights) -> Layer | None:
     read = _READERS.get(getattr(call.op, "name", ""))
     if read is None:
         return None
-    layer = read(call, name) if call.args[1] in weights and _is_float32(call) else None
+    layer = None
+    if _is_float32(call):
+        layer = (read(call, name) if call.args[1] in weights else None) or _products(call, name)
     return layer or Other(name, call.op.name.removeprefix("relax.").removeprefix("nn."))
 
 
@@ -149,6 +152,18 @@ def _dense(call: relax.Call, name: str) -> Layer | None:
     if not len(data) == len(weight) == len(("rows", "columns")):
         return None
     return Dense(name=name, operator="dense layer", data=data, weight=weight[::-1])
+
+
+def _products(call: relax.Call, name: str) -> Layer | None:
+    """Return the matrix products of two batches of values."""
+    if call.op.name != "relax.matmul":
+        return None
+    data, weight = map(shape_of, call.args)
+    (*batch, rows, inner), (*others, _, columns) = data, weight
+    count = math.prod(batch)
+    if not batch or count != math.prod(others):
+        return None
+    return BatchMatmul(name, "matrix product", data=(count, rows, inner), weight=(count, columns, inner))
 
 
 def _other(_call: relax.Call, _name: str) -> Layer | None:

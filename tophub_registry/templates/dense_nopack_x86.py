@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template
 from tophub_registry.templates.workloads import Matmul
-from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
+from tophub_registry.templates.x86 import largest_divisor, schedule_dot_products, simd_lanes, written_out
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -47,24 +47,7 @@ class DenseNopackX86(Template):
         )
 
     def apply(self, sch: Any, config: Config) -> None:
-        partial, total = sch.get_sblock("partial"), sch.get_sblock("dense")
-
-        y, x, k = sch.get_loops(total)
-        y_outer, y_inner = sch.split(y, [None, config.value("tile_y")[-1]])
-        x_outer, x_inner = sch.split(x, [None, config.value("tile_x")[-1]])
-        sch.reorder(y_outer, x_outer, y_inner, x_inner)
-        tile = sch.fuse(y_outer, x_outer)
-        sch.parallel(tile)
-        sch.unroll(k)
-
-        sch.compute_at(partial, tile, preserve_unit_loops=True)
-        *_, y, x, lane, k = sch.get_loops(partial)
-        outputs = sch.fuse(y, x)
-        sch.reorder(k, outputs, lane)
-        sch.unroll(outputs)
-        sch.vectorize(lane)
-        sum_in_registers(sch, partial, k, lane)
-        sch.decompose_reduction(total, sch.get_loops(total)[-1])
+        schedule_dot_products(sch, sch.get_sblock("dense"), config)
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te

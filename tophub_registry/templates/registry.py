@@ -27,6 +27,8 @@ GROUP = "tophub_registry.templates"
 """The entry points' group."""
 
 _OURS = {
+    "batch_matmul.x86": "batch_matmul_x86.BatchMatmulX86",
+    "batch_matmul_tiled.x86": "batch_matmul_tiled_x86.BatchMatmulTiledX86",
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
     "conv2d_NCHWc_pointwise.x86": "conv2d_nchwc_pointwise_x86.Conv2dNCHWcPointwiseX86",
     "conv2d_NCHWc_winograd.x86": "conv2d_nchwc_winograd_x86.Conv2dNCHWcWinogradX86",
@@ -42,6 +44,7 @@ _OURS = {
     "group_conv2d_nchw.x86": "group_conv2d_nchw_x86.GroupConv2dNCHWX86",
     "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
+    "dense_tiled.x86": "dense_tiled_x86.DenseTiledX86",
 }
 """Task name -> module and class in this folder."""
 

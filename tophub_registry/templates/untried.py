@@ -5,6 +5,11 @@ Winograd's convolution beats even a tuned direct kernel, since it needs a fourth
 at least 100 million operations, 34 timed with AVX2 and 29 with AVX-512 code (`benchmarks/untried.py`), it took 0.4
 times as long as the record in the median, and 0.82 times at most. On small layers it sometimes loses, so the rule does
 not apply to them.
+
+Tiles of any number of rows beat AutoTVM's matrix products, even with their default config: dense layers whose number of
+rows has no divisor that suits the registers, of which AutoTVM computes one row at a time or all at once, and all
+products of activations, whose records took twice as long. For other dense layers the two are equally good, but a
+config that was found for another layer, with one row mostly, is not.
 """
 
 from __future__ import annotations
@@ -15,6 +20,11 @@ if TYPE_CHECKING:
     from tophub_registry.templates.template import Template
 
 DIRECT, WINOGRAD = "conv2d_NCHWc.x86", "conv2d_NCHWc_winograd.x86"
+DENSE, DENSE_TILED = ("dense_nopack.x86", "dense_pack.x86"), "dense_tiled.x86"
+PRODUCTS, PRODUCTS_TILED = "batch_matmul.x86", "batch_matmul_tiled.x86"
+
+_TILES = range(4, 17)
+"""Rows that `dense_pack.x86` accumulates at once in its good configs."""
 
 _LARGE = 10**8
 """Floating-point operations of the direct convolution."""
@@ -26,11 +36,22 @@ _SHARE = 0.7
 """The relative time that nearly all of these layers stay below."""
 
 
-def expected_share(untried: Template, recorded: Template) -> float | None:
+def expected_share(untried: Template, recorded: Template, *, measured: bool = True) -> float | None:
     """Return the expected time of another template's default config, relative to a record of the same layer.
 
     None if no gain is expected.
+
+    Parameters
+    ----------
+    measured
+        Whether there is such a record; otherwise its config is that of another layer's.
     """
+    if (untried.task, recorded.task) == (PRODUCTS_TILED, PRODUCTS):
+        return _SHARE
+    if untried.task == DENSE_TILED and recorded.task in DENSE:
+        rows = untried.workload.output[0]
+        suits = rows < _TILES.start or any(rows % tile == 0 for tile in _TILES)
+        return None if measured and suits else _SHARE
     if (untried.task, recorded.task) != (WINOGRAD, DIRECT) or untried.flop < _LARGE:
         return None
     data, kernel = untried.workload.inputs

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tophub_registry.errors import InputError
-from tophub_registry.records.arguments import CONVOLUTION, DENSE, GROUPED, TRANSPOSED, ArgumentError, shown, take
+from tophub_registry.records.arguments import (
+    BATCHED,
+    CONVOLUTION,
+    DENSE,
+    GROUPED,
+    TRANSPOSED,
+    ArgumentError,
+    shown,
+    take,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -297,6 +306,67 @@ class Matmul:
         data, weight = inputs
         product: NDArray[Any] = data @ weight.T
         return product
+
+
+@dataclass(frozen=True)
+class BatchMatmul:
+    """Products of matrices: `[batch, rows, in_units]` times `[batch, in_units, columns]`, either one transposed or not.
+
+    Arguments of the task: `[data, kernel, output shape, dtype, transpose data, transpose kernel]`, of which only the
+    first two need be given: then the second one is transposed, `[batch, columns, in_units]`.
+    """
+
+    batch: int
+    rows: int
+    in_units: int
+    columns: int
+    transposed: tuple[bool, bool]
+    dtype: str
+
+    @staticmethod
+    def parse(args: list[Any]) -> BatchMatmul:
+        """Read a task's arguments; InputError where they are not of that form."""
+        what = "a batch of matrix products"
+        values = _named(BATCHED, [*args, *_BATCHED_DEFAULTS[len(args) :]], what)
+        data, kernel, dtype = _tensors(values, args, what, rank=3)
+        transposed = bool(values["transpose_a"]), bool(values["transpose_b"])
+        rows, in_units = data[1:][::-1] if transposed[0] else data[1:]
+        columns, in_units_kernel = kernel[1:] if transposed[1] else kernel[1:][::-1]
+        _check_sizes(args, (*data, *kernel))
+        product = BatchMatmul(data[0], rows, in_units, columns, transposed, dtype)
+        fits = data[0] == kernel[0] and in_units == in_units_kernel and values["out_dtype"] in (None, "", dtype)
+        if not fits or values["out_shape"] not in (None, [*product.output]):
+            raise InputError(f"the shapes or types of the two factors and the output do not fit: {shown(args)}")
+        _check_tensors(args, product)
+        return product
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations."""
+        return 2 * self.batch * self.rows * self.in_units * self.columns
+
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The shapes of both factors."""
+        data, kernel = (self.rows, self.in_units), (self.in_units, self.columns)
+        shapes = zip((data, kernel), self.transposed, strict=True)
+        return [(self.batch, *(shape[::-1] if transposed else shape)) for shape, transposed in shapes]
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.batch, self.rows, self.columns
+
+    def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the products."""
+        pairs = zip(inputs, self.transposed, strict=True)
+        data, kernel = (array.transpose(0, 2, 1) if transposed else array for array, transposed in pairs)
+        product: NDArray[Any] = data @ kernel
+        return product
+
+
+_BATCHED_DEFAULTS = [None, None, None, None, 0, 1]
+"""Of the arguments of a batch of matrix products; the first two have none."""
 
 
 def _named(names: str, args: list[Any], what: str) -> dict[str, Any]:

@@ -140,3 +140,32 @@ def sum_in_registers(sch: Any, block: Any, reduction: Any, vectorized: Any) -> N
         sch.vectorize(tile.pop())
     for loop in tile:
         sch.unroll(loop)
+
+
+def schedule_dot_products(sch: Any, total: Any, config: Config) -> None:
+    """Compute tiles of `tile_y` times `tile_x` outputs in parallel, each a sum of the lanes of the block `partial`.
+
+    Parameters
+    ----------
+    sch
+        The `tvm.s_tir.Schedule`.
+    total
+        The block that adds up the lanes; its last loops are rows, columns and lanes.
+    """
+    partial = sch.get_sblock("partial")
+    *batch, y, x, lane = sch.get_loops(total)
+    y_outer, y_inner = sch.split(y, [None, config.value("tile_y")[-1]])
+    x_outer, x_inner = sch.split(x, [None, config.value("tile_x")[-1]])
+    sch.reorder(y_outer, x_outer, y_inner, x_inner)
+    tile = sch.fuse(*batch, y_outer, x_outer)
+    sch.parallel(tile)
+    sch.unroll(lane)
+
+    sch.compute_at(partial, tile, preserve_unit_loops=True)
+    *_, y, x, lane, k = sch.get_loops(partial)
+    outputs = sch.fuse(y, x)
+    sch.reorder(k, outputs, lane)
+    sch.unroll(outputs)
+    sch.vectorize(lane)
+    sum_in_registers(sch, partial, k, lane)
+    sch.decompose_reduction(total, sch.get_loops(total)[-1])

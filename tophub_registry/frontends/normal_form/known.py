@@ -26,7 +26,8 @@ def evaluate(call: relax.Call, arrays: Sequence[Array]) -> Array | None:
     if function is None or not isinstance(call.ty, relax.TensorType):
         return None
     result = np.asarray(function(call, *arrays)).astype(str(call.ty.dtype), copy=False)
-    return np.ascontiguousarray(result.reshape(tuple(map(int, call.ty.shape))))
+    # NumPy makes an array of one axis of a number.
+    return np.ascontiguousarray(result).reshape(tuple(map(int, call.ty.shape)))
 
 
 def _same_shape(function: Callable[..., Any]) -> Callable[..., Any]:

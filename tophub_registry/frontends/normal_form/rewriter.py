@@ -242,10 +242,24 @@ class Rewriter:
         if not (isinstance(first, Pending) and isinstance(second, Pending)):
             return None
         if first.view is None or first.view != second.view or first.shape != second.shape:
-            return None
+            return self._among_rows(call, first, second, name)
         values = [self._settled(first), self._settled(second)]
         moved = relax.Call(call.op, [value.base for value in values], call.attrs, call.ty_args)
         return replace(values[0], base=self._emit(moved, name), name=name)
+
+    def _among_rows(self, call: relax.Call, first: Pending, second: Pending, name: str) -> Value | None:
+        """Move arithmetic with a dense layer before the layer's reshape, so that it can be fused into its kernel."""
+        if not first.viewed == second.viewed == tuple(map(int, call.ty.shape)) or str(call.ty.dtype) != first.dtype:
+            return None
+        for layer in (first, second):
+            if isinstance(layer.base, PendingLayer) and isinstance(layer.view, Reshaped):
+                settled = self._settled(layer)
+                arguments = [
+                    settled.base if value is layer else self._as(value, layer.shape) for value in (first, second)
+                ]
+                moved = relax.Call(call.op, arguments, call.attrs, call.ty_args)
+                return replace(settled, base=self._emit(moved, name), name=name)
+        return None
 
     def _with_known(
         self, call: relax.Call, value: Pending, array: Array, name: str, *, known_first: bool

@@ -162,9 +162,10 @@ class Pending:
         return replace(self, base=variable, terms=NOTHING)
 
     def permuted(self, axes: Shape) -> Pending | None:
-        """Return the value with permuted axes; None if it is already reshaped."""
+        """Return the value with permuted axes; None if it is already reshaped, unless only axes of length 1 move."""
         if isinstance(self.view, Reshaped):
-            return None
+            long = [axis for axis in axes if self.viewed[axis] != 1]
+            return self.reshaped(tuple(self.viewed[axis] for axis in axes)) if long == sorted(long) else None
         whole = axes if self.view is None else tuple(self.view.axes[axis] for axis in axes)
         return replace(self, view=None if whole == tuple(range(len(whole))) else Permuted(whole))
 
@@ -226,4 +227,4 @@ def rows(shape: Sequence[int]) -> Shape:
 
 def constant(array: Array, dtype: str) -> Any:
     """Return an array as a Relax constant."""
-    return relax.const(np.ascontiguousarray(array, dtype), dtype)
+    return relax.const(np.ascontiguousarray(array, dtype).reshape(array.shape), dtype)
