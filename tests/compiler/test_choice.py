@@ -60,9 +60,9 @@ def test_what_an_operator_wants_plain_stays_plain_where_nobody_gains() -> None:
     assert choose_blocks([], {"x": 32}, {"x": MEGABYTE}) == {"x": PLAIN}
 
 
-def answer(entity: list[Any], cost: float) -> Answer:
+def answer(entity: list[Any], cost: float, workload: tuple[str, list[Any]] = CONVOLUTION) -> Answer:
     row = {
-        "input": [str(TARGET), *CONVOLUTION, {}],
+        "input": [str(TARGET), *workload, {}],
         "config": {"index": 0, "code_hash": None, "entity": entity},
         "result": [[cost], 0, 0.1, 1.7e9],
         "version": 0.2,
@@ -260,3 +260,27 @@ def test_tiles_are_preferred_to_autotvms_records_of_products_of_activations() ->
     answers = {workload_key(*workloads[0], {}): [found], workload_key(*workloads[1], {}): []}
     best = min(kernels_for(workloads, TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
     assert (best.template.task, best.instead_of) == ("batch_matmul_tiled.x86", found)
+
+
+def test_a_1x1_convolution_over_all_pixels_goes_before_another_layers_config_but_not_before_a_record() -> None:
+    def args(size: int) -> list[Any]:
+        window = [[1, 1], [0, 0, 0, 0], [1, 1], "NCHW", "NCHW", "float32"]
+        return [tensor([1, 64, size, size]), tensor([64, 64, 1, 1]), *window]
+
+    workloads = [(task, args(28)) for task in ("conv2d_NCHWc.x86", "conv2d_NCHWc_pointwise.x86")]
+    answers: dict[str, list[Answer]] = {workload_key(*each, {}): [] for each in workloads}
+    other, own = (
+        answer(
+            [
+                [knob.name, knob.kind, knob.value]
+                for knob in instantiate("conv2d_NCHWc.x86", these).default(TARGET).entity
+            ],
+            1e-5,
+            ("conv2d_NCHWc.x86", these),
+        )
+        for these in (args(56), args(28))
+    )
+    best = min(kernels_for(workloads, TARGET, answers, Neighbourhood([other])), key=lambda kernel: kernel.cost)
+    assert (best.template.task, best.answer.match) == ("conv2d_NCHWc_pointwise.x86", Match.NONE)
+    recorded = kernels_for(workloads, TARGET, {**answers, workload_key(*workloads[0], {}): [own]}, Neighbourhood())
+    assert [kernel.answer.match for kernel in recorded] == [Match.DEVICE]
