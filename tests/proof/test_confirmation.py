@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +74,10 @@ def test_a_config_that_is_slower_in_the_model_is_marked_whatever_it_cost(model: 
     assert chosen(model, log) == slow.config
     steps: list[tuple[int, int]] = []
     found = confirm(model, str(HERE), log, progress=lambda *step: steps.append(step))
-    assert (found.compared, found.changed) == (1, 1)
-    assert found.after < found.before
-    assert steps == [(1, 2), (2, 2)]
+    assert (found.compared, found.choice) == (1, "winners")
+    assert found.seconds > 0
+    assert steps[0][0] == 1
+    assert all(before + 1 == after for (before, _), (after, _) in itertools.pairwise(steps))
     marked, unmarked = read_records(log)
     assert marked.tophub == Provenance(weights="cold", slower_in=model.name)
     assert (marked.config, marked.result, unmarked) == (slow.config, slow.result, fast)
@@ -89,5 +91,20 @@ def test_nothing_changes_where_the_cost_was_right_or_the_next_is_far(model: Mode
         write(model, log, first, second)
         before = log.read_bytes()
         found = confirm(model, str(HERE), log)
-        assert found == Confirmation(1 - number, 0, found.before, found.before)
+        assert found == Confirmation(1 - number, "lowest costs", found.seconds, found.without)
         assert log.read_bytes() == before
+
+
+def test_where_the_default_config_is_faster_in_the_model_it_is_chosen_again(model: Model, tmp_path: Path) -> None:
+    """The best by its cost is slow, and has no rival among the finalists: all others cost far more."""
+    log = tmp_path / "new.log"
+    (slow,) = write(model, log, (1, 1.0e-7))
+    template = instantiate(slow.input.task, slow.input.args)
+    default = slow.model_copy(update={"config": template.default(HERE), "result": Result([1e-6], 0, 1.0, 1.7e9)})
+    log.unlink()
+    write_log(log, [slow, default])
+    assert chosen(model, log) == slow.config
+    found = confirm(model, str(HERE), log)
+    assert (found.compared, found.choice) == (0, "default configs")
+    assert [record.cost.beaten for record in read_records(log)] == [True, False]
+    assert chosen(model, log) == default.config

@@ -24,9 +24,7 @@ def confirm_all(models: Sequence[str], shapes: Mapping[str, Sequence[int]], targ
         return
     for model in models:
         if not tasks_argument.is_task_file(Path(model)):
-            found = _confirm(model, shapes, target, log)
-            if found.compared:
-                terminal.err(f"tophub: {terminal.clean(model)}: {_told(found)}\n")
+            terminal.err(f"tophub: {terminal.clean(model)}: {_told(_confirm(model, shapes, target, log))}\n")
 
 
 def _confirm(model: str, shapes: Mapping[str, Sequence[int]], target: Target, log: Path) -> Confirmation:
@@ -45,10 +43,15 @@ def _confirm(model: str, shapes: Mapping[str, Sequence[int]], target: Target, lo
         return confirm(read_model(model, shapes=shapes), str(target), log, progress=progress)
 
 
+_FASTEST = {
+    "lowest costs": "the configs of the lowest costs are the fastest in it, too",
+    "winners": "some layers' second best configs are faster in it",
+    "default blocks": "it is faster if all layers keep the default configs' blocks of channels",
+    "default configs": "it is faster with the default configs: more trials may help",
+}
+
+
 def _told(found: Confirmation) -> str:
     """Say what a comparison found."""
-    compared = f"the best configs of {found.compared} workload{'' if found.compared == 1 else 's'} were compared in it"
-    if not found.changed:
-        return f"{compared}, and none changed places; a run takes {spelling.seconds(found.before)}"
-    before, after = spelling.seconds(found.before), spelling.seconds(found.after)
-    return f"{compared}, and {found.changed} changed places; a run takes {after} instead of {before}"
+    took, without = spelling.seconds(found.seconds), spelling.seconds(found.without)
+    return f"{_FASTEST[found.choice]}; a run takes {took}, and {without} without records"

@@ -204,13 +204,12 @@ def kernels_for(
 def _comparable(kernels: Sequence[Kernel]) -> list[Kernel]:
     """Return the kernels that were measured under the best conditions: the costs of others say something else.
 
-    Of those in the same layout, one that was beaten in a model does not count where there is another.
+    Those that were beaten in a model do not count where there are others.
     """
     best = min((kernel.answer.conditions for kernel in kernels), default=None)
     alike = [kernel for kernel in kernels if kernel.answer.conditions == best]
     unbeaten = [kernel for kernel in alike if kernel.answer.record is None or not kernel.answer.record.cost.beaten]
-    places = {(kernel.template.task, kernel.blocks) for kernel in unbeaten}
-    return [kernel for kernel in alike if kernel in unbeaten or (kernel.template.task, kernel.blocks) not in places]
+    return unbeaten or alike
 
 
 def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: Target) -> list[Kernel]:

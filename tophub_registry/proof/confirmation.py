@@ -3,7 +3,9 @@
 A kernel that is timed by itself finds its data where its own last run left it, and has no bias, activation or shortcut
 inside. Configs whose costs are close may change places in the model. So the finalists of each layer take turns there:
 one variant of the model for the best of each layer, one for the second best, and so on, each profiled kernel by kernel.
-Finalists that cost less than the winner, but take longer in the model, are marked in the log (`Provenance.slower_in`).
+Then whole models take turns: with the configs of the lowest costs, with the winners, with the default configs' blocks
+of channels only, so that no layout changes between layers, and without records. Rows whose configs are not in the
+fastest of these are marked in the log (`Provenance.slower_in`): a tuned model is never slower than an untuned one.
 """
 
 from __future__ import annotations
@@ -12,20 +14,23 @@ import itertools
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.compiler import CompiledModel, compile_model
 from tophub_registry.errors import InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.frontends import Model
-from tophub_registry.records.log import read_lines, read_records, write_log
+from tophub_registry.records.log import parse_row, read_lines, read_records, write_log
 from tophub_registry.records.lookup import NOTHING
 from tophub_registry.records.record import Config, Provenance, Record
+from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.template import Template
 
@@ -38,29 +43,47 @@ _CLOSE = 1.3
 _INPUTS = 2
 """A kernel's arguments by which a profile names it: data and weights."""
 
+_ROOM = 2 << 30
+"""Bytes of weights of all variants that are compared at once."""
+
+_WHOLE = 3
+"""Whole models besides those with the finalists."""
+
 _ROUNDS = 7
 _RUNS = 3  # of each variant in a round
 _NOISE = 0.01
 
 
+Choice = Literal["lowest costs", "winners", "default blocks", "default configs"]
+"""Which of a log's configs are the fastest in the whole model."""
+
+
 @dataclass(frozen=True)
 class Confirmation:
-    """What the whole model said of its layers' finalists.
+    """What the whole model said of a log's configs.
 
     Attributes
     ----------
     compared
         Workloads that had several finalists.
-    changed
-        Those of which another config than the one of the lowest cost is faster in the model.
-    before, after
-        The median time of a run with the configs of the lowest costs, and with the winners, in seconds.
+    choice
+        The configs that are the fastest in the model.
+    seconds, without
+        The median time of a run with the choice, and without records, in seconds.
     """
 
     compared: int
-    changed: int
-    before: float
-    after: float
+    choice: Choice
+    seconds: float
+    without: float
+
+
+class _Alternative(NamedTuple):
+    """A variant of the model, and the records that lose if it is the fastest."""
+
+    choice: Choice
+    compiled: CompiledModel
+    beaten: Sequence[Record]
 
 
 class _Place(NamedTuple):
@@ -78,9 +101,7 @@ def confirm(
     finalists: int = FINALISTS,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Confirmation:
-    """Compare the finalists of a model's layers in the model, and mark in the log those that lose there.
-
-    Nothing is marked if the model is slower with the winners than with the configs of the lowest costs.
+    """Compare a log's best configs in the whole model that it was tuned for, and mark those that lose there.
 
     Parameters
     ----------
@@ -104,26 +125,71 @@ def confirm(
     """
     first = compile_model(model, target, records=[log])
     places = _places(first)
-    known = _ranked(read_records(log), first)
+    workloads = {task.workload for task in model.tasks(first.target.kind, own=True).tasks}
+    known = _ranked((record for record in read_records(log) if record.workload in workloads), first)
+    finalists = min(finalists, max(2, _ROOM // max(1, _bytes(first))))
     contest = {place: records for place in places if len(records := _finalists(known.get(place, []), finalists)) > 1}
-    count = max(map(len, contest.values()), default=1)
-    variants = [first]
-    progress(1, count)
-    for turn in range(1, count):
-        choice = {place: records[min(turn, len(records) - 1)] for place, records in contest.items()}
-        variants.append(_variant(model, target, known, choice))
-        progress(turn + 1, count)
-    winners = _winners(variants, contest)
+    turns = max(map(len, contest.values()), default=1)
+    compiled = itertools.count(1)
+
+    def variant(records: Mapping[_Place, Sequence[Record]], choice: Mapping[_Place, Record]) -> CompiledModel:
+        made = _variant(model, target, records, choice)
+        progress(next(compiled), turns + _WHOLE)
+        return made
+
+    places_in_turn = (
+        {place: records[min(turn, len(records) - 1)] for place, records in contest.items()} for turn in range(1, turns)
+    )
+    winners = _winners([first, *(variant(known, picked) for picked in places_in_turn)], contest)
+    best = _Alternative("lowest costs", first, [])
+    for choice, kept, picked, beaten in _alternatives(known, contest, winners, first.target):
+        other = _Alternative(choice, variant(kept, picked), beaten)
+        now, then = _in_turns(best.compiled, other.compiled)
+        best = other if then < now * (1 - _NOISE) else best
+    seconds, without = _in_turns(best.compiled, compile_model(model, target, records=[]))
+    _mark(log, best.beaten, model.name)
+    return Confirmation(len(contest), best.choice, seconds, without)
+
+
+def _alternatives(
+    known: Mapping[_Place, Sequence[Record]],
+    contest: Mapping[_Place, Sequence[Record]],
+    winners: Mapping[_Place, Record],
+    target: Target,
+) -> Iterator[tuple[Choice, Mapping[_Place, Sequence[Record]], Mapping[_Place, Record], list[Record]]]:
+    """Yield whole models to try: their records, which of them stand in for a place's best, and those that lose then."""
     changed = {place: record for place, record in winners.items() if record is not contest[place][0]}
-    if not changed:
-        seconds = median(first.benchmark())
-        return Confirmation(len(contest), 0, seconds, seconds)
-    before, after = _in_turns(first, _variant(model, target, known, changed))
-    if after > before * (1 + _NOISE):
-        return Confirmation(len(contest), 0, before, before)
-    beaten = [record for place, winner in changed.items() for record in contest[place][: contest[place].index(winner)]]
-    _mark(log, beaten, model.name)
-    return Confirmation(len(contest), len(changed), before, after)
+    lost = [each for place, winner in changed.items() for each in contest[place][: contest[place].index(winner)]]
+    if changed:
+        yield "winners", known, changed, lost
+    for choice, kept in _narrower(known, target).items():
+        others = [record for place, each in known.items() for record in each if record not in kept.get(place, ())]
+        if others:
+            yield choice, kept, {}, others
+
+
+def _narrower(
+    known: Mapping[_Place, Sequence[Record]], target: Target
+) -> dict[Choice, Mapping[_Place, Sequence[Record]]]:
+    """Return the records in the default configs' blocks, and those with the default configs, if there are any."""
+    blocks: dict[_Place, Sequence[Record]] = {}
+    configs: dict[_Place, Sequence[Record]] = {}
+    for place, records in known.items():
+        template = instantiate(records[0].input.task, records[0].input.args)
+        default = Kernel(template, template.default(target), NOTHING)
+        if default.blocks == place.blocks:
+            blocks[place] = records
+            if same := [record for record in records if record.config.entity == default.config.entity]:
+                configs[place] = same
+    found: dict[Choice, Mapping[_Place, Sequence[Record]]] = {"default blocks": blocks, "default configs": configs}
+    return {choice: kept for choice, kept in found.items() if kept}
+
+
+def _bytes(compiled: CompiledModel) -> int:
+    """Return the size of a model's weights as its kernels take them."""
+    kernels = [layer.kernel for layer in compiled.layers if layer.kernel is not None]
+    weights = [tensor for kernel in kernels for tensor in kernel.template.tensors(kernel.config)[1:-1]]
+    return sum(math.prod(weight.shape) * np.dtype(weight.dtype).itemsize for weight in weights)
 
 
 def _places(compiled: CompiledModel) -> list[_Place]:
@@ -215,11 +281,14 @@ def _in_turns(one: CompiledModel, other: CompiledModel) -> tuple[float, float]:
 
 def _mark(log: Path, beaten: Iterable[Record], model: str) -> None:
     """Say in a log's rows that another config was faster in a model."""
-    rows = {record.to_json().encode(): record for record in beaten}
+    lost = {(record.workload, repr(record.config.entity)) for record in beaten}
+    if not lost:
+        return
     with atomic_write(log, overwrite=True) as stream:
         for line in read_lines(log):
             text = line.text
-            if (record := rows.get(text)) is not None:
+            record = parse_row(line, file=log).record
+            if record is not None and (record.workload, repr(record.config.entity)) in lost:
                 told = (record.tophub or Provenance()).model_copy(update={"slower_in": model})
                 text = record.model_copy(update={"tophub": told}).to_json().encode()
             stream.write(text + b"\n")
