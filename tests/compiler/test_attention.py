@@ -14,7 +14,7 @@ from tests.frontends.nets import Net
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.frontends import read_model
 from tophub_registry.records.lookup import Match
-from tophub_registry.tasks.layers import BatchMatmul
+from tophub_registry.tasks.layers import MatrixProducts
 from tophub_registry.templates.registry import instantiate
 
 
@@ -43,7 +43,7 @@ def test_attention_computes_what_onnx_does(rows, width, heads, target):
     compiled = compile_model(model, target, records=[])
     inputs = model.random_inputs()
     np.testing.assert_allclose(compiled.run(*inputs)[0], model.reference(*inputs)[0], atol=1e-5)
-    products = [layer for layer in compiled.layers if isinstance(layer.layer, BatchMatmul)]
+    products = [layer for layer in compiled.layers if isinstance(layer.layer, MatrixProducts)]
     assert [layer.kernel.template.task for layer in products] == ["batch_matmul_tiled.x86"] * 2
 
 
@@ -66,7 +66,7 @@ def test_records_of_products_are_used(tmp_path):
 
     compiled = compile_model(model, "llvm -mcpu=x86-64-v3", records=[log])
 
-    products = [layer for layer in compiled.layers if isinstance(layer.layer, BatchMatmul)]
+    products = [layer for layer in compiled.layers if isinstance(layer.layer, MatrixProducts)]
     assert [(layer.kernel.template.task, layer.match) for layer in products] == [("batch_matmul.x86", Match.DEVICE)] * 2
     inputs = model.random_inputs()
     np.testing.assert_allclose(compiled.run(*inputs)[0], model.reference(*inputs)[0], atol=1e-5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tophub_registry.errors import UsageError
-from tophub_registry.tasks.layers import BatchMatmul, Convolution, Dense, Other, TransposedConvolution
+from tophub_registry.tasks.layers import Convolution, Dense, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.rules import RULES, workloads
 
 
@@ -177,7 +177,7 @@ def test_a_dense_layer_of_several_rows_has_a_template_of_our_own(batch, own):
 
 
 def test_products_of_two_activations_on_a_cpu():
-    layer = BatchMatmul("layer", "matrix products", (12, 197, 64), (12, 197, 64))
+    layer = MatrixProducts("layer", "matrix products", (12, 197, 64), (12, 197, 64))
     arguments = [tensor(12, 197, 64), tensor(12, 197, 64), [12, 197, 197], "float32", 0, 1]
     assert workloads(layer, "llvm") == [("batch_matmul.x86", arguments)]
     assert workloads(layer, "llvm", own=True)[1:] == [("batch_matmul_tiled.x86", arguments)]

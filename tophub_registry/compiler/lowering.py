@@ -37,7 +37,7 @@ from tophub_registry.frontends.normal_form import is_plain
 from tophub_registry.records.lookup import Answer
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
-from tophub_registry.tasks.layers import BatchMatmul, Layer, Other, TransposedConvolution
+from tophub_registry.tasks.layers import Layer, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
 from tophub_registry.tasks.rules import RULES, workloads
 from tophub_registry.templates.neighbours import Neighbourhood
@@ -262,7 +262,7 @@ class _Builder:
         if turned:
             taken = self.builder.emit_te(partial(spread, layer=layer), taken, primfunc_name_hint="spread")  # type: ignore[arg-type]
         output = kernel.template.tensors(kernel.config)[-1]
-        if isinstance(layer, BatchMatmul):
+        if isinstance(layer, MatrixProducts):
             arguments = self._factors(kernel, layer, taken, self._in(weight, PLAIN))
         else:
             dense = call.op.name == "relax.matmul"
@@ -272,11 +272,11 @@ class _Builder:
                 self._function(kernel), relax.Tuple(arguments), out_ty=relax.TensorType(output.shape, output.dtype)
             )
         )
-        if isinstance(layer, BatchMatmul) and shape_of(call) != output.shape:
+        if isinstance(layer, MatrixProducts) and shape_of(call) != output.shape:
             result = self.builder.emit(relax.op.reshape(result, shape_of(call)))
         return result, output_block
 
-    def _factors(self, kernel: Kernel, layer: BatchMatmul, data: Any, weight: Any) -> list[Any]:
+    def _factors(self, kernel: Kernel, layer: MatrixProducts, data: Any, weight: Any) -> list[Any]:
         """Return the factors of matrix products in the kernel's layout."""
         batch, columns, in_units = layer.weight
         transposed = Rearranged(weight).reshape(batch, in_units, columns).transpose(0, 2, 1)

@@ -31,6 +31,9 @@ _TASKS = 64
 
 _SHORTEST_VECTOR = 4
 
+_SHORT_ROW = 64
+"""Numbers below which a row that is no multiple of a vector is better computed across rows: one for each class, say."""
+
 _WORTH_A_LOOP = 8
 """Iterations below which a loop of its own costs more than index arithmetic in a fused one."""
 
@@ -304,9 +307,11 @@ def _schedule_rows(sch: Any) -> bool:
     summed = [block for block in inner if _reduces(sch, block)]
     if not summed or _reduces(sch, output) or not all(_is_row_by_row(sch, block) for block in (*inner, output)):
         return False
-    *rows, _ = sch.get_loops(output)
-    count = _extent(sch, *rows)
+    *rows, last = sch.get_loops(output)
+    count, length = _extent(sch, *rows), _extent(sch, last)
     if not rows or any(_rows_of(sch, block) != count for block in inner):
+        return False
+    if _lanes_for(length) == 1 and length < _SHORT_ROW:
         return False
     parts = [[*_in_lanes(sch, block), block] if _reduces(sch, block) else [block] for block in inner]
     row = sch.fuse(*rows)

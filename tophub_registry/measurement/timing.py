@@ -33,6 +33,9 @@ _ALIGNMENT = 64  # which kernels may rely on
 _FLUSH = "cache_flush_cpu_non_first_arg"
 """TVM's function that takes all arguments but the first out of an x86 processor's cache."""
 
+_FLUSHED = 50
+"""The most runs of a repeat before each of which the cache is flushed."""
+
 
 class Timing(NamedTuple):
     """How long and how often a kernel is timed.
@@ -124,7 +127,8 @@ def evaluator(module: Any, device: Any, arguments: Sequence[Any], *, flush: bool
     def seconds(number: int) -> float:
         if not flush:
             return float(module.time_evaluator("main", device, number=number)(*arguments).mean)
-        timer = module.time_evaluator("main", device, number=1, repeat=number, f_preproc=_FLUSH)
+        runs = min(number, _FLUSHED)  # flushing takes longer than many a kernel
+        timer = module.time_evaluator("main", device, number=1, repeat=runs, f_preproc=_FLUSH)
         return float(timer(*arguments).mean)
 
     return seconds

@@ -74,7 +74,7 @@ class Dense(Layer):
 
 
 @dataclass(frozen=True)
-class BatchMatmul(Layer):
+class MatrixProducts(Layer):
     """Matrix products `data · weightᵀ`: data `[batch, rows, in]`, weight `[batch, columns, in]`, neither constant."""
 
     data: Shape

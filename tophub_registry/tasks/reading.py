@@ -14,7 +14,7 @@ from typing import Any
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.tasks.layers import BatchMatmul, Convolution, Dense, Layer, Other, TransposedConvolution
+from tophub_registry.tasks.layers import Convolution, Dense, Layer, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.rules import DTYPE
 
 UNTRANSLATED = "tophub.untranslated."
@@ -163,7 +163,7 @@ def _products(call: relax.Call, name: str) -> Layer | None:
     count = math.prod(batch)
     if not batch or count != math.prod(others):
         return None
-    return BatchMatmul(name, "matrix product", data=(count, rows, inner), weight=(count, columns, inner))
+    return MatrixProducts(name, "matrix product", data=(count, rows, inner), weight=(count, columns, inner))
 
 
 def _other(_call: relax.Call, _name: str) -> Layer | None:

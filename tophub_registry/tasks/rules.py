@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tophub_registry.errors import UsageError
 from tophub_registry.records.task import tensor
-from tophub_registry.tasks.layers import BatchMatmul, Convolution, Dense, Layer, Shape, TransposedConvolution
+from tophub_registry.tasks.layers import Convolution, Dense, Layer, MatrixProducts, Shape, TransposedConvolution
 
 DTYPE = "float32"
 
@@ -140,7 +140,7 @@ def _dense(dense: Dense) -> Arguments:
     return [tensor(dense.data), tensor(dense.weight), None, DTYPE]
 
 
-def _batched(product: BatchMatmul) -> Arguments:
+def _batched(product: MatrixProducts) -> Arguments:
     # AutoTVM's front ends transpose the second factor; the last two arguments say so.
     output = [*product.data[:2], product.weight[1]]
     return [tensor(product.data), tensor(product.weight), output, DTYPE, 0, 1]
@@ -155,7 +155,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("conv2d_NCHWc.x86", TransposedConvolution, _ungrouped, _transposed_as_direct),
         Rule("dense_nopack.x86", Dense, _any, _dense),
         Rule("dense_pack.x86", Dense, _any, _dense),
-        Rule("batch_matmul.x86", BatchMatmul, _any, _batched),
+        Rule("batch_matmul.x86", MatrixProducts, _any, _batched),
     ),
     "cuda": (
         Rule("conv2d_nchw.cuda", Convolution, _plain, _direct),
@@ -177,7 +177,7 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
         Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),
         Rule("dense_tiled.x86", Dense, _several_rows, _dense),
-        Rule("batch_matmul_tiled.x86", BatchMatmul, _any, _batched),
+        Rule("batch_matmul_tiled.x86", MatrixProducts, _any, _batched),
     ),
 }
 """The rules of templates that AutoTVM does not have."""

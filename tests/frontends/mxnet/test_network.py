@@ -126,7 +126,7 @@ def test_what_no_template_serves_is_reported(mxnet, write):
     factors = mxnet.sym.split(mxnet.sym.var("data"), num_outputs=2, axis=0)
     path = write(mxnet.sym.batch_dot(factors[0], factors[1], name="products").tojson())
     layers = read_model(path, weightless=True, shapes={"data": (4, 8, 8)}).layers
-    assert [(layer.name, layer.operator) for layer in untuned(layers, "cuda")] == [("products", "matmul")]
+    assert [(layer.name, layer.operator) for layer in untuned(layers, "cuda")] == [("products", "matrix product")]
 
 
 def test_what_can_t_be_translated_is_known_before_tuning():
