@@ -68,6 +68,13 @@ def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> N
             f"{len(untried)} {have} only, which Winograd's default config is expected to beat; `tophub tune` finds a "
             f"better one: {named(untried)}\n"
         )
+    if beaten := [layer for layer in compiled.layers if layer.beaten]:
+        have = (
+            "layer gets the default config, as its records"
+            if len(beaten) == 1
+            else "layers get the default configs, as their records"
+        )
+        terminal.out(f"{len(beaten)} {have} were slower in the whole model when it was tuned: {named(beaten)}\n")
     if runs:
         threads = "" if here.threads is None else f" with {here.threads} thread{'' if here.threads == 1 else 's'}"
         fastest = f", at best {spelling.seconds(min(runs))}" if runs[1:] else ""
@@ -239,6 +246,7 @@ def as_json(
                 "recorded": layer.recorded,
                 "evidence": layer.evidence and _evidence_as_json(layer.evidence),
                 "neighbour": layer.kernel and layer.kernel.neighbour and layer.kernel.neighbour.args,
+                "beaten": layer.beaten and layer.beaten.source,
                 "instead_of": layer.kernel and layer.kernel.instead_of and layer.kernel.instead_of.source,
             }
             for layer in compiled.layers

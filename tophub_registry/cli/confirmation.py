@@ -48,6 +48,7 @@ _FASTEST = {
     "winners": "some layers' second best configs are faster in it",
     "default blocks": "it is faster if all layers keep the default configs' blocks of channels",
     "default configs": "it is faster with the default configs: more trials may help",
+    "no records": "it is faster without records, which `compile` then leaves aside: more trials may help",
 }
 
 

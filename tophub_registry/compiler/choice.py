@@ -64,6 +64,8 @@ class Kernel:
         here (`transfers`).
     instead_of
         The record of another template of the layer that this default config is expected to beat (`expected_share`).
+    beaten
+        The layer's best record, if tuning found the default configs faster in the whole model than any of its records.
     """
 
     template: Template
@@ -73,6 +75,7 @@ class Kernel:
     guess: float | None = None
     evidence: Answer | None = None
     instead_of: Answer | None = None
+    beaten: Answer | None = None
 
     @cached_property
     def blocks(self) -> tuple[int, int]:
@@ -186,8 +189,11 @@ def kernels_for(
         if (kernel := _recorded(template, answer, refused)) is not None
     ]
     native = _comparable([kernel for kernel in recorded if not kernel.answer.match.is_evidence_only(target)])
+    if unbeaten := [kernel for kernel in native if not _beaten(kernel)]:
+        return _best_of_each_layout([*unbeaten, *_untried(templates, unbeaten, target)])
     if native:
-        return _best_of_each_layout([*native, *_untried(templates, native, target)])
+        beaten = min(native, key=lambda kernel: kernel.cost).answer
+        return [replace(kernel, beaten=beaten) for kernel in _without_records(templates, target, Neighbourhood())]
     if not recorded:
         return _without_records(templates, target, neighbourhood)
     evidence = min(recorded, key=lambda kernel: kernel.cost).answer
@@ -202,14 +208,13 @@ def kernels_for(
 
 
 def _comparable(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Return the kernels that were measured under the best conditions: the costs of others say something else.
-
-    Those that were beaten in a model do not count where there are others.
-    """
+    """Return the kernels that were measured under the best conditions: the costs of others say something else."""
     best = min((kernel.answer.conditions for kernel in kernels), default=None)
-    alike = [kernel for kernel in kernels if kernel.answer.conditions == best]
-    unbeaten = [kernel for kernel in alike if kernel.answer.record is None or not kernel.answer.record.cost.beaten]
-    return unbeaten or alike
+    return [kernel for kernel in kernels if kernel.answer.conditions == best]
+
+
+def _beaten(kernel: Kernel) -> bool:
+    return kernel.answer.record is not None and kernel.answer.record.cost.beaten
 
 
 def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: Target) -> list[Kernel]:

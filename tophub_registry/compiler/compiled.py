@@ -60,6 +60,11 @@ class CompiledLayer:
         return self.match >= Match.ARCHITECTURE or (self.kernel is not None and self.kernel.instead_of is not None)
 
     @property
+    def beaten(self) -> Answer | None:
+        """The layer's best record, if tuning found the default configs faster in the model than any of its records."""
+        return None if self.kernel is None else self.kernel.beaten
+
+    @property
     def evidence(self) -> Answer | None:
         """The layer's best record, where there are only other processors', whether it is used or not."""
         return None if self.kernel is None else self.kernel.evidence

@@ -22,7 +22,9 @@ def check_useful(compiled: CompiledModel, logs: Sequence[Path]) -> None:
     compiled
         The model, compiled with these logs only.
     """
-    helped = (layer.recorded or layer.evidence or layer.match is not Match.NONE for layer in compiled.layers)
+    helped = (
+        layer.recorded or layer.evidence or layer.beaten or layer.match is not Match.NONE for layer in compiled.layers
+    )
     if logs and not any(helped) and not compiled.left_out:
         raise useless(logs, compiled.target)
 

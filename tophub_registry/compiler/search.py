@@ -38,8 +38,14 @@ class RecordSearch:
         """Return the records of each workload, and those of other workloads that may stand in for missing ones."""
         found = lookup_each(self._target, self._sources.logs, workloads, threads=thread_count())
         answers = {key: [its for its in each if self._usable(its)] for key, each in found.answers.items()}
-        # Another processor's record of another layer says nothing about this one.
-        alike = [its for its in found.alike if self._usable(its) and not its.match.is_evidence_only(self._target)]
+        # Another processor's record of another layer says nothing about this one, nor does one that lost in a model.
+        alike = [
+            its
+            for its in found.alike
+            if self._usable(its)
+            and not its.match.is_evidence_only(self._target)
+            and not (its.record is not None and its.record.cost.beaten)
+        ]
         return answers, Neighbourhood(alike, excluded=self._alone)
 
     def _usable(self, answer: Answer) -> bool:
