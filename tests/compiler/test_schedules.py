@@ -218,14 +218,24 @@ def test_what_is_dear_is_computed_once():
     assert function.script().count("T.reinterpret(") == 1  # of the exponent
 
 
-@pytest.mark.parametrize("columns", [21, 96, 128])
+@pytest.mark.parametrize("columns", [77, 96, 128])
 @pytest.mark.parametrize("name", ["softmax", "layer_norm"])
 def test_a_row_is_finished_before_the_next(name, columns):
     compute, shapes = ROWS[name]
     text = scheduled(compute, [(1, 300, columns), *[(columns,)] * (len(shapes) - 1)], CPU)[name].script()
 
     assert text.count("T.parallel(300)") == text.count("T.parallel(") == 1
-    assert ("T.vectorized(" in text) == (columns != 21)
+    assert ("T.vectorized(" in text) == (columns != 77)
+
+
+@pytest.mark.parametrize("name", ["softmax", "layer_norm"])
+def test_short_odd_rows_are_computed_across_rows(name):
+    """As the scores of 21 classes are: their vectors are rows of the same class."""
+    compute, shapes = ROWS[name]
+    text = scheduled(compute, [(1, 300, 21), *[(21,)] * (len(shapes) - 1)], CPU)[name].script()
+
+    assert "T.parallel(300)" not in text
+    assert "T.vectorized(" in text
 
 
 def test_channels_in_blocks_are_read_line_by_line():

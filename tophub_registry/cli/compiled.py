@@ -89,7 +89,7 @@ def _sum(compiled: CompiledModel) -> str:
     if not records:
         return ""
     whose = f"the layers' {len(records)} records add" if records[1:] else "the one layer's record adds"
-    cached = sum(record.cost.cached for record in records)
+    cached = sum(record.cost.cached for record in records) if compiled.target.kind == "llvm" else 0
     how = f", {cached} of them measured with weights in the cache" if cached else ""
     return f" By themselves, {whose} up to {spelling.seconds(sum(record.mean_cost for record in records))}{how}."
 

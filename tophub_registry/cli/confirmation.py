@@ -48,11 +48,12 @@ _FASTEST = {
     "winners": "some layers' second best configs are faster in it",
     "default blocks": "it is faster if all layers keep the default configs' blocks of channels",
     "default configs": "it is faster with the default configs: more trials may help",
-    "no records": "it is faster without records, which `compile` then leaves aside: more trials may help",
+    "no records": "it is faster without these records, so that `compile` leaves them aside: more trials may help",
 }
 
 
 def _told(found: Confirmation) -> str:
     """Say what a comparison found."""
     took, without = spelling.seconds(found.seconds), spelling.seconds(found.without)
-    return f"{_FASTEST[found.choice]}; a run takes {took}, and {without} without records"
+    with_records = "" if found.choice == "no records" else f"{took}, and "
+    return f"{_FASTEST[found.choice]}; a run takes {with_records}{without} without records"
