@@ -18,17 +18,23 @@ class Servers:
     """A tracker, and servers with one key."""
 
     def __init__(self, count):
+        self._servers = []
+        while not self._tracks():  # another process took the port meanwhile
+            pass
+        for _ in range(count):
+            self.start()
+        self.wait(count)
+
+    def _tracks(self):
+        """Start the tracker on a free port; return whether it listens there."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"127.0.0.1:{port}"
         self.place = Tracked("127.0.0.1", port, KEY, patience=3, longest=3, session=3)
         self._tracker = self._start("rpc_tracker", "--port", port, "--port-end", port + 1)
-        self._until(lambda: self._listens(port))
-        self._servers = []
-        for _ in range(count):
-            self.start()
-        self.wait(count)
+        self._until(lambda: self._listens(port) or self._tracker.poll() is not None)
+        return self._tracker.poll() is None
 
     def start(self):
         options = ["--port", 19300, "--port-end", 19400, "--tracker", self.address, "--key", KEY]
