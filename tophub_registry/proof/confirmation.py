@@ -152,10 +152,8 @@ def confirm(
     untuned = compile_model(model, target, records=[])
     seconds, without = _in_turns(best.compiled, untuned)
     if _configs(untuned) != _configs(best.compiled) and without < seconds * (1 - NOISE):
-        best, seconds = (
-            _Alternative("no records", untuned, [each for place in known.values() for each in place]),
-            without,
-        )
+        best = _Alternative("no records", untuned, [record for records in known.values() for record in records])
+        seconds = without
     _mark(log, best.beaten, model.name)
     return Confirmation(len(contest), best.choice, seconds, without)
 
@@ -296,14 +294,19 @@ def _in_turns(one: CompiledModel, other: CompiledModel) -> tuple[float, float]:
 
 def _mark(log: Path, beaten: Iterable[Record], model: str) -> None:
     """Say in a log's rows that another config was faster in a model."""
-    lost = {(record.workload, repr(record.config.entity)) for record in beaten}
+    lost = {_identity(record) for record in beaten}
     if not lost:
         return
     with atomic_write(log, overwrite=True) as stream:
         for line in read_lines(log):
             text = line.text
             record = parse_row(line, file=log).record
-            if record is not None and (record.workload, repr(record.config.entity)) in lost:
+            if record is not None and _identity(record) in lost:
                 told = (record.tophub or Provenance()).model_copy(update={"slower_in": model})
                 text = record.model_copy(update={"tophub": told}).to_json().encode()
             stream.write(text + b"\n")
+
+
+def _identity(record: Record) -> tuple[Target, str, str]:
+    """Return what rows of the same config have in common: a log may have others' targets, which did not lose."""
+    return record.target, record.workload, repr(record.config.entity)
