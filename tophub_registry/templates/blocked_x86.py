@@ -66,19 +66,31 @@ class BlockedConvolutionX86(Template):
         padded = pad(data, w.padding) if any(w.padding) else data
         return [data, kernel, convolve(w, padded, kernel, self.tensors(config)[-1].shape, term, name=self.block)]
 
-    def schedule_rows(self, sch: Any, width: int) -> Any:
+    def schedule_rows(self, sch: Any, width: int, strip: int | None = None) -> Any:
         """Compute `width` pixels at a time, rows in parallel; return the block that computes them.
 
         It accumulates in a cache, from which each tile is written out.
+
+        Parameters
+        ----------
+        strip
+            The rows of a parallel task, which then pads the rows of data that it reads; None: all data is padded first.
         """
-        self.schedule_pad(sch)
+        if strip is None:
+            self.schedule_pad(sch)
         conv = sch.get_sblock(self.block)
         copy = sch.cache_write(conv, 0, "global")  # `conv` now accumulates in the cache, and `copy` writes the output
         n, c, oh, ow, block = sch.get_loops(copy)
         tile, _ = sch.split(ow, [None, width])
-        sch.parallel(sch.fuse(n, c, oh))
+        oh, _ = sch.split(oh, [None, strip or 1])
+        task = sch.fuse(n, c, oh)
+        sch.parallel(task)
         sch.vectorize(block)
         sch.compute_at(conv, tile, preserve_unit_loops=True)
+        if strip is not None:
+            pad = sch.get_sblock("data_pad")
+            sch.compute_at(pad, task, preserve_unit_loops=True)
+            sch.vectorize(sch.get_loops(pad)[-1])
         return conv
 
     def schedule_pad(self, sch: Any) -> None:
