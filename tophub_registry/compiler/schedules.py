@@ -19,6 +19,7 @@ from tvm.s_tir import dlight
 from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.elementary import vectorizable
 from tophub_registry.compiler.lowering import KERNEL
+from tophub_registry.templates.prefetch import with_prefetches
 
 _LANES = 16
 """Maximum number of elements of a vector loop: one register of AVX-512, two of AVX2."""
@@ -83,12 +84,13 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         scheduled = dlight.ApplyDefaultSchedule(*rules)(module)
     if layers.failures:
         raise SchedulingFailures(layers.failures)
-    return scheduled if target.kind.name == "cuda" else _vectorizable(scheduled)
+    return scheduled if target.kind.name == "cuda" else _finished(scheduled)
 
 
-def _vectorizable(module: tvm.IRModule) -> tvm.IRModule:
+def _finished(module: tvm.IRModule) -> tvm.IRModule:
+    """Return a scheduled module for a processor with what schedules can't express."""
     functions = {
-        name: vectorizable(function) if isinstance(function, tirx.PrimFunc) else function
+        name: with_prefetches(vectorizable(function)) if isinstance(function, tirx.PrimFunc) else function
         for name, function in module.functions_items()
     }
     return tvm.IRModule(functions, module.attrs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
+from tophub_registry.templates.prefetch import DATA, WEIGHTS, Prefetch, can_prefetch, prefetch
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.workloads import Conv2d
@@ -38,6 +39,9 @@ _MAX_WASTE = 1.3
 
 _LOAD = 0.3
 """The time of a load, relative to that of a multiplication, where the two go on at once."""
+
+_KERNEL_LOAD = 2
+"""The time of a load of the kernel, relative to one of the data: it comes from a farther cache."""
 
 
 class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
@@ -93,19 +97,23 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
         _, lanes, registers = vectors(target)
         block = largest_divisor(w.out_channels, lanes)
         count = w.out_channels // block
+        channels_first = w.out_channels > self._pixels
 
         def cost(tile: tuple[int, int]) -> float:
             together, pixels = tile
             sums = together * pixels
             computed = -(-self._pixels // pixels) * pixels
-            return computed * max(1.0, _MIN_SUMS / sums) * (1 + _LOAD * (together + pixels) / sums)
+            loads = (_KERNEL_LOAD * together + pixels) / sums
+            return computed * max(1.0, _MIN_SUMS / sums) * (1 + _LOAD * loads)
 
         together, pixels = min(
             (
                 (together, pixels)
                 for together in range(1, _MAX_TOGETHER + 1)
                 for pixels in range(1, min(_MAX_PIXELS, self._pixels) + 1)
-                if count % together == 0 and together * (pixels + 1) < registers
+                if count % together == 0
+                and together * (pixels + 1) < registers
+                and (not channels_first or can_prefetch(together * pixels * block))
             ),
             key=cost,
         )
@@ -114,7 +122,7 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
                 "tile_ic": blocks_of(w.in_channels, largest_divisor(w.in_channels, block)),
                 "tile_oc": [count // together, together, block],
                 "tile_p": pixels,
-                "channels_first": w.out_channels * w.in_channels > self._pixels * w.in_channels,
+                "channels_first": channels_first,
             }
         )
 
@@ -125,6 +133,16 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
         panels, together, block = self._panels(config)
         return kernel.reshape(panels, together, block, -1).transpose(0, 3, 1, 2)
+
+    def _parts(self, config: Config) -> int:
+        """Return how many tiles cover the pixels."""
+        tile: int = config.value("tile_p")
+        return -(-self._pixels // tile)
+
+    def _prefetches(self, config: Config) -> bool:
+        """Return whether the kernel goes through the pixels for one panel of weights after the other."""
+        _, together, block = config.value("tile_oc")
+        return config.value("channels_first") and can_prefetch(together * block * config.value("tile_p"))
 
     def _panels(self, config: Config) -> tuple[int, int, int]:
         _, together, block = config.value("tile_oc")
@@ -155,7 +173,7 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
             value = pixels(n, te.indexdiv(c, ic), start(part) + i, te.indexmod(c, ic))
             return te.sum(value * kernel[panel, c, t, v], axis=c)
 
-        shape = w.batch, -(-self._pixels // tile), panels, tile, together, oc
+        shape = w.batch, self._parts(config), panels, tile, together, oc
         product = te.compute(shape, term, name="product")
 
         def at(n: Any, o: Any, pixel: Any, v: Any) -> Any:
@@ -170,7 +188,7 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
         return [data, kernel, output]
 
     def apply(self, sch: Any, config: Config) -> None:
-        ic, _ = channel_blocks(config)
+        ic, oc = channel_blocks(config)
         _, together, _ = self._panels(config)
         if self._strided:
             *chunk, _, v = sch.get_loops(sch.get_sblock("data_pack"))
@@ -195,6 +213,15 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
         sch.unroll(o)
         sch.vectorize(block)
         sum_in_registers(sch, product, c_outer, block)
+        if self._prefetches(config):
+            row, tile = together * oc, config.value("tile_p") * ic
+            panel = self.workload.in_channels * row
+            prefetch(
+                sch,
+                c_outer,
+                Prefetch(WEIGHTS, panel, ic * row, part=1, parts=self._parts(config)),
+                Prefetch(DATA, tile, tile),
+            )
 
 
 def _worth_trying(tile_oc: Sequence[int]) -> bool:

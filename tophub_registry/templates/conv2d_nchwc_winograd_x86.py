@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
+from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.winograd import Matrix, saving, transforms
 from tophub_registry.templates.workloads import Conv2d
@@ -45,11 +46,13 @@ _MIN_SUMS = 6
 _MAX_WASTE = 1.3
 """The most tiles computed, as a multiple of those needed."""
 
-# The default config, from timing resnet18's layers: with fewer outputs, tiles of 4x4 are mostly margin, and their
-# kernels take more than twice the memory; with fewer rows, threads are idle; more tiles at once do not fit the cache.
+# The default config, from timing the layers of resnet18 and vgg16: with fewer outputs, tiles of 4x4 are mostly margin,
+# and their kernels take more than twice the memory; with fewer rows, reading the whole kernel for a few of them takes
+# longer than computing; more tiles at once do not fit the cache.
 _MANY_OUTPUTS = 100
-_MANY_ROWS = 7
+_MANY_ROWS = 14
 _TILES_AT_ONCE = 14
+_TILES_SHARED = 128
 
 
 class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
@@ -103,17 +106,26 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         ic = largest_divisor(w.in_channels, oc)
         size = 4 if w.out_height * w.out_width >= _MANY_OUTPUTS else 2
         rows, columns = -(-w.out_height // size), -(-w.out_width // size)
-        together = 2 if w.out_channels // oc % 2 == 0 else 1
         # Threads share the rows if there are many, else the output's channels.
         parallel_rows = w.batch * rows >= _MANY_ROWS
-        at_once = _even_part(rows, max(1, _TILES_AT_ONCE // columns)) if parallel_rows else rows
+        at_once = _even_part(rows, max(1, (_TILES_AT_ONCE if parallel_rows else _TILES_SHARED) // columns))
+
+        def tile(together: int) -> int:
+            most = (registers - 2) // together - 1
+            while not parallel_rows and not can_prefetch(most * together * oc):
+                most -= 1
+            return _even_part(at_once * columns, most)
+
+        preferred = (1, 2) if size == min(_SIZES) else (2, 1)  # of two with as many sums
+        choices = [together for together in preferred if w.out_channels // oc % together == 0]
+        together = max(choices, key=lambda together: together * tile(together))
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(w.in_channels, ic),
                 "tile_oc": [w.out_channels // (oc * together), 1, together, oc],
                 "tile_size": size,
                 "tile_rows": at_once,
-                "tile_p": _even_part(at_once * columns, (registers - 2) // together - 1),
+                "tile_p": tile(together),
                 "parallel_rows": parallel_rows,
             }
         )
@@ -271,6 +283,11 @@ def _schedule_product(sch: Any, plan: _Plan, product: Any) -> None:
     _unroll(sch, p, oc_register)
     sch.vectorize(block)
     sum_in_registers(sch, product, ic_outer, block)
+    row = plan.oc_register * plan.oc
+    if can_prefetch(plan.tile * row):
+        panel = plan.channels * row
+        parts = plan.padded_tiles // plan.tile
+        prefetch(sch, ic_outer, Prefetch(WEIGHTS, panel, plan.ic * row, part=6, parts=parts))
 
 
 def _unroll(sch: Any, *loops: Any) -> None:
@@ -289,6 +306,8 @@ class _Plan:
 
     Attributes
     ----------
+    channels
+        Channels of the input.
     ic, oc
         Channels in a block of the input, and of the output.
     oc_register, oc_cache, oc_outer
@@ -305,6 +324,7 @@ class _Plan:
     """
 
     def __init__(self, workload: Conv2d, config: Config) -> None:
+        self.channels = workload.in_channels
         self.ic, self.oc = channel_blocks(config)
         _, self.oc_cache, self.oc_register, _ = config.value("tile_oc")
         self.oc_outer = workload.out_channels // (self.oc_cache * self.oc_register * self.oc)

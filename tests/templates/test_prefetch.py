@@ -1,0 +1,65 @@
+"""Kernels that ask for their next weights compute the same, and ask for each line of them."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.templates.test_numerics import pointwise, winograd
+from tophub_registry.records.target import Target
+from tophub_registry.templates.prefetch import can_prefetch, with_prefetches
+from tophub_registry.templates.registry import instantiate
+
+tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
+
+AVX2 = "llvm -mcpu=x86-64-v3"
+TASKS = [
+    pointwise([1, 64, 7, 7], 128),
+    pointwise([2, 48, 5, 3], 96),
+    pointwise([1, 64, 14, 14], 256, 2),
+    pointwise([1, 20, 7, 7], 100),
+    winograd(64, (7, 7), 64),
+    winograd(24, (14, 9), 40),
+]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=str)
+def test_a_kernel_that_prefetches_computes_the_same(task):
+    template = instantiate(*task)
+    config = template.default(Target.parse(AVX2))
+    plain = template.schedule(config).mod["main"]
+    libraries = [tvm.compile(tvm.IRModule({"main": each}), target="llvm") for each in (plain, with_prefetches(plain))]
+    numbers = np.random.default_rng(0)
+    *inputs, output = [numbers.uniform(-1, 1, tensor.shape).astype("float32") for tensor in template.tensors(config)]
+    outputs = []
+    for library in libraries:
+        arrays = [tvm.runtime.tensor(each) for each in (*inputs, output)]
+        library["main"](*arrays)
+        outputs.append(arrays[-1].numpy())
+    assert np.array_equal(*outputs)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=str)
+def test_every_line_of_the_next_weights_is_asked_for(task):
+    template = instantiate(*task)
+    config = template.default(Target.parse(AVX2))
+    text = with_prefetches(template.schedule(config).mod["main"]).script()
+    assert "prefetch" in text
+    assert "tophub.prefetch" not in text
+
+
+def test_code_for_a_processor_prefetches_without_writing_sums_to_memory():
+    template = instantiate(*pointwise([1, 512, 7, 7], 512))
+    config = template.default(Target.parse("llvm -mcpu=x86-64-v4"))
+    kernel = with_prefetches(template.schedule(config).mod["main"])
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4"})
+    code = tvm.compile(tvm.IRModule({"main": kernel}), target=target).mod.inspect_source("asm")
+    loop = max(re.split(r"\n\.L\w+:", code), key=lambda block: block.count("vfmadd"))
+    assert "prefetcht1" in code
+    assert loop.count("vfmadd") >= 14
+    assert not re.search(r"vmov[au]ps\s+%[xyz]mm\d+, -?\d*\(", loop.split("\tj")[0])
+
+
+def test_sums_that_do_not_fit_the_stack_are_not_prefetched_for():
+    assert can_prefetch(15 * 16)
+    assert not can_prefetch(16 * 16)
