@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from tophub_registry.bench import instructions
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
 from tophub_registry.bench.prepared import Array, Prepared, read_arrays
-from tophub_registry.bench.runners import CPU_ONLY, METASCHEDULE, RUNNERS
+from tophub_registry.bench.runners import CPU_ONLY, METASCHEDULE, NO_RECORDS, RUNNERS
+from tophub_registry.devices.processor import own_processor
 from tophub_registry.devices.threads import bound, settle_threads
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.target import Target
@@ -196,7 +198,8 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     with tempfile.TemporaryDirectory(prefix="tophub-bench-") as name:
         job.write(Path(name))
         references = prepared.references()
-        rows = _measure(Path(name), frameworks, threads, references, rounds, pythons or {}, progress)
+        family = instructions.restriction(resolved, own_processor())
+        rows = _measure(Path(name), frameworks, threads, family, references, rounds, pythons or {}, progress)
     return replace(outcome, rows=rows)
 
 
@@ -222,7 +225,7 @@ def check(target: str, frameworks: Collection[str], database: Path | None = None
 
 
 def default_peers(prepared: Prepared, pythons: Collection[str] = (), *, target: str = "llvm") -> list[str]:
-    """Return the frameworks to compare with: the model's own, and others that are installed and can read it.
+    """Return what to compare with: no records, the model's own framework, and installed ones that can read it.
 
     Parameters
     ----------
@@ -231,7 +234,7 @@ def default_peers(prepared: Prepared, pythons: Collection[str] = (), *, target: 
     target
         TVM's target string, for which some have no code.
     """
-    found = [_OWN_PEERS[prepared.framework]]
+    found = [NO_RECORDS, _OWN_PEERS[prepared.framework]]
     on_gpu = target.startswith("cuda")
     for name, modules in _OTHERS.items():
         original = prepared.torch if name == "pytorch" else prepared.onnx
@@ -259,6 +262,7 @@ def _measure(
     folder: Path,
     frameworks: Mapping[str, Any],
     threads: int,
+    family: str | None,
     references: Sequence[Array],
     rounds: int,
     pythons: Mapping[str, str],
@@ -270,8 +274,9 @@ def _measure(
         for name in frameworks:
             progress(f"load {name}")
             try:
-                peers[name] = peer = Peer(name, folder, threads, pythons.get(name))
+                peers[name] = peer = Peer(name, folder, threads, pythons.get(name), instructions.settings(family))
                 version, note = peer.load(_LOADING)
+                note = "; ".join(filter(None, (note, instructions.note(name, family))))
                 distance = difference(read_arrays(folder / f"{name}.npz"), references)
                 rows[name] = FrameworkResult(name, version, note, difference=distance)
             except EnvironmentFailure as error:
