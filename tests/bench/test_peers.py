@@ -16,7 +16,8 @@ from tvm import relax
 
 from tests.bench.test_operators import model_of
 from tophub_registry.bench import comparison
-from tophub_registry.bench.comparison import default_peers, difference
+from tophub_registry.bench.agreement import difference
+from tophub_registry.bench.comparison import default_peers
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.ncnn_model import ncnn_model, pnnx_program
 from tophub_registry.bench.onnx_model import onnx_model
