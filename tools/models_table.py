@@ -15,6 +15,7 @@ BEGIN, END = "<!-- made by tools/models_table.py -->\n", "<!-- end -->\n"
 KINDS = ("llvm", "cuda")
 NAMES = {
     "tophub": "**apache-tvm with our records**",
+    "no-records": "apache-tvm with our templates, no records",
     "gluoncv": "gluoncv/MXNet, hybridized",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",

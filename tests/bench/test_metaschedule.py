@@ -9,7 +9,7 @@ import pytest
 if not all(map(importlib.util.find_spec, ("mxnet", "tvm"))):
     pytest.skip("MXNet and TVM are not both installed", allow_module_level=True)
 
-from tophub_registry.bench.comparison import difference
+from tophub_registry.bench.agreement import difference
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.prepared import prepare
 from tophub_registry.bench.runners import METASCHEDULE, RUNNERS
@@ -35,6 +35,7 @@ def detector(folder):
 
 def test_a_detector_with_an_empty_database(tmp_path):
     prepared = prepare(str(detector(tmp_path)), tmp_path / "prepared", shapes={"data": (1, 3, 9, 10)})
+    assert prepared.detector
     for kind in ("workload", "tuning_record"):
         (tmp_path / f"database_{kind}.json").touch()
 

@@ -14,7 +14,7 @@ import tvm
 from tvm import relax
 
 from tests.compiler.agreement import noise
-from tophub_registry.bench.comparison import difference
+from tophub_registry.bench.agreement import difference
 from tophub_registry.bench.network import Network
 from tophub_registry.bench.relax_network import network_of
 from tophub_registry.errors import UsageError

@@ -10,17 +10,20 @@ from tophub_registry.bench.peer import Peer
 from tophub_registry.errors import EnvironmentFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ANSWER = r'{"version": "1.9.1", "note": "MKLDNN"}'
 
 
-def loaded(tmp_path: Path, script: str, limit: float = 60.0) -> tuple[str, str]:
+def loaded(
+    tmp_path: Path, script: str, limit: float = 60.0, settings: Mapping[str, str] | None = None
+) -> tuple[str, str]:
     """Load a model in a process that does what a shell's script says."""
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     python.chmod(0o755)
-    peer = Peer("mxnet", tmp_path, 1, str(python))
+    peer = Peer("mxnet", tmp_path, 1, str(python), settings)
     try:
         return peer.load(limit)
     finally:
@@ -29,6 +32,11 @@ def loaded(tmp_path: Path, script: str, limit: float = 60.0) -> tuple[str, str]:
 
 def test_a_whole_line_is_an_answer(tmp_path: Path) -> None:
     assert loaded(tmp_path, f"echo '{ANSWER}'") == ("1.9.1", "MKLDNN")
+
+
+def test_settings_are_its_environment(tmp_path: Path) -> None:
+    answer = r'echo "{\"version\": \"$ONEDNN_MAX_CPU_ISA\", \"note\": \"$OMP_NUM_THREADS\"}"'
+    assert loaded(tmp_path, answer, settings={"ONEDNN_MAX_CPU_ISA": "AVX2"}) == ("AVX2", "1")
 
 
 @pytest.mark.parametrize(

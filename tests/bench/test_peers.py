@@ -16,7 +16,8 @@ from tvm import relax
 
 from tests.bench.test_operators import model_of
 from tophub_registry.bench import comparison
-from tophub_registry.bench.comparison import default_peers, difference
+from tophub_registry.bench.agreement import difference
+from tophub_registry.bench.comparison import default_peers
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.ncnn_model import ncnn_model, pnnx_program
 from tophub_registry.bench.onnx_model import onnx_model
@@ -114,9 +115,10 @@ def test_what_is_not_installed_is_named(framework, onnx_folder, tmp_path, monkey
 
 def test_by_default_those_are_chosen_that_can_read_the_model(onnx_folder, translated, monkeypatch):
     everything = ["onnxruntime", "openvino", "ncnn", "pytorch"]
-    assert default_peers(onnx_folder, everything) == everything
-    assert default_peers(onnx_folder, everything, target="cuda -model=h100") == ["onnxruntime", "pytorch"]
-    assert default_peers(replace(onnx_folder, untranslated="no"), everything) == everything[:3]
-    assert default_peers(replace(translated, untranslated="no"), everything) == ["tvm"]
+    none = "no-records"
+    assert default_peers(onnx_folder, everything) == [none, *everything]
+    assert default_peers(onnx_folder, everything, target="cuda -model=h100") == [none, "onnxruntime", "pytorch"]
+    assert default_peers(replace(onnx_folder, untranslated="no"), everything) == [none, *everything[:3]]
+    assert default_peers(replace(translated, untranslated="no"), everything) == [none, "tvm"]
     monkeypatch.setattr(comparison, "find_spec", lambda _: None)
-    assert default_peers(translated, ["ncnn"]) == ["tvm", "ncnn"]
+    assert default_peers(translated, ["ncnn"]) == [none, "tvm", "ncnn"]

@@ -11,7 +11,7 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
     pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
 
 from tests.compiler.agreement import noise
-from tophub_registry.bench.comparison import difference
+from tophub_registry.bench.agreement import difference
 from tophub_registry.bench.relax_network import network_of
 from tophub_registry.frontends import read_model
 from tophub_registry.frontends.mxnet import libraries

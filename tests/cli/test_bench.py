@@ -10,10 +10,13 @@ import pytest
 if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
     pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
 
+from tophub_registry.bench import instructions
 from tophub_registry.bench.comparison import PEERS, Comparison, FrameworkResult
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
+from tophub_registry.devices.device import resolve
 from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.records.families import FAMILIES, family_of
 
 
 def tophub(*arguments):
@@ -56,7 +59,7 @@ def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(regist
         (
             ["resnet18_v1", "--against", "caffe"],
             2,
-            "no such framework: caffe (known: gluoncv, pytorch, onnxruntime, openvino, ncnn, tvm, metaschedule)",
+            "no such framework: caffe (known: no-records, gluoncv, pytorch, onnxruntime, openvino, ncnn, tvm, ",
         ),
         (["resnet18_v1", "--python", "pytorch"], 2, "is not FRAMEWORK=PATH"),
         (["resnet18_v1", "--against", "metaschedule"], 2, "give its folder with --database"),
@@ -99,6 +102,34 @@ def test_a_model_is_written_once_and_measured_where_mxnet_is_not(registry, tmp_p
     assert rows["tvm"]["agrees"]
 
 
+def test_frameworks_use_the_instructions_of_a_lesser_processor_or_say_that_they_do_not(registry, tmp_path):
+    own = family_of(resolve("llvm"))
+    lesser, table = FAMILIES[FAMILIES.index(own) - 1], tmp_path / "table.json"
+    run = tophub(
+        "cifar_resnet20_v1", "--processor", lesser, "--against", "no-records,gluoncv,onnxruntime", "--rounds", 1,
+        "--threads", 1, "--log", registry / "llvm_v0.09.log", "-o", table,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    notes = {row["framework"]: row["note"] for row in json.loads(table.read_text())["frameworks"]}
+    assert "restricted" not in notes["no-records"]
+    assert notes["gluoncv"] == instructions.note("gluoncv", lesser)
+    assert notes["onnxruntime"] == f"not restricted to {lesser}"
+
+
+def test_a_log_without_records_for_the_model_fails_alone(registry, tmp_path):
+    """The row of the log fails; the one without records, which needs none, does not."""
+    log, table = registry / "cuda_v0.11.log", tmp_path / "table.json"
+    run = tophub(
+        "cifar_resnet20_v1", "--against", "no-records", "--rounds", 2, "--threads", 1, "--log", log, "-o", table
+    )  # fmt: skip
+    assert run.returncode == 3
+    assert "no record for a layer of this model" in run.stderr
+    ours, bare = json.loads(table.read_text())["frameworks"]
+    assert (ours["median"], bare["framework"], bare["failure"], bare["agrees"]) == (None, "no-records", None, True)
+    assert len(bare["times"]) == 2
+    assert bare["note"].startswith("0 of ")
+
+
 def test_a_folder_without_a_model_is_named(tmp_path):
     run = tophub(tmp_path)
     assert run.returncode == 1
@@ -129,7 +160,9 @@ def test_ratios_are_of_times_in_the_same_round():
 
 
 def test_the_peers_are_known():
-    assert set(PEERS) == {"gluoncv", "pytorch", "onnxruntime", "openvino", "ncnn", "tvm", "metaschedule"}
+    assert set(PEERS) == {
+        "no-records", "gluoncv", "pytorch", "onnxruntime", "openvino", "ncnn", "tvm", "metaschedule"
+    }  # fmt: skip
 
 
 def test_an_onnx_model_is_held_against_onnx_runtime(tmp_path):
@@ -142,7 +175,8 @@ def test_an_onnx_model_is_held_against_onnx_runtime(tmp_path):
     run = tophub(path, "--rounds", 1, "--threads", 1, "-o", table)
     assert run.returncode == 0, run.stderr
     rows = {row["framework"]: row for row in json.loads(table.read_text())["frameworks"]}
-    assert rows.keys() >= {"tophub", "onnxruntime"}
+    assert rows.keys() >= {"tophub", "no-records", "onnxruntime"}
     assert rows["tophub"]["agrees"]
+    assert rows["no-records"]["agrees"]
     assert rows["onnxruntime"]["agrees"]
     assert "random" not in run.stderr

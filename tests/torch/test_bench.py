@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tophub_registry.bench.comparison import difference  # noqa: E402
+from tophub_registry.bench.agreement import difference  # noqa: E402
 from tophub_registry.bench.job import Job  # noqa: E402
 from tophub_registry.bench.peer import Peer  # noqa: E402
 from tophub_registry.bench.prepared import prepare, read_arrays  # noqa: E402

@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from tophub_registry.bench import instructions
+from tophub_registry.bench.agreement import TOLERANCE, difference, with_ties_in_order
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
-from tophub_registry.bench.prepared import Array, Prepared, read_arrays
-from tophub_registry.bench.runners import CPU_ONLY, METASCHEDULE, RUNNERS
+from tophub_registry.bench.prepared import Prepared, read_arrays
+from tophub_registry.bench.runners import CPU_ONLY, METASCHEDULE, NO_RECORDS, RUNNERS
+from tophub_registry.devices.processor import own_processor
 from tophub_registry.devices.threads import bound, settle_threads
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.target import Target
@@ -35,8 +38,6 @@ _OTHERS = {
 }
 """The peers that can read other frameworks' models, and the modules that each needs."""
 
-_TOLERANCE = 1e-3
-_FLOOR = 1e-2
 _LOADING = 1800.0  # seconds; an untuned detector takes minutes
 _PAUSE = 0.3  # seconds until OpenMP's threads, which spin while they wait, go to sleep
 _TURN = 0.2  # seconds of a turn, unless a single run takes longer
@@ -56,8 +57,7 @@ class FrameworkResult:
     times
         The median over the runs of each round, in seconds. Slow frameworks are timed in the first rounds only.
     difference
-        The largest difference of an output from that of the model's own framework, relative to it; relative to a
-        hundredth of the largest output where that is more. None where there are no outputs.
+        Of the outputs from those of the model's own framework: see `agreement`. None where there are no outputs.
     failure
         Why there are no times; None if there are.
     """
@@ -72,7 +72,7 @@ class FrameworkResult:
     @property
     def agrees(self) -> bool:
         """Whether the outputs are those of the model's own framework, within 1e-3."""
-        return self.difference is not None and self.difference <= _TOLERANCE
+        return self.difference is not None and self.difference <= TOLERANCE
 
     @property
     def median(self) -> float:
@@ -195,8 +195,8 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     frameworks = dict.fromkeys((OURS, *against))
     with tempfile.TemporaryDirectory(prefix="tophub-bench-") as name:
         job.write(Path(name))
-        references = prepared.references()
-        rows = _measure(Path(name), frameworks, threads, references, rounds, pythons or {}, progress)
+        family = instructions.restriction(resolved, own_processor())
+        rows = _measure(Path(name), frameworks, threads, family, prepared, rounds, pythons or {}, progress)
     return replace(outcome, rows=rows)
 
 
@@ -222,7 +222,7 @@ def check(target: str, frameworks: Collection[str], database: Path | None = None
 
 
 def default_peers(prepared: Prepared, pythons: Collection[str] = (), *, target: str = "llvm") -> list[str]:
-    """Return the frameworks to compare with: the model's own, and others that are installed and can read it.
+    """Return what to compare with: no records, the model's own framework, and installed ones that can read it.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def default_peers(prepared: Prepared, pythons: Collection[str] = (), *, target: 
     target
         TVM's target string, for which some have no code.
     """
-    found = [_OWN_PEERS[prepared.framework]]
+    found = [NO_RECORDS, _OWN_PEERS[prepared.framework]]
     on_gpu = target.startswith("cuda")
     for name, modules in _OTHERS.items():
         original = prepared.torch if name == "pytorch" else prepared.onnx
@@ -242,38 +242,31 @@ def default_peers(prepared: Prepared, pythons: Collection[str] = (), *, target: 
     return [*dict.fromkeys(found)]
 
 
-def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:
-    """Return the largest difference of outputs from reference outputs, as in `FrameworkResult.difference`."""
-    if [array.shape for array in ours] != [array.shape for array in theirs]:
-        return float("inf")
-    largest = 0.0
-    for array, reference in zip(ours, theirs, strict=True):
-        sizes = np.abs(reference)
-        floor = max(float(sizes.max(initial=0.0)) * _FLOOR, float(np.finfo(np.float32).tiny))
-        found = np.abs(array.astype("float64") - reference) / np.maximum(sizes, floor)
-        largest = max(largest, float(found.max(initial=0.0)) if np.isfinite(found).all() else float("inf"))
-    return largest
-
-
 def _measure(
     folder: Path,
     frameworks: Mapping[str, Any],
     threads: int,
-    references: Sequence[Array],
+    family: str | None,
+    prepared: Prepared,
     rounds: int,
     pythons: Mapping[str, str],
     progress: Callable[[str], None],
 ) -> tuple[FrameworkResult, ...]:
     rows = {name: FrameworkResult(name) for name in frameworks}
     peers: dict[str, Peer] = {}
+    references = prepared.references()
     try:
         for name in frameworks:
             progress(f"load {name}")
             try:
-                peers[name] = peer = Peer(name, folder, threads, pythons.get(name))
+                peers[name] = peer = Peer(name, folder, threads, pythons.get(name), instructions.settings(family))
                 version, note = peer.load(_LOADING)
-                distance = difference(read_arrays(folder / f"{name}.npz"), references)
-                rows[name] = FrameworkResult(name, version, note, difference=distance)
+                outputs, moved = read_arrays(folder / f"{name}.npz"), 0
+                if prepared.detector:
+                    outputs, moved = with_ties_in_order(outputs, references)
+                reordered = f"{moved} tied detections in another order" if moved else ""
+                note = "; ".join(filter(None, (note, instructions.note(name, family), reordered)))
+                rows[name] = FrameworkResult(name, version, note, difference=difference(outputs, references))
             except EnvironmentFailure as error:
                 rows[name] = replace(rows[name], failure=str(error))
         _take_turns(rows, peers, rounds, progress)

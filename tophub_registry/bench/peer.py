@@ -33,9 +33,18 @@ class Peer:
         Number of threads; None: as the environment says.
     python
         The Python interpreter, if the framework is in another environment.
+    settings
+        More environment variables.
     """
 
-    def __init__(self, framework: str, folder: Path, threads: int | None, python: str | None = None) -> None:
+    def __init__(
+        self,
+        framework: str,
+        folder: Path,
+        threads: int | None,
+        python: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.framework = framework
         self._errors = folder / f"{framework}.txt"
         command = [python or sys.executable, "-m", "tophub_registry.bench.worker", framework, str(folder)]
@@ -46,7 +55,7 @@ class Peer:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    env={**os.environ, **thread_settings(threads)},
+                    env={**os.environ, **thread_settings(threads), **(settings or {})},
                     text=True,
                 )
             except OSError as error:

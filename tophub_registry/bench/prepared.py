@@ -45,6 +45,8 @@ class Prepared:
         Whether the weights are random, as those of a gluoncv name are.
     untranslated
         Why the model can't be translated to other frameworks; empty if it can.
+    detector
+        Whether it suppresses boxes: it then returns detections, sorted by score.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Prepared:
     outputs: Sequence[str]
     random_weights: bool = False
     untranslated: str = ""
+    detector: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Prepared:
@@ -149,9 +152,11 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / _INPUTS, inputs)
     write_arrays(folder / _REFERENCES, read.reference(*inputs))
-    untranslated = ""
+    untranslated, detector = "", False
     try:
-        network_of(read.module).write(folder)
+        network = network_of(read.module)
+        network.write(folder)
+        detector = not network.is_static
     except UsageError as error:
         untranslated = error.message
     write_module(folder, read.module)
@@ -164,6 +169,7 @@ def prepare(
         "outputs": [*read.outputs],
         "random_weights": read.random_weights,
         "untranslated": untranslated,
+        "detector": detector,
     }
     (folder / _DESCRIPTION).write_text(
         json.dumps(described) + "\n", encoding="utf-8"

@@ -22,6 +22,9 @@ from tophub_registry.bench.prepared import Array
 from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
 from tophub_registry.frontends.without_torch import hide_torch
 
+NO_RECORDS = "no-records"
+"""Our compiler without any record."""
+
 METASCHEDULE = "metaschedule"
 """The framework that needs a database."""
 
@@ -78,7 +81,7 @@ class Ours(Runner):
         from tophub_registry.compiler.compiler import compile_model
         from tophub_registry.compiler.own_logs import check_useful
 
-        records = None if job.records is None else [*map(Path, job.records)]
+        records = self._logs(job)
         self._compiled = compile_model(job.prepared.read_model(), job.target, records=records)
         check_useful(self._compiled, records or [])
         self._inputs = inputs
@@ -88,6 +91,10 @@ class Ours(Runner):
         if unbuilt := self._compiled.left_out:
             self.note += f"; {len(unbuilt)} left out: {unbuilt[0]}"
 
+    def _logs(self, job: Job) -> list[Path] | None:
+        """Return the logs to take records from; None: the packages in the root."""
+        return None if job.records is None else [*map(Path, job.records)]
+
     def outputs(self) -> list[Array]:
         return list(self._compiled.run(*self._inputs))
 
@@ -96,6 +103,14 @@ class Ours(Runner):
 
     def seconds(self, repeats: int) -> list[float]:
         return list(self._compiled.benchmark(*self._inputs, repeats=repeats))
+
+
+class WithoutRecords(Ours):
+    """The model compiled by our compiler with default configs only: what the records gain."""
+
+    def _logs(self, job: Job) -> list[Path] | None:
+        del job
+        return []
 
 
 _WEIGHTS = "layout_free_buffers"
@@ -457,6 +472,7 @@ def _onnx_file(job: Job) -> bytes | str:
 
 RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
     "tophub": Ours,
+    NO_RECORDS: WithoutRecords,
     "gluoncv": Hybridized,
     "pytorch": Torch,
     "onnxruntime": OnnxRuntime,

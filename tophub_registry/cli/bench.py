@@ -32,9 +32,9 @@ def command(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated frameworks: gluoncv, pytorch, onnxruntime, openvino, ncnn, tvm (untuned), "
-            "metaschedule.",
-            show_default="the model's own, and those that are installed",
+            help="Comma-separated: no-records (tophub without any), gluoncv, pytorch, onnxruntime, openvino, ncnn, "
+            "tvm (untuned), metaschedule.",
+            show_default="no-records, the model's own framework, and those that are installed",
         ),
     ] = None,
     threads: Threads = None,
@@ -64,7 +64,7 @@ def command(
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Time a model compiled with records against other frameworks, in turns, and compare their outputs.
+    """Time a model compiled with records against none and other frameworks, in turns, and compare their outputs.
 
     Each framework runs in its own process, with the same network, weights and number of threads. Its outputs are
     checked against those of the model's own framework. The time relative to tophub is the median over the rounds: a

@@ -29,9 +29,7 @@ def processor() -> str:
     UsageError
         LLVM does not know the processor in the variable, or this machine lacks some of its features.
     """
-    import tvm
-
-    here = str(tvm.target.codegen.llvm_get_system_cpu())
+    here = own_processor()
     named = os.environ.get(VARIABLE)
     if not named:
         return here
@@ -43,6 +41,13 @@ def processor() -> str:
         lacking = ", ".join(sorted(missing))
         raise UsageError(f"this machine ({here}) can't run code for {named}: it lacks {lacking}", remedy=remedy)
     return named
+
+
+def own_processor() -> str:
+    """Return LLVM's name of this machine's processor, whatever `$TOPHUB_PROCESSOR` says."""
+    import tvm
+
+    return str(tvm.target.codegen.llvm_get_system_cpu())
 
 
 def known(name: str) -> bool:
