@@ -13,6 +13,8 @@ from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.record import Record, workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
+from tophub_registry.tasks.layers import TransposedConvolution
+from tophub_registry.tasks.rules import workloads
 from tophub_registry.templates.cuda import CudaTemplate
 from tophub_registry.templates.neighbours import Neighbourhood
 from tophub_registry.templates.registry import instantiate
@@ -284,3 +286,32 @@ def test_a_1x1_convolution_over_all_pixels_goes_before_another_layers_config_but
     assert (best.template.task, best.answer.match) == ("conv2d_NCHWc_pointwise.x86", Match.NONE)
     recorded = kernels_for(workloads, TARGET, {**answers, workload_key(*workloads[0], {}): [own]}, Neighbourhood())
     assert [kernel.answer.match for kernel in recorded] == [Match.DEVICE]
+
+
+@pytest.mark.parametrize(("stride", "gains"), [(2, True), (1, False)])
+def test_a_transposed_convolution_without_zeros_is_preferred_to_a_record_of_one_with_many(
+    stride: int, gains: bool
+) -> None:
+    layer = TransposedConvolution(
+        "up", "transposed convolution", (1, 64, 8, 8), (64, 32, 4, 4), (stride,) * 2, (1, 1, 1, 1), (0, 0), 1
+    )
+    direct, own = workloads(layer, "llvm", own=True)
+    found = recorded_default(direct, 1e-3)
+    answers = {workload_key(*direct, {}): [found], workload_key(*own, {}): []}
+    best = min(kernels_for([direct, own], TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert (best.template.task, best.instead_of) == ((own[0], found) if gains else (direct[0], None))
+    answers[workload_key(*own, {})] = [recorded_default(own, 2e-3)]  # tuned, and slower than the one with zeros
+    best = min(kernels_for([direct, own], TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert best.answer == found
+
+
+def test_a_transposed_convolution_goes_before_another_layers_config() -> None:
+    def tasks(size: int) -> list[tuple[str, list[Any]]]:
+        data = (1, 64, size, size)
+        window = (2, 2), (1, 1, 1, 1), (0, 0), 1
+        return workloads(TransposedConvolution("up", "transposed", data, (64, 32, 4, 4), *window), "llvm", own=True)
+
+    answers: dict[str, list[Answer]] = {workload_key(*each, {}): [] for each in tasks(8)}
+    neighbourhood = Neighbourhood([recorded_default(tasks(16)[0], 1e-5)])
+    best = min(kernels_for(tasks(8), TARGET, answers, neighbourhood), key=lambda kernel: kernel.cost)
+    assert (best.template.task, best.answer.match) == ("conv2d_transpose_NCHWc.x86", Match.NONE)

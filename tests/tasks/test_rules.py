@@ -139,6 +139,13 @@ def test_a_transposed_convolution_on_a_cpu_is_the_convolution_it_amounts_to():
     assert workloads(transposed(), "llvm") == [("conv2d_NCHWc.x86", arguments)]
 
 
+def test_a_transposed_convolution_on_a_cpu_has_a_template_of_our_own():
+    arguments = [tensor(1, 512, 8, 6), tensor(512, 256, 4, 4), [2, 2], [1, 1, 1, 1], "float32", [0, 0], 1]
+    _, *own = workloads(transposed(), "llvm", own=True)
+    assert own == [("conv2d_transpose_NCHWc.x86", arguments)]
+    assert workloads(transposed(groups=2), "llvm", own=True) == []
+
+
 def test_output_padding_adds_rows_at_the_end():
     [(_, arguments)] = workloads(transposed(output_padding=(1, 0)), "llvm")
     assert arguments[0] == tensor(1, 512, 20, 15)

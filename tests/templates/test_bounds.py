@@ -14,7 +14,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 import numpy as np
 
-from tests.templates.test_numerics import batched, conv2d, dense, depthwise, grouped, pointwise, winograd
+from tests.templates.test_numerics import batched, conv2d, dense, depthwise, grouped, pointwise, transposed, winograd
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
@@ -28,6 +28,8 @@ WORKLOADS = {
     "blocked groups": ("group_conv2d_NCHWc.x86", grouped(2, [1, 32, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1))[1]),
     "pixels, the last tile again": pointwise([1, 16, 7, 7], 32),
     "pixels, strided": pointwise([1, 16, 13, 13], 32, 2),
+    "transposed": transposed([1, 16, 7, 9], [16, 16, 3, 3]),
+    "transposed, data cut off": transposed([1, 16, 9, 9], [16, 16, 3, 2], 2, (5, 6, 0, 2)),
     "winograd": winograd(16, (14, 14), 16),
     "winograd, wide padding": winograd(16, (14, 14), 16, (2, 2, 2, 2)),
     "winograd, one tile": winograd(32, (3, 3), 32),

@@ -54,6 +54,13 @@ def pointwise(data, filters, stride=1):
     return "conv2d_NCHWc_pointwise.x86", args
 
 
+def transposed(data, kernel, stride=2, padding=(1, 1, 1, 1), extra=(0, 0)):
+    strides = [stride] * 2 if isinstance(stride, int) else list(stride)
+    return "conv2d_transpose_NCHWc.x86", [
+        *(tensor(data), tensor(kernel), strides, list(padding), "float32", list(extra), 1)
+    ]
+
+
 def dense(kind, batch, in_units, out_units):
     return f"dense_{kind}.x86", [tensor([batch, in_units]), tensor([out_units, in_units]), None, "float32"]
 
@@ -75,6 +82,15 @@ WORKLOADS = {
     "pointwise, odd sizes": pointwise([2, 6, 13, 17], 10),
     "pointwise, odd sizes, strided": pointwise([2, 10, 13, 18], 6, 3),
     "pointwise, one pixel": pointwise([1, 48, 1, 1], 24),
+    "simple_pose's transposed": transposed([1, 64, 8, 6], [64, 32, 4, 4]),
+    "transposed, odd sizes, a batch": transposed([2, 6, 13, 11], [6, 10, 3, 3]),
+    "transposed, output padding": transposed([1, 6, 5, 9], [6, 10, 3, 5], (3, 2), (1, 0, 1, 0), (2, 1)),
+    "transposed, without overlap": transposed([1, 16, 9, 7], [16, 24, 2, 2], 2, (0, 0, 0, 0)),
+    "transposed, gaps": transposed([1, 12, 5, 7], [12, 8, 1, 2], (2, 3), (0, 0, 0, 0), (1, 2)),
+    "transposed, uneven padding": transposed([1, 8, 7, 10], [8, 12, 5, 4], (2, 3), (0, 3, 2, 1)),
+    "transposed, cut beyond the kernel": transposed([1, 4, 9, 9], [4, 3, 3, 2], 2, (5, 6, 0, 2)),
+    "transposed, one pixel": transposed([1, 5, 1, 1], [5, 7, 3, 3], 5, (0, 0, 0, 0)),
+    "transposed, stride 1": transposed([1, 8, 11, 7], [8, 12, 3, 3], 1),
     "mobilenet's 1x1": conv2d([1, 64, 28, 28], [96, 64, 1, 1]),
     "odd sizes": conv2d([1, 6, 13, 17], [10, 6, 3, 3], 1, (1, 1, 1, 1)),
     "odd sizes, 1x1": conv2d([2, 6, 13, 17], [10, 6, 1, 1]),
@@ -140,7 +156,19 @@ def reference(task, args, inputs):
         return mx.nd.batch_dot(data, weight, transpose_a=bool(args[4]), transpose_b=bool(args[5])).asnumpy()
     if task.startswith("dense"):
         return mx.nd.FullyConnected(data, weight, no_bias=True, num_hidden=weight.shape[0], flatten=False).asnumpy()
-    _, _, strides, (top, left, bottom, right), dilation, *_ = args
+    _, _, strides, (top, left, bottom, right), *rest = args
+    if "transpose" in task:
+        full = mx.nd.Deconvolution(
+            data,
+            weight,
+            no_bias=True,
+            kernel=weight.shape[2:],
+            num_filter=weight.shape[1],
+            stride=strides,
+            adj=rest[1],
+        ).asnumpy()
+        return full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]
+    dilation, *_ = rest
     data = mx.nd.pad(data, mode="constant", pad_width=(0, 0, 0, 0, top, bottom, left, right))
     kernel = weight.shape[2:]
     return mx.nd.Convolution(

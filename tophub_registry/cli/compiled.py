@@ -63,10 +63,10 @@ def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> N
             f"{_expectation(used, len(foreign))}\n"
         )
     if untried := [layer for layer in compiled.layers if layer.kernel and layer.kernel.instead_of]:
-        have = "layer has a direct record" if len(untried) == 1 else "layers have direct records"
+        have = "layer has a record" if len(untried) == 1 else "layers have records"
         terminal.out(
-            f"{len(untried)} {have} only, which Winograd's default config is expected to beat; `tophub tune` finds a "
-            f"better one: {named(untried)}\n"
+            f"{len(untried)} {have} of another template only, which the default config shown is expected to beat; "
+            f"`tophub tune` finds a better one: {named(untried)}\n"
         )
     if beaten := [layer for layer in compiled.layers if layer.beaten]:
         have = (

@@ -1,7 +1,7 @@
 """A transposed convolution as the plain convolution that AutoTVM turns it into on a processor.
 
 Zeros are inserted between and around the pixels, and the kernel is flipped. The result is a convolution without padding
-and strides, which uses the records of `conv2d_NCHWc.x86`.
+and strides, which uses the records of `conv2d_NCHWc.x86`. `conv2d_transpose_NCHWc.x86` needs none of this.
 """
 
 from __future__ import annotations

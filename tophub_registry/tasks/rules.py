@@ -176,6 +176,7 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
         Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),
+        Rule("conv2d_transpose_NCHWc.x86", TransposedConvolution, _ungrouped, _transposed),
         Rule("dense_tiled.x86", Dense, _several_rows, _dense),
         Rule("batch_matmul_tiled.x86", MatrixProducts, _any, _batched),
     ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.convolution import Term, convolve, pad
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.workloads import Conv2d, TransposedConv2d
 from tophub_registry.templates.x86 import channel_blocks, into_blocks, out_of_blocks
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
 
 
-class BlockedConvolutionX86(Template):
-    """A convolution in blocked layout; a derived class defines how its kernel is packed."""
+class BlockedX86(Template):
+    """A convolution in blocked layout, plain or transposed; a derived class defines how its kernel is packed."""
 
-    workload: Conv2d
+    workload: Conv2d | TransposedConv2d
 
     @property
     def block(self) -> str:
@@ -58,6 +58,12 @@ class BlockedConvolutionX86(Template):
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the shape says it
         """Convert the output to the model's layout."""
         return out_of_blocks(output)
+
+
+class BlockedConvolutionX86(BlockedX86):
+    """A plain convolution in blocked layout."""
+
+    workload: Conv2d
 
     def convolution(self, config: Config, term: Callable[[Any, Any], Term]) -> list[Any]:
         """Return data, kernel and output as `te` tensors, given the term for a channel of a block."""
@@ -95,8 +101,12 @@ class BlockedConvolutionX86(Template):
 
     def schedule_pad(self, sch: Any) -> None:
         """Pad the data: rows in parallel, one vector for each pixel."""
-        if not any(self.workload.padding):
-            return
-        n, c, y, _, block = sch.get_loops(sch.get_sblock("data_pad"))
-        sch.vectorize(block)
-        sch.parallel(sch.fuse(n, c, y))
+        if any(self.workload.padding):
+            schedule_pad(sch)
+
+
+def schedule_pad(sch: Any) -> None:
+    """Pad the data: rows in parallel, one vector for each pixel."""
+    n, c, y, _, block = sch.get_loops(sch.get_sblock("data_pad"))
+    sch.vectorize(block)
+    sch.parallel(sch.fuse(n, c, y))

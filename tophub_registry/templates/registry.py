@@ -35,6 +35,7 @@ _OURS = {
     "conv2d_nchw.cuda": "conv2d_nchw_cuda.Conv2dNCHWCuda",
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",
     "conv2d_transpose_nchw.cuda": "conv2d_transpose_nchw_cuda.Conv2dTransposeNCHWCuda",
+    "conv2d_transpose_NCHWc.x86": "conv2d_transpose_nchwc_x86.Conv2dTransposeNCHWcX86",
     "dense_large_batch.gpu": "dense_large_batch_gpu.DenseLargeBatchGPU",
     "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
     "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",

@@ -1,0 +1,277 @@
+"""`conv2d_transpose_NCHWc.x86`: a transposed convolution in blocked layout, without multiplications by inserted zeros.
+
+Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`. With stride s the
+output's rows y, y + s, y + 2s, … use every s-th row of the kernel; the same holds for columns. So each of these s x s
+phases is a small convolution of the data with stride 1, whose kernel is packed when a model is compiled. A tile of one
+phase's pixels is accumulated in registers, and written to every s-th pixel of the output. This task is this project's
+own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tophub_registry.errors import InputError
+from tophub_registry.templates.blocked_x86 import BlockedX86, schedule_pad
+from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.space import ConfigSpace, knob, split
+from tophub_registry.templates.template import RegisterTile
+from tophub_registry.templates.workloads import TransposedConv2d
+from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, sum_in_registers, vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+_MAX_PIXELS, _MAX_ROWS = 30, 6
+"""The largest tile: one register for each pixel and one for the kernel, where there are the most, AVX-512's 32."""
+
+_MAX_BLOCK, _MAX_TOGETHER = 64, 6
+
+_MIN_SUMS = 6
+"""The least number of independent sums: with fewer, additions wait for one another."""
+
+_MAX_WASTE = 1.3
+"""The most pixels computed, as a multiple of those needed."""
+
+_LOAD = 0.3
+"""The time of a load, relative to that of a multiplication, where the two go on at once."""
+
+_WEIGHT_LOAD = 4
+"""The time of a load of the kernel, relative to one of the data: it comes from a farther cache."""
+
+
+class _Axis(NamedTuple):
+    """Rows or columns: their numbers in data, output and kernel, the stride, and how many are cut off in front."""
+
+    size: int
+    out: int
+    kernel: int
+    stride: int
+    cut: int
+
+    @property
+    def phases(self) -> int:
+        """How many small convolutions interleave along this axis."""
+        return min(self.stride, self.out)
+
+    @property
+    def length(self) -> int:
+        """The outputs of the first phase, which has the most."""
+        return -(-self.out // self.phases)
+
+    @property
+    def taps(self) -> int:
+        """The taps of each phase; some are zero if the stride does not divide the kernel."""
+        return -(-self.kernel // self.stride)
+
+    def tiles(self, largest: int) -> range:
+        """Return how many outputs of a phase a tile may have."""
+        return range(1, min(largest, self.length) + 1)
+
+    def first(self, phase: Any) -> Any:
+        """Return where a phase, a `te` expression, starts to read the padded data."""
+        from tvm import tirx
+
+        wraps = self.stride - self.cut % self.stride
+        # A division would say the same, but TVM simplifies it wrongly in an index with loops fused.
+        return tirx.Select(phase >= wraps, 1, 0) if wraps < self.phases else 0
+
+    def padding(self, outputs: int) -> tuple[int, int]:
+        """Return the zeros before and after the data, for so many outputs of each phase; negative if data is unused."""
+        before = self.taps - 1 - self.cut // self.stride
+        read = outputs + (self.phases - 1 + self.cut % self.stride) // self.stride + self.taps - 1
+        return before, read - before - self.size
+
+    def taps_of(self, phase: int) -> list[int]:
+        """Return which of the kernel's rows or columns a phase uses, in the order of the data that they multiply."""
+        first = (phase + self.cut) % self.stride
+        return [first + self.stride * tap for tap in reversed(range(self.taps))]
+
+
+class Conv2dTransposeNCHWcX86(BlockedX86):
+    """A transposed convolution without groups in blocked layout on an x86 processor."""
+
+    task = "conv2d_transpose_NCHWc.x86"
+    packs_late = False
+    parse = staticmethod(TransposedConv2d.parse)
+    workload: TransposedConv2d
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        w = self.workload
+        if w.groups != 1:
+            raise InputError(f"this template needs a transposed convolution without groups: {args!r}")
+        top, left, *_ = w.padding
+        self._rows = _Axis(w.height, w.out_height, w.kernel_height, w.strides[0], top)
+        self._columns = _Axis(w.width, w.out_width, w.kernel_width, w.strides[1], left)
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        return ConfigSpace(
+            [
+                split("tile_ic", w.in_channels, parts=2),
+                split("tile_oc", w.out_channels, parts=3, keep=_worth_trying),
+                knob("tile_oh", self._rows.tiles(_MAX_ROWS)),
+                knob("tile_ow", self._columns.tiles(_MAX_PIXELS)),
+                knob("channels_first", [True, False]),
+            ]
+        )
+
+    def _computed(self, height: int, width: int) -> tuple[int, int]:
+        """Return the rows and columns of each phase that whole tiles cover."""
+        return -(-self._rows.length // height) * height, -(-self._columns.length // width) * width
+
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether the sums fill the registers, with room for the kernel, and few pixels are in vain."""
+        _, lanes, registers = vectors(target)
+        _, together, block = config.value("tile_oc")
+        tile = config.value("tile_oh"), config.value("tile_ow")
+        pixels, needed = math.prod(tile), self._rows.length * self._columns.length
+        of_kernel = together * -(-block // lanes)
+        return bool(
+            of_kernel * (pixels + 1) < registers
+            and (of_kernel * pixels >= _MIN_SUMS or pixels == needed)
+            and math.prod(self._computed(*tile)) <= _MAX_WASTE * needed
+        )
+
+    def register_tile(self, config: Config) -> RegisterTile:
+        _, together, block = config.value("tile_oc")
+        return RegisterTile(together * block, config.value("tile_oh") * config.value("tile_ow"))
+
+    def default(self, target: Target) -> Config:
+        """Return the tile with the least waste and the fewest loads, the squarest of equals; AutoTVM has no default."""
+        w = self.workload
+        _, lanes, registers = vectors(target)
+        block = largest_divisor(w.out_channels, lanes)
+        blocks = w.out_channels // block
+
+        def cost(tile: tuple[int, int, int]) -> tuple[float, int]:
+            together, height, width = tile
+            pixels = height * width
+            sums = together * pixels
+            loads = (_WEIGHT_LOAD * together + pixels) / sums
+            computed = math.prod(self._computed(height, width))
+            return computed * max(1.0, _MIN_SUMS / sums) * (1 + _LOAD * loads), height + width
+
+        together, height, width = min(
+            (
+                (together, height, width)
+                for together in range(1, _MAX_TOGETHER + 1)
+                for height in self._rows.tiles(_MAX_ROWS)
+                for width in self._columns.tiles(_MAX_PIXELS)
+                if blocks % together == 0 and together * (height * width + 1) < registers
+            ),
+            key=cost,
+        )
+        return self.space.config_of(
+            {
+                "tile_ic": blocks_of(w.in_channels, largest_divisor(w.in_channels, block)),
+                "tile_oc": [blocks // together, together, block],
+                "tile_oh": height,
+                "tile_ow": width,
+                "channels_first": w.kernel_height * w.kernel_width * w.out_channels > w.height * w.width,
+            }
+        )
+
+    def kernel_shape(self, config: Config) -> tuple[int, ...]:
+        rows, columns = self._rows, self._columns
+        ic, _ = channel_blocks(config)
+        panels, together, block = self._panels(config)
+        chunks = self.workload.in_channels // ic
+        return panels, rows.phases, columns.phases, chunks, rows.taps, columns.taps, ic, together, block
+
+    def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
+        import numpy as np
+
+        rows, columns = self._rows, self._columns
+        panels, _, _, chunks, _, _, ic, together, block = self.kernel_shape(config)
+        beyond = [(0, axis.taps * axis.stride - axis.kernel) for axis in (rows, columns)]
+        whole = np.pad(kernel, [(0, 0), (0, 0), *beyond])
+        y = np.array([rows.taps_of(phase) for phase in range(rows.phases)])
+        x = np.array([columns.taps_of(phase) for phase in range(columns.phases)])
+        by_phase = whole[:, :, y[:, :, None, None], x]
+        split = by_phase.reshape(chunks, ic, panels, together, block, *by_phase.shape[2:])
+        return split.transpose(2, 5, 7, 0, 6, 8, 1, 3, 4)
+
+    def _panels(self, config: Config) -> tuple[int, int, int]:
+        _, together, block = config.value("tile_oc")
+        return self.workload.out_channels // (together * block), together, block
+
+    def _padding(self, config: Config) -> tuple[int, int, int, int]:
+        height, width = self._computed(config.value("tile_oh"), config.value("tile_ow"))
+        (top, bottom), (left, right) = self._rows.padding(height), self._columns.padding(width)
+        return top, left, bottom, right
+
+    def computation(self, config: Config) -> list[Any]:
+        from tvm import te
+
+        w, rows, columns = self.workload, self._rows, self._columns
+        data, kernel = self.placeholders(config)
+        ic, oc = channel_blocks(config)
+        panels, together, _ = self._panels(config)
+        height, width = self._computed(config.value("tile_oh"), config.value("tile_ow"))
+        padding = self._padding(config)
+        padded = pad(data, padding) if any(padding) else data
+        c = te.reduce_axis((0, w.in_channels), name="c")
+        ky = te.reduce_axis((0, rows.taps), name="ky")
+        kx = te.reduce_axis((0, columns.taps), name="kx")
+
+        def term(n: Any, panel: Any, py: Any, y: Any, px: Any, x: Any, t: Any, v: Any) -> Any:
+            chunk, lane = te.indexdiv(c, ic), te.indexmod(c, ic)
+            pixel = padded[n, chunk, rows.first(py) + y + ky, columns.first(px) + x + kx, lane]
+            return te.sum(pixel * kernel[panel, py, px, chunk, ky, kx, lane, t, v], axis=[c, ky, kx])
+
+        shape = w.batch, panels, rows.phases, height, columns.phases, width, together, oc
+        phases = te.compute(shape, term, name="phases")
+
+        def tile(n: Any, o: Any, y: Any, py: Any, x: Any, px: Any, v: Any) -> Any:
+            return phases[n, te.indexdiv(o, together), py, y, px, x, te.indexmod(o, together), v]
+
+        def interleaved(n: Any, o: Any, y: Any, x: Any, v: Any) -> Any:
+            row, py = te.indexdiv(y, rows.phases), te.indexmod(y, rows.phases)
+            column, px = te.indexdiv(x, columns.phases), te.indexmod(x, columns.phases)
+            return tiles[n, o, row, py, column, px, v]
+
+        apart = w.batch, w.out_channels // oc, height, rows.phases, width, columns.phases, oc
+        tiles = te.compute(apart, tile, name="tiles")
+        output = te.compute(self.tensors(config)[-1].shape, interleaved, name=self.block)
+        return [data, kernel, output]
+
+    def apply(self, sch: Any, config: Config) -> None:
+        ic, _ = channel_blocks(config)
+        _, together, _ = self._panels(config)
+        if any(self._padding(config)):
+            schedule_pad(sch)
+        tiles = sch.get_sblock("tiles")
+        n, o, y, py, x, px, block = sch.get_loops(tiles)
+        panel, o = sch.split(o, [None, together])
+        y, y_inner = sch.split(y, [None, config.value("tile_oh")])
+        x, x_inner = sch.split(x, [None, config.value("tile_ow")])
+        outer = [panel, py, y] if config.value("channels_first") else [py, y, panel]
+        sch.reorder(n, *outer, px, x, o, y_inner, x_inner, block)
+        task = sch.fuse(n, *outer)
+        sch.parallel(task)
+        sch.vectorize(block)
+        phases = sch.get_sblock("phases")
+        sch.compute_at(phases, x, preserve_unit_loops=True)
+        *_, y, _, x, together, block, c, ky, kx = sch.get_loops(phases)
+        c_outer, c_inner = sch.split(c, [None, ic])
+        sch.reorder(c_outer, ky, kx, c_inner, y, x, together, block)
+        for loop in (y, x, together):
+            sch.unroll(loop)
+        sch.vectorize(block)
+        sum_in_registers(sch, phases, c_outer, block)
+        sch.reverse_compute_inline(
+            sch.get_sblock(self.block)
+        )  # last, since it may add a test for pixels beyond the output
+
+
+def _worth_trying(tile_oc: Sequence[int]) -> bool:
+    _, together, block = tile_oc
+    return together <= _MAX_TOGETHER and block <= _MAX_BLOCK
