@@ -4,6 +4,7 @@ python tools/release.py llvm NEW.log                      validate, merge, next 
 python tools/release.py llvm NEW.log --dry-run            show all of it and change nothing
 python tools/release.py llvm NEW.log --prove              and leave out what loses against what is there without it
 python tools/release.py llvm NEW.log --again AGAIN.log    with the current version's records measured again
+python tools/release.py llvm NEW.log --alone              without the current version's records
 python tools/release.py llvm NEW.log --tvm-tree ~/tvm     and let that TVM's tophub.py ask for the new version
 """
 
@@ -39,6 +40,7 @@ def main() -> None:
         metavar="LOG",
         help="what `tophub validate CURRENT.log --level replay -o LOG` wrote: its costs stand for the claimed ones",
     )
+    parser.add_argument("--alone", action="store_true", help="leave out the current version's records")
     parser.add_argument("--min-gain", type=float, metavar="PERCENT", help="by how much a new record must be better")
     parser.add_argument(
         "--prove",
@@ -55,6 +57,7 @@ def main() -> None:
             given.new,
             Repository(given.registry, given.changelog, given.tvm_tree),
             again=given.again,
+            alone=given.alone,
             min_gain=given.min_gain,
             checks=[check_space],
             addressed=for_everybody,

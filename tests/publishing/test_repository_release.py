@@ -147,6 +147,14 @@ def test_what_was_measured_too_fast_is_replaced_once_it_is_measured_again(reposi
     assert release_in_repository("llvm", [slower], repository, again=[again], time=TIME).nothing_to_do
 
 
+def test_a_version_of_the_new_records_alone_says_how_many_the_one_before_had(repository, new):
+    done = release_in_repository("llvm", [new], repository, alone=True, time=TIME)
+    published = read_index(repository.registry).packages["llvm"]["v0.06"]
+    assert (published, published.base) == (done.release.published, "v0.05")
+    assert {record.config.index for record in read_records(done.release.path)} == {0, 2, 3}
+    assert "- llvm v0.06: 3 records for `llvm -mcpu=znver4`; v0.05 had 3.\n" in repository.changelog.read_text()
+
+
 def test_what_is_not_proven_stays_as_it_was(repository, new):
     def prove(log, before):
         assert (len(list(read_records(log))), before) == (4, repository.registry / "llvm_v0.05.log")

@@ -91,6 +91,7 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
     repository: Repository,
     *,
     again: Sequence[Path] = (),
+    alone: bool = False,
     min_gain: float | None = None,
     checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
     addressed: Callable[[Record], Record] | None = None,
@@ -111,6 +112,9 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
     again
         Logs with records of the current version measured again. Their costs replace the claimed ones; otherwise a
         record once measured too fast could never be replaced.
+    alone
+        Whether the new version has the new records alone: the current version's are no gain any more, say since the
+        kernels' schedules changed.
     min_gain
         By how many per cent a new record must be better than the current one.
     checks
@@ -146,7 +150,7 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
         log = Path(scratch) / (_first_name(package, blamed) if current is None else "merged.log")
         with _blaming(blamed, log):
-            old = newest_log(registry, index, package)
+            old = None if alone else newest_log(registry, index, package)
             for each in again:
                 _validated(each, checks)
             if old is not None and again:
@@ -162,7 +166,8 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
             log = log.rename(log.with_name(planned.path.name))  # which pins the number
             index = index.with_version(package, planned.version, planned.published, time)
         version = _version(current, planned)
-        edits = [note_version(repository.changelog, index, package, version, None if planned is None else merged)]
+        added = None if alone or planned is None else merged
+        edits = [note_version(repository.changelog, index, package, version, added)]
         if tophub is not None:
             edits.append(raise_version(tophub, package, version))
         done = RepositoryRelease(
