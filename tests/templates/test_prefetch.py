@@ -5,15 +5,17 @@ import re
 import numpy as np
 import pytest
 
-from tests.templates.test_numerics import pointwise, winograd
+from tests.templates.test_numerics import conv2d, dense, pointwise, winograd
 from tophub_registry.records.target import Target
-from tophub_registry.templates.prefetch import can_prefetch, with_prefetches
+from tophub_registry.templates.prefetch import can_prefetch
 from tophub_registry.templates.registry import instantiate
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 AVX2 = "llvm -mcpu=x86-64-v3"
 TASKS = [
+    conv2d([1, 32, 14, 14], [64, 32, 3, 3], 2, (1, 1, 1, 1)),
+    dense("pack", 1, 256, 1000),
     pointwise([1, 64, 7, 7], 128),
     pointwise([2, 48, 5, 3], 96),
     pointwise([1, 64, 14, 14], 256, 2),
@@ -27,8 +29,7 @@ TASKS = [
 def test_a_kernel_that_prefetches_computes_the_same(task):
     template = instantiate(*task)
     config = template.default(Target.parse(AVX2))
-    plain = template.schedule(config).mod["main"]
-    libraries = [tvm.compile(tvm.IRModule({"main": each}), target="llvm") for each in (plain, with_prefetches(plain))]
+    libraries = [tvm.compile(each, target="llvm") for each in (template.schedule(config).mod, template.kernel(config))]
     numbers = np.random.default_rng(0)
     *inputs, output = [numbers.uniform(-1, 1, tensor.shape).astype("float32") for tensor in template.tensors(config)]
     outputs = []
@@ -43,7 +44,7 @@ def test_a_kernel_that_prefetches_computes_the_same(task):
 def test_every_line_of_the_next_weights_is_asked_for(task):
     template = instantiate(*task)
     config = template.default(Target.parse(AVX2))
-    text = with_prefetches(template.schedule(config).mod["main"]).script()
+    text = template.kernel(config)["main"].script()
     assert "prefetch" in text
     assert "tophub.prefetch" not in text
 
@@ -51,9 +52,8 @@ def test_every_line_of_the_next_weights_is_asked_for(task):
 def test_code_for_a_processor_prefetches_without_writing_sums_to_memory():
     template = instantiate(*pointwise([1, 512, 7, 7], 512))
     config = template.default(Target.parse("llvm -mcpu=x86-64-v4"))
-    kernel = with_prefetches(template.schedule(config).mod["main"])
     target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4"})
-    code = tvm.compile(tvm.IRModule({"main": kernel}), target=target).mod.inspect_source("asm")
+    code = tvm.compile(template.kernel(config), target=target).mod.inspect_source("asm")
     loop = max(re.split(r"\n\.L\w+:", code), key=lambda block: block.count("vfmadd"))
     assert "prefetcht1" in code
     assert loop.count("vfmadd") >= 14

@@ -65,14 +65,11 @@ def build(template: Template, config: Config, target: dict[str, object], path: s
     """
     import tvm
 
-    from tophub_registry.templates.prefetch import with_prefetches
-
     try:
-        schedule = template.schedule(config)
+        kernel = template.kernel(config)
     except Exception as error:
         raise InstantiationError(str(error)) from error
-    kernel = with_prefetches(schedule.mod["main"])
-    library = tvm.compile(tvm.IRModule({"main": kernel}), target=tvm.target.Target(target))
+    library = tvm.compile(kernel, target=tvm.target.Target(target))
     if target["kind"] == "llvm":
         _link(library, path)
     else:

@@ -159,3 +159,11 @@ class Template(ABC):
         sch = s_tir.Schedule(function, debug_mask="none")
         self.apply(sch, config)
         return sch
+
+    def kernel(self, config: Config) -> Any:
+        """Return a `tvm.IRModule` with the kernel `main` as it is compiled: scheduled, and with its prefetches."""
+        import tvm
+
+        from tophub_registry.templates.prefetch import with_prefetches
+
+        return tvm.IRModule({"main": with_prefetches(self.schedule(config).mod["main"])})

@@ -54,7 +54,7 @@ def assembly(record: Record) -> str:
 def _scheduled(record: Record) -> Any:
     template = instantiate(record.input.task, record.input.args)
     template.space.find(record.config.entity)
-    return template.schedule(record.config).mod
+    return template.kernel(record.config)
 
 
 def _compiled(record: Record, scheduled: Any) -> Any:
