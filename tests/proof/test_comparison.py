@@ -11,7 +11,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 from tests.records.rows import record
 from tophub_registry.devices.device import resolve
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.measurement.measure import Limits, Measurer
+from tophub_registry.measurement.measure import Measurer
 from tophub_registry.proof.comparison import TimedRecord, time_in_turns
 from tophub_registry.proof.gain import measure_gain
 from tophub_registry.records.record import Config, Record
@@ -20,6 +20,7 @@ from tophub_registry.templates.registry import instantiate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HERE = resolve("llvm")
 TEMPLATE = instantiate("dense_nopack.x86", [tensor([1, 256]), tensor([64, 256]), None, "float32"])
@@ -74,9 +75,10 @@ def test_a_record_is_blamed_where_the_default_config_runs(measurer: Measurer) ->
     assert (gain.tuned, gain.best, gain.failure) == (None, gain.default, other.failure)
 
 
-def test_no_record_is_blamed_where_nothing_can_be_measured() -> None:
+def test_no_record_is_blamed_where_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without a linker
     with (
-        Measurer(HERE, limits=Limits(build=0.01)) as hurried,
+        Measurer(HERE) as helpless,
         pytest.raises(EnvironmentFailure, match="can't be measured"),
     ):
-        time_in_turns(TEMPLATE, [recorded(TEMPLATE.default(HERE))], hurried, rounds=3)
+        time_in_turns(TEMPLATE, [recorded(TEMPLATE.default(HERE))], helpless, rounds=3)
