@@ -14,6 +14,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tophub_registry.devices.pages import back_with_huge_pages
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -112,6 +114,7 @@ def _filled(dtype: Any) -> NDArray[Any]:
     span = 1 if dtype.kind == "f" else 8
     some = (span * np.random.default_rng(7).uniform(-1, 1, 1 << 16)).astype(dtype)
     arena.reshape(-1, len(some))[:] = some
+    back_with_huge_pages(raw.ctypes.data, raw.nbytes)  # as a model's weights are
     return arena
 
 
