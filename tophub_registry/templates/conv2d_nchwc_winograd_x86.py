@@ -46,10 +46,8 @@ _MIN_SUMS = 6
 _MAX_WASTE = 1.3
 """The most tiles computed, as a multiple of those needed."""
 
-# The default config, from timing the layers of resnet18 and vgg16: with fewer outputs, tiles of 4x4 are mostly margin,
-# and their kernels take more than twice the memory; with fewer rows, reading the whole kernel for a few of them takes
-# longer than computing; more tiles at once do not fit the cache.
-_MANY_OUTPUTS = 100
+# The default config, from timing the layers of resnet18 and vgg16: with fewer rows, reading the whole kernel for a few
+# of them takes longer than computing; more tiles at once do not fit the cache.
 _MANY_ROWS = 14
 _TILES_AT_ONCE = 14
 _TILES_SHARED = 128
@@ -104,7 +102,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         _, lanes, registers = vectors(target)
         oc = largest_divisor(w.out_channels, lanes)
         ic = largest_divisor(w.in_channels, oc)
-        size = 4 if w.out_height * w.out_width >= _MANY_OUTPUTS else 2
+        size = min(_SIZES, key=lambda size: _expected_time(w, size, lanes))
         rows, columns = -(-w.out_height // size), -(-w.out_width // size)
         # Threads share the rows if there are many, else the output's channels.
         parallel_rows = w.batch * rows >= _MANY_ROWS
@@ -269,6 +267,16 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         sch.unroll(a)
         sch.vectorize(block)
         return chunk
+
+
+def _expected_time(w: Conv2d, size: int, lanes: int) -> int:
+    """Return the expected time of tiles with `size * size` outputs, in multiplications for each two channels.
+
+    Small images have few tiles, and larger ones take more numbers of the kernel. Reading such a number from memory takes
+    as long as multiplying it with the data of `lanes` tiles (17 layers, timed with AVX2 and AVX-512 code).
+    """
+    tiles = w.batch * -(-w.out_height // size) * -(-w.out_width // size)
+    return (size + _TAPS - 1) ** 2 * (tiles + lanes)
 
 
 def _worth_trying(tile_oc: Sequence[int]) -> bool:
