@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.convolution import Term, convolve, pad
 from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Conv2d, TransposedConv2d
-from tophub_registry.templates.x86 import channel_blocks, into_blocks, out_of_blocks
+from tophub_registry.templates.x86 import channel_blocks, into_blocks, largest_divisor, out_of_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
+
+
+_CACHED = 12 << 10
+"""Numbers of padded data that a task works on: 48 KiB, a first-level cache."""
 
 
 class BlockedX86(Template):
@@ -65,6 +69,16 @@ class BlockedConvolutionX86(BlockedX86):
 
     workload: Conv2d
 
+    @property
+    def rows_first(self) -> bool:
+        """Whether threads share an image's rows, each with all channels; otherwise they share the channels.
+
+        It depends on shapes alone, so that the kernels of neighbouring layers decide alike: a thread then mostly reads
+        what it wrote itself, and not what is in another core's cache. With more channels than pixels the weights are
+        larger than the data, and reading them once counts for more.
+        """
+        return self.workload.out_channels <= self.workload.out_height * self.workload.out_width
+
     def convolution(self, config: Config, term: Callable[[Any, Any], Term]) -> list[Any]:
         """Return data, kernel and output as `te` tensors, given the term for a channel of a block."""
         w = self.workload
@@ -72,7 +86,25 @@ class BlockedConvolutionX86(BlockedX86):
         padded = pad(data, w.padding) if any(w.padding) else data
         return [data, kernel, convolve(w, padded, kernel, self.tensors(config)[-1].shape, term, name=self.block)]
 
-    def schedule_rows(self, sch: Any, width: int, strip: int | None = None) -> Any:
+    def strip(self, channels: int) -> int | None:
+        """Return how many rows of output need no more padded data than stays in the cache.
+
+        None without padding, or if not even one row does.
+
+        Parameters
+        ----------
+        channels
+            Channels of the data that a task reads.
+        """
+        w = self.workload
+        _, left, _, right = w.padding
+        rows_read = _CACHED // ((left + w.width + right) * channels)
+        reach = (w.kernel_height - 1) * w.dilation[0] + 1
+        if not any(w.padding) or rows_read < reach:
+            return None
+        return largest_divisor(w.out_height, min((rows_read - reach) // w.strides[0] + 1, w.out_height))
+
+    def schedule_rows(self, sch: Any, width: int, strip: int | None = None, *, shared: bool = False) -> Any:
         """Compute `width` pixels at a time, rows in parallel; return the block that computes them.
 
         It accumulates in a cache, from which each tile is written out.
@@ -81,6 +113,8 @@ class BlockedConvolutionX86(BlockedX86):
         ----------
         strip
             The rows of a parallel task, which then pads the rows of data that it reads; None: all data is padded first.
+        shared
+            Whether all output channels read the same data: then a task with a strip computes all of them.
         """
         if strip is None:
             self.schedule_pad(sch)
@@ -88,8 +122,12 @@ class BlockedConvolutionX86(BlockedX86):
         copy = sch.cache_write(conv, 0, "global")  # `conv` now accumulates in the cache, and `copy` writes the output
         n, c, oh, ow, block = sch.get_loops(copy)
         tile, _ = sch.split(ow, [None, width])
-        oh, _ = sch.split(oh, [None, strip or 1])
-        task = sch.fuse(n, c, oh)
+        oh, rows = sch.split(oh, [None, strip or 1])
+        if self.rows_first:
+            sch.reorder(n, oh, c, rows)
+            task = sch.fuse(n, oh) if strip is not None and shared else sch.fuse(n, oh, c)
+        else:
+            task = sch.fuse(n, c, oh)
         sch.parallel(task)
         sch.vectorize(block)
         sch.compute_at(conv, tile, preserve_unit_loops=True)

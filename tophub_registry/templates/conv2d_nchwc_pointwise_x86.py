@@ -97,7 +97,7 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
         _, lanes, registers = vectors(target)
         block = largest_divisor(w.out_channels, lanes)
         count = w.out_channels // block
-        channels_first = w.out_channels > self._pixels
+        channels_first = not self.rows_first
 
         def cost(tile: tuple[int, int]) -> float:
             together, pixels = tile

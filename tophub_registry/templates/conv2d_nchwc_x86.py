@@ -99,7 +99,8 @@ class Conv2dNCHWcX86(BlockedConvolutionX86):
             self.schedule_pad(sch)
             _schedule_pointwise(sch, config)
         else:
-            conv = self.schedule_rows(sch, config.value("tile_ow")[-1])
+            strip = self.strip(self.workload.in_channels) if self.rows_first else None
+            conv = self.schedule_rows(sch, config.value("tile_ow")[-1], strip, shared=True)
             ic, oc = channel_blocks(config)
             sum_by_taps(sch, conv, config, ic)
             if can_prefetch(math.prod(self.register_tile(config))):

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from tophub_registry.records.target import Target
 
 
-_CACHED = 12 << 10
-"""Numbers of padded data that a task works on: 48 KiB, a first-level cache."""
-
 _MAX_GATHERED = 1024
 """The most outputs of an unrolled tile if the channels of a vector are in several blocks of the data."""
 
@@ -83,7 +80,8 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
         return kernel.reshape(c // oc, oc, 1, 1, kh, kw).transpose(0, 2, 4, 5, 3, 1)
 
     def apply(self, sch: Any, config: Config) -> None:
-        conv = self.schedule_rows(sch, config.value("tile_ow")[-1], self._strip(config))
+        ic, oc = channel_blocks(config)
+        conv = self.schedule_rows(sch, config.value("tile_ow")[-1], self.strip(ic) if ic == oc else None)
         *_, ow, block, kh, kw = sch.get_loops(conv)
         sch.reorder(kh, kw, ow, block)
         if config.value("unroll_kw"):
@@ -91,17 +89,6 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
         sch.unroll(ow)
         sch.vectorize(block)
         sum_in_registers(sch, conv, kh, block)
-
-    def _strip(self, config: Config) -> int | None:
-        """Return how many rows of the output need no more padded data than stays in the cache; None without padding."""
-        w, (ic, oc) = self.workload, channel_blocks(config)
-        if not any(w.padding) or ic != oc:
-            return None
-        _, left, _, right = w.padding
-        rows_read = _CACHED // ((left + w.width + right) * ic)
-        reach = (w.kernel_height - 1) * w.dilation[0] + 1
-        rows = (rows_read - reach) // w.strides[0] + 1
-        return largest_divisor(w.out_height, min(max(rows, 1), w.out_height))
 
     def computation(self, config: Config) -> list[Any]:
         ic, oc = channel_blocks(config)
