@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,12 +48,18 @@ def model() -> Model:
 def write(model: Model, path: Path, *costs: tuple[int | None, float]) -> list[Record]:
     """Write a log with a record for each width of a tile of pixels, or the default config, and its cost."""
     (task,) = model.tasks("llvm", own=True).tasks
-    template = instantiate(task.task, task.args)
+    records = recorded(task.task, task.args, *costs)
+    write_log(path, records)
+    return records
+
+
+def recorded(task: str, args: list[Any], *costs: tuple[int | None, float]) -> list[Record]:
+    template = instantiate(task, args)
     default = template.default(HERE)
     blocks = {name: default.value(name) for name in ("tile_ic", "tile_oc")}
-    records = [
+    return [
         Record(
-            input=Input(str(HERE), task.task, task.args, {}),
+            input=Input(str(HERE), task, args, {}),
             config=default
             if width is None
             else template.space.config_of({**blocks, "tile_ow": [-1, width], "unroll_kw": False}),
@@ -63,8 +70,6 @@ def write(model: Model, path: Path, *costs: tuple[int | None, float]) -> list[Re
         )
         for width, cost in costs
     ]
-    write_log(path, records)
-    return records
 
 
 def chosen(model: Model, log: Path) -> CompiledLayer:
@@ -115,6 +120,33 @@ def test_where_the_default_config_is_faster_in_the_model_it_is_chosen_again(mode
     assert (found.compared, found.choice) == (0, "default configs")
     assert [record.cost.beaten for record in read_records(log)] == [True, False]
     assert config(chosen(model, log)) == fast.config
+
+
+def test_only_those_layers_get_the_default_config_where_it_is_faster(tmp_path: Path) -> None:
+    """The first layer's default computes one of 37 pixels at a time; the second's record does that."""
+    weight = np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype("float32")
+    x = relax.Var("x", relax.TensorType((1, 64, 74, 74), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            first = relax.op.nn.relu(relax.op.nn.conv2d(x, relax.const(weight), strides=2, padding=1))
+            result = builder.emit_output(relax.op.nn.conv2d(first, relax.const(weight), strides=2, padding=1))
+        builder.emit_func_output(result)
+    model = read_model(builder.get())
+    rows = [
+        record
+        for task, width in zip(model.tasks("llvm", own=True).tasks, (37, 1), strict=True)
+        for record in recorded(task.task, task.args, (width, 1e-6))
+    ]
+    log = tmp_path / "new.log"
+    write_log(log, rows)
+    found = confirm(model, str(HERE), log)
+    assert found.choice == "some defaults"
+    assert found.seconds < found.without
+    assert [record.cost.beaten for record in read_records(log)] == [False, True]
+    wide, narrow = compile_model(model, str(HERE), records=[log]).layers
+    assert config(wide) == rows[0].config
+    assert config(narrow) == instantiate(TASK, rows[1].input.args).default(HERE)
 
 
 def test_where_the_model_is_faster_without_records_none_is_used_and_that_is_no_error(

@@ -46,6 +46,7 @@ def _confirm(model: str, shapes: Mapping[str, Sequence[int]], target: Target, lo
 _FASTEST = {
     "lowest costs": "the configs of the lowest costs are the fastest in it, too",
     "winners": "some layers' second best configs are faster in it",
+    "some defaults": "some layers' default configs are faster in it: more trials may help",
     "default blocks": "it is faster if all layers keep the default configs' blocks of channels",
     "default configs": "it is faster with the default configs: more trials may help",
     "no records": "it is faster without these records, so that `compile` leaves them aside: more trials may help",

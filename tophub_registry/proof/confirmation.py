@@ -2,10 +2,11 @@
 
 A kernel that is timed by itself finds its data where its own last run left it, and has no bias, activation or shortcut
 inside. Configs whose costs are close may change places in the model. So the finalists of each layer take turns there:
-one variant of the model for the best of each layer, one for the second best, and so on, each profiled kernel by kernel.
-Then whole models take turns: with the configs of the lowest costs, with the winners, with the default configs' blocks
-of channels only, so that no layout changes between layers, and without records. Rows whose configs are not in the
-fastest of these are marked in the log (`Provenance.slower_in`): a tuned model is never slower than an untuned one.
+one variant of the model for the best of each layer, one for the second best, and so on, and one without records, each
+profiled kernel by kernel. Then whole models take turns: with the configs of the lowest costs, with the winners, with
+the default configs in those layers where they win, with the default configs' blocks of channels only, so that no
+layout changes between layers, and without records. Rows whose configs are not in the fastest of these are marked in
+the log (`Provenance.slower_in`): a tuned model is never slower than an untuned one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import itertools
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -30,8 +31,9 @@ from tophub_registry.frontends import Model
 from tophub_registry.proof.comparison import NOISE
 from tophub_registry.records.log import parse_row, read_lines, read_records, write_log
 from tophub_registry.records.lookup import NOTHING
-from tophub_registry.records.record import Config, Provenance, Record
+from tophub_registry.records.record import Config, Provenance, Record, workload_key
 from tophub_registry.records.target import Target
+from tophub_registry.tasks.rules import workloads
 from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.template import Template
 
@@ -47,8 +49,8 @@ _INPUTS = 2
 _ROOM = 2 << 30
 """Bytes of weights of all variants that are compared at once."""
 
-_WHOLE = 3
-"""Whole models besides those with the finalists."""
+_WHOLE = 4
+"""Whole models besides those with the finalists, at most."""
 
 _ROUNDS = 7
 _RUNS = 3  # of each variant in a round
@@ -56,7 +58,7 @@ _NOISE = 0.01
 """The least gain for which another choice of records is preferred."""
 
 
-Choice = Literal["lowest costs", "winners", "default blocks", "default configs", "no records"]
+Choice = Literal["lowest costs", "winners", "some defaults", "default blocks", "default configs", "no records"]
 """Which of a log's configs are the fastest in the whole model."""
 
 
@@ -86,6 +88,10 @@ class _Alternative(NamedTuple):
     choice: Choice
     compiled: CompiledModel
     beaten: Sequence[Record]
+
+
+Profile = Mapping[tuple[tuple[int, ...], ...], float]
+"""A kernel's first arguments -> the median time of a call, in seconds."""
 
 
 class _Place(NamedTuple):
@@ -142,14 +148,17 @@ def confirm(
     places_in_turn = (
         {place: records[min(turn, len(records) - 1)] for place, records in contest.items()} for turn in range(1, turns)
     )
-    winners = _winners([first, *(variant(known, picked) for picked in places_in_turn)], contest)
+    variants = [first, *(variant(known, picked) for picked in places_in_turn)]
+    untuned = compile_model(model, target, records=[])
+    profiles = _profiles([*variants, untuned])
+    winners = _winners(profiles, contest)
+    outdone = _outdone(variants, untuned, profiles, known)
     best = _Alternative("lowest costs", first, [])
-    for choice, kept, picked, beaten in _alternatives(known, contest, winners, first.target):
+    for choice, kept, picked, beaten in _alternatives(known, contest, winners, outdone, first.target):
         other = _Alternative(choice, variant(kept, picked), beaten)
         if _configs(other.compiled) != _configs(best.compiled):
             now, then = _in_turns(best.compiled, other.compiled)
             best = other if then < now * (1 - _NOISE) else best
-    untuned = compile_model(model, target, records=[])
     seconds, without = _in_turns(best.compiled, untuned)
     if _configs(untuned) != _configs(best.compiled) and without < seconds * (1 - NOISE):
         best = _Alternative("no records", untuned, [record for records in known.values() for record in records])
@@ -162,6 +171,7 @@ def _alternatives(
     known: Mapping[_Place, Sequence[Record]],
     contest: Mapping[_Place, Sequence[Record]],
     winners: Mapping[_Place, Record],
+    outdone: Collection[_Place],
     target: Target,
 ) -> Iterator[tuple[Choice, Mapping[_Place, Sequence[Record]], Mapping[_Place, Record], list[Record]]]:
     """Yield whole models to try: their records, which of them stand in for a place's best, and those that lose then."""
@@ -169,6 +179,11 @@ def _alternatives(
     lost = [each for place, winner in changed.items() for each in contest[place][: contest[place].index(winner)]]
     if changed:
         yield "winners", known, changed, lost
+    if 0 < len(outdone) < len(known):
+        behind = [record for place in outdone for record in known[place]]
+        marked = {**known, **{place: [_behind(record, "")] for place in outdone for record in known[place][:1]}}
+        rest = {place: record for place, record in changed.items() if place not in outdone}
+        yield "some defaults", marked, rest, [*lost, *behind]
     for choice, kept in _narrower(known, target).items():
         others = [record for place, each in known.items() for record in each if record not in kept.get(place, ())]
         if others:
@@ -265,21 +280,77 @@ def _variant(
         return compile_model(model, target, records=[log])
 
 
-def _winners(variants: Sequence[CompiledModel], contest: Mapping[_Place, Sequence[Record]]) -> dict[_Place, Record]:
-    """Return for each place the record that is fastest in the model; the one of the lowest cost unless it is beaten."""
-    times: defaultdict[tuple[int, tuple[tuple[int, ...], ...]], list[float]] = defaultdict(list)
+def _profiles(variants: Sequence[CompiledModel]) -> list[Profile]:
+    """Profile variants of a model in turns."""
+    times: list[defaultdict[tuple[tuple[int, ...], ...], list[float]]] = [defaultdict(list) for _ in variants]
     for _ in range(_ROUNDS):
-        for number, variant in enumerate(variants):
+        for variant, seconds in zip(variants, times, strict=True):
             for kernel in variant.profile(runs=_RUNS):
-                times[number, kernel.shapes[:_INPUTS]].append(kernel.seconds / kernel.calls)
+                seconds[kernel.shapes[:_INPUTS]].append(kernel.seconds / kernel.calls)
+    return [{shapes: median(each) for shapes, each in seconds.items()} for seconds in times]
+
+
+def _winners(profiles: Sequence[Profile], contest: Mapping[_Place, Sequence[Record]]) -> dict[_Place, Record]:
+    """Return for each place the record that is fastest in the model; the one of the lowest cost unless it is beaten."""
     winners = {}
     for place, records in contest.items():
         template = instantiate(records[0].input.task, records[0].input.args)
-        profiled = [times[number, _shapes(template, record.config)] for number, record in enumerate(records)]
-        seconds = [median(each) if each else math.inf for each in profiled]
+        seconds = [
+            profile.get(_shapes(template, record.config), math.inf)
+            for profile, record in zip(profiles, records, strict=False)
+        ]
         fastest = min(range(len(records)), key=seconds.__getitem__)
         winners[place] = records[fastest if seconds[fastest] < seconds[0] * (1 - _NOISE) else 0]
     return winners
+
+
+def _outdone(
+    variants: Sequence[CompiledModel], untuned: CompiledModel, profiles: Sequence[Profile], known: Collection[_Place]
+) -> list[_Place]:
+    """Return where a layer's default config is faster in the model than all of its records, in the same blocks.
+
+    These are the places of all the layer's templates: none of them is to be chosen instead.
+
+    Parameters
+    ----------
+    profiles
+        Of the variants, then of the model without records.
+    known
+        Where there are records.
+    """
+    *tuned, plain = map(_times, (*variants, untuned), profiles)
+    found: set[str] = set()
+    for layer, default, *finalists in zip(untuned.layers, plain, *tuned, strict=True):
+        if default is None or None in finalists:
+            continue
+        alike = all(finalist.blocks == default.blocks for finalist in finalists)
+        if alike and default.seconds < min(finalist.seconds for finalist in finalists) * (1 - _NOISE):
+            tasks = workloads(layer.layer, untuned.target.kind, own=True)
+            found.update(workload_key(task, args, {}) for task, args in tasks)
+    return [place for place in known if place.workload in found]
+
+
+class _Timed(NamedTuple):
+    """A layer's blocks, and the time of its kernel."""
+
+    blocks: tuple[int, int]
+    seconds: float
+
+
+def _times(compiled: CompiledModel, profile: Profile) -> list[_Timed | None]:
+    """Return the time of each layer; None if it has no kernel, or its kernel can't be told apart in the profile."""
+    kernels = [layer.kernel for layer in compiled.layers]
+    named = defaultdict(set)
+    for kernel in filter(None, kernels):
+        named[_shapes(kernel.template, kernel.config)].add(f"{kernel.template.workload} {kernel.config.entity}")
+
+    def timed(kernel: Kernel | None) -> _Timed | None:
+        if kernel is None:
+            return None
+        shapes = _shapes(kernel.template, kernel.config)
+        return _Timed(kernel.blocks, profile[shapes]) if shapes in profile and len(named[shapes]) == 1 else None
+
+    return [timed(kernel) for kernel in kernels]
 
 
 def _in_turns(one: CompiledModel, other: CompiledModel) -> tuple[float, float]:
@@ -302,9 +373,14 @@ def _mark(log: Path, beaten: Iterable[Record], model: str) -> None:
             text = line.text
             record = parse_row(line, file=log).record
             if record is not None and _identity(record) in lost:
-                told = (record.tophub or Provenance()).model_copy(update={"slower_in": model})
-                text = record.model_copy(update={"tophub": told}).to_json().encode()
+                text = _behind(record, model).to_json().encode()
             stream.write(text + b"\n")
+
+
+def _behind(record: Record, model: str) -> Record:
+    """Return a record that says that another config was faster in a model."""
+    told = (record.tophub or Provenance()).model_copy(update={"slower_in": model})
+    return record.model_copy(update={"tophub": told})
 
 
 def _identity(record: Record) -> tuple[Target, str, str]:

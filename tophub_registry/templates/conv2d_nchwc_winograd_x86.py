@@ -272,8 +272,8 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
 def _expected_time(w: Conv2d, size: int, lanes: int) -> int:
     """Return the expected time of tiles with `size * size` outputs, in multiplications for each two channels.
 
-    Small images have few tiles, and larger ones take more numbers of the kernel. Reading such a number from memory takes
-    as long as multiplying it with the data of `lanes` tiles (17 layers, timed with AVX2 and AVX-512 code).
+    Small images have few tiles, and larger tiles take more numbers of the kernel. Reading such a number from memory
+    takes as long as multiplying it with the data of `lanes` tiles (17 layers, timed with AVX2 and AVX-512 code).
     """
     tiles = w.batch * -(-w.out_height // size) * -(-w.out_width // size)
     return (size + _TAPS - 1) ** 2 * (tiles + lanes)
