@@ -165,6 +165,7 @@ def tune(
     resume: bool = False,
     progress: Callable[[TaskOutcome], None] | None = None,
     threads: int | None = None,
+    confirm: bool = True,
 ) -> list[TaskOutcome]:
     """Tune a model on this machine, and write every measured config to a log.
 
@@ -186,6 +187,9 @@ def tune(
         Called at the start of each task and after each measured config.
     threads
         See `compile`; records contain it.
+    confirm
+        Whether to compare each layer's best configs in the whole model at the end, on a processor, and to mark those in
+        the log that are slower there than others or than the default config: `compile` then leaves them aside.
 
     Raises
     ------
@@ -205,24 +209,26 @@ def tune(
     """
     from tophub_registry.devices.device import check_runs_here, resolve
     from tophub_registry.devices.threads import settle_threads
+    from tophub_registry.frontends import read_for_timing
     from tophub_registry.measurement.measure import Measurer
+    from tophub_registry.proof import confirmation
     from tophub_registry.records.task import TaskFile
     from tophub_registry.tuner import tune as tuning
 
     settle_threads(threads)
     resolved = resolve(target)
     check_runs_here(resolved)
-    tasks = (
-        model
-        if isinstance(model, TaskFile)
-        else extract(model, target, batch=batch, shapes=shapes, autotvm_only=autotvm_only)
-    )
+    is_model = not isinstance(model, TaskFile)
+    tasks = extract(model, target, batch=batch, shapes=shapes, autotvm_only=autotvm_only) if is_model else model
     covered, _ = tuning.supported(tasks.tasks)
     plan = tuning.Plan(trials=max(trials, 1), total=trials)
     with Measurer(resolved) as measurer:
-        return tuning.tune(
+        outcomes = tuning.tune(
             covered, resolved, Path(log), measurer, plan, resume=resume, progress=progress or (lambda _: None)
         )
+    if confirm and is_model and resolved.kind == "llvm":
+        confirmation.confirm(read_for_timing(model, batch=batch, shapes=shapes), str(resolved), Path(log))
+    return outcomes
 
 
 def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath] | None = None) -> Answer:

@@ -30,7 +30,7 @@ def confirm_all(models: Sequence[str], shapes: Mapping[str, Sequence[int]], targ
 def _confirm(model: str, shapes: Mapping[str, Sequence[int]], target: Target, log: Path) -> Confirmation:
     from rich.console import Console
 
-    from tophub_registry.frontends import read_model
+    from tophub_registry.frontends import read_for_timing
     from tophub_registry.proof.confirmation import confirm
 
     doing = f"comparing the best configs in {terminal.clean(model)}"
@@ -40,7 +40,7 @@ def _confirm(model: str, shapes: Mapping[str, Sequence[int]], target: Target, lo
         def progress(done: int, count: int) -> None:
             status.update(f"{doing}: {done} of {count} variants compiled")
 
-        return confirm(read_model(model, shapes=shapes), str(target), log, progress=progress)
+        return confirm(read_for_timing(model, shapes=shapes), str(target), log, progress=progress)
 
 
 _FASTEST = {

@@ -14,7 +14,7 @@ import numpy as np
 from tests.compiler.agreement import assert_agrees, operators
 from tests.frontends.mxnet import insightface
 from tophub_registry.errors import InputError, UsageError
-from tophub_registry.frontends import read_model
+from tophub_registry.frontends import read_for_timing, read_model
 from tophub_registry.frontends.mxnet import libraries
 
 SHAPES = {"data": (2, 3, 28, 28)}
@@ -130,6 +130,13 @@ def test_a_symbol_without_weights_is_refused(checkpoint):
         InputError, match=r"there is no weights file beside it \(it needs a file such as model-0000.params"
     ):
         read_model(checkpoint, shapes=SHAPES)
+
+
+def test_a_symbol_without_weights_is_confirmed_after_tuning_as_it_was_tuned(checkpoint):
+    tuned = read_model(checkpoint, shapes=SHAPES).tasks("llvm", own=True)
+    checkpoint.with_name("model-0000.params").unlink()
+
+    assert read_for_timing(checkpoint, shapes=SHAPES).tasks("llvm", own=True).tasks == tuned.tasks
 
 
 def test_what_is_no_file_of_weights_is_refused(checkpoint):
