@@ -16,11 +16,21 @@ from tophub_registry.templates.prefetch import DATA, WEIGHTS, Prefetch, can_pref
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.workloads import Conv2d
-from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, sum_in_registers, vectors
+from tophub_registry.templates.x86 import (
+    MAX_TOGETHER,
+    MAX_WASTE,
+    blocks_of,
+    channel_blocks,
+    largest_divisor,
+    panel_worth_trying,
+    relative_time,
+    simd_lanes,
+    sum_in_registers,
+    sums_fill,
+    vectors,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
@@ -28,17 +38,6 @@ if TYPE_CHECKING:
 
 _MAX_PIXELS = 30
 """The most pixels of a tile: one register each and one for the kernel, where there are the most, AVX-512's 32."""
-
-_MAX_BLOCK, _MAX_TOGETHER = 64, 6
-
-_MIN_SUMS = 6
-"""The least number of independent sums: with fewer, additions wait for one another."""
-
-_MAX_WASTE = 1.3
-"""The most pixels computed, as a multiple of those needed."""
-
-_LOAD = 0.3
-"""The time of a load, relative to that of a multiplication, where the two go on at once."""
 
 _KERNEL_LOAD = 2
 """The time of a load of the kernel, relative to one of the data: it comes from a farther cache."""
@@ -69,7 +68,7 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
         return ConfigSpace(
             [
                 split("tile_ic", w.in_channels, parts=2),
-                split("tile_oc", w.out_channels, parts=3, keep=_worth_trying),
+                split("tile_oc", w.out_channels, parts=3, keep=panel_worth_trying),
                 knob("tile_p", range(1, min(_MAX_PIXELS, self._pixels) + 1)),
                 knob("channels_first", [True, False]),
             ]
@@ -77,15 +76,12 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
 
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the sums fill the registers, with room for the kernel, and few pixels are computed twice."""
-        _, lanes, registers = vectors(target)
         _, together, block = config.value("tile_oc")
-        pixels = config.value("tile_p")
-        of_kernel = together * -(-block // lanes)
-        return bool(
-            of_kernel * (pixels + 1) < registers
-            and (of_kernel * pixels >= _MIN_SUMS or pixels == self._pixels)
-            and -(-self._pixels // pixels) * pixels <= _MAX_WASTE * self._pixels
-        )
+        pixels: int = config.value("tile_p")
+        kernels = together * -(-block // simd_lanes(target))
+        computed = self._parts(config) * pixels
+        fills = sums_fill(kernels, pixels, target, all_pixels=pixels == self._pixels)
+        return fills and computed <= MAX_WASTE * self._pixels
 
     def register_tile(self, config: Config) -> RegisterTile:
         _, together, block = config.value("tile_oc")
@@ -101,15 +97,13 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
 
         def cost(tile: tuple[int, int]) -> float:
             together, pixels = tile
-            sums = together * pixels
             computed = -(-self._pixels // pixels) * pixels
-            loads = (_KERNEL_LOAD * together + pixels) / sums
-            return computed * max(1.0, _MIN_SUMS / sums) * (1 + _LOAD * loads)
+            return computed * relative_time(together, pixels, _KERNEL_LOAD)
 
         together, pixels = min(
             (
                 (together, pixels)
-                for together in range(1, _MAX_TOGETHER + 1)
+                for together in range(1, MAX_TOGETHER + 1)
                 for pixels in range(1, min(_MAX_PIXELS, self._pixels) + 1)
                 if count % together == 0
                 and together * (pixels + 1) < registers
@@ -222,8 +216,3 @@ class Conv2dNCHWcPointwiseX86(BlockedConvolutionX86):
                 Prefetch(WEIGHTS, panel, ic * row, part=1, parts=self._parts(config)),
                 Prefetch(DATA, tile, tile),
             )
-
-
-def _worth_trying(tile_oc: Sequence[int]) -> bool:
-    _, together, block = tile_oc
-    return together <= _MAX_TOGETHER and block <= _MAX_BLOCK

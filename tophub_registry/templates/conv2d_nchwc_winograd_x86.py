@@ -17,10 +17,13 @@ from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.winograd import Matrix, saving, transforms
 from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
+    MAX_WASTE,
     blocks_of,
     channel_blocks,
     largest_divisor,
+    simd_lanes,
     sum_in_registers,
+    sums_fill,
     vectors,
 )
 
@@ -39,12 +42,6 @@ _MAX_SUMS = 31
 
 # Larger blocks of channels, and more blocks at once, are not in the space.
 _MAX_BLOCK, _MAX_TOGETHER, _MAX_KEPT = 64, 4, 8
-
-_MIN_SUMS = 6
-"""The least number of independent sums: with fewer, additions wait for one another."""
-
-_MAX_WASTE = 1.3
-"""The most tiles computed, as a multiple of those needed."""
 
 # The default config, from timing the layers of resnet18 and vgg16: with fewer rows, reading the whole kernel for a few
 # of them takes longer than computing; more tiles at once do not fit the cache.
@@ -84,14 +81,10 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the sums fill the registers, with room for the kernel, and few tiles are wasted."""
         plan = _Plan(self.workload, config)
-        _, lanes, registers = vectors(target)
-        of_kernel = plan.oc_register * -(-plan.oc // lanes)
+        kernels = plan.oc_register * -(-plan.oc // simd_lanes(target))
         needed = plan.columns * -(-self.workload.out_height // plan.outputs)
-        return bool(
-            of_kernel * (plan.tile + 1) < registers
-            and (of_kernel * plan.tile >= _MIN_SUMS or plan.tile == plan.tiles)
-            and plan.padded_tiles * plan.groups <= _MAX_WASTE * needed
-        )
+        fills = sums_fill(kernels, plan.tile, target, all_pixels=plan.tile == plan.tiles)
+        return fills and plan.padded_tiles * plan.groups <= MAX_WASTE * needed
 
     def saving(self, config: Config) -> float:
         return saving(config.value("tile_size"), _TAPS)

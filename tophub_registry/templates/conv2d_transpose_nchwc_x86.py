@@ -18,11 +18,21 @@ from tophub_registry.templates.convolution import pad
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.workloads import TransposedConv2d
-from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, sum_in_registers, vectors
+from tophub_registry.templates.x86 import (
+    MAX_TOGETHER,
+    MAX_WASTE,
+    blocks_of,
+    channel_blocks,
+    largest_divisor,
+    panel_worth_trying,
+    relative_time,
+    simd_lanes,
+    sum_in_registers,
+    sums_fill,
+    vectors,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
@@ -31,18 +41,7 @@ if TYPE_CHECKING:
 _MAX_PIXELS, _MAX_ROWS = 30, 6
 """The largest tile: one register for each pixel and one for the kernel, where there are the most, AVX-512's 32."""
 
-_MAX_BLOCK, _MAX_TOGETHER = 64, 6
-
-_MIN_SUMS = 6
-"""The least number of independent sums: with fewer, additions wait for one another."""
-
-_MAX_WASTE = 1.3
-"""The most pixels computed, as a multiple of those needed."""
-
-_LOAD = 0.3
-"""The time of a load, relative to that of a multiplication, where the two go on at once."""
-
-_WEIGHT_LOAD = 4
+_KERNEL_LOAD = 4
 """The time of a load of the kernel, relative to one of the data: it comes from a farther cache."""
 
 
@@ -116,7 +115,7 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
         return ConfigSpace(
             [
                 split("tile_ic", w.in_channels, parts=2),
-                split("tile_oc", w.out_channels, parts=3, keep=_worth_trying),
+                split("tile_oc", w.out_channels, parts=3, keep=panel_worth_trying),
                 knob("tile_oh", self._rows.tiles(_MAX_ROWS)),
                 knob("tile_ow", self._columns.tiles(_MAX_PIXELS)),
                 knob("channels_first", [True, False]),
@@ -129,16 +128,12 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
 
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the sums fill the registers, with room for the kernel, and few pixels are in vain."""
-        _, lanes, registers = vectors(target)
         _, together, block = config.value("tile_oc")
         tile = config.value("tile_oh"), config.value("tile_ow")
         pixels, needed = math.prod(tile), self._rows.length * self._columns.length
-        of_kernel = together * -(-block // lanes)
-        return bool(
-            of_kernel * (pixels + 1) < registers
-            and (of_kernel * pixels >= _MIN_SUMS or pixels == needed)
-            and math.prod(self._computed(*tile)) <= _MAX_WASTE * needed
-        )
+        kernels = together * -(-block // simd_lanes(target))
+        fills = sums_fill(kernels, pixels, target, all_pixels=pixels == needed)
+        return fills and math.prod(self._computed(*tile)) <= MAX_WASTE * needed
 
     def register_tile(self, config: Config) -> RegisterTile:
         _, together, block = config.value("tile_oc")
@@ -153,16 +148,13 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
 
         def cost(tile: tuple[int, int, int]) -> tuple[float, int]:
             together, height, width = tile
-            pixels = height * width
-            sums = together * pixels
-            loads = (_WEIGHT_LOAD * together + pixels) / sums
             computed = math.prod(self._computed(height, width))
-            return computed * max(1.0, _MIN_SUMS / sums) * (1 + _LOAD * loads), height + width
+            return computed * relative_time(together, height * width, _KERNEL_LOAD), height + width
 
         together, height, width = min(
             (
                 (together, height, width)
-                for together in range(1, _MAX_TOGETHER + 1)
+                for together in range(1, MAX_TOGETHER + 1)
                 for height in self._rows.tiles(_MAX_ROWS)
                 for width in self._columns.tiles(_MAX_PIXELS)
                 if blocks % together == 0 and together * (height * width + 1) < registers
@@ -270,8 +262,3 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
         sch.reverse_compute_inline(
             sch.get_sblock(self.block)
         )  # last, since it may add a test for pixels beyond the output
-
-
-def _worth_trying(tile_oc: Sequence[int]) -> bool:
-    _, together, block = tile_oc
-    return together <= _MAX_TOGETHER and block <= _MAX_BLOCK

@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.templates.space import KnobSpace, knob
-from tophub_registry.templates.x86 import largest_divisor, sum_in_registers, vectors
+from tophub_registry.templates.x86 import (
+    MAX_WASTE,
+    MIN_SUMS,
+    largest_divisor,
+    relative_time,
+    sum_in_registers,
+    vectors,
+)
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -24,17 +31,8 @@ _USED = 0.9
 _STEPS, MAX_STEPS = 4, 8
 """Terms of the sum that a step of the loop adds in default configs, and at most."""
 
-_MIN_SUMS = 6
-"""The least number of independent sums: with fewer, additions wait for one another."""
-
-_LOAD = 0.3
-"""The time of a load, relative to that of a multiplication, where the two go on at once."""
-
 _WEIGHT_LOAD = 2
 """The time of a load of the weight, relative to one of the data: it comes from a farther cache."""
-
-_MAX_WASTE = 1.3
-"""The most rows or columns computed, as a multiple of those needed."""
 
 
 class Tile(NamedTuple):
@@ -108,9 +106,9 @@ def tile_fits(tile: Tile, rows: int, columns: int, target: Target) -> bool:
     sums = tile.rows * tile.vectors
     return (
         (sums + tile.vectors) * -(-tile.lanes // lanes) <= _USED * registers
-        and (sums >= _MIN_SUMS or tile.rows == rows or tile.panels(columns) == 1)
-        and tile.tiles(rows) * tile.rows <= _MAX_WASTE * max(rows, _MIN_SUMS)
-        and tile.panels(columns) * tile.columns <= max(_MAX_WASTE * columns, columns + tile.lanes - 1)
+        and (sums >= MIN_SUMS or tile.rows == rows or tile.panels(columns) == 1)
+        and tile.tiles(rows) * tile.rows <= MAX_WASTE * max(rows, MIN_SUMS)
+        and tile.panels(columns) * tile.columns <= max(MAX_WASTE * columns, columns + tile.lanes - 1)
     )
 
 
@@ -125,10 +123,7 @@ def default_tile(rows: int, columns: int, target: Target) -> Tile:
 
     def cost(tile: Tile) -> float:
         computed = tile.tiles(rows) * tile.rows * tile.panels(columns) * tile.columns
-        sums = tile.rows * tile.vectors
-        waiting = max(1.0, _MIN_SUMS / sums)
-        loads = (tile.rows + _WEIGHT_LOAD * tile.vectors) / sums
-        return computed * waiting * (1 + _LOAD * loads)
+        return computed * relative_time(tile.vectors, tile.rows, _WEIGHT_LOAD)
 
     widest = min(_MAX_VECTORS, registers // 4, -(-columns // lanes))
     tiles = [tile_of(count) for count in range(widest, 0, -1)]

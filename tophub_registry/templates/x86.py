@@ -8,6 +8,8 @@ from tophub_registry.records.families import Vectors, vectors_of
 from tophub_registry.templates.space import KnobSpace, knob, split
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
@@ -19,6 +21,21 @@ MAX_TILE = 64
 
 MAX_REGISTER_TILE = 31
 """The most vectors that AutoTVM's default configs accumulate at once; one of 32 registers is for the kernel."""
+
+MAX_TOGETHER = 6
+"""The most blocks of output channels that a 1x1 or transposed convolution accumulates at once."""
+
+MAX_WASTE = 1.3
+"""The most outputs that tiles compute, as a multiple of those needed."""
+
+MIN_SUMS = 6
+"""The least number of independent sums: with fewer, additions wait for one another."""
+
+_LOAD = 0.3
+"""The time of a load, relative to that of a multiplication, where the two go on at once."""
+
+_MAX_BLOCK = 64
+"""The most channels in a block, where kernels are packed for a template of our own."""
 
 _MAX_TILE = 2
 """The most vectors in a tile of sums, as a multiple of the registers. Kernels with more took the longest to compile,
@@ -50,6 +67,41 @@ def sums_fit(block: int, pixels: int, target: Target) -> bool:
     """Return whether a tile of pixels, each a block of channels, is not far larger than the target's registers."""
     _, lanes, registers = vectors(target)
     return -(-block // lanes) * pixels <= _MAX_TILE * registers
+
+
+def sums_fill(kernels: int, pixels: int, target: Target, *, all_pixels: bool) -> bool:
+    """Return whether a tile's sums fill the registers, with room for a row of the kernel.
+
+    Parameters
+    ----------
+    kernels
+        Vectors of the kernel that are multiplied with each of the tile's pixels.
+    pixels
+        Pixels, rows or tiles that are accumulated at once.
+    all_pixels
+        Whether there are no more, so that few sums are no fault.
+    """
+    return kernels * (pixels + 1) < vectors(target).registers and (kernels * pixels >= MIN_SUMS or all_pixels)
+
+
+def relative_time(kernels: int, pixels: int, kernel_load: float) -> float:
+    """Return the time that a tile takes for each of its sums, relative to that of a multiplication.
+
+    Parameters
+    ----------
+    kernels, pixels
+        See `sums_fill`.
+    kernel_load
+        The time of a load of the kernel, relative to one of the data: it comes from a farther cache.
+    """
+    sums = kernels * pixels
+    return max(1.0, MIN_SUMS / sums) * (1 + _LOAD * (pixels + kernel_load * kernels) / sums)
+
+
+def panel_worth_trying(tile_oc: Sequence[int]) -> bool:
+    """Return whether a split of channels into panels, blocks of a panel, and channels of a block is in a space."""
+    _, together, block = tile_oc
+    return together <= MAX_TOGETHER and block <= _MAX_BLOCK
 
 
 def written_out(length: int, times: int, target: Target) -> bool:
