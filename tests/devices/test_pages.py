@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,8 @@ print(json.dumps([asked // MB, (huge() - before[0]) // MB, resident(sparse) - be
 
 
 def test_memory_in_use_is_moved_with_its_contents_and_unused_memory_is_not_allocated():
-    version = tuple(int(part) for part in platform.release().split(".")[:2])
+    numbers = re.match(r"(\d+)\.(\d+)", platform.release())
+    version = tuple(map(int, numbers.groups())) if numbers else (0, 0)
     if version < (6, 1) or not _ALLOWED.exists() or "[never]" in _ALLOWED.read_text(encoding="ascii"):
         pytest.skip("this system does not move memory into huge pages on request")
     done = subprocess.run([sys.executable, "-c", _MOVE], capture_output=True, text=True, check=True, timeout=60)

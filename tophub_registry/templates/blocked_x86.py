@@ -86,23 +86,22 @@ class BlockedConvolutionX86(BlockedX86):
         padded = pad(data, w.padding) if any(w.padding) else data
         return [data, kernel, convolve(w, padded, kernel, self.tensors(config)[-1].shape, term, name=self.block)]
 
-    def strip(self, channels: int) -> int | None:
-        """Return how many rows of output need no more padded data than stays in the cache.
-
-        None without padding, or if not even one row does.
+    def strip(self, channels: int, *, least: int = 0) -> int | None:
+        """Return how many rows of output need no more padded data than stays in the cache; None without padding.
 
         Parameters
         ----------
         channels
             Channels of the data that a task reads.
+        least
+            The fewest rows, if not even one does; 0: None then.
         """
         w = self.workload
         _, left, _, right = w.padding
         rows_read = _CACHED // ((left + w.width + right) * channels)
         reach = (w.kernel_height - 1) * w.dilation[0] + 1
-        if not any(w.padding) or rows_read < reach:
-            return None
-        return largest_divisor(w.out_height, min((rows_read - reach) // w.strides[0] + 1, w.out_height))
+        rows = max((rows_read - reach) // w.strides[0] + 1, least)
+        return largest_divisor(w.out_height, min(rows, w.out_height)) if any(w.padding) and rows > 0 else None
 
     def schedule_rows(self, sch: Any, width: int, strip: int | None = None, *, shared: bool = False) -> Any:
         """Compute `width` pixels at a time, rows in parallel; return the block that computes them.

@@ -81,7 +81,8 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
 
     def apply(self, sch: Any, config: Config) -> None:
         ic, oc = channel_blocks(config)
-        conv = self.schedule_rows(sch, config.value("tile_ow")[-1], self.strip(ic) if ic == oc else None)
+        strip = self.strip(ic, least=1) if ic == oc else None
+        conv = self.schedule_rows(sch, config.value("tile_ow")[-1], strip)
         *_, ow, block, kh, kw = sch.get_loops(conv)
         sch.reorder(kh, kw, ow, block)
         if config.value("unroll_kw"):
