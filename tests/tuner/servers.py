@@ -27,9 +27,7 @@ class Servers:
 
     def _tracks(self):
         """Start the tracker on a free port; return whether it listens there."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = self._free_port()
         self.address = f"127.0.0.1:{port}"
         self.place = Tracked("127.0.0.1", port, KEY, patience=3, longest=3, session=3)
         self._tracker = self._start("rpc_tracker", "--port", port, "--port-end", port + 1)
@@ -37,7 +35,9 @@ class Servers:
         return self._tracker.poll() is None
 
     def start(self):
-        options = ["--port", 19300, "--port-end", 19400, "--tracker", self.address, "--key", KEY]
+        # A port each: two servers that search a range at once can both bind one port, and only one of them listens.
+        port = self._free_port()
+        options = ["--port", port, "--port-end", port + 1, "--tracker", self.address, "--key", KEY]
         self._servers.append(self._start("rpc_server", *options))
 
     def kill(self):
@@ -45,7 +45,21 @@ class Servers:
         self._kill(self._servers.pop(0))
 
     def wait(self, count):
-        self._until(lambda: self.place.count() == count)
+        self._until(lambda: self._all_run() and self.place.count() == count)
+
+    def _all_run(self):
+        """Start anew the servers whose port another process took meanwhile; return whether there were none."""
+        ended = [server for server in self._servers if server.poll() is not None]
+        for server in ended:
+            self._servers.remove(server)
+            self.start()
+        return not ended
+
+    @staticmethod
+    def _free_port():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return free.getsockname()[1]
 
     @staticmethod
     def _start(program, *options):
