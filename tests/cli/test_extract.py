@@ -27,7 +27,7 @@ def test_the_tasks_are_listed(capsys):
     assert (code, err) == (0, "")
     assert lines[0].split() == ["no.", "layers", "task"]
     assert "2       6  conv2d_NCHWc.x86 1x16x32x32 16x16x3x3" in lines
-    assert lines[-1] == "cifar_resnet20_v1 with data=1,3,32,32: 16 tasks for llvm"
+    assert lines[-1] == "cifar_resnet20_v1 with data=1,3,32,32: 22 tasks for llvm"
 
 
 @needs_mxnet
@@ -38,7 +38,7 @@ def test_a_task_has_the_same_number_with_and_without_our_own_templates(capsys):
     assert run(capsys, "cifar_resnet20_v1", "--own-templates") == (0, every, "")
     numbered = [line.split() for line in every.splitlines()[1:-1]]
     assert [line.split() for line in autotvm.splitlines()[1:-1]] == numbered[:10]
-    ours = {"conv2d_NCHWc_pointwise.x86", "conv2d_NCHWc_winograd.x86"}
+    ours = {"conv2d_NCHWc_pointwise.x86", "conv2d_NCHWc_tiled.x86", "conv2d_NCHWc_winograd.x86"}
     assert {task for _, _, task, *_ in numbered[10:]} == ours
 
 

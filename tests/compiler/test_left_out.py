@@ -16,18 +16,18 @@ from tophub_registry.cli import main
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.frontends import read_model
-from tophub_registry.templates.conv2d_nchwc_x86 import Conv2dNCHWcX86
+from tophub_registry.templates.conv2d_nchwc_tiled_x86 import Conv2dNCHWcTiledX86
 from tophub_registry.templates.registry import instantiate
 
 TARGET = "llvm -mcpu=x86-64-v3"
-TASK = "conv2d_NCHWc.x86"
+TASK = "conv2d_NCHWc_tiled.x86"
 ARGS = [
     ["TENSOR", [1, 16, 32, 32], "float32"],
     ["TENSOR", [16, 16, 3, 3], "float32"],
     *([1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"),
 ]
-GOOD = {"tile_ic": [2, 8], "tile_oc": [2, 8], "tile_ow": [4, 8], "unroll_kw": True}
-SLOWER = {"tile_ic": [1, 16], "tile_oc": [1, 16], "tile_ow": [8, 4], "unroll_kw": True}
+GOOD = {"tile_ic": [2, 8], "tile_oc": [1, 2, 8], "tile_p": 8, "tile_oh": 4}
+SLOWER = {"tile_ic": [1, 16], "tile_oc": [1, 1, 16], "tile_p": 4, "tile_oh": 2}
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +94,14 @@ def test_a_config_that_no_device_takes(cifar, tmp_path):
 @pytest.fixture
 def _breaks(monkeypatch):
     """Let the schedule of one config fail as TVM's do, on pages."""
-    plain = Conv2dNCHWcX86.apply
+    plain = Conv2dNCHWcTiledX86.apply
 
     def broken(self, sch, config):
-        if self.args == ARGS and config.value("tile_ow")[-1] == GOOD["tile_ow"][-1]:
+        if self.args == ARGS and config.value("tile_p") == GOOD["tile_p"]:
             raise ValueError("ScheduleError: a page\n of IR\nError message: the loops are not perfectly nested")
         plain(self, sch, config)
 
-    monkeypatch.setattr(Conv2dNCHWcX86, "apply", broken)
+    monkeypatch.setattr(Conv2dNCHWcTiledX86, "apply", broken)
 
 
 @pytest.mark.usefixtures("_breaks")
@@ -138,7 +138,7 @@ def test_what_no_record_is_to_blame_for_is_one_error_that_names_the_layer(cifar,
     def broken(*_):
         raise ValueError("ScheduleError: a page\nError message: there is no loop")
 
-    monkeypatch.setattr(Conv2dNCHWcX86, "apply", broken)
+    monkeypatch.setattr(Conv2dNCHWcTiledX86, "apply", broken)
     with pytest.raises(
         EnvironmentFailure, match=r"the layer cifarresnetv10_\S+ can't be compiled: there is no loop"
     ) as caught:

@@ -14,7 +14,7 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 import numpy as np
 
-from tests.templates.test_numerics import batched, conv2d, dense, depthwise, grouped, pointwise, transposed, winograd
+from tests.templates.test_numerics import batched, conv2d, dense, depthwise, grouped, pointwise, tiled, transposed, winograd
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
@@ -27,6 +27,8 @@ WORKLOADS = {
     "groups": grouped(2, [1, 32, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1)),
     "blocked groups": ("group_conv2d_NCHWc.x86", grouped(2, [1, 32, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1))[1]),
     "pixels, the last tile again": pointwise([1, 16, 7, 7], 32),
+    "tiled, the last tile again": tiled([1, 32, 7, 7], [32, 32, 3, 3], 1, (1, 1, 1, 1)),
+    "tiled, strips of rows": tiled([1, 16, 13, 13], [32, 16, 3, 3], 2, (1, 1, 1, 1)),
     "pixels, strided": pointwise([1, 16, 13, 13], 32, 2),
     "transposed": transposed([1, 16, 7, 9], [16, 16, 3, 3]),
     "transposed, data cut off": transposed([1, 16, 9, 9], [16, 16, 3, 2], 2, (5, 6, 0, 2)),

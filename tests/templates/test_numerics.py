@@ -54,6 +54,10 @@ def pointwise(data, filters, stride=1):
     return "conv2d_NCHWc_pointwise.x86", args
 
 
+def tiled(*args, **window):
+    return "conv2d_NCHWc_tiled.x86", conv2d(*args, **window)[1]
+
+
 def transposed(data, kernel, stride=2, padding=(1, 1, 1, 1), extra=(0, 0)):
     strides = [stride] * 2 if isinstance(stride, int) else list(stride)
     return "conv2d_transpose_NCHWc.x86", [
@@ -82,6 +86,14 @@ WORKLOADS = {
     "pointwise, odd sizes": pointwise([2, 6, 13, 17], 10),
     "pointwise, odd sizes, strided": pointwise([2, 10, 13, 18], 6, 3),
     "pointwise, one pixel": pointwise([1, 48, 1, 1], 24),
+    "tiled, resnet18's last": tiled([1, 64, 7, 7], [96, 64, 3, 3], 1, (1, 1, 1, 1)),
+    "tiled, with stride": tiled([1, 64, 28, 28], [32, 64, 3, 3], 2, (1, 1, 1, 1)),
+    "tiled, the first layer": tiled([1, 3, 62, 58], [32, 3, 7, 7], 2, (3, 3, 3, 3)),
+    "tiled, odd sizes, a batch": tiled([2, 6, 13, 17], [10, 6, 3, 3], 1, (1, 1, 1, 1)),
+    "tiled, uneven padding": tiled([1, 32, 11, 12], [24, 32, 3, 5], 1, (0, 2, 1, 1)),
+    "tiled, dilated": tiled([1, 8, 20, 23], [8, 8, 3, 3], 1, (2, 2, 2, 2), dilation=2),
+    "tiled, one row": tiled([1, 48, 1, 17], [16, 48, 1, 7], 1, (0, 3, 0, 3)),
+    "tiled, 1x1, padded": tiled([1, 16, 9, 9], [16, 16, 1, 1], 1, (1, 1, 1, 1)),
     "simple_pose's transposed": transposed([1, 64, 8, 6], [64, 32, 4, 4]),
     "transposed, odd sizes, a batch": transposed([2, 6, 13, 11], [6, 10, 3, 3]),
     "transposed, output padding": transposed([1, 6, 5, 9], [6, 10, 3, 5], (3, 2), (1, 0, 1, 0), (2, 1)),

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.templates.test_numerics import conv2d, dense, pointwise, winograd
+from tests.templates.test_numerics import conv2d, dense, pointwise, tiled, winograd
 from tophub_registry.records.target import Target
 from tophub_registry.templates.prefetch import can_prefetch
 from tophub_registry.templates.registry import instantiate
@@ -20,6 +20,8 @@ TASKS = [
     pointwise([2, 48, 5, 3], 96),
     pointwise([1, 64, 14, 14], 256, 2),
     pointwise([1, 20, 7, 7], 100),
+    pointwise([1, 320, 7, 7], 128),
+    tiled([1, 64, 7, 7], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
     winograd(64, (7, 7), 64),
     winograd(24, (14, 9), 40),
 ]

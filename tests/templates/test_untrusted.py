@@ -33,6 +33,7 @@ LAYOUTS = ["NCHW", "NCHW", "float32"]
 ARGUMENTS = {
     "conv2d_NCHWc.x86": [*CONV, *LAYOUTS],
     "conv2d_NCHWc_winograd.x86": [*CONV, *LAYOUTS],
+    "conv2d_NCHWc_tiled.x86": [*CONV, *LAYOUTS],
     "conv2d_NCHWc_pointwise.x86": [CONV[0], tensor([64, 64, 1, 1]), [2, 2], [0, 0, 0, 0], [1, 1], *LAYOUTS],
     "conv2d_transpose_NCHWc.x86": [*CONV[:4], "float32", [0, 0], 1],
     "depthwise_conv2d_NCHWc.x86": [CONV[0], tensor([64, 1, 3, 3]), *CONV[2:], *LAYOUTS],

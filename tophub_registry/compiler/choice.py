@@ -227,6 +227,7 @@ def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: T
         Kernel(template, template.default(target), NOTHING, guess=share * best.cost, instead_of=instead_of)
         for template in templates
         if template.task not in tried
+        and template.promising(target)
         and (share := expected_share(template, best.template, measured=measured)) is not None
     ]
 
@@ -260,7 +261,8 @@ def _without_records(templates: Sequence[Template], target: Target, neighbourhoo
     alike = [] if alone else [kernel for template in templates for kernel in _alike(template, target, neighbourhood)]
     if alike:
         return _best_of_each_layout([*alike, *_untried(templates, alike, target)])
-    return _best_of_each_layout([Kernel(template, template.suggestion(target), NOTHING) for template in templates])
+    ordered = sorted(templates, key=lambda template: template.promising(target))
+    return _best_of_each_layout([Kernel(template, template.suggestion(target), NOTHING) for template in ordered])
 
 
 def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:

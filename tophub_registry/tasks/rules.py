@@ -76,6 +76,10 @@ def _suits_pointwise(conv: Convolution) -> bool:
     return _plain(conv) and set(conv.kernel[-2:]) == {1} and not any(conv.padding)
 
 
+def _suits_tiles(conv: Convolution) -> bool:
+    return _plain(conv) and not _suits_pointwise(conv)
+
+
 def _ungrouped(conv: TransposedConvolution) -> bool:
     return conv.groups == 1
 
@@ -173,6 +177,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 
 OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
     "llvm": (
+        Rule("conv2d_NCHWc_tiled.x86", Convolution, _suits_tiles, _with_layouts),
         Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
         Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),

@@ -121,6 +121,15 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
             }
         )
 
+    def promising(self, target: Target) -> bool:
+        """Return whether the direct computation is expected to take longer; it needs a product for each pixel and tap.
+
+        Its weights are read while others are multiplied, so that few pixels cost it nothing more.
+        """
+        w, lanes = self.workload, simd_lanes(target)
+        pixels = w.batch * w.out_height * w.out_width
+        return min(_expected_time(w, size, lanes) for size in _SIZES) < _TAPS**2 * pixels
+
     def kernel_shape(self, config: Config) -> tuple[int, ...]:
         w, plan = self.workload, _Plan(self.workload, config)
         return plan.oc_outer, plan.size, plan.size, plan.oc_cache, w.in_channels, plan.oc_register, plan.oc

@@ -97,7 +97,8 @@ def _statements(loop: Any, needed: Prefetch) -> list[Any]:
     statements = []
     for number in range(share):
         line = values[needed.part][1] * share + number if needed.parts > 1 else number
-        line = line % lines if needed.parts * share > lines else line
+        tiles = int(block.iter_vars[needed.part].dom.extent) if needed.parts > 1 else 1
+        line = line % lines if tiles * share > lines else line
         place = last + needed.ahead + line * in_line  # beyond the end of the axis, but memory is linear
         address = tirx.address_of(tirx.BufferLoad(factor.source, [*outer, place]))
         statements.append(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, level, 1)))

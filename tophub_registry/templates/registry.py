@@ -31,6 +31,7 @@ _OURS = {
     "batch_matmul_tiled.x86": "batch_matmul_tiled_x86.BatchMatmulTiledX86",
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
     "conv2d_NCHWc_pointwise.x86": "conv2d_nchwc_pointwise_x86.Conv2dNCHWcPointwiseX86",
+    "conv2d_NCHWc_tiled.x86": "conv2d_nchwc_tiled_x86.Conv2dNCHWcTiledX86",
     "conv2d_NCHWc_winograd.x86": "conv2d_nchwc_winograd_x86.Conv2dNCHWcWinogradX86",
     "conv2d_nchw.cuda": "conv2d_nchw_cuda.Conv2dNCHWCuda",
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",

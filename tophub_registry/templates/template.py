@@ -112,6 +112,10 @@ class Template(ABC):
     def default(self, target: Target) -> Config:
         """Return AutoTVM's fallback config, for workloads without a record."""
 
+    def promising(self, target: Target) -> bool:  # noqa: ARG002  # AutoTVM's templates come first, and better ones later
+        """Return whether the default config is expected to beat those of a layer's templates that come before it."""
+        return True
+
     def suggestion(self, target: Target) -> Config:
         """Return a config to use without any records: decent everywhere, and runnable on any device."""
         return self.default(target)

@@ -1,0 +1,107 @@
+"""`conv2d_NCHWc_tiled.x86`: a convolution in blocked layout, several blocks of output channels at once.
+
+Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`, AutoTVM's template,
+which computes one block of output channels at a time, so that narrow images do not fill the registers, and reads each
+block's weights for one row of the image after the other. This task is this project's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86
+from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
+from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.x86 import blocks_of, largest_divisor, panel_worth_trying
+
+if TYPE_CHECKING:
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+_TASKS = 8
+"""The least number of strips, or of panels, in default configs, for threads to share."""
+
+
+class Conv2dNCHWcTiledX86(PanelsX86):
+    """A convolution without groups in blocked layout on an x86 processor."""
+
+    task = "conv2d_NCHWc_tiled.x86"
+    parse = staticmethod(Conv2d.parse)
+
+    @property
+    def lines(self) -> Lines:
+        """The rows of an image."""
+        return Lines(self.workload.out_height, self.workload.out_width)
+
+    def _space(self) -> ConfigSpace:
+        w = self.workload
+        return ConfigSpace(
+            [
+                split("tile_ic", w.in_channels, parts=2),
+                split("tile_oc", w.out_channels, parts=3, keep=panel_worth_trying),
+                knob("tile_p", range(1, min(MAX_PIXELS, w.out_width) + 1)),
+                knob("tile_oh", divisors(w.out_height)),
+            ]
+        )
+
+    def panels_first(self, config: Config) -> bool:
+        """Return whether threads share the panels, each with all pixels; else they share strips of rows."""
+        rows: int = config.value("tile_oh")
+        return rows == self.workload.out_height
+
+    def default(self, target: Target) -> Config:
+        """Return a decent config for any processor; AutoTVM has no default for this task."""
+        w = self.workload
+        rows = largest_divisor(w.out_height, max(1, w.out_height // _TASKS))
+        tile_oc, pixels = self.default_tile(target, panels_first=False)
+        # A row alone has few tiles for which a panel is read.
+        if not self.rows_first or rows == 1 and tile_oc[0] >= _TASKS:
+            rows = w.out_height
+            tile_oc, pixels = self.default_tile(target, panels_first=True)
+        ic = largest_divisor(w.in_channels, tile_oc[-1])
+        return self.space.config_of(
+            {
+                "tile_ic": blocks_of(w.in_channels, ic),
+                "tile_oc": tile_oc,
+                "tile_p": pixels,
+                "tile_oh": rows,
+            }
+        )
+
+    def computation(self, config: Config) -> list[Any]:
+        from tvm import te
+
+        w = self.workload
+        data, kernel = self.placeholders(config)
+        padded = pad(data, w.padding) if any(w.padding) else data
+
+        def value(n: Any, chunk: Any, kh: Any, kw: Any, y: Any, x: Any, c: Any) -> Any:
+            row, column = y * w.strides[0] + kh * w.dilation[0], x * w.strides[1] + kw * w.dilation[1]
+            return padded[n, chunk, row, column, c]
+
+        sums = self.sums(config, kernel, value)
+        return [data, kernel, te.compute(self.tensors(config)[-1].shape, sums, name=self.block)]
+
+    def apply(self, sch: Any, config: Config) -> None:
+        _, together, _ = config.value("tile_oc")
+        rows = config.value("tile_oh")
+        n, o, y, x, v = sch.get_loops(sch.get_sblock(self.block))
+        panel, o = sch.split(o, [None, together])
+        sch.vectorize(v)
+        if self.panels_first(config):
+            self.schedule_pad(sch)
+            task = sch.fuse(n, panel)
+            sch.parallel(task)
+            self.schedule_sums(sch, config, task, rows * self.tiles(config))
+            return
+        strip, y = sch.split(y, [None, rows])
+        tile, x = sch.split(x, [None, config.value("tile_p")])
+        sch.reorder(n, strip, panel, y, tile, o, x, v)
+        task = sch.fuse(n, strip)
+        sch.parallel(task)
+        self.schedule_sums(sch, config, tile, 1)
+        if any(self.workload.padding):
+            padding = sch.get_sblock("data_pad")
+            sch.compute_at(padding, task, preserve_unit_loops=True)
+            sch.vectorize(sch.get_loops(padding)[-1])
