@@ -14,7 +14,17 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 import numpy as np
 
-from tests.templates.test_numerics import batched, conv2d, dense, depthwise, grouped, pointwise, tiled, transposed, winograd
+from tests.templates.test_numerics import (
+    batched,
+    conv2d,
+    dense,
+    depthwise,
+    grouped,
+    pointwise,
+    tiled,
+    transposed,
+    winograd,
+)
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 

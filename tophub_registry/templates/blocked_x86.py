@@ -74,10 +74,10 @@ class BlockedConvolutionX86(BlockedX86):
         """Whether threads share an image's rows, each with all channels; otherwise they share the channels.
 
         It depends on shapes alone, so that the kernels of neighbouring layers decide alike: a thread then mostly reads
-        what it wrote itself, and not what is in another core's cache. With more channels than pixels the weights are
-        larger than the data, and reading them once counts for more.
+        what it wrote itself, and not what is in another core's cache. With many channels for each pixel reading the
+        weights once counts for more.
         """
-        return self.workload.out_channels <= self.workload.out_height * self.workload.out_width
+        return 2 * self.workload.out_channels <= self.workload.out_height * self.workload.out_width
 
     def convolution(self, config: Config, term: Callable[[Any, Any], Term]) -> list[Any]:
         """Return data, kernel and output as `te` tensors, given the term for a channel of a block."""

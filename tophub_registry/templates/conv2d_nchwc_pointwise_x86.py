@@ -14,7 +14,7 @@ from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86
 from tophub_registry.templates.prefetch import DATA, Prefetch
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.workloads import Conv2d
-from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, panel_worth_trying
+from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, panel_worth_trying, simd_lanes
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -60,7 +60,7 @@ class Conv2dNCHWcPointwiseX86(PanelsX86):
         """Return the tile with the least waste and the fewest loads; AutoTVM has no default for this task."""
         channels_first = not self.rows_first
         tile_oc, pixels = self.default_tile(target, panels_first=channels_first)
-        ic = largest_divisor(self.workload.in_channels, tile_oc[-1])
+        ic = largest_divisor(self.workload.in_channels, simd_lanes(target))
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(self.workload.in_channels, ic),
@@ -103,15 +103,15 @@ class Conv2dNCHWcPointwiseX86(PanelsX86):
         sch.reverse_compute_inline(sch.get_sblock(self.block))
         n, o, pixel, v = sch.get_loops(sch.get_sblock("flat"))
         panel, o = sch.split(o, [None, together])
-        if self.panels_first(config):
-            task, tiles = sch.fuse(n, panel), self.tiles(config)
-        else:
+        outer = [n, panel]
+        if not self.in_parts(config):
             tile, pixel = sch.split(pixel, [None, config.value("tile_p")])
-            sch.reorder(n, tile, panel, o, pixel, v)
-            task, tiles = sch.fuse(n, tile, panel), 1
+            outer = [n, panel, tile] if self.panels_first(config) else [n, tile, panel]
+            sch.reorder(*outer, o, pixel, v)
+        task = sch.fuse(*outer)
         sch.parallel(task)
         sch.vectorize(v)
-        self.schedule_sums(sch, config, task, tiles)
+        self.schedule_sums(sch, config, task)
 
     def next_data(self, config: Config) -> list[Prefetch]:
         tile = config.value("tile_p") * channel_blocks(config)[0]

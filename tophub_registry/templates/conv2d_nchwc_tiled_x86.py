@@ -7,20 +7,30 @@ block's weights for one row of the image after the other. This task is this proj
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.convolution import pad
 from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
 from tophub_registry.templates.workloads import Conv2d
-from tophub_registry.templates.x86 import blocks_of, largest_divisor, panel_worth_trying
+from tophub_registry.templates.x86 import blocks_of, largest_divisor, panel_worth_trying, simd_lanes
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
 _TASKS = 8
-"""The least number of strips, or of panels, in default configs, for threads to share."""
+"""The least number of strips in default configs, for threads to share."""
+
+_PANELS = 4
+"""The least number of panels in default configs, for threads to share."""
+
+_STRIP = 1 << 17
+"""Numbers of padded data that a strip reads at most, if it has more than one row: half of a second-level cache."""
+
+_LARGE_KERNEL = 1 << 20
+"""Numbers of a kernel that no second-level cache holds, so that it is read from memory for each strip."""
 
 
 class Conv2dNCHWcTiledX86(PanelsX86):
@@ -53,13 +63,16 @@ class Conv2dNCHWcTiledX86(PanelsX86):
     def default(self, target: Target) -> Config:
         """Return a decent config for any processor; AutoTVM has no default for this task."""
         w = self.workload
-        rows = largest_divisor(w.out_height, max(1, w.out_height // _TASKS))
-        tile_oc, pixels = self.default_tile(target, panels_first=False)
-        # A row alone has few tiles for which a panel is read.
-        if not self.rows_first or rows == 1 and tile_oc[0] >= _TASKS:
+        kernel = math.prod(w.inputs[1])
+        by_panels = kernel > _LARGE_KERNEL or kernel > 2 * math.prod(w.inputs[0]) // w.batch
+        tile_oc, pixels = self.default_tile(target, panels_first=by_panels)
+        if by_panels and tile_oc[0] >= _PANELS:
             rows = w.out_height
-            tile_oc, pixels = self.default_tile(target, panels_first=True)
-        ic = largest_divisor(w.in_channels, tile_oc[-1])
+        else:
+            _, left, _, right = w.padding
+            row = (left + w.width + right) * w.in_channels * w.strides[0]
+            rows = largest_divisor(w.out_height, max(1, min(w.out_height // _TASKS, _STRIP // row)))
+        ic = largest_divisor(w.in_channels, simd_lanes(target))
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(w.in_channels, ic),
@@ -92,16 +105,19 @@ class Conv2dNCHWcTiledX86(PanelsX86):
         if self.panels_first(config):
             self.schedule_pad(sch)
             task = sch.fuse(n, panel)
-            sch.parallel(task)
-            self.schedule_sums(sch, config, task, rows * self.tiles(config))
-            return
-        strip, y = sch.split(y, [None, rows])
-        tile, x = sch.split(x, [None, config.value("tile_p")])
-        sch.reorder(n, strip, panel, y, tile, o, x, v)
-        task = sch.fuse(n, strip)
+            inner = []
+        else:
+            strip, y = sch.split(y, [None, rows])
+            sch.reorder(n, strip, panel, o, y)
+            task = sch.fuse(n, strip)
+            inner = [panel]
         sch.parallel(task)
-        self.schedule_sums(sch, config, tile, 1)
-        if any(self.workload.padding):
+        if not self.in_parts(config):
+            tile, x = sch.split(x, [None, config.value("tile_p")])
+            inner += [y, tile]
+        sch.reorder(task, *inner, o, x, v)
+        self.schedule_sums(sch, config, [task, *inner][-1])
+        if any(self.workload.padding) and not self.panels_first(config):
             padding = sch.get_sblock("data_pad")
             sch.compute_at(padding, task, preserve_unit_loops=True)
             sch.vectorize(sch.get_loops(padding)[-1])

@@ -94,7 +94,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         w = self.workload
         _, lanes, registers = vectors(target)
         oc = largest_divisor(w.out_channels, lanes)
-        ic = largest_divisor(w.in_channels, oc)
+        ic = largest_divisor(w.in_channels, lanes)
         size = min(_SIZES, key=lambda size: _expected_time(w, size, lanes))
         rows, columns = -(-w.out_height // size), -(-w.out_width // size)
         # Threads share the rows if there are many, else the output's channels.
@@ -287,14 +287,22 @@ def _worth_trying(tile_oc: Sequence[int]) -> bool:
 
 
 def _schedule_product(sch: Any, plan: _Plan, product: Any) -> None:
+    row = plan.oc_register * plan.oc
+    prefetches = can_prefetch(plan.tile * row)
+    if prefetches:
+        # A tile of its own on the stack: else each prefetch would have the sums written to the products before it.
+        copied = sch.cache_write(product, 0, "global")
+        *_, part, p, oc_register, block = sch.get_loops(copied)
+        _unroll(sch, p, oc_register)
+        sch.vectorize(block)
+        sch.compute_at(product, part, preserve_unit_loops=True)
     *_, p, oc_register, block, ic = sch.get_loops(product)
     ic_outer, ic_inner = sch.split(ic, [None, plan.ic])
     sch.reorder(ic_outer, ic_inner, p, oc_register, block)
     _unroll(sch, p, oc_register)
     sch.vectorize(block)
     sum_in_registers(sch, product, ic_outer, block)
-    row = plan.oc_register * plan.oc
-    if can_prefetch(plan.tile * row):
+    if prefetches:
         panel = plan.channels * row
         parts = plan.padded_tiles // plan.tile
         prefetch(sch, ic_outer, Prefetch(WEIGHTS, panel, plan.ic * row, part=6, parts=parts))

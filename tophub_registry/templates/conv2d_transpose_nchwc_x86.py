@@ -163,7 +163,7 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
         )
         return self.space.config_of(
             {
-                "tile_ic": blocks_of(w.in_channels, largest_divisor(w.in_channels, block)),
+                "tile_ic": blocks_of(w.in_channels, largest_divisor(w.in_channels, simd_lanes(target))),
                 "tile_oc": [blocks // together, together, block],
                 "tile_oh": height,
                 "tile_ow": width,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
+from tophub_registry.templates.space import divisors
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.x86 import (
     MAX_TOGETHER,
@@ -40,14 +41,18 @@ _KERNEL_LOAD = 2
 """The time of a load of the kernel, relative to one of the data: it comes from a farther cache."""
 
 _TERMS = 144
-"""The most terms that are summed up in registers if channels are added up in parts: with so many the buffer costs 3 %,
+"""About how many terms are summed up in registers if channels are added up in parts: with so many the buffer costs 3 %,
 and the weights of two blocks of 16 channels are 18 KiB."""
+
+
+_TILE_AXIS = 2
+"""The place of the tiles among the axes of the sums; that of the parts of the channels, if there is one, is before."""
 
 
 class Lines(NamedTuple):
     """The output's pixels: lines of adjacent ones, which tiles do not cross."""
 
-    count: int
+    number: int
     pixels: int
 
 
@@ -132,8 +137,14 @@ class PanelsX86(BlockedConvolutionX86):
         blocks = w.in_channels // ic
         if not self.panels_first(config):
             return 1, blocks
-        part = largest_divisor(blocks, max(1, _TERMS // (ic * w.kernel_height * w.kernel_width)))
+        wanted = _TERMS / (ic * w.kernel_height * w.kernel_width)
+        part = min(divisors(blocks), key=lambda part: max(part / wanted, wanted / part))
         return blocks // part, part
+
+    def in_parts(self, config: Config) -> bool:
+        """Return whether input channels are added up in parts: a panel's sums are then complete all at once."""
+        parts, _ = self._chunks(config)
+        return parts > 1
 
     def start(self, config: Config, tile: Any) -> Any:
         """Return the pixel of a line at which a tile starts."""
@@ -162,7 +173,7 @@ class PanelsX86(BlockedConvolutionX86):
         parts, blocks = self._chunks(config)
         extents = {"s": blocks, "kh": w.kernel_height, "kw": w.kernel_width, "c": ic}
         s, kh, kw, c = (te.reduce_axis((0, extent), name=name) for name, extent in extents.items())
-        shape = w.batch, panels, self.lines.count * tiles, size, together, block
+        shape = w.batch, panels, self.lines.number * tiles, size, together, block
 
         def term(n: Any, panel: Any, part: Any, tile: Any, i: Any, t: Any, v: Any) -> Any:
             line, pixel = te.indexdiv(tile, tiles), self.start(config, te.indexmod(tile, tiles)) + i
@@ -175,25 +186,22 @@ class PanelsX86(BlockedConvolutionX86):
         else:
             partial = te.compute((*shape[:2], parts, *shape[2:]), term, name="partial")
             k = te.reduce_axis((0, parts), name="k")
-            product = te.compute(
-                shape, lambda n, p, *rest: te.sum(partial[(n, p, k, *rest)], axis=k), name="product"
-            )
+            product = te.compute(shape, lambda n, p, *rest: te.sum(partial(n, p, k, *rest), axis=k), name="product")
 
         def output(n: Any, o: Any, line: Any, pixel: Any, v: Any) -> Any:
             tile = te.indexdiv(pixel, size)
-            # So TVM sees that it needs a whole tile.
-            place = te.indexmod(pixel - self.start(config, tile), size)
+            place = te.indexmod(pixel - self.start(config, tile), size)  # so that TVM sees that it needs a whole tile
             return product[n, te.indexdiv(o, together), line * tiles + tile, place, te.indexmod(o, together), v]
 
         return output
 
-    def schedule_sums(self, sch: Any, config: Config, loop: Any, tiles: int) -> None:
-        """Compute the sums that are read within `loop`, and prefetch if it goes through all pixels for a panel.
+    def schedule_sums(self, sch: Any, config: Config, loop: Any) -> None:
+        """Compute the sums that are read within `loop`, and prefetch if a thread has all pixels for a panel.
 
         Parameters
         ----------
-        tiles
-            The number of tiles that are computed within `loop`.
+        loop
+            The loop over tiles; over panels, if channels are added up in parts.
         """
         ic, block = channel_blocks(config)
         _, together, _ = self._panels(config)
@@ -219,7 +227,8 @@ class PanelsX86(BlockedConvolutionX86):
         if self.panels_first(config) and can_prefetch(size * together * block):
             row = together * block
             ahead = blocks * w.kernel_height * w.kernel_width * ic * row
-            weights = Prefetch(WEIGHTS, ahead, ic * row, part=3 if parts > 1 else 2, parts=tiles)
+            tiles = self.lines.number * self.tiles(config)
+            weights = Prefetch(WEIGHTS, ahead, ic * row, part=_TILE_AXIS + (parts > 1), parts=tiles)
             prefetch(sch, kw, weights, *self.next_data(config))
 
     def next_data(self, config: Config) -> list[Prefetch]:  # noqa: ARG002  # of padded data there is none

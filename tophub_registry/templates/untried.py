@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 DIRECT, WINOGRAD = "conv2d_NCHWc.x86", "conv2d_NCHWc_winograd.x86"
 TILED = "conv2d_NCHWc_tiled.x86"
-POINTWISE = "conv2d_NCHWc_pointwise.x86"
 TRANSPOSED = "conv2d_transpose_NCHWc.x86"
 DENSE, DENSE_TILED = ("dense_nopack.x86", "dense_pack.x86"), "dense_tiled.x86"
 PRODUCTS, PRODUCTS_TILED = "batch_matmul.x86", "batch_matmul_tiled.x86"
@@ -72,22 +71,28 @@ def expected_share(untried: Template, recorded: Template, *, measured: bool = Tr
     measured
         Whether there is such a record; otherwise its config is that of another layer's.
     """
+    if recorded.task == DIRECT:
+        return _share_of_direct(untried, measured=measured)
     if (untried.task, recorded.task) == (PRODUCTS_TILED, PRODUCTS):
         return _SHARE
-    if (untried.task, recorded.task) == (TRANSPOSED, DIRECT) and _mostly_zeros(untried.workload):
-        return _SHARE
-    if (untried.task, recorded.task) == (TILED, DIRECT):
-        return _TILED_SHARE if not measured or _whole_vectors(untried.workload) else None
-    if untried.task in (POINTWISE, TRANSPOSED) and recorded.task == DIRECT:
-        return None if measured else _AS_GOOD
     if untried.task == DENSE_TILED and recorded.task in DENSE:
         rows = untried.workload.output[0]
         suits = rows < _TILES.start or any(rows % tile == 0 for tile in _TILES)
         return None if measured and suits else _SHARE
-    if (untried.task, recorded.task) != (WINOGRAD, DIRECT) or untried.flop < _LARGE:
-        return None
-    data, kernel = untried.workload.inputs
-    return _SHARE if min(data[1], kernel[0]) >= _CHANNELS else None
+    return None
+
+
+def _share_of_direct(untried: Template, *, measured: bool) -> float | None:
+    """Return the expected time of another template's default config, relative to AutoTVM's direct convolution."""
+    w = untried.workload
+    if untried.task == TRANSPOSED and _mostly_zeros(w):
+        return _SHARE
+    if untried.task == TILED:
+        return _TILED_SHARE if not measured or _whole_vectors(w) else None
+    if untried.task == WINOGRAD:
+        data, kernel = w.inputs
+        return _SHARE if untried.flop >= _LARGE and min(data[1], kernel[0]) >= _CHANNELS else None
+    return None if measured else _AS_GOOD
 
 
 def _whole_vectors(workload: Workload) -> bool:
