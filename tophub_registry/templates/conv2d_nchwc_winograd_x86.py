@@ -20,6 +20,7 @@ from tophub_registry.templates.x86 import (
     MAX_WASTE,
     blocks_of,
     channel_blocks,
+    closest_divisor,
     largest_divisor,
     simd_lanes,
     sum_in_registers,
@@ -48,6 +49,12 @@ _MAX_BLOCK, _MAX_TOGETHER, _MAX_KEPT = 64, 4, 8
 _MANY_ROWS = 14
 _TILES_AT_ONCE = 14
 _TILES_SHARED = 128
+
+_DEPTH = 128
+"""About how many channels of a matrix product are added up in registers, where threads share the output's channels."""
+
+_PART_AXIS = 7
+"""The place of the parts of a group's tiles among the axes of the products."""
 
 
 class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
@@ -178,26 +185,23 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         transformed = te.compute(
             (w.batch, plan.groups, size, size, chunks, plan.padded_tiles, ic), horizontal, name="data_pack"
         )
-        c = te.reduce_axis((0, w.in_channels), name="c")
         # Parts and tiles of a part are separate axes, so that the last part is computed as a whole.
+        matrix = w.batch, plan.groups, plan.oc_outer, size, size, mid
+        tiles = plan.padded_tiles // plan.tile, plan.tile, inner, oc
+        s, c = (te.reduce_axis((0, extent), name=name) for extent, name in ((plan.depth, "s"), (ic, "c")))
+
+        def term(*axes: Any) -> Any:
+            n, g, oo, a, b, om, k, part, p, oi, v = axes
+            chunk = k * plan.depth + s
+            value = transformed[n, g, a, b, chunk, part * plan.tile + p, c]
+            return te.sum(value * kernel[oo, a, b, om, chunk * ic + c, oi, v], axis=[s, c])
+
+        steps = chunks // plan.depth
+        partial = te.compute((*matrix, steps, *tiles), term, name="partial")
+        k = te.reduce_axis((0, steps), name="k")
         product = te.compute(
-            (
-                w.batch,
-                plan.groups,
-                plan.oc_outer,
-                size,
-                size,
-                mid,
-                plan.padded_tiles // plan.tile,
-                plan.tile,
-                inner,
-                oc,
-            ),
-            lambda n, g, oo, a, b, om, part, p, oi, v: te.sum(
-                transformed[n, g, a, b, te.indexdiv(c, ic), part * plan.tile + p, te.indexmod(c, ic)]
-                * kernel[oo, a, b, om, c, oi, v],
-                axis=c,
-            ),
+            (*matrix, *tiles),
+            lambda n, g, oo, a, b, om, *tile: te.sum(partial(n, g, oo, a, b, om, k, *tile), axis=k),
             name="bgemm",
         )
         shape = (w.batch, w.out_channels // oc, plan.groups * plan.rows, plan.columns)
@@ -244,6 +248,9 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
             sch.vectorize(block)
         product = sch.get_sblock("bgemm")
         sch.compute_at(product, oc_outer, preserve_unit_loops=True)
+        *_, part, p, oc_register, block, step = sch.get_loops(product)
+        sch.reorder(step, part, p, oc_register, block)
+        sch.compute_at(sch.get_sblock("partial"), part, preserve_unit_loops=True)
         chunk = self._schedule_transform(sch, plan, group)
         if plan.parallel_rows:
             sch.parallel(sch.fuse(n, group))
@@ -287,25 +294,22 @@ def _worth_trying(tile_oc: Sequence[int]) -> bool:
 
 
 def _schedule_product(sch: Any, plan: _Plan, product: Any) -> None:
-    row = plan.oc_register * plan.oc
-    prefetches = can_prefetch(plan.tile * row)
-    if prefetches:
-        # A tile of its own on the stack: else each prefetch would have the sums written to the products before it.
-        copied = sch.cache_write(product, 0, "global")
-        *_, part, p, oc_register, block = sch.get_loops(copied)
-        _unroll(sch, p, oc_register)
-        sch.vectorize(block)
-        sch.compute_at(product, part, preserve_unit_loops=True)
-    *_, p, oc_register, block, ic = sch.get_loops(product)
-    ic_outer, ic_inner = sch.split(ic, [None, plan.ic])
-    sch.reorder(ic_outer, ic_inner, p, oc_register, block)
+    *_, step, _, p, oc_register, block = sch.get_loops(product)
     _unroll(sch, p, oc_register)
     sch.vectorize(block)
-    sum_in_registers(sch, product, ic_outer, block)
-    if prefetches:
-        panel = plan.channels * row
+    partial = sch.get_sblock("partial")
+    init = sch.decompose_reduction(product, step)
+    sch.vectorize(sch.get_loops(init)[-1])
+    *_, p, oc_register, block, s, c = sch.get_loops(partial)
+    sch.reorder(s, c, p, oc_register, block)
+    _unroll(sch, p, oc_register)
+    sch.vectorize(block)
+    sum_in_registers(sch, partial, s, block)
+    row = plan.oc_register * plan.oc
+    if can_prefetch(plan.tile * row):
+        panel = plan.depth * plan.ic * row
         parts = plan.padded_tiles // plan.tile
-        prefetch(sch, ic_outer, Prefetch(WEIGHTS, panel, plan.ic * row, part=6, parts=parts))
+        prefetch(sch, s, Prefetch(WEIGHTS, panel, plan.ic * row, part=_PART_AXIS, parts=parts))
 
 
 def _unroll(sch: Any, *loops: Any) -> None:
@@ -339,6 +343,9 @@ class _Plan:
         Tiles accumulated in registers at once, tiles of a group, and the same rounded up.
     parallel_rows
         Whether the threads share the groups; else they share each group's channels.
+    depth
+        Blocks of the input that are added up in registers. If threads share the channels, a part of the kernel so deep
+        stays in the first-level cache for all tiles of a group.
     """
 
     def __init__(self, workload: Conv2d, config: Config) -> None:
@@ -355,6 +362,8 @@ class _Plan:
         self.tiles = self.rows * self.columns
         self.padded_tiles = -(-self.tiles // self.tile) * self.tile
         self.parallel_rows = config.value("parallel_rows")
+        blocks = self.channels // self.ic
+        self.depth = blocks if self.parallel_rows else closest_divisor(blocks, _DEPTH / self.ic)
 
 
 def _row_of(matrix: Matrix, index: Any, value: Callable[[int], Any]) -> Any:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
-from tophub_registry.templates.space import divisors
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.x86 import (
     MAX_TOGETHER,
     MAX_WASTE,
     channel_blocks,
+    closest_divisor,
     largest_divisor,
     relative_time,
     simd_lanes,
@@ -137,8 +137,7 @@ class PanelsX86(BlockedConvolutionX86):
         blocks = w.in_channels // ic
         if not self.panels_first(config):
             return 1, blocks
-        wanted = _TERMS / (ic * w.kernel_height * w.kernel_width)
-        part = min(divisors(blocks), key=lambda part: max(part / wanted, wanted / part))
+        part = closest_divisor(blocks, _TERMS / (ic * w.kernel_height * w.kernel_width))
         return blocks // part, part
 
     def in_parts(self, config: Config) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.records.families import Vectors, vectors_of
-from tophub_registry.templates.space import KnobSpace, knob, split
+from tophub_registry.templates.space import KnobSpace, divisors, knob, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,11 @@ def simd_lanes(target: Target) -> int:
 def largest_divisor(number: int, limit: int) -> int:
     """Return the largest divisor of `number` that is at most `limit`."""
     return next(factor for factor in range(limit, 0, -1) if number % factor == 0)
+
+
+def closest_divisor(number: int, wanted: float) -> int:
+    """Return the divisor of `number` that differs from `wanted` by the smallest factor."""
+    return min(divisors(number), key=lambda factor: max(factor / wanted, wanted / factor))
 
 
 def sums_fit(block: int, pixels: int, target: Target) -> bool:
