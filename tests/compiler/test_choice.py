@@ -13,7 +13,7 @@ from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.record import Record, workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
-from tophub_registry.tasks.layers import TransposedConvolution
+from tophub_registry.tasks.layers import Convolution, TransposedConvolution
 from tophub_registry.tasks.rules import workloads
 from tophub_registry.templates.cuda import CudaTemplate
 from tophub_registry.templates.neighbours import Neighbourhood
@@ -211,6 +211,33 @@ def test_an_untried_winograd_is_preferred_to_a_direct_record_of_a_large_layer(si
     if chosen != workloads[0][0]:
         assert (best.config, best.instead_of) == (best.template.default(TARGET), found)
         assert 0.3e-3 < best.cost < 1e-3
+
+
+def direct_and_own(channels: int, size: int, filters: int) -> list[tuple[str, list[Any]]]:
+    shapes = (1, channels, size, size), (filters, channels, 3, 3)
+    layer = Convolution("conv", "convolution", *shapes, (1, 1), (1, 1, 1, 1), (1, 1), 1)
+    return workloads(layer, "llvm", own=True)
+
+
+@pytest.mark.parametrize(("filters", "chosen"), [(64, "conv2d_NCHWc_tiled.x86"), (63, "conv2d_NCHWc.x86")])
+def test_untried_tiles_are_preferred_to_a_direct_record_if_the_channels_fill_the_vectors(
+    filters: int, chosen: str
+) -> None:
+    tasks = direct_and_own(32, 14, filters)
+    found = recorded_default(tasks[0], 1e-3)
+    answers = {workload_key(*each, {}): [found] if each == tasks[0] else [] for each in tasks}
+    best = min(kernels_for(tasks, TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert (best.template.task, best.instead_of) == (chosen, None if filters == 63 else found)
+
+
+@pytest.mark.parametrize(("size", "chosen"), [(7, "conv2d_NCHWc_tiled.x86"), (28, "conv2d_NCHWc_winograd.x86")])
+def test_winograds_default_is_for_images_with_so_many_pixels_that_it_saves_more_than_its_larger_kernel_costs(
+    size: int, chosen: str
+) -> None:
+    tasks = direct_and_own(512, size, 512)
+    answers: dict[str, list[Answer]] = {workload_key(*each, {}): [] for each in tasks}
+    (kernel,) = kernels_for(tasks, Target.parse("llvm -mcpu=x86-64-v4"), answers, Neighbourhood())
+    assert kernel.template.task == chosen
 
 
 def test_a_winograd_that_was_tried_and_lost_is_not_preferred() -> None:

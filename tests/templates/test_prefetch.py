@@ -51,15 +51,40 @@ def test_every_line_of_the_next_weights_is_asked_for(task):
     assert "tophub.prefetch" not in text
 
 
-def test_code_for_a_processor_prefetches_without_writing_sums_to_memory():
-    template = instantiate(*pointwise([1, 512, 7, 7], 512))
+@pytest.mark.parametrize(
+    "task",
+    [
+        pointwise([1, 160, 7, 7], 512),
+        pointwise([1, 512, 7, 7], 512),
+        tiled([1, 512, 7, 7], [512, 512, 3, 3], 1, (1, 1, 1, 1)),
+        conv2d([1, 128, 14, 14], [256, 128, 3, 3], 2, (1, 1, 1, 1)),
+        winograd(256, (14, 14), 256),
+    ],
+    ids=str,
+)
+def test_code_for_a_processor_prefetches_without_writing_sums_to_memory(task):
+    template = instantiate(*task)
     config = template.default(Target.parse("llvm -mcpu=x86-64-v4"))
     target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4"})
     code = tvm.compile(template.kernel(config), target=target).mod.inspect_source("asm")
-    loop = max(re.split(r"\n\.L\w+:", code), key=lambda block: block.count("vfmadd"))
-    assert "prefetcht1" in code
-    assert loop.count("vfmadd") >= 14
-    assert not re.search(r"vmov[au]ps\s+%[xyz]mm\d+, -?\d*\(", loop.split("\tj")[0])
+    loops = [loop for loop in innermost_loops(code, around="prefetcht1") if loop.count("vfmadd") >= 7]
+    assert loops
+    for loop in loops:
+        assert not re.search(r"vmov[au]ps\s+%zmm\d+, -?\d*\(", loop)
+
+
+def innermost_loops(code, *, around):
+    """The smallest piece of the code between a label and a jump back to it, for each line with these letters."""
+    lines = code.splitlines()
+    labels = {line.rstrip(":"): place for place, line in enumerate(lines) if re.fullmatch(r"\.L\w+:", line)}
+    jumps = [(labels.get(line.split()[-1], len(lines)), place) for place, line in enumerate(lines) if "\tj" in line]
+    loops = [(start, end) for start, end in jumps if start < end]
+    for place, line in enumerate(lines):
+        if around in line:
+            start, end = min(
+                (loop for loop in loops if loop[0] <= place <= loop[1]), key=lambda loop: loop[1] - loop[0]
+            )
+            yield "\n".join(lines[start:end])
 
 
 def test_sums_that_do_not_fit_the_stack_are_not_prefetched_for():

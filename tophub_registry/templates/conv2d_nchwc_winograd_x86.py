@@ -47,6 +47,7 @@ _MAX_BLOCK, _MAX_TOGETHER, _MAX_KEPT = 64, 4, 8
 # The default config, from timing the layers of resnet18 and vgg16: with fewer rows, reading the whole kernel for a few
 # of them takes longer than computing; more tiles at once do not fit the cache.
 _MANY_ROWS = 14
+_FEW_BLOCKS = 4
 _TILES_AT_ONCE = 14
 _TILES_SHARED = 128
 
@@ -104,8 +105,8 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         ic = largest_divisor(w.in_channels, lanes)
         size = min(_SIZES, key=lambda size: _expected_time(w, size, lanes))
         rows, columns = -(-w.out_height // size), -(-w.out_width // size)
-        # Threads share the rows if there are many, else the output's channels.
-        parallel_rows = w.batch * rows >= _MANY_ROWS
+        # Threads share the rows if there are many, or few blocks of channels; else the output's channels.
+        parallel_rows = w.batch * rows >= _MANY_ROWS or w.out_channels // oc < _FEW_BLOCKS
         at_once = _even_part(rows, max(1, (_TILES_AT_ONCE if parallel_rows else _TILES_SHARED) // columns))
 
         def tile(together: int) -> int:
