@@ -7,7 +7,7 @@ times as long as the record in the median, and 0.82 times at most. On small laye
 not apply to them.
 
 Tiles of several blocks of output channels beat AutoTVM's tiles of one, even with their default config: on 105 layers
-it took 0.86 (AVX-512) and 0.72 times (AVX2) as long as the best direct record (geometric means), and at most 1.07 times
+it took 0.86 (AVX-512) and 0.72 times (AVX2) as long as the best direct record (geometric means), and at most 1.18 times
 if the channels fill the vectors.
 
 The default config of a 1x1 convolution over all pixels takes 0.8 to 1.06 times as long as the best config that seven
