@@ -23,7 +23,7 @@ MAX_REGISTER_TILE = 31
 """The most vectors that AutoTVM's default configs accumulate at once; one of 32 registers is for the kernel."""
 
 MAX_TOGETHER = 6
-"""The most blocks of output channels that a 1x1 or transposed convolution accumulates at once."""
+"""The most blocks of output channels that a convolution of our own templates accumulates at once."""
 
 MAX_WASTE = 1.3
 """The most outputs that tiles compute, as a multiple of those needed."""
