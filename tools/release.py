@@ -49,6 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--registry", type=Path, default=REPOSITORY / "registry_data", help=argparse.SUPPRESS)
     parser.add_argument("--changelog", type=Path, default=REPOSITORY / "CHANGELOG.md", help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, metavar="FILE", help="a cost model to publish with it: `tophub learn`")
     parser.add_argument("--dry-run", action="store_true", help="show all of it and change nothing")
     given = parser.parse_args()
     try:
@@ -62,6 +63,7 @@ def main() -> None:
             checks=[check_space],
             addressed=for_everybody,
             prove=unproven if given.prove else None,
+            model=given.model,
             dry_run=given.dry_run,
         )
     except TophubError as error:

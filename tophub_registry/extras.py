@@ -6,11 +6,11 @@ from importlib.util import find_spec
 
 from tophub_registry.errors import MissingExtra
 
-_COMPILE = ("numpy", "tvm")
+_COMPILE = ("numpy", "tvm", "xgboost")
 
 EXTRAS = {
     "compile": _COMPILE,
-    "tune": (*_COMPILE, "pebble", "threadpoolctl", "xgboost"),
+    "tune": (*_COMPILE, "pebble", "threadpoolctl"),
     "mxnet": ("mxnet", "gluoncv"),
     "onnx": ("onnx", "onnxruntime"),
     "torch": ("torch",),

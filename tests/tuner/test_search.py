@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("xgboost", reason="needs the extra [tune]")
 
+from tophub_registry.cost_model.features import ConfigFeatures
 from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.tuner.features import ConfigFeatures
 from tophub_registry.tuner.search import SEARCHES
 
 SMALL = ConfigSpace([split("x", 48, parts=2), split("y", 56, parts=2, policy="verbose"), knob("u", [True, False])])

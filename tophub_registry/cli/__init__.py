@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "extract": "List the tuning tasks of a model",
     "tune": "Tune a model's tasks on this machine and append the records to a log",
+    "learn": "Learn a cost model from the trials of tuning",
     "report": "Write a page for the browser that shows how tuning went",
     "gain": "Time a model's kernels with the default configs and with a log's records",
     "compile": "Compile a whole model with the best records, as a shared library",

@@ -212,7 +212,8 @@ def _row(layer: CompiledLayer) -> list[str]:
 
 def _origin(neighbour: Neighbour) -> str:
     """Name the record of another workload: `cuda v0.11, 1x64x56x56 64x64x3x3`."""
-    return f"{neighbour.answer.source}, {describe(neighbour.task, neighbour.args).partition(' ')[2]}"
+    by = ", by its cost model" if neighbour.predicted else ""
+    return f"{neighbour.answer.source}, {describe(neighbour.task, neighbour.args).partition(' ')[2]}{by}"
 
 
 def as_json(
@@ -246,6 +247,7 @@ def as_json(
                 "recorded": layer.recorded,
                 "evidence": layer.evidence and _evidence_as_json(layer.evidence),
                 "neighbour": layer.kernel and layer.kernel.neighbour and layer.kernel.neighbour.args,
+                "predicted": bool(layer.kernel and layer.kernel.neighbour and layer.kernel.neighbour.predicted),
                 "beaten": layer.beaten and layer.beaten.source,
                 "instead_of": layer.kernel and layer.kernel.instead_of and layer.kernel.instead_of.source,
             }

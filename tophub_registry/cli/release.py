@@ -33,6 +33,10 @@ def command(
             "record, and refuse the log if one loses (extra [tune]).",
         ),
     ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A cost model to publish with it, as `tophub learn` writes it."),
+    ] = None,
     drop_others: Annotated[
         bool,
         typer.Option("--drop-others", help="Drop records that belong to other packages, and list their lines."),
@@ -47,14 +51,25 @@ def command(
     is never rewritten. The registry is created if it is missing.
     """
     folder, policy = find_registry(registry), Policy((check_space,))
+    if model is not None:
+        _check_model(model, package)
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
         part = _without_others(package, log, Path(scratch)) if drop_others else _Part(log, log, None)
         with part.named_in_errors():
             if prove:
-                plan_release(package, part.file, folder, policy=policy)  # other errors are reported before timing
+                plan_release(
+                    package, part.file, folder, model=model, policy=policy
+                )  # other errors are reported before timing
                 _refuse_unproven(package, part, folder)
-            done = release(package, part.file, folder, policy=policy)
+            done = release(package, part.file, folder, model=model, policy=policy)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+
+
+def _check_model(model: Path, package: str) -> None:
+    """Raise InputError if clients could not read a cost model, or it is for another kind of target."""
+    from tophub_registry.cost_model.model import CostModel
+
+    CostModel.read(model, kind=package)
 
 
 class _Part(NamedTuple):
@@ -138,4 +153,5 @@ def _text(done: Release) -> str:
     published = done.published
     records = f"{published.records} record{'s' if published.records > 1 else ''}"
     after = f", based on {published.base}" if published.base else ", the first version in this registry"
-    return f"{done.package} {done.version}: {records}, {decimal(published.bytes)}{after}\n{done.path}"
+    model = "" if published.model is None else f", with a cost model of {decimal(published.model.bytes)}"
+    return f"{done.package} {done.version}: {records}, {decimal(published.bytes)}{model}{after}\n{done.path}"

@@ -71,7 +71,7 @@ def compile_model(
         read,
         resolved,
         [CompiledLayer(layer, kernel) for layer, kernel in lowered.layers],
-        sources.notices,
+        (*sources.notices, *search.notices),
         (*lowered.left_out, *unbuilt),
         executable,
         (scheduled.module, scheduled.target),

@@ -32,6 +32,8 @@ def apply_records(module: Any, target: Any, *, records: Sequence[str | Path] | N
     search = RecordSearch(resolved, sources)
     normal = in_normal_form(module)
     scheduled, unbuilt = without_failures(search, lambda: schedule(normal, resolved, search))
+    for notice in search.notices:
+        _log.warning("%s", notice)
     for layer, kernel in scheduled.lowered.layers:
         if kernel is None:
             _log.info("%s: no template", layer.name)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tophub_registry.compiler.choice import Kernel
+from tophub_registry.cost_model.model import CostModel
 from tophub_registry.devices.threads import thread_count
 from tophub_registry.errors import InputError
+from tophub_registry.packages.index import Notice
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import Sources, find_sources
-from tophub_registry.packages.version import FileName
+from tophub_registry.packages.version import FileName, model_beside
 from tophub_registry.records.lookup import Answer, Source, lookup_each
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
@@ -26,6 +29,7 @@ class RecordSearch:
         self._avoided = {(kernel.template.task, repr(kernel.template.args), _spelled(kernel)) for kernel in left_out}
         # A workload whose own record loses against the default config gets no neighbour's config either.
         self._alone = {_workload(kernel) for kernel in left_out}
+        self.notices: list[Notice] = []
 
     def avoid(self, kernel: Kernel) -> None:
         """Rule out the record that a kernel is from."""
@@ -46,7 +50,21 @@ class RecordSearch:
             and not its.match.is_evidence_only(self._target)
             and not (its.record is not None and its.record.cost.beaten)
         ]
-        return answers, Neighbourhood(alike, excluded=self._alone)
+        predict = self._cost_model.seconds if alike and self._cost_model is not None else lambda *_: None
+        return answers, Neighbourhood(alike, self._alone, predict)
+
+    @functools.cached_property
+    def _cost_model(self) -> CostModel | None:
+        """The cost model beside the first log that has one; None, with a notice, if it can't be used."""
+        paths = (source.path.with_name(model_beside(source.path.name)) for source in self._sources.logs)
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            return None
+        try:
+            return CostModel.read(path, kind=self._target.kind)
+        except InputError as error:
+            self.notices.append(Notice("no-model", f"{error}"))
+            return None
 
     def _usable(self, answer: Answer) -> bool:
         record = answer.record

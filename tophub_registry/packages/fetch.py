@@ -140,7 +140,7 @@ def fetch(
     for resolved in wanted:
         fetched = _fetch_one(resolved, location, root, progress)
         packages.append(fetched)
-        notices += resolved.notices
+        notices += [*resolved.notices, *_bring_model(resolved.published, fetched.path, location, progress)]
         if fetched.status == "replaced":
             notices.append(Notice("damaged", f"{fetched.path} was damaged and has been replaced"))
         if fetched.path != root.file(resolved.published):
@@ -245,6 +245,19 @@ def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: Pro
         with taking_turns(root.file(published)) as alone:
             path, status = _bring(published, location, root, progress, alone=alone)
     return Fetched(resolved.package, resolved.version, path, published.digest, status)
+
+
+def _bring_model(
+    published: Published, log: Path, location: Location, progress: ProgressCallback | None
+) -> Iterator[Notice]:
+    """Fetch a version's cost model beside its log, and yield a notice if that fails: a log is good without it."""
+    if (model := published.model) is None or Digest.of(path := log.with_name(model.file)) == model.digest:
+        return
+    try:
+        with taking_turns(path):
+            download(location, model.file, path, wanted=model.digest, progress=progress)
+    except EnvironmentFailure as error:
+        yield Notice("no-model", f"{error}; the log is used without its cost model")
 
 
 def _kept(root: Root, published: Published) -> Path | None:

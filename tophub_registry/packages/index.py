@@ -32,6 +32,9 @@ LIFETIME = timedelta(days=365)
 MAX_PACKAGE = 1 << 30
 """The largest file that is published or fetched, in bytes."""
 
+MAX_MODEL = 1 << 25
+"""The largest cost model that is published, fetched or read, in bytes."""
+
 _ISO_8601 = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -84,6 +87,29 @@ class Imported(BaseModel):
     at: IsoTime
 
 
+class Attached(BaseModel):
+    """A cost model that is published with a version.
+
+    Attributes
+    ----------
+    file
+        Its name beside the index: `{package}_{version}.model.json`.
+    bytes, sha256
+        The file's size and hash (lower-case hexadecimal).
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    file: str
+    bytes: Annotated[int, Field(ge=1, le=MAX_MODEL)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def digest(self) -> Digest:
+        """The file's size and hash."""
+        return Digest(self.bytes, self.sha256)
+
+
 class Published(BaseModel):
     """One version of a package.
 
@@ -105,6 +131,8 @@ class Published(BaseModel):
         Why nobody should use it any more; None if it is not yanked.
     imported
         Where it was imported from; None if it was released here.
+    model
+        The cost model that was published with it; None if there is none.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -119,6 +147,7 @@ class Published(BaseModel):
     targets: Annotated[dict[Text, Count], Field(min_length=1)]
     yanked: Text | None = None
     imported: Imported | None = None
+    model: Attached | None = None
 
     @property
     def digest(self) -> Digest:
@@ -132,7 +161,7 @@ class Index(BaseModel):
     Attributes
     ----------
     schema_version
-        1.
+        2 if a version has a cost model, which clients of 1 do not know, else 1.
     serial
         A number that grows with every change: a location that serves a smaller one than before has lost
         versions, or hides them.
@@ -144,7 +173,7 @@ class Index(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     serial: Annotated[int, Field(ge=0, le=1 << 53)]
     expires: IsoTime
     packages: dict[PackageName, Annotated[dict[VersionText, Published], Field(min_length=1)]] = {}
@@ -156,6 +185,8 @@ class Index(BaseModel):
             for version, published in versions.items():
                 if published.file != str(FileName(package, version)):
                     raise ValueError(f"the file of {package} {version} is named {published.file[:80]!r}")
+                if published.model is not None and published.model.file != FileName(package, version).model:
+                    raise ValueError(f"the model of {package} {version} is named {published.model.file[:80]!r}")
                 if published.base is not None:
                     base = Version.parse(published.base)
                     if not base < version:
@@ -250,11 +281,13 @@ class Index(BaseModel):
         return self._with(package, version, published, time)
 
     def _with(self, package: str, version: Version, published: Published, time: datetime) -> Index:
-        versions = {**self.packages.get(package, {}), str(version): published}
+        packages = {**self.packages, package: {**self.packages.get(package, {}), str(version): published}}
+        models = any(each.model for versions in packages.values() for each in versions.values())
         return Index(
+            schema_version=2 if models else 1,
             serial=self.serial + 1,
             expires=iso_time(time + LIFETIME),
-            packages={**self.packages, package: versions},
+            packages=packages,
         )
 
 
@@ -264,7 +297,7 @@ def _shown(text: str) -> str:
 
 
 def _in_order(published: Published) -> dict[str, object]:
-    fields = published.model_dump()
+    fields = published.model_dump(exclude={"model"} if published.model is None else None)
     for name in ("tasks", "targets"):
         fields[name] = dict(sorted(fields[name].items()))
     return fields
@@ -274,7 +307,16 @@ class Notice(NamedTuple):
     """Something that the user should know although the operation succeeded."""
 
     rule: Literal[
-        "expired", "yanked", "offline", "switched-off", "damaged", "name-taken", "newer-here", "old-rows", "skipped"
+        "expired",
+        "yanked",
+        "offline",
+        "switched-off",
+        "damaged",
+        "name-taken",
+        "newer-here",
+        "no-model",
+        "old-rows",
+        "skipped",
     ]
     message: str
     remedy: str | None = None

@@ -78,6 +78,16 @@ class FileName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.package}_{self.version}.log"
 
+    @property
+    def model(self) -> str:
+        """The name of the cost model that is published beside it."""
+        return model_beside(str(self))
+
+
+def model_beside(log: str) -> str:
+    """Return the name of the cost model beside a log: `cuda_v0.13.model.json` beside `cuda_v0.13.log`."""
+    return f"{log.removesuffix('.log')}.model.json"
+
 
 def next_file(path: str | Path) -> Path | None:
     """Return the file of the next version, in the same folder: `llvm_v0.06.log` beside `llvm_v0.05.log`.

@@ -76,13 +76,13 @@ def unknown_files(folder: Path, package: str, known: Mapping[Version, object]) -
     return {version: digest for version, digest in digests.items() if digest is not None}
 
 
-def put(log: Path, path: Path, digest: Digest) -> None:
-    """Write a log's bytes, unzipped, into a registry, unless they are there already.
+def put(source: Path, path: Path, digest: Digest) -> None:
+    """Write a log's bytes, unzipped, or a cost model's into a registry, unless they are there already.
 
     Raises
     ------
     InputError
-        The log has changed since its digest was computed.
+        The source has changed since its digest was computed.
     UsageError
         Another file has that name.
     EnvironmentFailure
@@ -91,10 +91,10 @@ def put(log: Path, path: Path, digest: Digest) -> None:
     if Digest.of(path) == digest:
         return
     meter = Meter()
-    with open_log(log) as source, atomic_write(path) as stream:
-        for chunk in meter.passing(source):
+    with open_log(source) as given, atomic_write(path) as stream:
+        for chunk in meter.passing(given):
             stream.write(chunk)
         if meter.digest != digest:
             raise InputError(
-                "the log changed while it was read", file=log, remedy="try again when nothing writes to it"
+                "the file changed while it was read", file=source, remedy="try again when nothing writes to it"
             )

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
+from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.folder import read_index
-from tophub_registry.packages.index import Imported, Index, Published, iso_time, now
+from tophub_registry.packages.index import MAX_MODEL, Attached, Imported, Index, Published, iso_time, now
 from tophub_registry.packages.version import FIRST, FileName, Version, check_package
 from tophub_registry.publishing.registry import changing, put, unknown_files, write_index
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from tophub_registry.packages.digest import Digest
     from tophub_registry.records.fitness import Policy
 
 
@@ -54,6 +54,7 @@ def release(
     log: str | Path,
     registry: str | Path,
     *,
+    model: str | Path | None = None,
     policy: Policy | None = None,
     time: datetime | None = None,
 ) -> Release:
@@ -70,6 +71,8 @@ def release(
         The log, gzipped or not; it is published unzipped.
     registry
         The registry's folder; it is created if it is missing.
+    model
+        A cost model to publish with it.
     policy
         Which records are fit; by default all that are plausible.
     time
@@ -89,8 +92,10 @@ def release(
     wanted = _wanted(package, log)
     contents = examine(log, policy=policy, package=package)
     with changing(folder):
-        done, index = _plan(package, wanted, log, contents, folder, time)
+        done, index = _plan(package, wanted, log, contents, folder, time, model)
         put(log, done.path, contents.digest)
+        if model is not None and done.published.model is not None:
+            put(Path(model), folder / done.published.model.file, done.published.model.digest)
         write_index(folder, index)
     return done
 
@@ -100,6 +105,7 @@ def plan_release(
     log: str | Path,
     registry: str | Path,
     *,
+    model: str | Path | None = None,
     policy: Policy | None = None,
     time: datetime | None = None,
 ) -> Release:
@@ -107,19 +113,37 @@ def plan_release(
     log = Path(log)
     wanted = _wanted(package, log)
     contents = examine(log, policy=policy, package=package)
-    return _plan(package, wanted, log, contents, Path(registry), time or now())[0]
+    return _plan(package, wanted, log, contents, Path(registry), time or now(), model)[0]
 
 
-def _plan(
-    package: str, wanted: Version | None, log: Path, contents: Contents, folder: Path, time: datetime
+def _plan(  # what `release` is given, and what was found
+    package: str,
+    wanted: Version | None,
+    log: Path,
+    contents: Contents,
+    folder: Path,
+    time: datetime,
+    model: str | Path | None,
 ) -> tuple[Release, Index]:
     index = read_index(folder) or Index.empty(time)
     _check_new(index, package, contents.digest, log)
     unlisted = unknown_files(folder, package, index.versions(package))
     version = _number(index, package, wanted, contents.digest, unlisted)
-    published = entry(FileName(package, version), contents, index.newest(package), time, log)
+    name = FileName(package, version)
+    attached = None if model is None else _attached(Path(model), name)
+    published = entry(name, contents, index.newest(package), time, log, model=attached)
     index = index.with_version(package, version, published, time)
     return Release(package, version, folder / published.file, published, index.serial), index
+
+
+def _attached(model: Path, name: FileName) -> Attached:
+    """Return the index's entry for a cost model; InputError if there is no such file, or it is too large."""
+    digest = Digest.of(model)
+    if digest is None:
+        raise InputError("no such file", file=model, remedy="`tophub learn` makes a cost model")
+    if not 0 < digest.bytes <= MAX_MODEL:
+        raise InputError(f"{digest.bytes} bytes are no cost model: it has up to {MAX_MODEL}", file=model)
+    return Attached(file=name.model, bytes=digest.bytes, sha256=digest.sha256)
 
 
 def _wanted(package: str, log: Path) -> Version | None:
@@ -172,6 +196,7 @@ def entry(
     log: Path,
     *,
     imported: Imported | None = None,
+    model: Attached | None = None,
 ) -> Published:
     """Return the index's entry for a log.
 
@@ -191,6 +216,7 @@ def entry(
             tasks=dict(contents.tasks),
             targets=dict(contents.targets),
             imported=imported,
+            model=model,
         )
     except ValidationError as error:
         finding = error.errors(include_url=False, include_context=False)[0]

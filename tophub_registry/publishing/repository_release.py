@@ -96,6 +96,7 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
     checks: Sequence[Callable[[Record], Iterable[Finding]]] = (),
     addressed: Callable[[Record], Record] | None = None,
     prove: Callable[[Path, Path | None], Iterable[Record]] | None = None,
+    model: Path | None = None,
     dry_run: bool = False,
     time: datetime | None = None,
 ) -> RepositoryRelease:
@@ -124,6 +125,8 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
     prove
         Given the merged log and the current version's, yields the new records that fail their proof; no new
         record of the same target and workload is released.
+    model
+        A cost model to publish with the version.
     dry_run
         Whether nothing is changed.
     time
@@ -162,7 +165,7 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
         planned = None
         if current is None or merged.added + merged.improved > 0:
             with _blaming(blamed, log):
-                planned = plan_release(package, log, registry, policy=policy, time=time)
+                planned = plan_release(package, log, registry, model=model, policy=policy, time=time)
             log = log.rename(log.with_name(planned.path.name))  # which pins the number
             index = index.with_version(package, planned.version, planned.published, time)
         version = _version(current, planned)
@@ -175,7 +178,7 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
         )
         if not dry_run:
             if planned is not None:
-                release(package, log, registry, policy=policy, time=time)
+                release(package, log, registry, model=model, policy=policy, time=time)
             for edit in done.edits:
                 edit.apply()
     return done

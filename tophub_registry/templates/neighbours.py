@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tophub_registry.errors import InputError
@@ -25,6 +25,9 @@ from tophub_registry.templates.template import Template
 
 _OTHER = 0.5
 """What another value of a knob that is no split counts, where a part of a split counts 1 for each doubling."""
+
+_CONSIDERED = 24
+"""How many of the nearest neighbours' configs a cost model chooses from."""
 
 _NO_TAIL = 1.03
 """How much of an axis the parts of a split may cover: 112 of 109, a prime, of which the default takes one at a time."""
@@ -202,7 +205,9 @@ class Neighbour:
     answer
         Its record, and how well the record's target matches.
     seconds
-        An estimate: the time of the workload at that record's FLOPS.
+        An estimate: the time of the workload at that record's FLOPS, or what a cost model predicts.
+    predicted
+        Whether a cost model preferred it to nearer neighbours.
     """
 
     task: str
@@ -212,6 +217,11 @@ class Neighbour:
     whole: bool
     answer: Answer
     seconds: float
+    predicted: bool = False
+
+
+Predict = Callable[[Template, Sequence[int]], Sequence[float] | None]
+"""Returns the predicted times in seconds of a workload's configs, given by index; None for an unknown task."""
 
 
 class Neighbourhood:
@@ -223,10 +233,16 @@ class Neighbourhood:
         The best record of each workload.
     excluded
         Workloads that get no neighbours, as `workload_key` writes them.
+    predict
+        A cost model's predictions. Where every config beats the default one, on a GPU, it chooses among the nearest
+        neighbours'.
     """
 
-    def __init__(self, answers: Iterable[Answer] = (), excluded: Collection[str] = ()) -> None:
+    def __init__(
+        self, answers: Iterable[Answer] = (), excluded: Collection[str] = (), predict: Predict = lambda *_: None
+    ) -> None:
         self._excluded = excluded
+        self._predict = predict
         self._answers: defaultdict[str, list[Answer]] = defaultdict(list)
         for answer in answers:
             if answer.record is not None:
@@ -238,7 +254,10 @@ class Neighbourhood:
         return workload_key(template.task, template.args, {}) in self._excluded
 
     def of(self, template: Template, target: Target, *, count: int = 1) -> list[Neighbour]:
-        """Return a workload's nearest neighbours with configs feasible on the target, the nearest first."""
+        """Return a workload's nearest neighbours with configs feasible on the target, the nearest first.
+
+        With a cost model, and on a GPU, those that it predicts to be fastest, of the nearest `_CONSIDERED`.
+        """
         if self.excludes(template):
             return []
         known = [entry for entry in self._of_task(template.task) if entry[0].args != template.args]
@@ -247,10 +266,19 @@ class Neighbourhood:
             space,
             template.args,
             [origin for _, origin, _ in known],
-            count=count,
+            count=max(count, _CONSIDERED) if template.forgiving else count,
             possible=lambda index: template.feasible(space.config(index), target),
         )
-        return [_neighbour(template, adapted, known[place]) for place, adapted in found]
+        near = [_neighbour(template, adapted, known[place]) for place, adapted in found]
+        return self._fastest(template, near, [adapted.index for _, adapted in found])[:count]
+
+    def _fastest(self, template: Template, near: list[Neighbour], indices: list[int]) -> list[Neighbour]:
+        """Return neighbours by predicted times, if there are predictions."""
+        times = self._predict(template, indices) if near and template.forgiving else None
+        if times is None:
+            return near
+        ranked = sorted(zip(times, range(len(near)), strict=True))
+        return [replace(near[place], seconds=float(time), predicted=True) for time, place in ranked]
 
     def _of_task(self, task: str) -> list[tuple[Template, TunedConfig, Answer]]:
         if task not in self._known:

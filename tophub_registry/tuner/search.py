@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xgboost
 
-from tophub_registry.tuner.features import ConfigFeatures
+from tophub_registry.cost_model.features import ConfigFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tophub_registry.cost_model.features import ConfigFeatures
 from tophub_registry.errors import InputError
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
@@ -26,7 +27,6 @@ from tophub_registry.records.task import Task
 from tophub_registry.templates.neighbours import TunedConfig, adapt, nearest
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.space import ConfigSpace
-from tophub_registry.tuner.features import ConfigFeatures
 
 TEACHES = 16
 """A workload trains the cost model if at least this many of its configs were measured."""

@@ -7,6 +7,7 @@ one workload applies to another.
 from __future__ import annotations
 
 import itertools
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.templates.space import ConfigSpace, KnobSpace
+
+
+FEATURES = 1
+"""The version of the features: greater by one whenever a column gets another meaning."""
 
 
 class ConfigFeatures:
@@ -48,6 +53,11 @@ class ConfigFeatures:
         knobs = tuple((k.name, len(k.options[0]) if k.kind == "sp" else 0) for k in space.knobs)
         self.family = (knobs, len(self.shape))
         """Equal for workloads of a task whose features have the same columns."""
+
+    @cached_property
+    def columns(self) -> int:
+        """The number of features."""
+        return int(self([0]).shape[1])
 
     def __call__(self, indices: Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Return the features of the configs with these indices, `[len(indices), features]`, float32."""

@@ -1,0 +1,191 @@
+"""What a package is worth for models that nobody tuned: each model in turn is taken out of it.
+
+Its workloads' records leave the package's log, and their trials what the cost model learns from. The model is compiled
+with what is left, and timed in turns with itself tuned (the whole package): `zero-trial` with the log and the cost
+model, `neighbour` with the log alone, `default` with neither. Ratios are to the tuned model's time; above 1 is slower.
+
+    python benchmarks/transfer.py --target "cuda -model=h100" --log cuda_v0.13.log --trials tools/trials/*.log.gz
+
+The models' weights are random. `--processes` compiles several at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tophub_registry.devices.device import at_hand
+from tophub_registry.devices.threads import settle_threads
+from tophub_registry.errors import TophubError
+from tophub_registry.records.target import Target
+
+MODELS = (
+    "resnet18_v1",
+    "resnet50_v1",
+    "mobilenet1.0",
+    "mobilenetv2_1.0",
+    "mobilenetv3_large",
+    "shufflenet_v1",
+    "squeezenet1.0",
+    "densenet121",
+    "inceptionv3",
+    "ssd_512_resnet50_v1_voc",
+    "yolo3_mobilenet1.0_voc",
+    "fcn_resnet50_voc",
+    "simple_pose_resnet18_v1b",
+)
+"""Classifiers, two of them for mobile devices, two detectors, a segmentation network and a pose network."""
+
+SIDES = ("tuned", "zero-trial", "neighbour", "default")
+
+
+class Given(NamedTuple):
+    """What each process needs to know.
+
+    Attributes
+    ----------
+    target, log, trials
+        As on the command line.
+    folder
+        Where libraries go.
+    sides
+        Which of `SIDES` to compile.
+    """
+
+    target: str
+    log: Path
+    trials: tuple[Path, ...]
+    folder: Path
+    sides: tuple[str, ...]
+
+
+class Built(NamedTuple):
+    """A model's libraries by side, its inputs, and how many layers lack a record once its own are gone."""
+
+    name: str
+    libraries: dict[str, Path]
+    inputs: list[tuple[tuple[int, ...], str]]
+    without: int
+    layers: int
+
+
+def build(name: str, given: Given) -> Built:
+    """Compile one model for each side."""
+    from tophub_registry.compiler.compiler import compile_model
+    from tophub_registry.cost_model.learning import learn
+    from tophub_registry.frontends import read_model
+    from tophub_registry.records.log import read_records, write_log
+
+    model = read_model(name)
+    kind = Target.parse(given.target).kind
+    own = {task.workload for task in model.tasks(kind, own=True).tasks}
+    stem = Path(name).stem
+    folder = given.folder / stem
+    folder.mkdir()
+    rest = folder / "rest.log"
+    write_log(rest, [record for record in read_records(given.log) if record.workload not in own])
+    alone = folder / "alone" / "rest.log"
+    alone.parent.mkdir()
+    alone.write_bytes(rest.read_bytes())
+    if given.trials and "zero-trial" in given.sides:
+        trials = [each for path in given.trials for each in read_records(path) if each.workload not in own]
+        learn(trials, kind).write(folder / "rest.model.json")
+    logs = {"tuned": [given.log], "zero-trial": [rest], "neighbour": [alone], "default": []}
+    libraries, layers, without = {}, 0, 0
+    for side in given.sides:
+        compiled = compile_model(model, given.target, records=logs[side])
+        libraries[side] = given.folder / f"{stem}.{side}.so"
+        compiled.export(libraries[side])
+        if side == "zero-trial":
+            layers = sum(layer.kernel is not None for layer in compiled.layers)
+            without = sum(not layer.match.recorded for layer in compiled.layers if layer.kernel is not None)
+    inputs = [(tuple(shape), dtype) for shape, dtype in model.inputs.values()]
+    return Built(name, libraries, inputs, without, layers)
+
+
+def timed(built: Built, kind: str, rounds: int) -> dict[str, list[float]]:
+    """Return the times of runs of each side, in seconds, measured in turns."""
+    import tvm
+    from tvm import relax
+
+    device = tvm.cuda() if kind == "cuda" else tvm.cpu()
+    rng = np.random.default_rng(0)
+    arrays = [tvm.runtime.tensor(rng.random(shape, "float32").astype(dtype), device) for shape, dtype in built.inputs]
+    mains: dict[str, Any] = {
+        side: relax.VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
+        for side, path in built.libraries.items()
+    }
+    times: dict[str, list[float]] = {side: [] for side in mains}
+    for turn in range(-1, rounds):
+        for side, main in mains.items():
+            runs = []
+            for _ in range(5):
+                began = time.perf_counter()
+                main(*arrays)
+                device.sync()
+                runs.append(time.perf_counter() - began)
+            if turn >= 0:
+                times[side].append(median(runs))
+    return times
+
+
+def main() -> None:
+    """Print a row for each model, then the geometric means."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", default="llvm")
+    parser.add_argument("--log", type=Path, required=True, help="the package's log")
+    parser.add_argument("--trials", type=Path, nargs="*", default=[], help="what the cost model learns from")
+    parser.add_argument("--models", nargs="+", default=[*MODELS])
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=[*SIDES])
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--output", type=Path, help="the times, as JSON")
+    options = parser.parse_args()
+    kind = Target.parse(options.target).kind
+    settle_threads(None)
+    others = [side for side in SIDES if side in options.sides and side != "tuned"]
+    sys.stdout.write(f"{at_hand(kind).where}, {options.target}\n\n")
+    sys.stdout.write(
+        f"| model | without a record | tuned, ms | {' | '.join(others)} |\n| --- {'| --- ' * (2 + len(others))}|\n"
+    )
+    ratios: dict[str, list[float]] = {side: [] for side in others}
+    everything = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="tophub-transfer-") as scratch,
+        ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool,
+    ):
+        given = Given(options.target, options.log, tuple(options.trials), Path(scratch), ("tuned", *others))
+        building = {name: pool.submit(build, name, given) for name in options.models}
+        pool.shutdown(wait=True)  # nothing is compiled while models are timed
+        for name, future in building.items():
+            try:
+                built = future.result()
+            except TophubError as error:
+                sys.stdout.write(f"| {Path(name).stem} | {error} |\n")
+                continue
+            times = everything[name] = timed(built, kind, options.rounds)
+            mine = {side: median(a / b for a, b in zip(times[side], times["tuned"], strict=True)) for side in others}
+            for side, ratio in mine.items():
+                ratios[side].append(ratio)
+            cells = [f"{built.without} of {built.layers}", f"{median(times['tuned']) * 1e3:.3f}"]
+            cells += [f"{mine[side]:.2f}" for side in others]
+            sys.stdout.write(f"| {Path(name).stem} | {' | '.join(cells)} |\n")
+            sys.stdout.flush()
+            if options.output is not None:
+                options.output.write_text(json.dumps(everything))
+    means = " | ".join(f"**{geometric_mean(its):.2f}** ({max(its):.2f})" for its in ratios.values() if its)
+    sys.stdout.write(f"| geometric mean (worst) | | | {means} |\n")
+
+
+if __name__ == "__main__":
+    main()
