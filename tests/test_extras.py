@@ -74,7 +74,7 @@ def test_the_extras_are_those_of_the_project_and_tuning_brings_what_compiling_do
     known = optional_dependencies()
     assert EXTRAS.keys() <= known.keys()
     assert next(each for each in known["tune"] if each.name == "tophub-registry").extras == {"compile"}
-    assert not {each.name for each in known["compile"]} & {"pebble", "xgboost-cpu"}
+    assert not {each.name for each in known["compile"]} & {"pebble", "threadpoolctl"}
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

@@ -20,6 +20,7 @@ from tophub_registry.templates.neighbours import Neighbourhood
 from tophub_registry.templates.registry import instantiate
 
 TARGET = Target.parse("llvm -mcpu=znver4")
+GPU = Target.parse("cuda -model=h100")
 CONVOLUTION = (
     "conv2d_NCHWc.x86",
     [tensor([1, 32, 8, 8]), tensor([32, 32, 3, 3]), [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"],
@@ -101,37 +102,39 @@ def like(size: int, cost: float, oc: int) -> Answer:
     return Answer(row, Match.DEVICE, "a log")
 
 
-def test_without_a_record_the_nearest_neighbours_config_and_that_is_said() -> None:
-    """Its speed is what the layer is taken to reach; the default's layout is offered too, at a little more."""
-    template = instantiate(*CONVOLUTION)
-    near, far = like(2 * template.workload.height, 4e-5, 32), like(16 * template.workload.height, 1e-9, 8)
-    kernels = kernels_for([CONVOLUTION], TARGET, {workload_key(*CONVOLUTION, {}): []}, Neighbourhood([far, near]))
-    first = min(reversed(kernels), key=lambda kernel: kernel.cost)
-    assert (first.blocks, first.answer.match, first.answer.record, first.answer.source) == (
-        (16, 32),
-        Match.FALLBACK,
-        None,
-        "a log",
+def gpu_convolution(size: int) -> tuple[str, list[Any]]:
+    return "conv2d_nchw.cuda", [tensor([1, 32, size, size]), tensor([32, 32, 3, 3]), [1, 1], [1] * 4, [1, 1], "float32"]
+
+
+def like_on_gpu(size: int, cost: float) -> Answer:
+    """Return the record of a convolution that differs in its size."""
+    workload = gpu_convolution(size)
+    entity = [[knob.name, knob.kind, knob.value] for knob in instantiate(*workload).suggestion(GPU).entity]
+    found = answer(entity, cost, workload)
+    assert found.record is not None
+    return Answer(
+        found.record.model_copy(update={"input": found.record.input._replace(target=str(GPU))}), Match.DEVICE, "a log"
     )
-    assert first.cost == pytest.approx(1e-5)
-    assert first.neighbour is not None
+
+
+def test_on_a_gpu_without_a_record_the_nearest_neighbours_config_and_that_is_said() -> None:
+    """Its speed is what the layer is taken to reach."""
+    here = gpu_convolution(8)
+    near, far = like_on_gpu(16, 4e-5), like_on_gpu(128, 1e-9)
+    (kernel,) = kernels_for([here], GPU, {workload_key(*here, {}): []}, Neighbourhood([far, near]))
+    assert (kernel.answer.match, kernel.answer.record, kernel.answer.source) == (Match.FALLBACK, None, "a log")
+    assert kernel.cost == pytest.approx(1e-5)
+    assert kernel.neighbour is not None
     assert near.record is not None
-    assert first.neighbour.args == near.record.input.args
-    assert not first.answer.match.recorded
-    (default,) = [kernel for kernel in kernels if kernel.neighbour is None]
-    assert default.config == template.default(TARGET)
-    assert first.cost < default.cost < 1.1 * first.cost
+    assert kernel.neighbour.args == near.record.input.args
+    assert not kernel.answer.match.recorded
 
 
-def test_a_processors_default_is_better_than_a_neighbours_config_that_does_not_fit() -> None:
-    """Tiles of four pixels leave a tail where a row has seven."""
-    task, args = CONVOLUTION
-    data = [args[0][0], [1, args[0][1][1], 7, 7], args[0][2]]
-    odd = (task, [data, *args[1:]])
-    (kernel,) = kernels_for([odd], TARGET, {workload_key(*odd, {}): []}, Neighbourhood([like(16, 1e-4, 32)]))
-    assert kernel.config == instantiate(*odd).default(TARGET)
+def test_on_a_processor_the_default_is_better_than_any_neighbours_config() -> None:
+    key = workload_key(*CONVOLUTION, {})
+    (kernel,) = kernels_for([CONVOLUTION], TARGET, {key: []}, Neighbourhood([like(16, 1e-4, 32)]))
+    assert kernel.config == instantiate(*CONVOLUTION).default(TARGET)
     assert (kernel.answer.match, kernel.neighbour) == (Match.NONE, None)
-    assert kernel.cost < 1e-4  # as quick as the neighbour, about
 
 
 def test_a_record_is_taken_whatever_neighbours_there_are() -> None:
@@ -144,11 +147,12 @@ def test_a_record_is_taken_whatever_neighbours_there_are() -> None:
     ]
 
 
-def test_a_layer_whose_record_lost_gets_the_default_and_no_neighbours_config() -> None:
-    key = workload_key(*CONVOLUTION, {})
-    neighbourhood = Neighbourhood([like(112, 1e-9, 32)], excluded=[key])
-    (kernel,) = kernels_for([CONVOLUTION], TARGET, {key: []}, neighbourhood)
-    assert kernel.config == instantiate(*CONVOLUTION).default(TARGET)
+def test_a_layer_whose_record_lost_gets_no_neighbours_config() -> None:
+    here = gpu_convolution(8)
+    key = workload_key(*here, {})
+    (kernel,) = kernels_for([here], GPU, {key: []}, Neighbourhood([like_on_gpu(16, 1e-9)], excluded=[key]))
+    assert kernel.config == instantiate(*here).suggestion(GPU)
+    assert (kernel.answer.match, kernel.neighbour) == (Match.NONE, None)
 
 
 @pytest.mark.parametrize("task", ["group_conv2d_nchw.cuda", "conv2d_nchw.cuda", "conv2d_nchw_winograd.cuda"])

@@ -67,6 +67,46 @@ def test_the_newest_version_arrives_with_the_published_bytes(registry, root, kin
     assert not list(root.path.glob("**/*.part"))
 
 
+def with_model(registry, tmp_path):
+    """Release a version with a cost model; return the model's bytes."""
+    model = tmp_path / "a.model.json"
+    model.write_bytes(b'{"a": "model"}')
+    release("llvm", write_rows(tmp_path / "llvm_v0.07.log", 40), registry, model=model)
+    return model.read_bytes()
+
+
+def test_a_cost_model_arrives_beside_its_log(registry, root, tmp_path):
+    model = with_model(registry, tmp_path)
+    with served(registry) as server:
+        assert fetch(LLVM, Web(server.url), root).notices == ()
+        assert held(root)["llvm_v0.07.model.json"] == model
+        asked = len(server.paths)
+        fetch(LLVM, Web(server.url), root)
+        assert len(server.paths) == asked + 1, "the index, and nothing that is here"
+
+
+@pytest.mark.parametrize("damage", ["gone", "other bytes", "longer"])
+def test_a_log_is_good_without_its_cost_model(registry, root, tmp_path, damage):
+    model = with_model(registry, tmp_path)
+    path = registry / "llvm_v0.07.model.json"
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(model[::-1] if damage == "other bytes" else model * 2)
+    done = fetch(LLVM, Folder(registry), root)
+    assert summary(done) == [("llvm", "v0.07", "downloaded")]
+    assert [notice.rule for notice in done.notices] == ["no-model"]
+    assert str(path) in done.notices[0].message
+    assert held(root).keys() == {"llvm_v0.07.log"}
+
+
+def test_a_damaged_cost_model_is_replaced(registry, root, tmp_path):
+    model = with_model(registry, tmp_path)
+    fetch(LLVM, Folder(registry), root)
+    (root.path / "llvm_v0.07.model.json").write_bytes(b"damaged")
+    fetch(LLVM, Folder(registry), root)
+    assert held(root)["llvm_v0.07.model.json"] == model
+
+
 def test_without_names_all_packages_arrive(registry, root):
     done = fetch([], Folder(registry), root)
     assert summary(done) == [("cuda", "v0.11", "downloaded"), ("llvm", "v0.06", "downloaded")]

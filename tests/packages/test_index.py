@@ -132,8 +132,8 @@ def test_an_index_that_is_not_one_is_refused_with_the_place(path, value, message
 
 
 def test_an_index_of_a_later_schema_asks_for_an_upgrade():
-    with pytest.raises(InputError, match="schema version 2") as caught:
-        Index.parse(change(index_of(), ["schema_version"], 2))
+    with pytest.raises(InputError, match="schema version 3") as caught:
+        Index.parse(change(index_of(), ["schema_version"], 3))
     assert caught.value.remedy == "upgrade tophub-registry"
 
 

@@ -43,7 +43,7 @@ def test_the_environment_names_the_location_as_for_autotvm(folder):
 
 
 def test_the_builtin_location_has_an_index():
-    assert b'"schema_version": 1' in read_small(builtin(), "index.json", limit=1 << 20)
+    assert b'"schema_version": 2' in read_small(builtin(), "index.json", limit=1 << 20)
 
 
 @pytest.mark.parametrize(

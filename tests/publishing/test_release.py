@@ -12,7 +12,7 @@ import pytest
 from tests.registries import OLD_ROW, TARGET, row, write_rows
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.folder import read_index
-from tophub_registry.packages.index import INDEX_FILE, Index
+from tophub_registry.packages.index import INDEX_FILE, MAX_MODEL, Index
 from tophub_registry.packages.version import FileName, Version
 from tophub_registry.publishing import registry as module
 from tophub_registry.publishing.release import release
@@ -51,7 +51,41 @@ def test_a_release_writes_the_file_and_its_entry(tmp_path, registry):
         "targets": {TARGET: 3, "llvm": 1},
         "yanked": None,
         "imported": None,
+        "model": None,
     }
+
+
+def test_a_cost_model_is_published_beside_the_log(tmp_path, registry):
+    model = tmp_path / "a.model.json"
+    model.write_bytes(b'{"any": "bytes"}')
+    done = release("llvm", write_rows(tmp_path / "new.log", 3), registry, model=model, time=TIME)
+    assert (registry / "llvm_v0.01.model.json").read_bytes() == model.read_bytes()
+    assert done.published.model.model_dump() == {
+        "file": "llvm_v0.01.model.json",
+        "bytes": 16,
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+    }
+    index = read_index(registry)
+    assert index.versions("llvm")[Version.parse("v0.01")] == done.published
+    assert index.schema_version == 2
+
+
+def test_an_index_without_cost_models_is_as_earlier_clients_read_it(tmp_path, registry):
+    release("llvm", write_rows(tmp_path / "new.log", 3), registry)
+    fields = json.loads((registry / INDEX_FILE).read_bytes())
+    assert fields["schema_version"] == 1
+    assert "model" not in fields["packages"]["llvm"]["v0.01"]
+
+
+@pytest.mark.parametrize("size", [None, 0, MAX_MODEL + 1])
+def test_what_is_no_cost_model_is_not_published(tmp_path, registry, size):
+    model = tmp_path / "a.model.json"
+    if size is not None:
+        with model.open("wb") as stream:
+            stream.truncate(size)
+    with pytest.raises(InputError, match="no such file" if size is None else "no cost model"):
+        release("llvm", write_rows(tmp_path / "new.log", 3), registry, model=model)
+    assert contents(registry) == {}
 
 
 def test_numbers_follow_each_other_and_name_their_base(tmp_path, registry):

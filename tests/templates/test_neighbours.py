@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -73,18 +74,6 @@ def test_other_knobs_are_no_neighbours() -> None:
     )
 
 
-def test_where_tiles_must_change_or_leave_tails_a_config_is_not_carried_over_whole() -> None:
-    there = convolution(64, 56)
-    its = config(there, 16, 32, 8)
-    fitting, smaller, tail, little = (convolution(*shape) for shape in ((32, 56), (48, 56), (64, 28), (64, 111)))
-    whole = {}
-    for here in (fitting, smaller, tail, little):
-        adapted = adapt(its, there.space, here.space)
-        assert adapted is not None
-        whole[here] = adapted.whole
-    assert whole == {fitting: True, smaller: False, tail: False, little: True}  # 112 of 111 are covered, or 32 of 28
-
-
 def test_a_neighbours_speed_is_the_guess() -> None:
     here, there = convolution(64, 28), convolution(64, 56)
     (its,) = Neighbourhood([answer(there, config(there, 16, 16, 14), 4e-4)]).of(here, HERE)
@@ -131,3 +120,30 @@ def test_what_fits_one_workload_and_no_gpu_for_another_is_passed_over() -> None:
     assert adapted is not None
     assert not here.feasible(here.space.config(adapted.index), H100)
     assert Neighbourhood([answer(there, its, 1e-5)]).of(here, HERE) == []
+
+
+def test_a_cost_model_chooses_among_the_nearest_neighbours_of_a_gpu() -> None:
+    workloads = [convolution(64, size, cuda=True) for size in (14, 28, 56)]
+    here = convolution(64, 20, cuda=True)
+    answers = [cuda_answer(template, template.suggestion(H100), 1e-5) for template in workloads]
+    nearest_first = [its.args for its in Neighbourhood(answers).of(here, H100, count=3)]
+    costs: dict[int, float] = {}
+
+    def predict(template: Template, indices: Sequence[int]) -> list[float]:
+        assert template is here
+        costs.update({index: 1e-6 * (len(indices) - place) for place, index in enumerate(indices)})
+        return [costs[index] for index in indices]
+
+    (best,) = Neighbourhood(answers, predict=predict).of(here, H100)
+    assert best.predicted
+    assert best.args == nearest_first[-1]
+    assert best.seconds == min(costs.values())
+    (unknown,) = Neighbourhood(answers, predict=lambda *_: None).of(here, H100)
+    assert (unknown.predicted, unknown.args) == (False, nearest_first[0])
+
+
+def cuda_answer(template: Template, its: Config, cost: float) -> Answer:
+    found = answer(template, its, cost)
+    assert found.record is not None
+    record = found.record.model_copy(update={"input": found.record.input._replace(target=str(H100))})
+    return Answer(record, Match.DEVICE, "a log")

@@ -34,12 +34,6 @@ _START = 2e-6  # seconds
 _UNTUNED = 1e11
 """Assumed FLOPS of a kernel that no record covers: about those of a default config on two cores."""
 
-_NEIGHBOURS = 3
-"""How many neighbours' configs to consider for a processor's layer without a record: their layouts differ."""
-
-_UNTRIED = 1.05
-"""Assumed time of a processor's default config, relative to a neighbour's."""
-
 _GAINING = 0.7
 """Assumed time of another processor's record that is expected to gain, relative to the default config."""
 
@@ -160,8 +154,8 @@ def kernels_for(
 ) -> list[Kernel]:
     """Return the kernels that can compute a layer.
 
-    They come from the layer's records. Without records, they come from its nearest neighbours' and, on a processor,
-    the default config; without neighbours, from its templates' suggestions. A record of another processor is used only
+    They come from the layer's records; without records on a GPU from a neighbour's; and otherwise from its templates'
+    suggestions. A record of another processor is used only
     if it is expected to gain on this one, and ignored otherwise. If only one of the layer's templates has records, the
     default config of another is added if it is expected to beat them.
 
@@ -221,14 +215,12 @@ def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: T
     """Return the default kernels of a layer's other templates that are expected to beat `kernels`."""
     best = min(kernels, key=lambda kernel: kernel.cost)
     tried = {kernel.template.task for kernel in kernels}
-    measured = best.answer.record is not None
-    instead_of = best.answer if measured else None
     return [
-        Kernel(template, template.default(target), NOTHING, guess=share * best.cost, instead_of=instead_of)
+        Kernel(template, template.default(target), NOTHING, guess=share * best.cost, instead_of=best.answer)
         for template in templates
         if template.task not in tried
         and template.promising(target)
-        and (share := expected_share(template, best.template, measured=measured)) is not None
+        and (share := expected_share(template, best.template)) is not None
     ]
 
 
@@ -258,29 +250,16 @@ def _recorded(template: Template, answer: Answer, refused: list[Refused] | None)
 def _without_records(templates: Sequence[Template], target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:
     """Return the kernels of a layer that has no record of its own."""
     alone = any(map(neighbourhood.excludes, templates))
-    alike = [] if alone else [kernel for template in templates for kernel in _alike(template, target, neighbourhood)]
-    if alike:
-        return _best_of_each_layout([*alike, *_untried(templates, alike, target)])
+    forgiving = [template for template in templates if template.forgiving and not alone]
+    near = [(template, its) for template in forgiving for its in neighbourhood.of(template, target)]
+    if near:
+        return _best_of_each_layout([_carried(template, its) for template, its in near])
     ordered = sorted(templates, key=lambda template: template.promising(target))
     return _best_of_each_layout([Kernel(template, template.suggestion(target), NOTHING) for template in ordered])
 
 
-def _alike(template: Template, target: Target, neighbourhood: Neighbourhood) -> list[Kernel]:
-    """Return the default kernel of a workload that has neighbours, then the neighbours', the nearest last."""
-    near = neighbourhood.of(template, target, count=1 if template.forgiving else _NEIGHBOURS)
-    if not near:
-        return []
-    seconds = near[0].seconds  # used for all of them: less similar ones must not look faster
-    if template.forgiving:
-        return [_carried(template, near[0], seconds)]
-    # If the nearest does not fit, one that fits is too different: found for rows of 17 pixels, say, one at a time.
-    fitting = [its for its in near if its.whole and near[0].whole]
-    default = Kernel(template, template.default(target), NOTHING, guess=_UNTRIED * seconds)
-    return [default, *(_carried(template, its, seconds) for its in reversed(fitting))]
-
-
-def _carried(template: Template, its: Neighbour, seconds: float) -> Kernel:
-    return Kernel(template, its.config, Answer(None, Match.FALLBACK, its.answer.source), its, seconds)
+def _carried(template: Template, its: Neighbour) -> Kernel:
+    return Kernel(template, its.config, Answer(None, Match.FALLBACK, its.answer.source), its, its.seconds)
 
 
 def _best_of_each_layout(kernels: Sequence[Kernel]) -> list[Kernel]:

@@ -12,16 +12,15 @@ if the channels fill the vectors.
 
 The default config of a 1x1 convolution over all pixels takes 0.8 to 1.06 times as long as the best config that seven
 tuning runs found for the direct one (geometric means over a model's layers, on AVX2 and AVX-512). So it does not
-replace a record, but goes before a config that was found for another layer.
+replace a record.
 
 A transposed convolution with stride 2 needs a fourth of the multiplications without inserted zeros: the default config
 for simple_pose's three layers takes 0.25 to 0.3 times as long as their best direct records (AVX2). If fewer than half
-of the multiplications are by zeros, it is treated like that of a 1x1 convolution.
+of the multiplications are by zeros, it does not replace a record.
 
 Tiles of any number of rows beat AutoTVM's matrix products, even with their default config: dense layers whose number of
 rows has no divisor that suits the registers, of which AutoTVM computes one row at a time or all at once, and all
-products of activations, whose records took twice as long. For other dense layers the two are equally good, but a
-config that was found for another layer, with one row mostly, is not.
+products of activations, whose records took twice as long. For other dense layers the two are equally good.
 """
 
 from __future__ import annotations
@@ -56,43 +55,34 @@ _SHARE = 0.7
 _TILED_SHARE = 0.85
 """The relative time of tiles of several blocks of channels."""
 
-_AS_GOOD = 0.9
-"""The relative time of a default that takes as long as a layer's best config of another template, against the config of
-another layer."""
 
-
-def expected_share(untried: Template, recorded: Template, *, measured: bool = True) -> float | None:
+def expected_share(untried: Template, recorded: Template) -> float | None:
     """Return the expected time of another template's default config, relative to a record of the same layer.
 
     None if no gain is expected.
-
-    Parameters
-    ----------
-    measured
-        Whether there is such a record; otherwise its config is that of another layer's.
     """
     if recorded.task == DIRECT:
-        return _share_of_direct(untried, measured=measured)
+        return _share_of_direct(untried)
     if (untried.task, recorded.task) == (PRODUCTS_TILED, PRODUCTS):
         return _SHARE
     if untried.task == DENSE_TILED and recorded.task in DENSE:
         rows = untried.workload.output[0]
         suits = rows < _TILES.start or any(rows % tile == 0 for tile in _TILES)
-        return None if measured and suits else _SHARE
+        return None if suits else _SHARE
     return None
 
 
-def _share_of_direct(untried: Template, *, measured: bool) -> float | None:
+def _share_of_direct(untried: Template) -> float | None:
     """Return the expected time of another template's default config, relative to AutoTVM's direct convolution."""
     w = untried.workload
     if untried.task == TRANSPOSED and _mostly_zeros(w):
         return _SHARE
     if untried.task == TILED:
-        return _TILED_SHARE if not measured or _whole_vectors(w) else None
+        return _TILED_SHARE if _whole_vectors(w) else None
     if untried.task == WINOGRAD:
         data, kernel = w.inputs
         return _SHARE if untried.flop >= _LARGE and min(data[1], kernel[0]) >= _CHANNELS else None
-    return None if measured else _AS_GOOD
+    return None
 
 
 def _whole_vectors(workload: Workload) -> bool:

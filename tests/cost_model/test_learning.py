@@ -1,0 +1,81 @@
+"""Learning a cost model from trials."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cost_model.trials import convolution, cost, taught, trial
+from tophub_registry.cost_model.learning import learn
+from tophub_registry.cost_model.model import CostModel
+from tophub_registry.errors import UsageError
+from tophub_registry.records.log import read_records
+from tophub_registry.records.record import Record
+
+BUILTIN = Path(__file__).parents[2] / "registry_data"
+
+
+def rank_correlation(one: list[float], other: list[float]) -> float:
+    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def test_it_ranks_the_configs_of_a_workload_that_it_has_not_seen() -> None:
+    new = convolution(80, 28, 160)
+    indices = random.Random(9).sample(range(len(new.space)), 300)
+    predicted = learn(taught(), "cuda").seconds(new, indices)
+    assert predicted is not None
+    actual = [cost(new, new.space.config(index)) for index in indices]
+    assert rank_correlation(predicted, actual) > 0.9
+    # Within a factor of two: the estimate decides between templates.
+    assert abs(np.median(np.log2(np.array(predicted) / actual))) < 1
+
+
+def test_what_failed_counts_as_slow() -> None:
+    records = [
+        trial(convolution(*record.input.args[0][1][1:3]), record.config, failed=True) if unrolled(record) else record
+        for record in taught()
+    ]
+    new = convolution(80, 28)
+    best = min(
+        random.Random(9).sample(range(len(new.space)), 2000), key=lambda index: cost(new, new.space.config(index))
+    )
+    positions = [*new.space.positions(best)]
+    place = [knob.name for knob in new.space.knobs].index("auto_unroll_max_step")
+    without, with_it = (new.space.index([*positions[:place], option, *positions[place + 1 :]]) for option in (0, 2))
+    times = learn(records, "cuda").seconds(new, [without, with_it])
+    assert times is not None
+    assert times[1] > 4 * times[0]
+
+
+def unrolled(record: Record) -> bool:
+    return bool(record.config.value("auto_unroll_max_step") == 1500)
+
+
+def test_the_same_trials_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        learn(taught(), "cuda").write(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["llvm", "cuda"])
+def test_too_few_trials_are_refused(kind: str) -> None:
+    few = [record for record in taught() if record.input.args[0][1][1] == 32]
+    with pytest.raises(UsageError, match=f"no task has trials of two workloads for {kind}"):
+        learn(few, kind)
+
+
+def test_the_published_model_is_what_the_published_trials_teach() -> None:
+    (newest,) = sorted(BUILTIN.glob("cuda_v*.model.json"))[-1:]
+    version = newest.name.removesuffix(".model.json")
+    (kept,) = (BUILTIN.parent / "tools" / "trials").glob(f"{version}.log.gz")
+    published = CostModel.read(newest, "cuda")
+    counts: dict[str, int] = {}
+    for record in read_records(kept):
+        counts[record.input.task] = counts.get(record.input.task, 0) + 1
+    # A config that was tried twice counts once.
+    assert {task: its.trials for task, its in published.tasks.items()}.keys() == counts.keys()
+    assert all(0.9 * counts[task] < its.trials <= counts[task] for task, its in published.tasks.items())
