@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tophub_registry.cost_model.model import CostModel
 from tophub_registry.packages.index import Index
 from tophub_registry.records.old_row import OldRow
 from tophub_registry.records.record import Record
@@ -28,6 +29,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "row-v0.2.schema.json": Record,
     "tasks.schema.json": TaskFile,
     "index.schema.json": Index,
+    "cost_model.schema.json": CostModel,
 }
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -56,7 +58,7 @@ def _tidy(value: object) -> None:
 
 def main() -> None:
     """Write or check the schemas."""
-    parser = argparse.ArgumentParser(description="JSON Schema of rows, tasks.json and index.json.")
+    parser = argparse.ArgumentParser(description="JSON Schema of rows, tasks.json, index.json and cost models.")
     parser.add_argument("--check", action="store_true", help="only say whether they are current")
     check = parser.parse_args().check
     stale = []
