@@ -75,6 +75,7 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     shapes: Mapping[str, Sequence[int]] | None = None,
     params: StrPath | None = None,
     threads: int | None = None,
+    tune: str | None = None,
 ) -> CompiledModel:
     """Compile a model with the records of a target's package or of your own logs.
 
@@ -86,7 +87,10 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
         A target in the notation of logs: `llvm -mcpu=znver4`, `cuda -model=h100`. `llvm` alone means this machine's
         processor, `cuda` alone its GPU.
     records
-        Logs to take the records from; None: the target's package, fetched if needed.
+        Logs to take the records from; None: what `tune` measured before, and the target's package, fetched if needed.
+    tune
+        Tune the model on this machine first, for a time (`90s`, `3m`, `1h`) or a number of trials (`500`). What is
+        measured is kept in `~/.tvm/tophub/own`, and used from then on; what was measured before counts.
     threads
         The number of CPU threads that the model runs on in this process. None: the number of earlier calls in this
         process, else of `$TVM_NUM_THREADS` or `$OMP_NUM_THREADS`, else one for each physical core.
@@ -94,12 +98,12 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     Raises
     ------
     UsageError
-        There is no such model or target, the model has an operator that can't be translated, or this machine has
-        fewer CPUs than `threads`.
+        There is no such model or target, the model has an operator that can't be translated, this machine has
+        fewer CPUs than `threads`, or `tune` is not a time, or given with `records`.
     InputError
         A log or a model file is missing or damaged.
     EnvironmentFailure
-        The package can't be fetched, or a compiler is missing or fails.
+        The package can't be fetched, a compiler is missing or fails, or this machine can't run what it should tune.
 
     Examples
     --------
@@ -111,6 +115,15 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     """
     from tophub_registry.compiler.compiler import compile_model
 
+    if tune is not None:
+        from tophub_registry.errors import UsageError
+        from tophub_registry.proof.tuned import compile_tuned
+        from tophub_registry.tuner.limit import Limit
+
+        if records is not None:
+            raise UsageError("tune and records exclude each other", remedy="tophub.tune writes a log of your own")
+        model = read_model(model, batch=batch, shapes=shapes, params=params)
+        return compile_tuned(model, target, Limit.parse(tune), threads=threads).compiled
     return compile_model(model, target, records=records, batch=batch, shapes=shapes, params=params, threads=threads)
 
 
@@ -241,7 +254,8 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
     task, args
         The workload, as AutoTVM names it: `conv2d_NCHWc.x86`, and the arguments as in a record's `input`.
     records
-        Logs to look in; None: the target's package, fetched if needed.
+        Logs to look in; None: your own, where `compile(tune=…)` keeps what it measured, and the target's package,
+        fetched if needed.
 
     Returns
     -------
@@ -279,7 +293,8 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
 
         parsed = resolve(target)
     if records is None:
-        logs = find_sources(parsed, find_location(), Root.at()).logs
+        own = Root.at().own(looking.backend_of(parsed))
+        logs = find_sources(parsed, find_location(), Root.at(), own=[own] if own.is_file() else []).logs
     else:
         logs = tuple(looking.Source(str(path), Path(path)) for path in records)
     return looking.lookup(parsed, workload_key(task, args, {}), logs, threads=thread_count())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import compiled as told
-from tophub_registry.cli import interrupts, log_argument, notes, terminal
+from tophub_registry.cli import interrupts, log_argument, notes, terminal, tuning
 from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
@@ -36,6 +36,15 @@ def command(
     params: Params = None,
     shape: Shape = None,
     log: Log = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Tune the model on this machine first, for a time (90s, 3m, 1h) or a number of trials (500), and "
+            "compare the best configs in the model. What is measured is kept, counts the next time, and is used from "
+            "then on (extra [tune]).",
+        ),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Time each record against the default config, and leave out those that lose."),
@@ -59,8 +68,7 @@ def command(
     Records come from the target's package, which is fetched if needed. If this machine can run the model, the model
     is timed too. A gluoncv name without --params gets random weights, which are good for timing only.
     """
-    if verify:
-        require("tune")
+    _check_options(tune, log, verify=verify)
     from tophub_registry.compiler.compiler import check_linker, compile_model
     from tophub_registry.devices.device import at_hand
 
@@ -72,7 +80,9 @@ def command(
     log = log and log_argument.find_all(log)
     check_linker()
     notes.progress(f"read and compile {model}")
-    compiled = compile_model(model, target, records=log, shapes=shapes_of(shape) or None, params=params)
+    shapes = shapes_of(shape) or None
+    tuned = tune and tuning.tuned(model, target, tune, output, shapes=shapes, params=params, force=force)
+    compiled = tuned.compiled if tuned else compile_model(model, target, records=log, shapes=shapes, params=params)
     lost: list[LosingKernel] = []
     if verify:
         notes.progress("timing the records against the default configs")
@@ -81,21 +91,35 @@ def command(
             compiled = compile_model(compiled.model, target, records=log, left_out=[each.kernel for each in lost])
     notes.progress("")
     _check(compiled, log or [], strict=strict)
-    compiled.export(output, overwrite=force)
+    compiled.export(output, overwrite=force or bool(tuned))
     notes.progress(f"time {model}")
     here = at_hand(compiled.target.kind)  # before TVM starts its threads, which binds this one
     runs = _timed(compiled)
     times = compiled.profile() if profile else []
     notes.progress("")
     if as_json:
-        terminal.out(json.dumps(told.as_json(compiled, output, lost, runs, times), indent=1) + "\n")
+        fields = told.as_json(compiled, output, lost, runs, times) | tuning.as_json(tuned or None)
+        terminal.out(json.dumps(fields, indent=1) + "\n")
         return
     told.layers(compiled, output, lost if verify else None)
     told.costs(compiled, here, runs)
-    if told.wants_tuning(compiled, here, runs, own=bool(log)):
+    if tuned:
+        tuning.outcome(tuned)
+    elif told.wants_tuning(compiled, here, runs, own=bool(log)):
         told.improvement(compiled, model, shape or [], output, runs_here=bool(runs))
     told.snippet(compiled, output)
     told.profile(times)
+
+
+def _check_options(tune: str | None, log: Sequence[Path] | None, *, verify: bool) -> None:
+    if verify or tune is not None:
+        require("tune")
+    if tune is None:
+        return
+    tuning.check(tune)
+    if log or verify:
+        remedy = "`tophub tune` writes a log of your own, for --log and --verify"
+        raise UsageError("--tune takes neither --log nor --verify", remedy=remedy)
 
 
 def _losing(compiled: CompiledModel) -> list[LosingKernel]:

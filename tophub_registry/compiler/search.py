@@ -15,7 +15,7 @@ from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import Sources, find_sources
 from tophub_registry.packages.version import FileName, model_beside
-from tophub_registry.records.lookup import Answer, Source, lookup_each
+from tophub_registry.records.lookup import Answer, Source, backend_of, lookup_each
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.templates.neighbours import Neighbourhood
@@ -82,10 +82,16 @@ def _workload(kernel: Kernel) -> str:
     return workload_key(kernel.template.task, kernel.template.args, {})
 
 
+def own_log(target: Target) -> Path:
+    """Return the user's own log, in which `tophub compile --tune` keeps what it measured for such targets."""
+    return Root.at().own(backend_of(target))
+
+
 def sources_of(target: Target, records: Sequence[str | Path] | None) -> Sources:
-    """Return the logs to take records from; None means the target's package, which is fetched if needed."""
+    """Return the logs to take records from; None means the user's own and the target's package, fetched if needed."""
     if records is None:
-        return find_sources(target, find_location(), Root.at())
+        own = own_log(target)
+        return find_sources(target, find_location(), Root.at(), own=[own] if own.is_file() else [])
     for path in records:
         if not Path(path).exists():
             raise InputError("no such file", file=path)

@@ -54,6 +54,10 @@ class Root:
         """Return the root at `path`, by default the one that AutoTVM clients use."""
         return Root(Path(os.path.expanduser("~/.tvm/tophub" if path is None else path)).absolute())  # noqa: PTH111  # Path's own fails on "~nobody"
 
+    def own(self, backend: str) -> Path:
+        """Return the user's own log for a backend: what was measured on this machine while models were compiled."""
+        return self.path / "own" / f"{backend}.log"
+
     def file(self, published: Published) -> Path:
         """Return where a published version is kept, unless another registry's file has that name."""
         return self.path / published.file

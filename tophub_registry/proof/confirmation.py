@@ -157,9 +157,9 @@ def confirm(
     for choice, kept, picked, beaten in _alternatives(known, contest, winners, outdone, first.target):
         other = _Alternative(choice, variant(kept, picked), beaten)
         if _configs(other.compiled) != _configs(best.compiled):
-            now, then = _in_turns(best.compiled, other.compiled)
+            now, then = in_turns(best.compiled, other.compiled)
             best = other if then < now * (1 - _NOISE) else best
-    seconds, without = _in_turns(best.compiled, untuned)
+    seconds, without = in_turns(best.compiled, untuned)
     if _configs(untuned) != _configs(best.compiled) and without < seconds * (1 - NOISE):
         best = _Alternative("no records", untuned, [record for records in known.values() for record in records])
         seconds = without
@@ -353,7 +353,7 @@ def _times(compiled: CompiledModel, profile: Profile) -> list[_Timed | None]:
     return [timed(kernel) for kernel in kernels]
 
 
-def _in_turns(one: CompiledModel, other: CompiledModel) -> tuple[float, float]:
+def in_turns(one: CompiledModel, other: CompiledModel) -> tuple[float, float]:
     """Return the median times of two variants, in seconds."""
     times: tuple[list[float], list[float]] = [], []
     for turn in range(2 * _ROUNDS):

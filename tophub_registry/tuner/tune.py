@@ -7,6 +7,7 @@ not measured again. Measurements of one task also train the cost models of the o
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -57,6 +58,8 @@ class Plan:
         The random seed.
     where
         The knobs to fix, as for `ConfigSpace.where`.
+    seconds
+        Start no batch after this many seconds; None: no limit.
     """
 
     trials: int = 64
@@ -66,6 +69,7 @@ class Plan:
     early_stopping: int | None = None
     seed: int = 0
     where: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
 
     def batch_for(self, kind: str) -> int:
         """Return the batch for a kind of target."""
@@ -158,12 +162,13 @@ def tune(
     tvm_version = version("apache-tvm")
     experience = Experience() if experience is None else experience
     plan = replace(plan, batch=plan.batch_for(target.kind))
+    deadline = math.inf if plan.seconds is None else time.monotonic() + plan.seconds
     with LogAppender(log) as appender:
         sessions = _sessions(tasks, target, log, plan, experience, provenance)
         for session in filter(lambda session: session.done, sessions):
             session.end(progress)
         begun: set[int] = set()
-        for session, _, results in _turns(sessions, plan, measurer):
+        for session, _, results in _turns(sessions, plan, measurer, deadline):
             if session.number not in begun:
                 begun.add(session.number)
                 progress(session.outcome)
@@ -207,14 +212,18 @@ class _Turn(NamedTuple):
     results: Iterator[Measured]
 
 
-def _turns(sessions: Sequence[_Session], plan: Plan, measurer: Measurer) -> Iterator[_Turn]:
-    """Yield one turn after the other until all is done or spent.
+def _turns(sessions: Sequence[_Session], plan: Plan, measurer: Measurer, deadline: float) -> Iterator[_Turn]:
+    """Yield one turn after the other until all is done or spent, or the time is.
 
     Where that disturbs nothing, the next task's kernels are built while this one's run.
     """
     ahead: deque[_Turn] = deque()
     while True:
-        while len(ahead) < (2 if measurer.overlaps else 1) and (turn := _next_turn(sessions, plan, ahead)):
+        while (
+            time.monotonic() < deadline
+            and len(ahead) < (2 if measurer.overlaps else 1)
+            and (turn := _next_turn(sessions, plan, ahead))
+        ):
             session, configs = turn
             results = measurer.measure(session.template, configs, session.best)
             ahead.append(_Turn(session, len(configs), results))
