@@ -137,7 +137,8 @@ def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
     assert re.search(rf"^A run takes \S+ [mµ]?s on this machine with {threads} threads?, at best ", told, re.MULTILINE)
     total = spelling.seconds(sum(record.mean_cost for record in compile_model(MODEL, records=[log]).records))
     assert f" the layers' 22 records add up to {total}, 22 of them measured with weights in the cache.\n" in told
-    assert f"To tune the model here:\n  tophub tune {MODEL} --target '{here}' " in told
+    assert f"from then on:\n  tophub compile {MODEL} --target '{here}' -o {library} --force --tune 3m\n" in told
+    assert f"To tune the model here, into a log of your own:\n  tophub tune {MODEL} --target '{here}' " in told
     measured_here = tmp_path / "here.log"
     write_log(measured_here, [its.model_copy(update={"tophub": at_hand("llvm")}) for its in read_records(log)])
     assert run(MODEL, "-o", library, "--log", measured_here, "--force") == 0
@@ -200,6 +201,7 @@ def test_without_any_record_the_way_to_tune_is_told(
     target = f"--target '{resolve('llvm')}'"
     commands = [line.strip() for line in told.out.splitlines() if line.startswith("  tophub ")]
     assert commands == [
+        f"tophub compile {MODEL} --shape data=1,3,48,48 {target} -o '{library}' --force --tune 3m",
         f"tophub tune {MODEL} --shape data=1,3,48,48 {target} --total-trials 500 -o new.log",
         f"tophub compile {MODEL} --shape data=1,3,48,48 {target} --log new.log -o '{library}' --force",
     ]

@@ -76,6 +76,7 @@ def test_the_command_says_what_tuning_gave(home: Path) -> None:
     done = compiled("--tune", "24", "--force")
     assert done.returncode == 0, done.stderr
     assert "tophub: model.so is written; a run takes " in done.stderr
+    assert all(line.startswith("tophub: ") for line in done.stderr.splitlines()), done.stderr
     assert f"24 configs were measured, and are kept in {own_log(home)}. In turns, a run took " in done.stdout
     assert "--tune" not in done.stdout
     tuned = json.loads(compiled("--tune", "28", "--force", "--json").stdout)["tuned"]

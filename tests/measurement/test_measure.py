@@ -6,6 +6,7 @@ import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from threading import Condition
 
 import pytest
 
@@ -108,3 +109,18 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=300)
     assert done.stdout.split() == ["once", "0"], done.stderr
+
+
+def test_ctrl_c_is_one_even_where_it_costs_a_condition_its_lock(measurer, monkeypatch):
+    """Seen on a machine with 16 builders: the interrupt struck inside of `threading.Condition.wait`."""
+
+    def struck(*_, **__):
+        condition = Condition()
+        with condition:
+            condition.release()  # as `wait` does, which then is interrupted before it has the lock again
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tophub_registry.measurement.measure.wait", struck)
+    template = Faulty(["none"])
+    with pytest.raises(KeyboardInterrupt):
+        list(measurer.measure(template, [template.space.config(0)]))

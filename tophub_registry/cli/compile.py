@@ -91,7 +91,8 @@ def command(
             compiled = compile_model(compiled.model, target, records=log, left_out=[each.kernel for each in lost])
     notes.progress("")
     _check(compiled, log or [], strict=strict)
-    compiled.export(output, overwrite=force or bool(tuned))
+    if not tuned:  # else the library was written before it was timed
+        compiled.export(output, overwrite=force)
     notes.progress(f"time {model}")
     here = at_hand(compiled.target.kind)  # before TVM starts its threads, which binds this one
     runs = _timed(compiled)

@@ -125,7 +125,7 @@ def improvement(compiled: CompiledModel, model: str, shapes: Sequence[str], outp
         ["compile", *given, "--log", "new.log", "-o", str(output), "--force"],
     ]
     if runs_here:
-        once = shlex.join(["compile", *given[:-2], *target, "-o", str(output), "--force", "--tune", "3m"])
+        once = shlex.join(["compile", *given, "-o", str(output), "--force", "--tune", "3m"])
         terminal.out(f"To tune the model here, for three minutes, and use that from then on:\n  tophub {once}\n")
     where = "here, into a log of your own" if runs_here else "on such a machine"
     terminal.out(f"To tune the model {where}:\n")

@@ -150,7 +150,7 @@ class Measurer:
 
     def _measured(self, template: Template, waiting: list[_Kernel], timing: Timing) -> Iterator[Measured]:
         if not self.overlaps:
-            wait([kernel.build for kernel in waiting])
+            _wait_for([kernel.build for kernel in waiting])
         running: dict[DeviceWorker, _Run] = {}
         while waiting or running:
             self._poll()
@@ -252,7 +252,7 @@ class Measurer:
         if self._free_worker(running):
             awaited += [kernel.build for kernel in waiting if not kernel.build.done()]
         if awaited:
-            wait(awaited, timeout=_POLL_INTERVAL, return_when=FIRST_COMPLETED)
+            _wait_for(awaited, timeout=_POLL_INTERVAL, return_when=FIRST_COMPLETED)
         elif waiting:
             time.sleep(_POLL_INTERVAL)
 
@@ -350,3 +350,17 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _wait_for(futures: Sequence[Future[Any]], **how: Any) -> None:
+    """Wait for futures; Ctrl-C raises KeyboardInterrupt.
+
+    Inside of `wait` it can strike between a condition's release of its lock and the lock's return. What arrives then is
+    the condition's RuntimeError, "release unlocked lock".
+    """
+    try:
+        wait(futures, **how)
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise

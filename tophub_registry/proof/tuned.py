@@ -57,7 +57,7 @@ class Watcher(Protocol):
     """Is told how far the tuning is."""
 
     def compiled(self, compiled: CompiledModel, /) -> None:
-        """Receive the model as it is before tuning."""
+        """Receive the model as it is before tuning, and after it, each before its first run."""
 
     def measuring(self, rest: Limit, /) -> None:
         """Learn that measuring begins, and how long it may take."""
@@ -125,6 +125,7 @@ def compile_tuned(
     if resolved.kind == "llvm":
         confirm(model, str(resolved), log)
     after = compile_model(model, target, threads=threads)
+    watcher.compiled(after)
     return Tuned(after, log, trials, *in_turns(before, after))
 
 
