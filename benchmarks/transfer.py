@@ -106,7 +106,7 @@ def build(name: str, given: Given) -> Built:
         compiled = compile_model(model, given.target, records=logs[side])
         libraries[side] = given.folder / f"{stem}.{side}.so"
         compiled.export(libraries[side])
-        if side == "zero-trial":
+        if side != "tuned":  # which is the same for all
             layers = sum(layer.kernel is not None for layer in compiled.layers)
             without = sum(not layer.match.recorded for layer in compiled.layers if layer.kernel is not None)
     inputs = [(tuple(shape), dtype) for shape, dtype in model.inputs.values()]

@@ -107,6 +107,17 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         CostModel.read(path, "cuda")
 
 
+@pytest.mark.parametrize("number", [-1e300, -1e5, 1e5, 1e300])
+def test_absurd_numbers_in_trees_give_absurd_times_and_no_error(number: float, made: Path, tmp_path: Path) -> None:
+    model = json.loads(made.read_bytes())
+    tree(model)["split_conditions"] = [number] * len(tree(model)["split_conditions"])
+    path = tmp_path / "bad.model.json"
+    path.write_text(json.dumps(model))
+    times = CostModel.read(path, "cuda").seconds(NEW, SOME)
+    assert times is not None
+    assert all(0 < seconds < float("inf") for seconds in times)
+
+
 def test_random_damage_is_refused_or_harmless(made: Path, tmp_path: Path) -> None:
     rng = random.Random(4)
     whole, path = made.read_bytes(), tmp_path / "bad.model.json"

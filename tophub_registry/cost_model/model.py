@@ -27,7 +27,11 @@ _MOST_NODES = 1 << 10
 
 _REMEDY = "compiling works without it; `tophub fetch` gets another, and `tophub learn` makes one"
 
-_NODE = 1 << 31
+_NO_PARENT = (1 << 31) - 1
+"""What XGBoost writes as the root's parent."""
+
+_RANGE = 60
+"""Predictions are kept within this many doublings or halvings of one GFLOPS: a damaged tree may hold any number."""
 
 Child = Annotated[int, Field(ge=-1, lt=_MOST_NODES)]
 
@@ -67,7 +71,7 @@ class Tree(_Part):
     def written(self, number: int, columns: int) -> dict[str, Any]:
         """Return the whole tree as XGBoost reads it, without the statistics of its training."""
         nodes = len(self.left_children)
-        parents = [_NODE - 1] * nodes
+        parents = [_NO_PARENT] * nodes
         for node, children in enumerate(zip(self.left_children, self.right_children, strict=True)):
             for child in children:
                 if child >= 0:
@@ -213,7 +217,8 @@ class CostModel(_Part):
         known = self.of(template.task, features)
         if known is None:
             return None
-        speeds = 2.0 ** known.speeds(features(indices)).astype(np.float64)  # GFLOPS
+        predicted = np.nan_to_num(known.speeds(features(indices)).astype(np.float64), nan=-_RANGE)
+        speeds = 2.0 ** np.clip(predicted, -_RANGE, _RANGE)  # GFLOPS
         return [template.flop / speed / 1e9 for speed in speeds.tolist()]
 
     @staticmethod
