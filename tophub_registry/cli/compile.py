@@ -40,9 +40,9 @@ def command(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Tune the model on this machine first, for a time (90s, 3m, 1h) or a number of trials (500), and "
-            "compare the best configs in the model. What is measured is kept, counts the next time, and is used from "
-            "then on (extra [tune]).",
+            help="Tune the model on this machine first, for a time (90s, 3m, 1h) or a number of trials (500), earlier "
+            "runs of the same model included; on a processor, then compare the best configs in the model. What is "
+            "measured is kept in ~/.tvm/tophub/own, and used from then on (extra [tune]).",
         ),
     ] = None,
     verify: Annotated[
@@ -65,8 +65,9 @@ def command(
 ) -> None:
     """Compile a model with the best records for a target, and show which layer got which record.
 
-    Records come from the target's package, which is fetched if needed. If this machine can run the model, the model
-    is timed too. A gluoncv name without --params gets random weights, which are good for timing only.
+    Records come from what --tune measured before, and from the target's package, which is fetched if needed. If this
+    machine can run the model, the model is timed too. A gluoncv name without --params gets random weights, which are
+    good for timing only.
     """
     _check_options(tune, log, verify=verify)
     from tophub_registry.compiler.compiler import check_linker, compile_model

@@ -35,7 +35,10 @@ def command(
     ] = False,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A cost model to publish with it, as `tophub learn` writes it."),
+        typer.Option(
+            metavar="FILE",
+            help="A cost model to publish with it, as `tophub learn` writes it.",
+        ),
     ] = None,
     drop_others: Annotated[
         bool,
