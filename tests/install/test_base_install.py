@@ -54,7 +54,8 @@ def tophub(request, wheel, tmp_path_factory):
 def test_the_wheel_carries_the_registry(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     index = json.loads((REPOSITORY / "registry_data" / "index.json").read_bytes())
-    files = {version["file"] for package in index["packages"].values() for version in package.values()}
+    versions = [version for package in index["packages"].values() for version in package.values()]
+    files = {version["file"] for version in versions} | {its["model"]["file"] for its in versions if "model" in its}
     carried = {name.rpartition("/")[2] for name in names if name.startswith("tophub_registry/registry_data/")}
     assert carried == {"index.json", *files}
 

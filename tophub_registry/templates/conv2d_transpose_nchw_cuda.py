@@ -51,6 +51,13 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
             }
         )
 
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether a block fits a device, its sums a thread's registers, and AutoTVM can apply the config.
+
+        With `fuse_yx` AutoTVM's schedule fuses two axes a second time and fails, in TVM 0.16 as in earlier ones.
+        """
+        return not config.value("fuse_yx") and super().feasible(config, target)
+
     def limits(self, config: Config) -> cuda.CudaLimits:
         w, names = self.workload, ("tile_n", "tile_f", "tile_y", "tile_x")
         n, f, y, x = (math.prod(config.value(name)[1:]) for name in names)

@@ -31,7 +31,7 @@ def suggest(template: CudaTemplate, target: Target) -> Config:
     """Return a feasible config whose threads, blocks, sums and shared memory are as typical as possible.
 
     Each knob in turn takes the option that fits the others best, until none changes. Knobs that do not affect the
-    limits take their last option, which is to unroll.
+    limits take their last feasible option, which is to unroll.
     """
     space = template.space
     outputs = math.prod(template.tensors(space.config(0))[-1].shape)
@@ -45,7 +45,11 @@ def suggest(template: CudaTemplate, target: Target) -> Config:
             )
         return seen[positions]
 
-    best = tuple(0 if knob.kind == "sp" else len(knob.options) - 1 for knob in space.knobs)
+    best = (0,) * len(space.knobs)
+    for place, knob in enumerate(space.knobs):
+        if knob.kind != "sp":
+            others = [(*best[:place], position, *best[place + 1 :]) for position in range(len(knob.options))]
+            best = next((it for it in reversed(others) if oddity(it) < math.inf), best)
     for _ in range(_ROUNDS):
         before = best
         for place, knob in enumerate(space.knobs):
