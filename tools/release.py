@@ -53,6 +53,10 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="show all of it and change nothing")
     given = parser.parse_args()
     try:
+        if given.model is not None:
+            from tophub_registry.cost_model.model import check_beside  # which needs the extra [compile]
+
+            check_beside(given.model, given.new[0])
         done = release_in_repository(
             given.package,
             given.new,

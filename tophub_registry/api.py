@@ -293,8 +293,8 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
 
         parsed = resolve(target)
     if records is None:
-        own = Root.at().own(looking.backend_of(parsed))
-        logs = find_sources(parsed, find_location(), Root.at(), own=[own] if own.is_file() else []).logs
+        root = Root.at()
+        logs = find_sources(parsed, find_location(), root, own=root.own_logs(looking.backend_of(parsed))).logs
     else:
         logs = tuple(looking.Source(str(path), Path(path)) for path in records)
     return looking.lookup(parsed, workload_key(task, args, {}), logs, threads=thread_count())

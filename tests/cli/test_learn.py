@@ -68,6 +68,9 @@ def test_a_release_publishes_the_model_if_clients_can_read_it(capsys: pytest.Cap
     index = read_index(Path("mine"))
     assert index is not None
     assert [*index.packages] == ["cuda"]
+    # A package is not always named after its kind of target.
+    write_rows(Path("jetson.log"), 3, target="cuda -device=jetson")
+    assert run(capsys, "release", "jetson", "jetson.log", "--registry", "mine", "--model", "mine.model.json")[0] == 0
 
 
 def found(log: str) -> tuple[RecordSearch, list[bool]]:

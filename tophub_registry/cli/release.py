@@ -55,7 +55,9 @@ def command(
     """
     folder, policy = find_registry(registry), Policy((check_space,))
     if model is not None:
-        _check_model(model, package)
+        from tophub_registry.cost_model.model import check_beside
+
+        check_beside(model, log)
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
         part = _without_others(package, log, Path(scratch)) if drop_others else _Part(log, log, None)
         with part.named_in_errors():
@@ -66,13 +68,6 @@ def command(
                 _refuse_unproven(package, part, folder)
             done = release(package, part.file, folder, model=model, policy=policy)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
-
-
-def _check_model(model: Path, package: str) -> None:
-    """Raise InputError if clients could not read a cost model, or it is for another kind of target."""
-    from tophub_registry.cost_model.model import CostModel
-
-    CostModel.read(model, kind=package)
 
 
 class _Part(NamedTuple):

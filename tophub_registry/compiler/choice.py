@@ -155,9 +155,9 @@ def kernels_for(
     """Return the kernels that can compute a layer.
 
     They come from the layer's records; without records on a GPU from a neighbour's; and otherwise from its templates'
-    suggestions. A record of another processor is used only
-    if it is expected to gain on this one, and ignored otherwise. If only one of the layer's templates has records, the
-    default config of another is added if it is expected to beat them.
+    suggestions. A record of another processor is used only if it is expected to gain on this one, and ignored
+    otherwise. If only one of the layer's templates has records, the default config of another is added if it is
+    expected to beat them.
 
     Parameters
     ----------

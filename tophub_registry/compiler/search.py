@@ -50,7 +50,7 @@ class RecordSearch:
             and not its.match.is_evidence_only(self._target)
             and not (its.record is not None and its.record.cost.beaten)
         ]
-        predict = self._cost_model.seconds if alike and self._cost_model is not None else lambda *_: None
+        predict = self._cost_model.seconds if alike and self._cost_model is not None else None
         return answers, Neighbourhood(alike, self._alone, predict)
 
     @functools.cached_property
@@ -90,8 +90,8 @@ def own_log(target: Target) -> Path:
 def sources_of(target: Target, records: Sequence[str | Path] | None) -> Sources:
     """Return the logs to take records from; None means the user's own and the target's package, fetched if needed."""
     if records is None:
-        own = own_log(target)
-        return find_sources(target, find_location(), Root.at(), own=[own] if own.is_file() else [])
+        root = Root.at()
+        return find_sources(target, find_location(), root, own=root.own_logs(backend_of(target)))
     for path in records:
         if not Path(path).exists():
             raise InputError("no such file", file=path)

@@ -20,6 +20,7 @@ from tophub_registry.cost_model.features import FEATURES, ConfigFeatures
 from tophub_registry.errors import InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.index import MAX_MODEL
+from tophub_registry.records.log import read_records
 from tophub_registry.templates.template import Template
 
 _MOST_TREES = 2000
@@ -271,3 +272,10 @@ class _Made(_Part):
     schema_version: int
     features: int
     kind: str
+
+
+def check_beside(model: Path, log: Path) -> None:
+    """Raise InputError if clients could not use a cost model beside a log: it is damaged, or for other targets."""
+    for record in read_records(log):
+        CostModel.read(model, kind=record.target.kind)
+        return

@@ -58,6 +58,10 @@ class Root:
         """Return the user's own log for a backend: what was measured on this machine while models were compiled."""
         return self.path / "own" / f"{backend}.log"
 
+    def own_logs(self, backend: str) -> list[Path]:
+        """Return the user's own log for a backend if there is one, as `find_sources` takes it."""
+        return [path for path in (self.own(backend),) if path.is_file()]
+
     def file(self, published: Published) -> Path:
         """Return where a published version is kept, unless another registry's file has that name."""
         return self.path / published.file

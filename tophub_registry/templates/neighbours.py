@@ -219,12 +219,11 @@ class Neighbourhood:
     excluded
         Workloads that get no neighbours, as `workload_key` writes them.
     predict
-        A cost model's predictions. Where every config beats the default one, on a GPU, it chooses among the nearest
-        neighbours'.
+        A cost model's predictions, if there is one. On a GPU it chooses among the nearest neighbours' configs.
     """
 
     def __init__(
-        self, answers: Iterable[Answer] = (), excluded: Collection[str] = (), predict: Predict = lambda *_: None
+        self, answers: Iterable[Answer] = (), excluded: Collection[str] = (), predict: Predict | None = None
     ) -> None:
         self._excluded = excluded
         self._predict = predict
@@ -251,7 +250,7 @@ class Neighbourhood:
             space,
             template.args,
             [origin for _, origin, _ in known],
-            count=max(count, _CONSIDERED) if template.forgiving else count,
+            count=max(count, _CONSIDERED) if self._predict and template.forgiving else count,
             possible=lambda index: template.feasible(space.config(index), target),
         )
         near = [_neighbour(template, adapted, known[place]) for place, adapted in found]
@@ -259,7 +258,7 @@ class Neighbourhood:
 
     def _fastest(self, template: Template, near: list[Neighbour], indices: list[int]) -> list[Neighbour]:
         """Return neighbours by predicted times, if there are predictions."""
-        times = self._predict(template, indices) if near and template.forgiving else None
+        times = self._predict(template, indices) if self._predict and near and template.forgiving else None
         if times is None:
             return near
         ranked = sorted(zip(times, range(len(near)), strict=True))
