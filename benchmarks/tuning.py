@@ -203,7 +203,7 @@ def compare(trials: int, seeds: int, rounds: int, folder: Path, *, only_kept: bo
             def run(tuner: str, task: Task = task, plan: Plan = plan, name: str = name) -> Run:
                 if tuner == "autotvm":
                     return autotvm(task, plan, folder, client)
-                experience = Experience.read(logs, [task]) if tuner == "warm" else None
+                experience = Experience.read(logs, [task], "llvm", print) if tuner == "warm" else None
                 return ours(task, plan, folder / f"{name}-{tuner}.log", experience)
 
             if only_kept and not all((folder / f"{name}-{tuner}.json").exists() for tuner in TUNERS):

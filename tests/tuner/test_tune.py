@@ -168,7 +168,7 @@ def test_what_another_device_found_is_tried_after_the_default(measurer, target, 
     old = (tmp_path / "old.log").read_text().replace(str(target), "llvm -mcpu=core-avx2")
     (tmp_path / "old.log").write_text(old)
     best = min(read_records(tmp_path / "old.log"), key=lambda record: min(record.result.costs)).config
-    experience = Experience.read([tmp_path / "old.log"], [task])
+    experience = Experience.read([tmp_path / "old.log"], [task], "llvm", pytest.fail)
     tune([task], target, log, measurer, Plan(trials=6), experience=experience)
     first, second, *_ = (record.config for record in read_records(log))
     assert best.index in (first.index, second.index)

@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("xgboost", reason="needs the extra [tune]")
 
+from tophub_registry.cost_model.features import ConfigFeatures
 from tophub_registry.errors import InputError
 from tophub_registry.records.log import write_log
 from tophub_registry.records.record import Input, Record, Result
@@ -102,15 +103,15 @@ def test_records_of_other_kinds_of_target_of_other_knobs_and_failures_say_nothin
 
 def test_few_records_teach_nothing_and_a_workload_does_not_teach_itself():
     task, other = convolution(64, 56), convolution(64, 28)
-    search = ModelSearch(space_of(task), args=task.args)
+    space = space_of(task)
+    search = ModelSearch(space, features=ConfigFeatures(space, task.args, HERE))
     known = experience(*(record(task, space_of(task).config(index)) for index in range(50)))
     for index in range(TEACHES - 1):
         known.add(record(other, space_of(other).config(index)))
     assert known.lessons(task, HERE, search.features) is None
     known.add(record(other, space_of(other).config(99)))
     lessons = known.lessons(task, HERE, search.features)
-    assert len(lessons.shares) == TEACHES
-    assert lessons.shares.max() == 1
+    assert len(lessons.speeds) == TEACHES
 
 
 def test_taught_by_others_the_first_batch_is_good():
@@ -119,7 +120,8 @@ def test_taught_by_others_the_first_batch_is_good():
         *(record(its, space_of(its).config(index)) for its in others for index in range(0, len(space_of(its)), 7))
     )
     space = space_of(task)
-    search = ModelSearch(space, 0, lambda _: True, task.args, None, lambda its: known.lessons(task, HERE, its))
+    features = ConfigFeatures(space, task.args, HERE)
+    search = ModelSearch(space, features=features, lessons=lambda its: known.lessons(task, HERE, its))
     costs = sorted(cost(space.config(index)) for index in range(len(space)))
     assert min(cost(space.config(index)) for index in search.propose(8)) <= costs[4]
 
@@ -129,17 +131,17 @@ def test_logs_are_read_and_damaged_ones_refused(tmp_path):
     log = tmp_path / "old.log"
     write_log(log, [record(task, best_of(task), ELSEWHERE)])
     index = space_of(task).find(best_of(task).entity)
-    assert Experience.read([log], [task]).seeds(task, HERE, space_of(task), limit=4) == [index]
+    assert Experience.read([log], [task], "llvm", pytest.fail).seeds(task, HERE, space_of(task), limit=4) == [index]
     log.write_text("nonsense\n")
     with pytest.raises(InputError, match=r"old\.log:1"):
-        Experience.read([log], [task])
+        Experience.read([log], [task], "llvm", pytest.fail)
 
 
 def test_upstreams_records_of_older_gpus_are_tried_first_on_a_new_one(upstream):
     args = [tensor([1, 64, 56, 56]), tensor([64, 64, 3, 3]), [1, 1], [1, 1, 1, 1], [1, 1], "float32"]
     task = Task(task="conv2d_nchw_winograd.cuda", args=args)
     space = space_of(task)
-    known = Experience.read([upstream / "cuda_v0.08.log"], [task])
+    known = Experience.read([upstream / "cuda_v0.08.log"], [task], "cuda", pytest.fail)
     seeds = known.seeds(task, Target.parse("cuda -model=h100"), space, limit=32)
     assert len(seeds) == 3 + 8  # what three GPUs had, then the neighbours
     assert all(0 <= index < len(space) for index in seeds)

@@ -132,7 +132,7 @@ def command(  # each is an option of the command line
         if no_warm_start
         else log_argument.find_all(warm_start or []) or packages_here(resolved, find_location(), Root.at())
     )
-    experience = Experience.read(logs, tasks)
+    experience = Experience.read(logs, tasks, resolved.kind, lambda error: terminal.err(f"tophub: note: {error}\n"))
     plan = Plan(trials, total_trials, batch, search, early_stopping, seed, fixed)
     limits, timing = Limits(timeout, timeout), Timing(repeats=repeats)
     try:

@@ -255,7 +255,14 @@ def _without_records(templates: Sequence[Template], target: Target, neighbourhoo
     if near:
         return _best_of_each_layout([_carried(template, its) for template, its in near])
     ordered = sorted(templates, key=lambda template: template.promising(target))
-    return _best_of_each_layout([Kernel(template, template.suggestion(target), NOTHING) for template in ordered])
+    bare = _best_of_each_layout([Kernel(template, template.suggestion(target), NOTHING) for template in ordered])
+    return [_improved(kernel, target, neighbourhood) for kernel in bare]
+
+
+def _improved(kernel: Kernel, target: Target, neighbourhood: Neighbourhood) -> Kernel:
+    """Return a neighbour's kernel of the same layouts if that is predicted to beat a default one; else the same."""
+    its = neighbourhood.better(kernel.template, kernel.config, target)
+    return kernel if its is None else replace(_carried(kernel.template, its), guess=kernel.cost)
 
 
 def _carried(template: Template, its: Neighbour) -> Kernel:

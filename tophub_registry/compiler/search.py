@@ -14,7 +14,7 @@ from tophub_registry.packages.index import Notice
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import Sources, find_sources
-from tophub_registry.packages.version import FileName, model_beside
+from tophub_registry.packages.version import FileName
 from tophub_registry.records.lookup import Answer, Source, backend_of, lookup_each
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
@@ -56,15 +56,11 @@ class RecordSearch:
     @functools.cached_property
     def _cost_model(self) -> CostModel | None:
         """The cost model beside the first log that has one; None, with a notice, if it can't be used."""
-        paths = (source.path.with_name(model_beside(source.path.name)) for source in self._sources.logs)
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            return None
-        try:
-            return CostModel.read(path, kind=self._target.kind)
-        except InputError as error:
-            self.notices.append(Notice("no-model", f"{error}"))
-            return None
+        return CostModel.beside(
+            (source.path for source in self._sources.logs),
+            self._target.kind,
+            lambda error: self.notices.append(Notice("no-model", f"{error}")),
+        )
 
     def _usable(self, answer: Answer) -> bool:
         record = answer.record

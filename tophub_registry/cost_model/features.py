@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tophub_registry.templates.neighbours import numbers
+from tophub_registry.templates.x86 import simd_lanes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from tophub_registry.records.target import Target
     from tophub_registry.templates.space import ConfigSpace, KnobSpace
 
 
@@ -32,7 +34,9 @@ class ConfigFeatures:
     For a split: the logarithms of each factor, of the padding of the axis, and of the largest power of two that
     divides the innermost factor. For other knobs: the option's value. For several knobs together, as sums of
     logarithms: the tiles of any two axes and of all, and for axes in more than two parts the threads, virtual
-    threads and outputs per thread. For the workload: all numbers of its arguments, and the axes' lengths.
+    threads and outputs per thread. For the workload: all numbers of its arguments, and the axes' lengths. For a
+    processor: the numbers that a vector register holds, unless no target is given. GPUs have no such
+    feature: all trials of theirs are from one generation so far.
 
     Parameters
     ----------
@@ -40,15 +44,19 @@ class ConfigFeatures:
         The workload's configs.
     args
         The task's arguments.
+    target
+        What the configs are for.
     """
 
-    def __init__(self, space: ConfigSpace, args: Sequence[Any] = ()) -> None:
+    def __init__(self, space: ConfigSpace, args: Sequence[Any] = (), target: Target | None = None) -> None:
         self.space = space
         self._tables = [_table(knob) for knob in space.knobs]
         self._splits = [number for number, knob in enumerate(space.knobs) if knob.kind == "sp"]
         self._parts = [len(space.knobs[split].options[0]) for split in self._splits]
         shape = [max(0.0, number) for number in numbers(args)]
         shape += [float(space.knobs[split].extent) for split in self._splits]
+        if target is not None and target.kind == "llvm":
+            shape.append(float(simd_lanes(target)))
         self.shape = np.log2(1 + np.array(shape, dtype=np.float32))
         knobs = tuple((k.name, len(k.options[0]) if k.kind == "sp" else 0) for k in space.knobs)
         self.family = (knobs, len(self.shape))

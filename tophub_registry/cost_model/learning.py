@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tophub_registry.cost_model.features import FEATURES, ConfigFeatures
+from tophub_registry.cost_model.features import FEATURES
 from tophub_registry.cost_model.model import CostModel, TaskModel
+from tophub_registry.cost_model.trials import Trials
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.record import Record
+from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import TEMPLATES, instantiate
-from tophub_registry.templates.template import Template
 
 _PARAMETERS = {
     "base_score": 0,
@@ -36,35 +35,6 @@ _ROUNDS = 300
 _LEAST = 4
 """A workload teaches only if at least this many of its configs were measured."""
 
-_SLOWEST = 1 / 16
-"""The relative throughput assumed for failed configs, and the minimum for all others."""
-
-
-class _Trials:
-    """The measured configs of one workload on one target: indices, and the costs of their fastest repeats."""
-
-    def __init__(self, template: Template) -> None:
-        self.template = template
-        self.features = ConfigFeatures(template.space, template.args)
-        self.costs: dict[int, float] = {}
-
-    def add(self, record: Record) -> None:
-        try:
-            index = self.template.space.find(record.config.entity)
-        except InputError:
-            return
-        self.costs[index] = min(record.result.costs) if record.valid else math.inf
-
-    @property
-    def teach(self) -> bool:
-        return len(self.costs) >= _LEAST and math.isfinite(min(self.costs.values()))
-
-    def lesson(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the configs' features, `[n, columns]`, and the log2 of their GFLOPS, `[n]`."""
-        costs = np.array([*self.costs.values()])
-        costs = np.minimum(costs, costs.min() / _SLOWEST)
-        return self.features([*self.costs]), np.log2(self.template.flop / costs / 1e9)
-
 
 def learn(records: Iterable[Record], kind: str) -> CostModel:
     """Learn the model of each task for which there are trials of more than one workload.
@@ -81,15 +51,15 @@ def learn(records: Iterable[Record], kind: str) -> CostModel:
     UsageError
         There are too few trials to learn from.
     """
-    tasks: defaultdict[str, dict[tuple[str, str, str | None], _Trials]] = defaultdict(dict)
+    tasks: defaultdict[str, dict[tuple[str, Target, str | None], Trials]] = defaultdict(dict)
     for record in records:
         task = record.input.task
         if record.target.kind != kind or task not in TEMPLATES:
             continue
-        key = record.workload, str(record.target), record.weights  # costs with and without cold weights do not compare
+        key = record.workload, record.target, record.weights  # costs with and without cold weights do not compare
         if key not in tasks[task]:
             try:
-                tasks[task][key] = _Trials(instantiate(task, record.input.args))
+                tasks[task][key] = Trials(instantiate(task, record.input.args), record.target)
             except InputError:
                 continue
         tasks[task][key].add(record)
@@ -99,18 +69,18 @@ def learn(records: Iterable[Record], kind: str) -> CostModel:
     return CostModel(schema_version=1, features=FEATURES, kind=kind, tasks=learned)
 
 
-def _learned(known: list[_Trials]) -> TaskModel | None:
+def _learned(known: list[Trials]) -> TaskModel | None:
     """Return the model of a task; None if there are too few trials. Spaces with other knobs than most are left out."""
     import xgboost
 
-    families: defaultdict[Any, list[_Trials]] = defaultdict(list)
+    families: defaultdict[Any, list[Trials]] = defaultdict(list)
     for each in known:
-        if each.teach:
+        if len(each.costs) >= _LEAST and each.best is not None:
             families[each.features.family].append(each)
     most = max(families.values(), key=len, default=[])
     if len(most) < 2:  # noqa: PLR2004  # one workload says nothing of others
         return None
-    rows, speeds = (np.concatenate(column) for column in zip(*(each.lesson() for each in most), strict=True))
+    rows, speeds = (np.concatenate(column) for column in zip(*(each.lesson for each in most), strict=True))
     booster = xgboost.train(_PARAMETERS, xgboost.DMatrix(rows, speeds), num_boost_round=_ROUNDS)
     features = most[0].features
     return TaskModel.model_validate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,9 @@ from tophub_registry.cost_model.features import FEATURES, ConfigFeatures
 from tophub_registry.errors import InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.index import MAX_MODEL
+from tophub_registry.packages.version import model_beside
 from tophub_registry.records.log import read_records
+from tophub_registry.records.target import Target
 from tophub_registry.templates.template import Template
 
 _MOST_TREES = 2000
@@ -212,9 +214,9 @@ class CostModel(_Part):
         known = self.tasks.get(task)
         return known if known is not None and known.fits(features) else None
 
-    def seconds(self, template: Template, indices: Sequence[int]) -> list[float] | None:
+    def seconds(self, template: Template, indices: Sequence[int], target: Target) -> list[float] | None:
         """Return the predicted times of configs of a workload, in seconds; None if its task is not known."""
-        features = ConfigFeatures(template.space, template.args)
+        features = ConfigFeatures(template.space, template.args, target)
         known = self.of(template.task, features)
         if known is None:
             return None
@@ -251,6 +253,25 @@ class CostModel(_Part):
             where = ".".join(map(str, first["loc"]))
             said = f"the cost model is damaged: {f'{where}: ' if where else ''}{first['msg']}"
             raise InputError(said, file=path, remedy=_REMEDY) from error
+
+    @staticmethod
+    def beside(logs: Iterable[Path], kind: str, unusable: Callable[[InputError], None]) -> CostModel | None:
+        """Read the model beside the first of the logs that has one; None if there is none.
+
+        Parameters
+        ----------
+        unusable
+            Is told why the model can't be read, and None is returned: nothing depends on it.
+        """
+        paths = (log.with_name(model_beside(log.name)) for log in logs)
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            return None
+        try:
+            return CostModel.read(path, kind)
+        except InputError as error:
+            unusable(error)
+            return None
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; UsageError if it exists and `overwrite` is false."""

@@ -120,7 +120,9 @@ def compile_tuned(
             return Tuned(before, log, 0)
         watcher.measuring(rest)
         packages = [source.path for source in sources_of(resolved, None).logs if source.path != log]
-        trials = _tuned_for(rest, log, tasks, measurer, Experience.read(packages, tasks), watcher)
+        # Compiling has told already if a cost model is unusable.
+        experience = Experience.read(packages, tasks, resolved.kind, unusable=lambda _: None)
+        trials = _tuned_for(rest, log, tasks, measurer, experience, watcher)
     watcher.comparing()
     if resolved.kind == "llvm":
         confirm(model, str(resolved), log)

@@ -29,6 +29,9 @@ _OTHER = 0.5
 _CONSIDERED = 24
 """How many of the nearest neighbours' configs a cost model chooses from."""
 
+_CLEARLY = 1.2
+"""How many times as fast as a processor's default config a neighbour's must be predicted to be."""
+
 
 @dataclass(frozen=True)
 class Adapted:
@@ -205,7 +208,7 @@ class Neighbour:
     predicted: bool = False
 
 
-Predict = Callable[[Template, Sequence[int]], Sequence[float] | None]
+Predict = Callable[[Template, Sequence[int], Target], Sequence[float] | None]
 """Returns the predicted times in seconds of a workload's configs, given by index; None for an unknown task."""
 
 
@@ -219,7 +222,7 @@ class Neighbourhood:
     excluded
         Workloads that get no neighbours, as `workload_key` writes them.
     predict
-        A cost model's predictions, if there is one. On a GPU it chooses among the nearest neighbours' configs.
+        A cost model's predictions, if there is one. It chooses among the nearest neighbours' configs.
     """
 
     def __init__(
@@ -240,8 +243,27 @@ class Neighbourhood:
     def of(self, template: Template, target: Target, *, count: int = 1) -> list[Neighbour]:
         """Return a workload's nearest neighbours with configs feasible on the target, the nearest first.
 
-        With a cost model, and on a GPU, those that it predicts to be fastest, of the nearest `_CONSIDERED`.
+        With a cost model those that it predicts to be fastest, of the nearest `_CONSIDERED`.
         """
+        found = self._near(template, target, max(count, _CONSIDERED) if self._predict else count)
+        return self._fastest(template, found, target)[:count]
+
+    def better(self, template: Template, default: Config, target: Target) -> Neighbour | None:
+        """Return the neighbour that is predicted to beat a workload's default config clearly; None if none is.
+
+        Its tensors have the default config's layouts, which the layers around this one may share.
+        """
+        if self._predict is None or (index := _index(template.space, default)) is None:
+            return None
+        predicted = self._predict(template, [index], target)
+        if predicted is None:
+            return None
+        shapes = _shapes(template, default)
+        near = [each for each in self._near(template, target, _CONSIDERED) if _shapes(template, each.config) == shapes]
+        best = next(iter(self._fastest(template, near, target)), None)
+        return best if best is not None and _CLEARLY * best.seconds < predicted[0] else None
+
+    def _near(self, template: Template, target: Target, count: int) -> list[Neighbour]:
         if self.excludes(template):
             return []
         known = [entry for entry in self._of_task(template.task) if entry[0].args != template.args]
@@ -250,15 +272,15 @@ class Neighbourhood:
             space,
             template.args,
             [origin for _, origin, _ in known],
-            count=max(count, _CONSIDERED) if self._predict and template.forgiving else count,
+            count=count,
             possible=lambda index: template.feasible(space.config(index), target),
         )
-        near = [_neighbour(template, adapted, known[place]) for place, adapted in found]
-        return self._fastest(template, near, [adapted.index for _, adapted in found])[:count]
+        return [_neighbour(template, adapted, known[place]) for place, adapted in found]
 
-    def _fastest(self, template: Template, near: list[Neighbour], indices: list[int]) -> list[Neighbour]:
+    def _fastest(self, template: Template, near: list[Neighbour], target: Target) -> list[Neighbour]:
         """Return neighbours by predicted times, if there are predictions."""
-        times = self._predict(template, indices) if self._predict and near and template.forgiving else None
+        indices = [each.config.index for each in near]
+        times = self._predict(template, indices, target) if self._predict and near else None
         if times is None:
             return near
         ranked = sorted(zip(times, range(len(near)), strict=True))
@@ -280,6 +302,20 @@ def _known(answer: Answer) -> tuple[Template, TunedConfig, Answer] | None:
     except InputError:
         return None
     return template, TunedConfig(template.space, template.args, record.config), answer
+
+
+def _index(space: ConfigSpace, config: Config) -> int | None:
+    """Return a config's index; None if it is not in the space."""
+    try:
+        return space.find(config.entity)
+    except InputError:
+        return None
+
+
+def _shapes(template: Template, config: Config) -> list[tuple[int, ...]]:
+    """Return the shapes of data and output."""
+    data, *_, output = template.tensors(config)
+    return [data.shape, output.shape]
 
 
 def _neighbour(template: Template, adapted: Adapted, known: tuple[Template, TunedConfig, Answer]) -> Neighbour:

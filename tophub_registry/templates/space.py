@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from tophub_registry.errors import InputError
@@ -79,7 +79,7 @@ def split(  # the options of a split are AutoTVM's
     parts: int,
     policy: SplitPolicy = "factors",
     max_factor: int | None = None,
-    keep: Callable[[list[int]], bool] = lambda _: True,
+    keep: Callable[[list[int]], bool] | None = None,
 ) -> KnobSpace:
     """Return the knob that splits an axis of length `extent` into `parts` factors, outermost first.
 
@@ -91,13 +91,19 @@ def split(  # the options of a split are AutoTVM's
     max_factor
         The largest factor.
     keep
-        Which options to keep.
+        Which options to keep; by default all.
 
     Raises
     ------
     InputError
         There are more than `MAX_WAYS` ways to split the axis.
     """
+    whole = _whole_split(name, extent, parts, policy, max_factor)
+    return whole if keep is None else replace(whole, options=tuple(filter(keep, whole.options)))
+
+
+@lru_cache(maxsize=4096)  # the workloads of a package share most of their axes
+def _whole_split(name: str, extent: int, parts: int, policy: SplitPolicy, max_factor: int | None) -> KnobSpace:
     factors = _factors(extent, policy)
     if max_factor is not None:
         factors = [factor for factor in factors if factor <= max_factor]
@@ -106,9 +112,7 @@ def split(  # the options of a split are AutoTVM's
     for number, reversed_tail in enumerate(ways):
         if number >= MAX_WAYS:
             raise InputError(f"there are more than {MAX_WAYS} ways to split an axis of {extent} into {parts} parts")
-        option = [-1, *reversed(reversed_tail)]
-        if keep(option):
-            options.append(option)
+        options.append([-1, *reversed(reversed_tail)])
     return KnobSpace(name, "sp", tuple(options), extent)
 
 

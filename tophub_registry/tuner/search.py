@@ -15,6 +15,7 @@ import numpy as np
 import xgboost
 
 from tophub_registry.cost_model.features import ConfigFeatures
+from tophub_registry.cost_model.trials import SLOWEST, Lesson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.templates.space import ConfigSpace
-    from tophub_registry.tuner.warm_start import Lessons
 
 _WHOLE_SPACE = 20_000
 """Spaces up to this size are scored completely; larger ones are explored by evolutionary search."""
@@ -34,8 +34,8 @@ _PARAMETERS = {"max_depth": 6, "eta": 0.2, "min_child_weight": 1, "subsample": 0
 _ROUNDS = 80
 _TAUGHT_ROUNDS = 150
 
-_FAILED = 1 / 16
-"""The relative throughput assumed for failed configs, and the minimum for all others."""
+_MOST_ROWS = 4000
+"""The most rows that the model of other workloads is fitted to: the time grows with them."""
 
 
 class Search(ABC):
@@ -114,14 +114,18 @@ class ModelSearch(Search):
     ----------
     space, seed, feasible
         As in every search.
-    args
-        The task's arguments, by which the model distinguishes workloads.
+    features
+        The features of the space's configs, by which the model distinguishes workloads too; by default those of the
+        space alone.
     start
         A config that is likely to be good, such as AutoTVM's default on a processor: the first configs are chosen
         near it. None if there is none.
+    prior
+        A cost model that was learned before: it returns the log2 of the GFLOPS of configs with given features.
     lessons
-        Called before each batch for training data from other workloads. With it no config is chosen blindly: the
-        model is first fitted to the other workloads, then to the difference of this one.
+        Called before each batch for training data from other workloads. With these, or a prior, no config is chosen
+        blindly: a model of the other workloads is fitted to their difference from the prior, and one of this
+        workload to its difference from that.
     """
 
     explored = 0.05
@@ -135,13 +139,15 @@ class ModelSearch(Search):
         space: ConfigSpace,
         seed: int = 0,
         feasible: Callable[[int], bool] = lambda _: True,
-        args: Sequence[Any] = (),
+        features: ConfigFeatures | None = None,
         start: int | None = None,
-        lessons: Callable[[ConfigFeatures], Lessons | None] = lambda _: None,
+        prior: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        lessons: Callable[[ConfigFeatures], Lesson | None] = lambda _: None,
     ) -> None:
         super().__init__(space, seed, feasible)
-        self.features = ConfigFeatures(space, args)
+        self.features = features or ConfigFeatures(space)
         self._start = start
+        self._prior = prior
         self._lessons = lessons
         self._taught: Any = None
         self._taught_by = 0
@@ -150,7 +156,8 @@ class ModelSearch(Search):
     def propose(self, count: int) -> list[int]:
         self._study()
         measured = sum(np.isfinite(cost) for cost in self.costs.values())
-        if self._taught is None and measured < min(self.warm_up, len(self.space)):
+        blind = self._taught is None and self._prior is None
+        if blind and measured < min(self.warm_up, len(self.space)):
             around = self._around_start(count)
             return around + self._untried(count - len(around), but=around)
         self._fit()
@@ -171,19 +178,23 @@ class ModelSearch(Search):
     def _study(self) -> None:
         """Fit a model to the data of other workloads, again whenever it has grown by a quarter."""
         lessons = self._lessons(self.features)
-        if lessons is not None and lessons.known > 1.25 * self._taught_by:
-            data = xgboost.DMatrix(lessons.features, np.log2(lessons.shares))
+        if lessons is not None and len(lessons.speeds) > 1.25 * self._taught_by:
+            self._taught_by = len(lessons.speeds)
+            if self._taught_by > _MOST_ROWS:
+                some = np.random.default_rng(0).choice(self._taught_by, _MOST_ROWS, replace=False)
+                lessons = Lesson(*(column[some] for column in lessons))
+            margin = self._foretold(lessons.features)
+            data = xgboost.DMatrix(lessons.features, lessons.speeds, base_margin=margin)
             self._taught = xgboost.train(_PARAMETERS | {"seed": 0}, data, num_boost_round=_TAUGHT_ROUNDS)
-            self._taught_by = lessons.known
 
     def _fit(self) -> None:
-        """Fit the model to the measured configs, on top of the model of other workloads."""
+        """Fit the model to the measured configs, on top of what is known from other workloads."""
         self._model = None
         if not any(np.isfinite(cost) for cost in self.costs.values()):
-            return  # only with lessons: `propose` waits for successful configs otherwise
+            return  # never without lessons or a prior: `propose` waits for successful configs then
         indices = list(self.costs)
         costs = np.array([self.costs[index] for index in indices])
-        shares = np.log2(np.maximum(costs.min() / costs, _FAILED))
+        shares = np.log2(np.maximum(costs.min() / costs, SLOWEST))
         rows = self.features(indices)
         told = self._told(rows)
         offset = float(np.median((shares - told)[np.isfinite(costs)]))  # the best config so far may be far from optimal
@@ -192,11 +203,15 @@ class ModelSearch(Search):
         parameters = _PARAMETERS | {"seed": self.random.getrandbits(31)}
         self._model = xgboost.train(parameters, data, num_boost_round=_ROUNDS)
 
+    def _foretold(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the logarithms of throughput by the prior, or zeros."""
+        return np.zeros(len(rows), np.float32) if self._prior is None else self._prior(rows)
+
     def _told(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the logarithms of relative throughput by the model of other workloads, or zeros."""
-        if self._taught is None:
-            return np.zeros(len(rows), dtype=np.float32)
-        told: NDArray[Any] = self._taught.inplace_predict(rows)
+        """Return the logarithms of throughput by all that is known from other workloads, or zeros."""
+        told = self._foretold(rows)
+        if self._taught is not None:
+            told = self._taught.inplace_predict(rows, base_margin=told)
         return told
 
     def _scores(self, indices: NDArray[Any]) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tophub_registry._version import __version__
+from tophub_registry.cost_model.features import ConfigFeatures
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.measurement.outcome import Measured
@@ -290,9 +291,11 @@ class _Session:
         kind = SEARCHES[self.plan.search]
         if not issubclass(kind, ModelSearch):
             return kind(self.space, self.plan.seed, self._feasible)
-        lessons = functools.partial(experience.lessons, self.task, self.target)
+        features = ConfigFeatures(self.space, self.task.args, self.target)
         start = self.default_index if self.target.kind == "llvm" else None  # the defaults for CUDA are poor
-        return kind(self.space, self.plan.seed, self._feasible, self.task.args, start, lessons)
+        prior = experience.prior(self.task, features)
+        lessons = functools.partial(experience.lessons, self.task, self.target)
+        return kind(self.space, self.plan.seed, self._feasible, features, start, prior, lessons)
 
     def _feasible(self, index: int) -> bool:
         return self.template.feasible(self.space.config(index), self.target)

@@ -1,31 +1,30 @@
-"""Warm start: using the records of other workloads and other devices.
+"""Warm start: using the records of other workloads and other devices, and a cost model that was learned from them.
 
-They help in two ways. The best configs of the same workload on other devices, and of the most similar workloads, are
-tried first. And if many configs of a workload were measured, their costs train the cost model, since its features
-mean the same for all workloads of a task.
+The best configs of the same workload on other devices, and of the most similar workloads, are tried first. Where many
+configs of a workload were measured, their costs train the search's model, since its features mean the same for all
+workloads of a task; and that begins with the published cost model, if there is one.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tophub_registry.cost_model.features import ConfigFeatures
+from tophub_registry.cost_model.model import CostModel
+from tophub_registry.cost_model.trials import Lesson, Trials
 from tophub_registry.errors import InputError
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task
 from tophub_registry.templates.neighbours import TunedConfig, adapt, nearest
-from tophub_registry.templates.registry import TEMPLATES, instantiate
+from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.space import ConfigSpace
 
 TEACHES = 16
@@ -37,65 +36,40 @@ NEIGHBOURS = 8
 _ASKED = 24
 """The number of neighbours, counted by workload and target, whose best configs vote for those to try."""
 
-_MOST_ROWS = 4000
-"""The maximum number of training rows: the time for fitting grows with them."""
-
-_FAILED = 1 / 16
-"""The relative throughput assumed for failed configs."""
-
-
-class Lessons(NamedTuple):
-    """Training data from other workloads.
-
-    Attributes
-    ----------
-    features, shares
-        For measured configs the features, `[n, features]`, and the throughput relative to their workload's best, `[n]`.
-    known
-        The number of measured configs from which these were sampled.
-    """
-
-    features: NDArray[Any]
-    shares: NDArray[Any]
-    known: int
-
-
-class _Workload:
-    """The measured configs of one workload on one target: indices, and the costs of their fastest repeats."""
-
-    def __init__(self, space: ConfigSpace, features: ConfigFeatures, args: list[Any]) -> None:
-        self.space = space
-        self.features = features
-        self.args = args
-        self.costs: dict[int, float] = {}
-        self._lessons: tuple[int, Lessons] | None = None
-
-    @property
-    def best(self) -> int | None:
-        """The index of the best config; None if all failed."""
-        best = min(self.costs, key=self.costs.__getitem__, default=None)
-        return None if best is None or math.isinf(self.costs[best]) else best
-
-    @property
-    def lessons(self) -> Lessons:
-        if self._lessons is None or self._lessons[0] != len(self.costs):
-            costs = np.array([*self.costs.values()])
-            shares = np.maximum(costs.min() / costs, _FAILED)
-            self._lessons = len(costs), Lessons(self.features([*self.costs]), shares, len(costs))
-        return self._lessons[1]
-
 
 class Experience:
-    """Records of any workloads and targets, by task."""
+    """Records of any workloads and targets, by task, and a cost model.
 
-    def __init__(self) -> None:
-        self._tasks: defaultdict[str, dict[tuple[str, Target, str | None], _Workload]] = defaultdict(dict)
+    Parameters
+    ----------
+    model
+        The published cost model.
+    """
+
+    def __init__(self, model: CostModel | None = None) -> None:
+        self._model = model
+        self._tasks: defaultdict[str, dict[tuple[str, Target, str | None], Trials | None]] = defaultdict(dict)
 
     @staticmethod
-    def read(logs: Iterable[Path], tasks: Iterable[Task]) -> Experience:
-        """Read the records of tasks with the same names from logs; InputError if a log is damaged."""
+    def read(
+        logs: Collection[Path], tasks: Iterable[Task], kind: str, unusable: Callable[[InputError], None]
+    ) -> Experience:
+        """Read the records of tasks with the same names from logs, and the cost model beside one of them.
+
+        Parameters
+        ----------
+        kind
+            The kind of target to tune for.
+        unusable
+            Is told why the cost model can't be read.
+
+        Raises
+        ------
+        InputError
+            A log is damaged.
+        """
         names = {task.task for task in tasks}
-        experience = Experience()
+        experience = Experience(CostModel.beside(logs, kind, unusable))
         for log in logs:
             for record in read_records(log):
                 if record.input.task in names:
@@ -103,27 +77,20 @@ class Experience:
         return experience
 
     def add(self, record: Record) -> None:
-        """Add a record; one whose config is not in its workload's space is ignored."""
-        known = self._known(record)
-        if known is not None:
-            try:
-                index = known.space.find(record.config.entity)
-            except InputError:
-                return
-            known.costs[index] = min(record.result.costs) if record.valid else math.inf
-
-    def _known(self, record: Record) -> _Workload | None:
+        """Add a record; one that no template takes, or whose config is not in its workload's space, is ignored."""
         known = self._tasks[record.input.task]
         key = record.workload, record.target, record.weights  # costs with and without cold weights do not compare
-        if key not in known and (described := _space_of(record.workload)) is not None:
-            known[key] = _Workload(*described, record.input.args)
-        return known.get(key)
+        if key not in known:
+            known[key] = _trials(record)
+        if (its := known[key]) is not None:
+            its.add(record)
 
     def seeds(self, task: Task, target: Target, space: ConfigSpace, *, limit: int) -> list[int]:
         """Return the configs of a task's space that other records suggest, the most promising first.
 
         Those recorded for the same workload, also on other targets, come first; then those of its nearest neighbours,
-        adapted to this space. Within each group they are sorted by votes; nearer neighbours count more.
+        adapted to this space. Within each group they are sorted by votes; nearer neighbours count more. With a cost
+        model the second group is sorted by its predictions.
 
         Parameters
         ----------
@@ -137,50 +104,46 @@ class Experience:
         same: defaultdict[int, float] = defaultdict(float)
         others: list[TunedConfig] = []
         for (workload, its_target, _), known in self._tasks[task.task].items():
-            best = known.best
-            if best is None or its_target.kind != target.kind:
+            if known is None or known.best is None or its_target.kind != target.kind:
                 continue
-            config = known.space.config(best)
+            its_space = known.template.space
+            config = its_space.config(known.best)
             if workload != task.workload:
-                others.append(TunedConfig(known.space, known.args, config))
-            elif (adapted := adapt(config, known.space, space)) is not None:
+                others.append(TunedConfig(its_space, known.template.args, config))
+            elif (adapted := adapt(config, its_space, space)) is not None:
                 same[adapted.index] += 2.0 if its_target == target else 1.0
         votes: defaultdict[int, float] = defaultdict(float)
         for _, its in nearest(space, task.args, others, count=_ASKED):
             if its.index not in same:
                 votes[its.index] += 2.0**-its.distance
+        if votes and (prior := self.prior(task, features := ConfigFeatures(space, task.args, target))):
+            votes = defaultdict(float, zip(votes, prior(features([*votes])).tolist(), strict=True))
         ranked = [sorted(group, key=lambda index: (-group[index], index)) for group in (same, votes)]
         return [*ranked[0], *ranked[1][:NEIGHBOURS]][:limit]
 
-    def lessons(self, task: Task, target: Target, features: ConfigFeatures) -> Lessons | None:
+    def prior(self, task: Task, features: ConfigFeatures) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+        """Return what the published cost model predicts, from rows of such features: the log2 of GFLOPS."""
+        known = None if self._model is None else self._model.of(task.task, features)
+        return None if known is None else known.speeds
+
+    def lessons(self, task: Task, target: Target, features: ConfigFeatures) -> Lesson | None:
         """Return training data from other workloads of the task; None if too few configs were measured."""
         taught = [
-            known.lessons
+            known.lesson
             for (workload, its_target, _), known in self._tasks[task.task].items()
-            if workload != task.workload
+            if known is not None
+            and workload != task.workload
             and its_target.kind == target.kind
             and known.features.family == features.family
             and len(known.costs) >= TEACHES
             and known.best is not None
         ]
-        if not taught:
-            return None
-        rows, shares = (np.concatenate([lessons[column] for lessons in taught]) for column in range(2))
-        known = len(shares)
-        if known > _MOST_ROWS:
-            some = np.random.default_rng(0).choice(known, _MOST_ROWS, replace=False)
-            rows, shares = rows[some], shares[some]
-        return Lessons(rows, shares, known)
+        return Lesson(*map(np.concatenate, zip(*taught, strict=True))) if taught else None
 
 
-@functools.lru_cache(maxsize=4096)
-def _space_of(workload: str) -> tuple[ConfigSpace, ConfigFeatures] | None:
-    """Return the space and the features of a workload, as `workload_key` spells it; None if no template takes it."""
-    task, args, _ = json.loads(workload)
-    if task not in TEMPLATES:
-        return None
+def _trials(record: Record) -> Trials | None:
+    """Return a place for the trials of a record's workload; None if no template takes it."""
     try:
-        space = instantiate(task, args).space
+        return Trials(instantiate(record.input.task, record.input.args), record.target)
     except InputError:
         return None
-    return space, ConfigFeatures(space, args)
