@@ -6,7 +6,8 @@ model, `neighbour` with the log alone, `default` with neither. Ratios are to the
 
     python benchmarks/transfer.py --target "cuda -model=h100" --log cuda_v0.13.log --trials tools/trials/*.log.gz
 
-The models' weights are random. `--processes` compiles several at once.
+The models' weights are random. `--processes` compiles several at once. With `--against pytorch` another framework takes
+its turns too, in a process of its own: `zero-trial / pytorch` is below 1 where ours is faster.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tophub_registry.devices.device import at_hand
+from tophub_registry.bench.job import Job
+from tophub_registry.bench.peer import Peer
+from tophub_registry.devices.device import at_hand, resolve
 from tophub_registry.devices.threads import settle_threads
 from tophub_registry.errors import TophubError
 from tophub_registry.records.target import Target
@@ -46,6 +49,9 @@ MODELS = (
 )
 """Classifiers, two of them for mobile devices, two detectors, a segmentation network and a pose network."""
 
+_RUNS = 5
+_LOADING = 600.0  # seconds
+
 SIDES = ("tuned", "zero-trial", "neighbour", "default")
 
 
@@ -60,6 +66,8 @@ class Given(NamedTuple):
         Where libraries go.
     sides
         Which of `SIDES` to compile.
+    against
+        Frameworks to compare with.
     """
 
     target: str
@@ -67,6 +75,7 @@ class Given(NamedTuple):
     trials: tuple[Path, ...]
     folder: Path
     sides: tuple[str, ...]
+    against: tuple[str, ...]
 
 
 class Built(NamedTuple):
@@ -77,10 +86,12 @@ class Built(NamedTuple):
     inputs: list[tuple[tuple[int, ...], str]]
     without: int
     layers: int
+    job: Path
 
 
 def build(name: str, given: Given) -> Built:
     """Compile one model for each side."""
+    from tophub_registry.bench.prepared import prepare
     from tophub_registry.compiler.compiler import compile_model
     from tophub_registry.cost_model.learning import learn
     from tophub_registry.frontends import read_model
@@ -110,32 +121,44 @@ def build(name: str, given: Given) -> Built:
             layers = sum(layer.kernel is not None for layer in compiled.layers)
             without = sum(not layer.match.recorded for layer in compiled.layers if layer.kernel is not None)
     inputs = [(tuple(shape), dtype) for shape, dtype in model.inputs.values()]
-    return Built(name, libraries, inputs, without, layers)
+    if given.against:
+        prepared = prepare(name, folder / "prepared", references=False)
+        Job(str(prepared.folder), str(resolve(given.target)), None, settle_threads(None)).write(folder)
+    return Built(name, libraries, inputs, without, layers, folder)
 
 
-def timed(built: Built, kind: str, rounds: int) -> dict[str, list[float]]:
-    """Return the times of runs of each side, in seconds, measured in turns."""
+def timed(built: Built, given: Given, rounds: int) -> dict[str, list[float]]:
+    """Return the times of runs of each side and framework, in seconds, measured in turns."""
     import tvm
     from tvm import relax
 
-    device = tvm.cuda() if kind == "cuda" else tvm.cpu()
+    device = tvm.cuda() if Target.parse(given.target).kind == "cuda" else tvm.cpu()
     rng = np.random.default_rng(0)
     arrays = [tvm.runtime.tensor(rng.random(shape, "float32").astype(dtype), device) for shape, dtype in built.inputs]
     mains: dict[str, Any] = {
         side: relax.VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
         for side, path in built.libraries.items()
     }
-    times: dict[str, list[float]] = {side: [] for side in mains}
+    times: dict[str, list[float]] = {side: [] for side in (*mains, *given.against)}
+    peers = {name: Peer(name, built.job, settle_threads(None)) for name in given.against}
+    for peer in peers.values():
+        peer.load(_LOADING)
     for turn in range(-1, rounds):
         for side, main in mains.items():
             runs = []
-            for _ in range(5):
+            for _ in range(_RUNS):
                 began = time.perf_counter()
                 main(*arrays)
                 device.sync()
                 runs.append(time.perf_counter() - began)
             if turn >= 0:
                 times[side].append(median(runs))
+        for name, peer in peers.items():
+            runs = peer.seconds(_RUNS)
+            if turn >= 0:
+                times[name].append(median(runs))
+    for peer in peers.values():
+        peer.close()
     return times
 
 
@@ -147,38 +170,51 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, nargs="*", default=[], help="what the cost model learns from")
     parser.add_argument("--models", nargs="+", default=[*MODELS])
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=[*SIDES])
+    parser.add_argument("--against", nargs="*", default=[], help="frameworks to compare with, such as pytorch")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, help="the times, as JSON")
     options = parser.parse_args()
-    kind = Target.parse(options.target).kind
     settle_threads(None)
     others = [side for side in SIDES if side in options.sides and side != "tuned"]
-    sys.stdout.write(f"{at_hand(kind).where}, {options.target}\n\n")
+    sys.stdout.write(f"{at_hand(Target.parse(options.target).kind).where}, {options.target}\n\n")
+    compared = [*others, *(f"{others[0]} / {name}" for name in options.against)]
     sys.stdout.write(
-        f"| model | without a record | tuned, ms | {' | '.join(others)} |\n| --- {'| --- ' * (2 + len(others))}|\n"
+        f"| model | without a record | tuned, ms | {' | '.join(compared)} |\n| --- {'| --- ' * (2 + len(compared))}|\n"
     )
-    ratios: dict[str, list[float]] = {side: [] for side in others}
+    ratios: dict[str, list[float]] = {side: [] for side in compared}
     everything = {}
     with (
         tempfile.TemporaryDirectory(prefix="tophub-transfer-") as scratch,
         ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool,
     ):
-        given = Given(options.target, options.log, tuple(options.trials), Path(scratch), ("tuned", *others))
+        given = Given(
+            options.target,
+            options.log,
+            tuple(options.trials),
+            Path(scratch),
+            ("tuned", *others),
+            tuple(options.against),
+        )
         building = {name: pool.submit(build, name, given) for name in options.models}
         pool.shutdown(wait=True)  # nothing is compiled while models are timed
         for name, future in building.items():
             try:
                 built = future.result()
+                times = everything[name] = timed(built, given, options.rounds)
             except TophubError as error:
                 sys.stdout.write(f"| {Path(name).stem} | {error} |\n")
                 continue
-            times = everything[name] = timed(built, kind, options.rounds)
-            mine = {side: median(a / b for a, b in zip(times[side], times["tuned"], strict=True)) for side in others}
+            pairs = {side: (side, "tuned") for side in others}
+            pairs |= {f"{others[0]} / {peer}": (others[0], peer) for peer in options.against}
+            mine = {
+                label: median(a / b for a, b in zip(times[one], times[other], strict=True))
+                for label, (one, other) in pairs.items()
+            }
             for side, ratio in mine.items():
                 ratios[side].append(ratio)
             cells = [f"{built.without} of {built.layers}", f"{median(times['tuned']) * 1e3:.3f}"]
-            cells += [f"{mine[side]:.2f}" for side in others]
+            cells += [f"{mine[label]:.2f}" for label in compared]
             sys.stdout.write(f"| {Path(name).stem} | {' | '.join(cells)} |\n")
             sys.stdout.flush()
             if options.output is not None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cost_model.trials import convolution, cost, taught, trial
+from tests.cost_model.trials import TARGET, convolution, cost, taught, trial
+from tophub_registry.cost_model.features import ConfigFeatures
 from tophub_registry.cost_model.learning import learn
 from tophub_registry.cost_model.model import CostModel
 from tophub_registry.errors import UsageError
 from tophub_registry.records.log import read_records
+from tophub_registry.records.target import Target
 from tophub_registry.records.record import Record
 
 BUILTIN = Path(__file__).parents[2] / "registry_data"
@@ -26,7 +28,7 @@ def rank_correlation(one: list[float], other: list[float]) -> float:
 def test_it_ranks_the_configs_of_a_workload_that_it_has_not_seen() -> None:
     new = convolution(80, 28, 160)
     indices = random.Random(9).sample(range(len(new.space)), 300)
-    predicted = learn(taught(), "cuda").seconds(new, indices)
+    predicted = learn(taught(), "cuda").seconds(new, indices, TARGET)
     assert predicted is not None
     actual = [cost(new, new.space.config(index)) for index in indices]
     assert rank_correlation(predicted, actual) > 0.9
@@ -46,9 +48,19 @@ def test_what_failed_counts_as_slow() -> None:
     positions = [*new.space.positions(best)]
     place = [knob.name for knob in new.space.knobs].index("auto_unroll_max_step")
     without, with_it = (new.space.index([*positions[:place], option, *positions[place + 1 :]]) for option in (0, 2))
-    times = learn(records, "cuda").seconds(new, [without, with_it])
+    times = learn(records, "cuda").seconds(new, [without, with_it], TARGET)
     assert times is not None
     assert times[1] > 4 * times[0]
+
+
+def test_a_processors_vectors_are_a_feature() -> None:
+    new = convolution(64, 28)
+    narrow, wide = (
+        ConfigFeatures(new.space, new.args, Target.parse(f"llvm -mcpu={name}")) for name in ("x86-64-v3", "x86-64-v4")
+    )
+    assert narrow.family == wide.family
+    assert narrow([0])[0, -1] < wide([0])[0, -1]
+    assert ConfigFeatures(new.space, new.args, TARGET).columns == narrow.columns - 1
 
 
 def unrolled(record: Record) -> bool:

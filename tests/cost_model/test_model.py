@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from tests.cost_model.trials import convolution, taught
+from tests.cost_model.trials import TARGET, convolution, taught
 from tophub_registry.cost_model import features
 from tophub_registry.cost_model.learning import learn
 from tophub_registry.cost_model.model import CostModel
@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_read_predicts_what_was_written(made: Path) -> None:
-    assert CostModel.read(made, "cuda").seconds(NEW, SOME) == learn(taught(), "cuda").seconds(NEW, SOME)
+    assert CostModel.read(made, "cuda").seconds(NEW, SOME, TARGET) == learn(taught(), "cuda").seconds(NEW, SOME, TARGET)
 
 
 def test_the_file_holds_boosters_that_any_xgboost_reads(made: Path) -> None:
@@ -48,6 +48,13 @@ def test_another_task_and_other_knobs_are_unknown(made: Path) -> None:
     model = CostModel.read(made, "cuda")
     assert model.of("dense_small_batch.gpu", features.ConfigFeatures(NEW.space, NEW.args)) is None
     assert model.of(TASK, features.ConfigFeatures(NEW.space, NEW.args[:2])) is None
+
+
+def test_a_model_of_few_workloads_says_nothing_where_more_are_asked_for(made: Path) -> None:
+    model = CostModel.read(made, "cuda")
+    known = model.tasks[TASK].workloads
+    assert model.seconds(NEW, SOME, TARGET, known) is not None
+    assert model.seconds(NEW, SOME, TARGET, known + 1) is None
 
 
 def trees(model: dict[str, Any]) -> list[dict[str, Any]]:
@@ -113,7 +120,7 @@ def test_absurd_numbers_in_trees_give_absurd_times_and_no_error(number: float, m
     tree(model)["split_conditions"] = [number] * len(tree(model)["split_conditions"])
     path = tmp_path / "bad.model.json"
     path.write_text(json.dumps(model))
-    times = CostModel.read(path, "cuda").seconds(NEW, SOME)
+    times = CostModel.read(path, "cuda").seconds(NEW, SOME, TARGET)
     assert times is not None
     assert all(0 < seconds < float("inf") for seconds in times)
 
@@ -127,7 +134,7 @@ def test_random_damage_is_refused_or_harmless(made: Path, tmp_path: Path) -> Non
         place = rng.randrange(len(whole))
         path.write_bytes(whole[:place] + rng.choice(pieces) + whole[place + rng.randrange(4) :])
         try:
-            times = CostModel.read(path, "cuda").seconds(NEW, SOME)
+            times = CostModel.read(path, "cuda").seconds(NEW, SOME, TARGET)
         except InputError:
             refused += 1
         else:

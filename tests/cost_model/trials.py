@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from tophub_registry.records.record import Record
+from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import instantiate
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.templates.template import Template
 
-TARGET = "cuda -model=h100"
+TARGET = Target.parse("cuda -model=h100")
 
 
 def convolution(channels: int, size: int, outputs: int | None = None) -> Template:
@@ -34,7 +35,7 @@ def cost(template: Template, config: Config) -> float:
 def trial(template: Template, config: Config, *, failed: bool = False) -> Record:
     """Return the record of a trial."""
     row = {
-        "input": [TARGET, template.task, template.args, {}],
+        "input": [str(TARGET), template.task, template.args, {}],
         "config": config.model_dump(),
         "result": [[1e9 if failed else cost(template, config)], 4 if failed else 0, 0.1, 1.7e9],
         "version": 0.2,

@@ -129,8 +129,8 @@ def test_a_cost_model_chooses_among_the_nearest_neighbours_of_a_gpu() -> None:
     nearest_first = [its.args for its in Neighbourhood(answers).of(here, H100, count=3)]
     costs: dict[int, float] = {}
 
-    def predict(template: Template, indices: Sequence[int]) -> list[float]:
-        assert template is here
+    def predict(template: Template, indices: Sequence[int], target: Target, _: int) -> list[float]:
+        assert (template, target) == (here, H100)
         costs.update({index: 1e-6 * (len(indices) - place) for place, index in enumerate(indices)})
         return [costs[index] for index in indices]
 
@@ -140,6 +140,29 @@ def test_a_cost_model_chooses_among_the_nearest_neighbours_of_a_gpu() -> None:
     assert best.seconds == min(costs.values())
     (unknown,) = Neighbourhood(answers, predict=lambda *_: None).of(here, H100)
     assert (unknown.predicted, unknown.args) == (False, nearest_first[0])
+
+
+def test_on_a_processor_a_neighbour_must_clearly_beat_the_default_config_with_the_same_blocks() -> None:
+    here, there = convolution(64, 28), convolution(64, 56)
+    default, same, other = config(here, 16, 16, 14), config(there, 16, 16, 8), config(there, 32, 16, 8)
+    answers = [answer(there, same, 1e-4), answer(convolution(64, 14), config(convolution(64, 14), 32, 16, 7), 1e-4)]
+    moved = here.space.find(config(here, 16, 16, 7).entity), here.space.find(config(here, 16, 16, 8).entity)
+
+    def better(seconds: float) -> Config | None:
+        def predict(_: Template, indices: Sequence[int], __: Target, workloads: int) -> list[float]:
+            assert workloads > 59  # models of fewer are no better than chance
+            return [1e-4 if index == here.space.find(default.entity) else seconds for index in indices]
+
+        its = Neighbourhood(answers, predict=predict).better(here, default, HERE)
+        return None if its is None else its.config
+
+    chosen = better(0.5e-4)
+    assert chosen is not None
+    assert chosen.index in moved  # not the one with other blocks
+    assert better(0.9e-4) is None
+    assert Neighbourhood([answer(there, other, 1e-4)], predict=lambda *_: [1e-9]).better(here, default, HERE) is None
+    assert Neighbourhood(answers).better(here, default, HERE) is None  # nothing is predicted
+    assert Neighbourhood(answers, predict=lambda *_: None).better(here, default, HERE) is None  # of this task
 
 
 def cuda_answer(template: Template, its: Config, cost: float) -> Answer:

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("xgboost", reason="needs the extra [tune]")
 
 from tophub_registry.cost_model.features import ConfigFeatures
+from tophub_registry.cost_model.learning import learn
 from tophub_registry.errors import InputError
 from tophub_registry.records.log import write_log
 from tophub_registry.records.record import Input, Record, Result
@@ -124,6 +125,32 @@ def test_taught_by_others_the_first_batch_is_good():
     search = ModelSearch(space, features=features, lessons=lambda its: known.lessons(task, HERE, its))
     costs = sorted(cost(space.config(index)) for index in range(len(space)))
     assert min(cost(space.config(index)) for index in search.propose(8)) <= costs[4]
+
+
+def test_with_a_cost_model_the_first_batch_is_good_and_its_favourite_neighbour_comes_first():
+    task, others = convolution(64, 56), [convolution(128, 28), convolution(64, 28), convolution(32, 56)]
+    trials = [record(its, space_of(its).config(i)) for its in others for i in range(0, len(space_of(its)), 7)]
+    space = space_of(task)
+    features = ConfigFeatures(space, task.args, HERE)
+    known = Experience(learn(trials, "llvm"))
+    search = ModelSearch(space, features=features, prior=known.prior(task, features))
+    costs = sorted(cost(space.config(index)) for index in range(len(space)))
+    assert min(cost(space.config(index)) for index in search.propose(8)) <= costs[4]
+    lone, agreed = space_of(others[1]).config(3), best_of(others[1])
+    for its, target in ((lone, HERE), (lone, ELSEWHERE), (agreed, Target.parse("llvm -mcpu=x"))):
+        known.add(record(convolution(64, 28), its, target))
+    first, *_ = known.seeds(task, HERE, space, limit=9)
+    assert space.config(first).value("tile_oc") == agreed.value("tile_oc")  # although two devices voted for another
+
+
+def test_an_unusable_cost_model_is_told_of_and_tuning_goes_on(tmp_path):
+    log, told = tmp_path / "old_v0.01.log", []
+    write_log(log, [record(convolution(64, 56), best_of(convolution(64, 56)))])
+    (tmp_path / "old_v0.01.model.json").write_text("{")
+    known = Experience.read([log], [convolution(64, 56)], "llvm", told.append)
+    assert "the cost model is damaged" in str(told)
+    space = space_of(convolution(64, 56))
+    assert known.prior(convolution(64, 56), ConfigFeatures(space, convolution(64, 56).args, HERE)) is None
 
 
 def test_logs_are_read_and_damaged_ones_refused(tmp_path):

@@ -128,7 +128,12 @@ class Prepared:
 
 
 def prepare(
-    model: str, folder: Path, *, params: Path | None = None, shapes: Mapping[str, Sequence[int]] | None = None
+    model: str,
+    folder: Path,
+    *,
+    params: Path | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    references: bool = True,
 ) -> Prepared:
     """Read a model and write it into a folder, with random inputs and the outputs of its own framework.
 
@@ -136,6 +141,8 @@ def prepare(
     ----------
     model, params, shapes
         As `frontends.read_model` takes them.
+    references
+        Whether to compute those outputs, which takes long for some models.
 
     Raises
     ------
@@ -151,7 +158,8 @@ def prepare(
     inputs = read.random_inputs()
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / _INPUTS, inputs)
-    write_arrays(folder / _REFERENCES, read.reference(*inputs))
+    if references:
+        write_arrays(folder / _REFERENCES, read.reference(*inputs))
     untranslated, detector = "", False
     try:
         network = network_of(read.module)

@@ -107,10 +107,10 @@ def command(
     told.costs(compiled, here, runs)
     if tuned:
         tuning.outcome(tuned)
-    elif told.wants_tuning(compiled, here, runs, own=bool(log)):
-        told.improvement(compiled, model, shape or [], output, runs_here=bool(runs))
     told.snippet(compiled, output)
     told.profile(times)
+    if not tuned and told.wants_tuning(compiled, here, runs, own=bool(log)):
+        told.improvement(compiled, model, shape or [], output, runs_here=bool(runs))
 
 
 def _check_options(tune: str | None, log: Sequence[Path] | None, *, verify: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tophub_registry import spelling
 from tophub_registry.cli import table, terminal
+from tophub_registry.compiler.expectation import expectation
 from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.task import describe
 
@@ -111,7 +112,7 @@ def wants_tuning(compiled: CompiledModel, here: Provenance, runs: Sequence[float
 
 
 def improvement(compiled: CompiledModel, model: str, shapes: Sequence[str], output: Path, *, runs_here: bool) -> None:
-    """Print the commands that tune a model for its target.
+    """Print what tuning is expected to bring, and the commands that tune a model for its target.
 
     Parameters
     ----------
@@ -124,12 +125,24 @@ def improvement(compiled: CompiledModel, model: str, shapes: Sequence[str], outp
         ["tune", *given, "--total-trials", "500", "-o", "new.log"],
         ["compile", *given, "--log", "new.log", "-o", str(output), "--force"],
     ]
-    if runs_here:
-        once = shlex.join(["compile", *given, "-o", str(output), "--force", "--tune", "3m"])
-        terminal.out(f"To tune the model here, for three minutes, and use that from then on:\n  tophub {once}\n")
+    expected = expectation(compiled)
+    if expected.without:
+        covered = sum(layer.kernel is not None for layer in compiled.layers)
+        have, them = ("has", "it") if expected.without == 1 else ("have", "them")
+        terminal.out(
+            f"{expected.without} of {covered} layers {have} no record of such hardware; tuning {them} is expected to "
+            f"save {_share(expected.gain)} of a run.\n"
+        )
     where = "here, into a log of your own" if runs_here else "on such a machine"
     terminal.out(f"To tune the model {where}:\n")
     terminal.out("".join(f"  tophub {shlex.join(command)}\n" for command in commands))
+    if runs_here:
+        once = shlex.join(["compile", *given, "-o", str(output), "--force", "--tune", "3m"])
+        terminal.out(f"To tune the model here, for three minutes, and use that from then on:\n  tophub {once}\n")
+
+
+def _share(gain: float) -> str:
+    return "less than 1 %" if gain < 0.01 else f"about {round(100 * gain)} %"  # noqa: PLR2004  # a percent
 
 
 def snippet(compiled: CompiledModel, output: Path) -> None:
@@ -239,6 +252,7 @@ def as_json(
             "seconds": sum(record.mean_cost for record in compiled.records),
         },
         "inputs": {name: list(shape) for name, (shape, _) in compiled.model.inputs.items()},
+        "tuning": expectation(compiled)._asdict(),
         "layers": [
             {
                 "layer": layer.layer.name,

@@ -214,11 +214,21 @@ class CostModel(_Part):
         known = self.tasks.get(task)
         return known if known is not None and known.fits(features) else None
 
-    def seconds(self, template: Template, indices: Sequence[int], target: Target) -> list[float] | None:
-        """Return the predicted times of configs of a workload, in seconds; None if its task is not known."""
+    def seconds(
+        self, template: Template, indices: Sequence[int], target: Target, workloads: int = 1
+    ) -> list[float] | None:
+        """Return the predicted times of configs of a workload, in seconds.
+
+        Parameters
+        ----------
+        template, indices, target
+            The workload, its configs, and what they are for.
+        workloads
+            How many workloads the task's model must have been learned from; None is returned if it was from fewer.
+        """
         features = ConfigFeatures(template.space, template.args, target)
         known = self.of(template.task, features)
-        if known is None:
+        if known is None or known.workloads < workloads:
             return None
         predicted = np.nan_to_num(known.speeds(features(indices)).astype(np.float64), nan=-_RANGE)
         speeds = 2.0 ** np.clip(predicted, -_RANGE, _RANGE)  # GFLOPS

@@ -1,0 +1,46 @@
+"""What tuning a compiled model is expected to bring: what it brought to models that were left out of the packages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tophub_registry.records.lookup import Match
+
+if TYPE_CHECKING:
+    from tophub_registry.compiler.compiled import CompiledLayer, CompiledModel
+
+_BORROWED = {"cuda": 1.11, "llvm": 1.03}
+_DEFAULT = {"cuda": 6.9, "llvm": 1.04}
+"""How many times as long as tuned ones models took that had only neighbours' configs, or only default ones:
+geometric means of `benchmarks/transfer.py` over 13 or more models."""
+
+
+class Expectation(NamedTuple):
+    """What tuning is expected to bring.
+
+    Attributes
+    ----------
+    without
+        How many layers have no record of their own, of those that a template covers.
+    gain
+        The share of a run's time that tuning them is expected to save.
+    """
+
+    without: int
+    gain: float
+
+
+def expectation(compiled: CompiledModel) -> Expectation:
+    """Return what tuning the layers without a record of their own is expected to bring."""
+    covered = [layer for layer in compiled.layers if layer.kernel is not None]
+    saved = total = 0.0
+    for layer in covered:
+        cost = 0.0 if layer.kernel is None else layer.kernel.cost
+        total += cost
+        if not layer.recorded:
+            saved += cost * (1 - 1 / _excess(layer, compiled.target.kind))
+    return Expectation(sum(not layer.recorded for layer in covered), saved / total if total else 0.0)
+
+
+def _excess(layer: CompiledLayer, kind: str) -> float:
+    return (_BORROWED if layer.match is Match.FALLBACK else _DEFAULT)[kind]
