@@ -14,8 +14,8 @@ from tophub_registry.cost_model.learning import learn
 from tophub_registry.cost_model.model import CostModel
 from tophub_registry.errors import UsageError
 from tophub_registry.records.log import read_records
-from tophub_registry.records.target import Target
 from tophub_registry.records.record import Record
+from tophub_registry.records.target import Target
 
 BUILTIN = Path(__file__).parents[2] / "registry_data"
 

@@ -212,8 +212,8 @@ class Neighbour:
 
 
 Predict = Callable[[Template, Sequence[int], Target, int], Sequence[float] | None]
-"""Returns the predicted times in seconds of a workload's configs, given by index; None if too few other workloads of the
-task are known: the last argument says how many are enough."""
+"""Returns the predicted times in seconds of a workload's configs, given by index; None if fewer other workloads of the
+task are known than the last argument says."""
 
 
 class Neighbourhood:
