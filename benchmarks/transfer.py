@@ -16,18 +16,15 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import geometric_mean, median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
+from turns import in_turns, prepare_job, ratio
 
-from tophub_registry.bench.job import Job
-from tophub_registry.bench.peer import Peer
-from tophub_registry.devices.device import at_hand, resolve
+from tophub_registry.devices.device import at_hand
 from tophub_registry.devices.threads import settle_threads
 from tophub_registry.errors import TophubError
 from tophub_registry.records.target import Target
@@ -48,9 +45,6 @@ MODELS = (
     "simple_pose_resnet18_v1b",
 )
 """Classifiers, two of them for mobile devices, two detectors, a segmentation network and a pose network."""
-
-_RUNS = 5
-_LOADING = 600.0  # seconds
 
 SIDES = ("tuned", "zero-trial", "neighbour", "default")
 
@@ -91,7 +85,6 @@ class Built(NamedTuple):
 
 def build(name: str, given: Given) -> Built:
     """Compile one model for each side."""
-    from tophub_registry.bench.prepared import prepare
     from tophub_registry.compiler.compiler import compile_model
     from tophub_registry.cost_model.learning import learn
     from tophub_registry.frontends import read_model
@@ -122,44 +115,8 @@ def build(name: str, given: Given) -> Built:
             without = sum(not layer.match.recorded for layer in compiled.layers if layer.kernel is not None)
     inputs = [(tuple(shape), dtype) for shape, dtype in model.inputs.values()]
     if given.against:
-        prepared = prepare(name, folder / "prepared", references=False)
-        Job(str(prepared.folder), str(resolve(given.target)), None, settle_threads(None)).write(folder)
+        prepare_job(name, folder, given.target)
     return Built(name, libraries, inputs, without, layers, folder)
-
-
-def timed(built: Built, given: Given, rounds: int) -> dict[str, list[float]]:
-    """Return the times of runs of each side and framework, in seconds, measured in turns."""
-    import tvm
-    from tvm import relax
-
-    device = tvm.cuda() if Target.parse(given.target).kind == "cuda" else tvm.cpu()
-    rng = np.random.default_rng(0)
-    arrays = [tvm.runtime.tensor(rng.random(shape, "float32").astype(dtype), device) for shape, dtype in built.inputs]
-    mains: dict[str, Any] = {
-        side: relax.VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
-        for side, path in built.libraries.items()
-    }
-    times: dict[str, list[float]] = {side: [] for side in (*mains, *given.against)}
-    peers = {name: Peer(name, built.job, settle_threads(None)) for name in given.against}
-    for peer in peers.values():
-        peer.load(_LOADING)
-    for turn in range(-1, rounds):
-        for side, main in mains.items():
-            runs = []
-            for _ in range(_RUNS):
-                began = time.perf_counter()
-                main(*arrays)
-                device.sync()
-                runs.append(time.perf_counter() - began)
-            if turn >= 0:
-                times[side].append(median(runs))
-        for name, peer in peers.items():
-            runs = peer.seconds(_RUNS)
-            if turn >= 0:
-                times[name].append(median(runs))
-    for peer in peers.values():
-        peer.close()
-    return times
 
 
 def main() -> None:
@@ -201,16 +158,20 @@ def main() -> None:
         for name, future in building.items():
             try:
                 built = future.result()
-                times = everything[name] = timed(built, given, options.rounds)
+                times = everything[name] = in_turns(
+                    built.libraries,
+                    built.inputs,
+                    options.target,
+                    dict.fromkeys(options.against),
+                    built.job,
+                    options.rounds,
+                )
             except TophubError as error:
                 sys.stdout.write(f"| {Path(name).stem} | {error} |\n")
                 continue
             pairs = {side: (side, "tuned") for side in others}
             pairs |= {f"{others[0]} / {peer}": (others[0], peer) for peer in options.against}
-            mine = {
-                label: median(a / b for a, b in zip(times[one], times[other], strict=True))
-                for label, (one, other) in pairs.items()
-            }
+            mine = {label: ratio(times, *pair) for label, pair in pairs.items()}
             for side, ratio in mine.items():
                 ratios[side].append(ratio)
             cells = [f"{built.without} of {built.layers}", f"{median(times['tuned']) * 1e3:.3f}"]
