@@ -172,8 +172,8 @@ def main() -> None:
             pairs = {side: (side, "tuned") for side in others}
             pairs |= {f"{others[0]} / {peer}": (others[0], peer) for peer in options.against}
             mine = {label: ratio(times, *pair) for label, pair in pairs.items()}
-            for side, ratio in mine.items():
-                ratios[side].append(ratio)
+            for side, its in mine.items():
+                ratios[side].append(its)
             cells = [f"{built.without} of {built.layers}", f"{median(times['tuned']) * 1e3:.3f}"]
             cells += [f"{mine[label]:.2f}" for label in compared]
             sys.stdout.write(f"| {Path(name).stem} | {' | '.join(cells)} |\n")

@@ -15,7 +15,7 @@ from tophub_registry import spelling
 from tophub_registry.cli import interrupts, notes, terminal
 
 if TYPE_CHECKING:
-    from tophub_registry.compiler.compiler import CompiledModel
+    from tophub_registry.compiler.compiled import CompiledLayer, CompiledModel
     from tophub_registry.proof.tuned import Tuned
     from tophub_registry.tuner.limit import Limit
     from tophub_registry.tuner.tune import TaskOutcome
@@ -112,6 +112,7 @@ class _Bar:
             disable=not self._watched,
         )
         self._run = math.nan
+        self._in_use: dict[str, float] = {}
         self._outcomes: dict[int, TaskOutcome] = {}
         self._measured = 0
 
@@ -122,6 +123,9 @@ class _Bar:
             return
         self.written = True
         self._run = median(compiled.benchmark(repeats=_RUNS))
+        self._in_use = {
+            layer.layer.name: seconds for layer in compiled.layers if (seconds := _expected_of(layer)) is not None
+        }
         notes.progress("")
         terminal.err(f"tophub: {self._output} is written; a run takes {spelling.seconds(self._run)} before tuning\n")
 
@@ -153,14 +157,28 @@ class _Bar:
         notes.progress("")
 
     def _expected(self) -> float:
-        """Return the time of a run less what the best configs gain on the default ones, in seconds."""
+        """Return the time of a run less what the best configs gain on those that it was compiled with, in seconds.
+
+        These are default configs, whose costs are measured, records, or neighbours' configs at their expected costs.
+        """
         layers: defaultdict[tuple[str, ...], list[TaskOutcome]] = defaultdict(list)
         for outcome in self._outcomes.values():
             layers[tuple(outcome.task.layers)].append(outcome)
         gain = 0.0
-        for alternatives in layers.values():
+        for names, alternatives in layers.items():
             defaults = [outcome.default for outcome in alternatives if outcome.default]
             found = [outcome.best for outcome in alternatives if outcome.best]
-            if defaults and found:
-                gain += alternatives[0].task.count * (min(defaults) - min(found))
+            before = self._in_use.get(names[0]) or min(defaults, default=math.nan)
+            if found and min(found) < before:
+                gain += alternatives[0].task.count * (before - min(found))
         return max(0.0, self._run - gain)
+
+
+def _expected_of(layer: CompiledLayer) -> float | None:
+    """Return the time of a layer's record, or what is expected of its neighbour's config; None if it has neither."""
+    kernel = layer.kernel
+    if kernel is None:
+        return None
+    if kernel.neighbour is not None:
+        return kernel.neighbour.seconds
+    return None if kernel.answer.record is None else kernel.answer.record.mean_cost

@@ -2,9 +2,9 @@
 
 Each knob moves to its nearest option, and the less a kernel changes on that way, the better it does. On a GPU that
 beats a default by far, and a cost model that chooses among the nearest does better still: whole models without their
-own records take 1.11 times as long as tuned ones on an H100 with the model, 1.16 with the nearest, and 6.9 with a
-config that is typical of good ones (`benchmarks/transfer.py`). On a processor the default configs are better: 1.01
-times as long as tuned, and neighbours' 1.07 to 1.6.
+own records take 1.08 times as long as tuned ones on an H100 with the model, 1.16 with the nearest, and 6.9 with a
+config that is typical of good ones (`benchmarks/transfer.py`). On a processor the default configs are better: 1.02
+times as long as tuned, and neighbours' 1.07 to 1.6; 1.00 with those neighbours' that a cost model clearly prefers.
 """
 
 from __future__ import annotations
