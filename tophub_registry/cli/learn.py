@@ -27,7 +27,8 @@ def command(
 
     All trials count, the slow and the failed ones too; those of many different layers teach most. A package's log has
     one record for each layer, and teaches nothing. `tophub compile` uses the model beside a log, mine.model.json
-    beside mine.log, to choose among similar layers' configs on a GPU. `tophub release --model` publishes it.
+    beside mine.log, to choose among similar layers' configs, and tuning begins with it. `tophub release --model`
+    publishes it.
     """
     from tophub_registry.cost_model.learning import learn
     from tophub_registry.records.log import read_records
