@@ -76,6 +76,7 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     params: StrPath | None = None,
     threads: int | None = None,
     tune: str | None = None,
+    precision: str = "float32",
 ) -> CompiledModel:
     """Compile a model with the records of a target's package or of your own logs.
 
@@ -94,12 +95,15 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     threads
         The number of CPU threads that the model runs on in this process. None: the number of earlier calls in this
         process, else of `$TVM_NUM_THREADS` or `$OMP_NUM_THREADS`, else one for each physical core.
+    precision
+        How convolutions are computed: `float32`, or on a GPU's tensor cores `tf32` (factors rounded to ten bits) or
+        `3xtf32` (nearly as exact as float32). Layers that tensor cores do not serve are computed in float32.
 
     Raises
     ------
     UsageError
-        There is no such model or target, the model has an operator that can't be translated, this machine has
-        fewer CPUs than `threads`, or `tune` is not a time, or given with `records`.
+        There is no such model or target, the target has no such precision, the model has an operator that can't be
+        translated, this machine has fewer CPUs than `threads`, or `tune` is not a time, or given with `records`.
     InputError
         A log or a model file is missing or damaged.
     EnvironmentFailure
@@ -123,8 +127,17 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
         if records is not None:
             raise UsageError("tune and records exclude each other", remedy="tophub.tune writes a log of your own")
         model = read_model(model, batch=batch, shapes=shapes, params=params)
-        return compile_tuned(model, target, Limit.parse(tune), threads=threads).compiled
-    return compile_model(model, target, records=records, batch=batch, shapes=shapes, params=params, threads=threads)
+        return compile_tuned(model, target, Limit.parse(tune), threads=threads, precision=precision).compiled
+    return compile_model(
+        model,
+        target,
+        records=records,
+        batch=batch,
+        shapes=shapes,
+        params=params,
+        threads=threads,
+        precision=precision,
+    )
 
 
 def extract(

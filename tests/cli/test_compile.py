@@ -94,6 +94,17 @@ def test_strict_fails_where_a_layer_has_no_record_and_else_it_gets_the_default(
     assert re.search(r"^fused_conv2d_NCHWc\S* +\d+ +\S+ [mµ]s +[0-9.]+% +1x\S+ ", told, re.MULTILINE)
 
 
+def test_a_precision_that_the_target_does_not_have_is_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = tmp_path / "model.so"
+    assert run(MODEL, "-o", library, "--precision", "tf32") == 2
+    assert "a target of kind llvm has no tf32: it needs a GPU's tensor cores" in capsys.readouterr().err
+    assert run(MODEL, "-o", library, "--precision", "bfloat8") == 2
+    assert "choose one of float32, 3xtf32, tf32" in capsys.readouterr().err
+    assert not library.exists()
+
+
 @pytest.mark.parametrize(("processor", "used"), [("znver3", 1), ("icelake-server", 1)])
 def test_records_of_another_processor_are_told_and_are_none_for_strict(
     processor: str, used: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,9 +10,10 @@ pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tests.killing import kill_at_random_moments
 from tests.screen import screen_after
-from tophub_registry.cli import main, tune
+from tophub_registry.cli import main, tasks_argument, tune
 from tophub_registry.devices.device import at_hand
 from tophub_registry.devices.threads import VARIABLES, thread_count
+from tophub_registry.errors import UsageError
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, TaskFile, tensor
 
@@ -40,6 +41,13 @@ def tasks(tmp_path):
     task = Task(task="dense_nopack.x86", args=args, layers=["dense0"])
     TaskFile(model="tiny", kind="llvm", shapes={"data": [1, 64]}, tasks=[task]).write(path)
     return path
+
+
+def test_a_file_of_tasks_has_its_own_precision(tmp_path):
+    path = tmp_path / "tasks.json"
+    TaskFile(model="tiny", kind="cuda", shapes={}, tasks=[]).write(path)
+    with pytest.raises(UsageError, match="already has its precision"):
+        tasks_argument.tasks_of(str(path), "cuda", precision="tf32")
 
 
 def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path, tophub):

@@ -168,6 +168,27 @@ def test_its_code_for_a_gpu_computes_the_same(name, model, on_gpu):
     assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("precision", "model_name", "error"),
+    [
+        ("tf32", "cifar_resnet20_v1", 2e-3),
+        ("3xtf32", "cifar_resnet20_v1", 2e-6),
+        pytest.param("tf32", "mobilenetv2_1.0", 2e-3, marks=pytest.mark.exhaustive),
+        pytest.param("3xtf32", "mobilenetv2_1.0", 2e-6, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_on_tensor_cores_it_computes_the_same_as_exactly_as_promised(precision, model_name, error):
+    model = read_model(model_name, shapes=MODELS[model_name])
+    compiled = compile_model(model, H100, records=[], precision=precision)
+    tasks = {layer.kernel.template.task for layer in compiled.layers}
+    inputs = model.random_inputs()
+
+    (ours,), (theirs,) = run_module(compiled.scheduled.module, inputs), model.reference(*inputs)
+
+    assert f"conv2d_nchw_mma_{precision}.cuda" in tasks
+    assert np.abs(ours - theirs).max() < error * np.abs(theirs).max()
+
+
 def test_on_a_gpu_every_kernel_is_bound_to_threads(on_gpu):
     """That no other code touches the device's memory is TVM's to refuse, when it compiles."""
     functions = {

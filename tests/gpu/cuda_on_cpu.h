@@ -12,12 +12,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
 
 #define __global__
 #define __device__
+#define __host__
+#define __align__(bytes) alignas(bytes)
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
 #define __shared__ static
@@ -40,6 +43,22 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
   static inline type##4 make_##type##4(type x, type y, type z, type w) { return {x, y, z, w}; }
 VECTOR_TYPE(float)
 VECTOR_TYPE(int)
+VECTOR_TYPE(uint)
+
+typedef _Float16 half;
+typedef half __half;
+struct __half2 { half x, y; };
+static inline bool __hgt(half a, half b) { return a > b; }
+static inline bool __hlt(half a, half b) { return a < b; }
+static inline float __half2float(half x) { return x; }
+static inline half __float2half(float x) { return x; }
+static inline half __float2half_rn(float x) { return x; }
+
+static inline float __uint_as_float(unsigned bits) {
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
 
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 #define __expf expf
@@ -47,7 +66,13 @@ static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 namespace gpu {
 
 constexpr int kWarp = 32;
-constexpr size_t kStack = 256 << 10;
+constexpr size_t kStack = 4 << 20;  // touched as far as a kernel needs it
+
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
 
 enum class State { kReady, kAtWarp, kAtBlock, kDone };
 
@@ -58,7 +83,8 @@ struct Thread {
   jmp_buf here;
   ucontext_t first;
   std::unique_ptr<char[]> stack;
-  char said[16] alignas(16);  // what it lets its warp know
+  char said[32] alignas(16);  // what it lets its warp know
+  std::deque<std::vector<Copy>> groups;  // of asynchronous copies; the last is not committed yet
 };
 
 static std::vector<Thread> threads;
@@ -144,7 +170,92 @@ static T shuffle(T value, int lane, int width) {
 
 static inline int lane_of(int width) { return static_cast<int>(current) % width; }
 
+// Lets all threads of the warp say something; returns the first of them, whose words count until `heard`.
+template <typename T>
+static const Thread* say(const T& words) {
+  static_assert(sizeof(T) <= sizeof(Thread::said));
+  std::memcpy(threads[current].said, &words, sizeof(T));
+  wait(State::kAtWarp);
+  return &threads[current / kWarp * kWarp];
+}
+
+static void heard() { wait(State::kAtWarp); }
+
+// Copies as late as the code allows: when it waits for the group.
+static void copy_async(void* to, const void* from, size_t bytes) {
+  std::deque<std::vector<Copy>>& groups = threads[current].groups;
+  if (groups.empty()) groups.emplace_back();
+  groups.back().push_back({to, from, bytes});
+}
+
+static void commit() { threads[current].groups.emplace_back(); }
+
+static void wait_group(size_t pending) {
+  std::deque<std::vector<Copy>>& groups = threads[current].groups;
+  while (groups.size() > pending + 1) {
+    for (const Copy& copy : groups.front()) std::memcpy(copy.to, copy.from, copy.bytes);
+    groups.pop_front();
+  }
+}
+
+struct Factors {
+  unsigned a[4], b[2];
+};
+
+template <typename Product>
+static void add_products(float* sums, const unsigned* a, const unsigned* b, int depth, Product product) {
+  Factors mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  const Thread* warp = say(mine);
+  int lane = lane_of(kWarp);
+  for (int i = 0; i < 4; ++i) {
+    int row = (lane >> 2) + (i >> 1) * 8, column = (lane & 3) * 2 + (i & 1);
+    for (int k = 0; k < depth; ++k) {
+      int half_of_depth = depth / 2, of_half = k % half_of_depth * 4 / half_of_depth;
+      Factors left, right;
+      std::memcpy(&left, warp[row % 8 * 4 + of_half].said, sizeof left);
+      std::memcpy(&right, warp[column * 4 + of_half].said, sizeof right);
+      sums[i] += product(left.a[row / 8 + k / half_of_depth * 2], right.b[k / half_of_depth], k);
+    }
+  }
+  heard();
+}
+
 }  // namespace gpu
+
+// The instructions of `tophub_registry/templates/mma.cuh`.
+#define TOPHUB_MMA_EMULATED
+
+static void tophub_ldmatrix(unsigned* to, const void* row) {
+  const gpu::Thread* warp = gpu::say(row);
+  int lane = gpu::lane_of(gpu::kWarp);
+  for (int i = 0; i < 4; ++i) {
+    const unsigned* its;
+    std::memcpy(&its, warp[i * 8 + lane / 4].said, sizeof its);
+    to[i] = its[lane % 4];
+  }
+  gpu::heard();
+}
+
+static void tophub_mma_f16(float* sums, const unsigned* a, const unsigned* b) {
+  gpu::add_products(sums, a, b, 16, [](unsigned left, unsigned right, int k) {
+    half one[2], other[2];
+    std::memcpy(one, &left, sizeof one);
+    std::memcpy(other, &right, sizeof other);
+    return static_cast<float>(one[k % 2]) * static_cast<float>(other[k % 2]);
+  });
+}
+
+static void tophub_mma_tf32(float* sums, const unsigned* a, const unsigned* b) {
+  gpu::add_products(sums, a, b, 8, [](unsigned left, unsigned right, int) {
+    return __uint_as_float(left & 0xffffe000u) * __uint_as_float(right & 0xffffe000u);
+  });
+}
+
+static unsigned tophub_tf32(float number) {
+  unsigned bits;
+  std::memcpy(&bits, &number, sizeof bits);
+  return (bits + 0x1000u) & 0xffffe000u;
+}
 
 static inline void __syncthreads() { gpu::wait(gpu::State::kAtBlock); }
 static inline void __syncwarp() { gpu::wait(gpu::State::kAtWarp); }

@@ -21,6 +21,7 @@ import tvm_ffi
 from tvm import relax
 
 from tophub_registry.bench.prepared import read_arrays, write_arrays
+from tophub_registry.templates.mma import PASS_CONFIG
 
 ARCH = "sm_90"
 _MODULE, _INPUTS, _OUTPUTS = "module.json", "inputs.npz", "outputs.npz"
@@ -29,6 +30,17 @@ _DECLARED = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\)
 
 _VOLATILE = re.compile(r"^(.*\(volatile .*;)$", re.MULTILINE)
 """Statements by which the threads of a warp sum up; TVM counts on all of them being at the same one."""
+
+_DYNAMIC = re.compile(r"extern __shared__ __align__\((\d+)\) uchar (\w+)\[\];")
+"""Shared memory whose size the launch decides."""
+
+_MOST_SHARED = 227 << 10
+
+_COPY = re.compile(r"void ptx_cp_async_legacy(_pred)?_c[ag]_(\d+)_(\d+)_(\d+)\(([^)]*)\) \{.*?\n\}", re.DOTALL)
+"""Functions that begin a copy into shared memory; the numbers are bytes: of the copy, and of elements on both sides."""
+
+_COMMIT = re.compile(r'asm volatile\("cp\.async\.commit_group;"[^;]*\);')
+_WAIT = re.compile(r'asm volatile\("cp\.async\.wait_group (\d+);"[^;]*\);')
 
 _LAUNCHER = """
 extern "C" int __tvm_ffi_{name}(void*, const TVMFFIAny* args, int32_t, TVMFFIAny*) {{
@@ -97,7 +109,8 @@ def main() -> None:
 
 def _run(folder: Path) -> None:
     target = tvm.target.Target({"kind": "cuda", "arch": ARCH}, host="llvm")
-    executable = tvm.compile(tvm.ir.load_json((folder / _MODULE).read_text()), target=target)
+    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+        executable = tvm.compile(tvm.ir.load_json((folder / _MODULE).read_text()), target=target)
     device = tvm.cuda(0)
     inputs = [tvm.runtime.tensor(each, device) for each in read_arrays(folder / _INPUTS)]
     found = relax.VirtualMachine(executable, device)["main"](*inputs)
@@ -122,10 +135,11 @@ def _built(module: tvm.IRModule, code: str) -> Any:
         _launcher(name, declared.split(","), list(map(str, functions[name].attrs["tirx.kernel_launch_params"])))
         for name, declared in _DECLARED.findall(code)
     ]
-    code = _VOLATILE.sub(r"\1 __syncwarp();", code)
+    code = _emulated(_VOLATILE.sub(r"\1 __syncwarp();", code))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "cuda.h").write_text(f'#include "{Path(__file__).with_suffix(".h")}"\n')
+        for header in ("cuda.h", "cuda_fp16.h"):
+            (folder / header).write_text(f'#include "{Path(__file__).with_suffix(".h")}"\n')
         (folder / "code.cc").write_text("\n".join([code, "#include <tvm/ffi/c_api.h>", *launchers]))
         include = [f"-I{each}" for each in (folder, *tvm_ffi.libinfo.include_paths())]
         command = ["g++", "-std=c++17", "-O2", "-w", "-shared", "-fPIC", *include, "code.cc", "-o", "code.so"]
@@ -133,11 +147,27 @@ def _built(module: tvm.IRModule, code: str) -> Any:
         return tvm.runtime.load_module(str(folder / "code.so"))
 
 
+def _emulated(code: str) -> str:
+    """Replace what is written in PTX, and memory whose size is not known to the compiler."""
+
+    def copy(found: re.Match[str]) -> str:
+        predicated, size, to, from_, arguments = found.groups()
+        at = f"(char*)dst + dst_off * {to}"
+        begin = f"gpu::copy_async({at}, (char*)src + src_off * {from_}, {size});"
+        body = f"if (predicate) {begin} else std::memset({at}, 0, {size});" if predicated else begin
+        return f"void ptx_cp_async_legacy{predicated or ''}_cg_{size}_{to}_{from_}({arguments}) {{ {body} }}"
+
+    code = _DYNAMIC.sub(rf"static uchar \2[{_MOST_SHARED}] __attribute__((aligned(\1)));", code)
+    return _WAIT.sub(r"gpu::wait_group(\1);", _COMMIT.sub("gpu::commit();", _COPY.sub(copy, code)))
+
+
 def _launcher(name: str, declared: Sequence[str], tags: Sequence[str]) -> str:
     """Return a function by which TVM launches a kernel: its arguments, then how many blocks and threads."""
     types = [each.strip().rsplit(" ", 1)[0].replace("__restrict__", "") for each in declared]
     members = ["v_ptr" if "*" in each else "v_int64" for each in types]
-    extents = [each.replace("blockIdx", "grid").replace("threadIdx", "block") for each in tags]
+    extents = [
+        each.replace("blockIdx", "grid").replace("threadIdx", "block") for each in tags if "shared_memory" not in each
+    ]
     return _LAUNCHER.format(
         name=name,
         arguments=", ".join(

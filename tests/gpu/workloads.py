@@ -101,5 +101,26 @@ _GROUPED = [
     conv2d("group_conv2d_nchw", [1, 12, 20, 23], [8, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
 ]
 
-WORKLOADS: list[Workload] = [*_TRANSPOSED, *_GROUPED, *_DIRECT, *_WINOGRAD, *_DENSE_LARGE, *_DENSE_SMALL, *_DEPTHWISE]
+_ON_TENSOR_CORES = [
+    conv2d(f"conv2d_nchw_mma_{precision}", *its)
+    for precision in ("float16", "tf32", "3xtf32")
+    for its in (
+        ([1, 64, 14, 14], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
+        ([1, 128, 9, 9], [96, 128, 1, 1]),
+        ([1, 40, 15, 13], [36, 40, 3, 3], 2, (1, 1, 1, 1)),
+        ([2, 16, 7, 9], [100, 16, 3, 5], 1, (1, 0, 2, 1)),
+        ([1, 24, 11, 10], [32, 24, 3, 3], 1, (2, 2, 2, 2), 2),
+    )
+]
+
+WORKLOADS: list[Workload] = [
+    *_TRANSPOSED,
+    *_GROUPED,
+    *_DIRECT,
+    *_WINOGRAD,
+    *_DENSE_LARGE,
+    *_DENSE_SMALL,
+    *_DEPTHWISE,
+    *_ON_TENSOR_CORES,
+]
 """At least five for each template."""

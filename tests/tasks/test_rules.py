@@ -9,7 +9,7 @@ import pytest
 
 from tophub_registry.errors import UsageError
 from tophub_registry.tasks.layers import Convolution, Dense, MatrixProducts, Other, TransposedConvolution
-from tophub_registry.tasks.rules import RULES, workloads
+from tophub_registry.tasks.rules import RULES, check_precision, is_own, workloads
 
 
 def convolution(data, kernel, *, stride=1, padding=1, dilation=1, groups=1):
@@ -65,6 +65,32 @@ def test_a_template_of_our_own_is_listed_only_where_it_is_asked_for():
     assert workloads(layer, "llvm") == [(direct, arguments)]
     assert own == [("conv2d_NCHWc_tiled.x86", arguments), ("conv2d_NCHWc_winograd.x86", arguments)]
     assert workloads(layer, "cuda", own=True) == workloads(layer, "cuda")
+
+
+@pytest.mark.parametrize("precision", ["tf32", "3xtf32"])
+def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_those_of_float32(precision):
+    layer = convolution((1, 64, 56, 56), (64, 64, 3, 3))
+    (_, arguments), *_ = workloads(layer, "cuda")
+    task = f"conv2d_nchw_mma_{precision}.cuda"
+    assert workloads(layer, "cuda", own=True, precision=precision) == [(task, arguments)]
+    assert is_own(task)
+    others = [
+        convolution((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3),
+        convolution((1, 64, 56, 56), (64, 1, 3, 3), groups=64),
+        convolution((1, 64, 56, 56), (50, 64, 3, 3)),
+        Dense("dense", "dense", (1, 512), (1000, 512)),
+    ]
+    for layer in others:
+        assert workloads(layer, "cuda", own=True, precision=precision) == workloads(layer, "cuda", own=True)
+
+
+def test_a_precision_that_there_is_not_or_a_target_has_not():
+    check_precision("float32", "llvm")
+    check_precision("tf32", "cuda")
+    with pytest.raises(UsageError, match="no such precision: 'float8'"):
+        check_precision("float8", "cuda")
+    with pytest.raises(UsageError, match="a target of kind llvm has no tf32"):
+        check_precision("tf32", "llvm")
 
 
 @pytest.mark.parametrize(

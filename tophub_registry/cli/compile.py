@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tophub_registry.cli import compiled as told
 from tophub_registry.cli import interrupts, log_argument, notes, terminal, tuning
-from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, Threads, shapes_of
+from tophub_registry.cli.model_options import (
+    CompileTarget,
+    Log,
+    Params,
+    Precision,
+    Processor,
+    Shape,
+    Threads,
+    shapes_of,
+)
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
 from tophub_registry.frontends import KINDS
+from tophub_registry.tasks.rules import FLOAT32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +69,7 @@ def command(
         bool, typer.Option("--profile", help="Run the model here, and show the time of each kernel.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing library.")] = False,
+    precision: Precision = FLOAT32,
     _threads: Threads = None,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -82,14 +93,16 @@ def command(
     check_linker()
     notes.progress(f"read and compile {model}")
     shapes = shapes_of(shape) or None
-    tuned = tune and tuning.tuned(model, target, tune, output, shapes=shapes, params=params, force=force)
-    compiled = tuned.compiled if tuned else compile_model(model, target, records=log, shapes=shapes, params=params)
+    how: Any = {"shapes": shapes, "params": params, "precision": precision}
+    tuned = tune and tuning.tuned(model, target, tune, output, force=force, **how)
+    compiled = tuned.compiled if tuned else compile_model(model, target, records=log, **how)
     lost: list[LosingKernel] = []
     if verify:
         notes.progress("timing the records against the default configs")
         if lost := _losing(compiled):
             notes.progress(f"compile {model} without those that lose")
-            compiled = compile_model(compiled.model, target, records=log, left_out=[each.kernel for each in lost])
+            left_out = [each.kernel for each in lost]
+            compiled = compile_model(compiled.model, target, records=log, left_out=left_out, precision=precision)
     notes.progress("")
     _check(compiled, log or [], strict=strict)
     if not tuned:  # else the library was written before it was timed
@@ -110,7 +123,9 @@ def command(
     told.snippet(compiled, output)
     told.profile(times)
     if not tuned and told.wants_tuning(compiled, here, runs, own=bool(log)):
-        told.improvement(compiled, model, shape or [], output, runs_here=bool(runs))
+        given = [word for each in shape or () for word in ("--shape", each)]
+        given += ["--precision", precision] * (precision != FLOAT32)
+        told.improvement(compiled, model, given, output, runs_here=bool(runs))
 
 
 def _check_options(tune: str | None, log: Sequence[Path] | None, *, verify: bool) -> None:

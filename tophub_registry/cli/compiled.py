@@ -111,16 +111,15 @@ def wants_tuning(compiled: CompiledModel, here: Provenance, runs: Sequence[float
     return elsewhere or any(layer.evidence or not (own or layer.recorded) for layer in covered)
 
 
-def improvement(compiled: CompiledModel, model: str, shapes: Sequence[str], output: Path, *, runs_here: bool) -> None:
+def improvement(compiled: CompiledModel, model: str, options: Sequence[str], output: Path, *, runs_here: bool) -> None:
     """Print what tuning is expected to bring, and the commands that tune a model for its target.
 
     Parameters
     ----------
-    model, shapes, output
-        MODEL, the values of --shape, and the library.
+    model, options, output
+        MODEL, the options that `tune` has too, and the library.
     """
-    target = ["--target", str(compiled.target)]
-    given = [model, *(word for shape in shapes for word in ("--shape", shape)), *target]
+    given = [model, *options, "--target", str(compiled.target)]
     commands = [
         ["tune", *given, "--total-trials", "500", "-o", "new.log"],
         ["compile", *given, "--log", "new.log", "-o", str(output), "--force"],

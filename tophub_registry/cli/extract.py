@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import interrupts, tasks_argument, terminal
-from tophub_registry.cli.model_options import Shape, shapes_of
+from tophub_registry.cli.model_options import Precision, Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.frontends import KINDS
 from tophub_registry.frontends.model import listed
 from tophub_registry.records.target import Target
+from tophub_registry.tasks.rules import FLOAT32, check_precision, rules_for
 
 if TYPE_CHECKING:
     from tophub_registry.records.task import TaskFile
@@ -31,6 +32,7 @@ def command(
         int | None, typer.Option(min=1, help="Batch size of the model's default input.", show_default="1")
     ] = None,
     shape: Shape = None,
+    precision: Precision = FLOAT32,
     autotvm_only: tasks_argument.AutotvmOnly = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the tasks.")] = None,
     _own_templates: tasks_argument.OwnTemplates = False,
@@ -44,14 +46,14 @@ def command(
     """
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.extract import untuned
-    from tophub_registry.tasks.rules import rules_for
 
     if shape and batch is not None:
         raise UsageError("--batch and --shape can't be combined", remedy="include the batch in the shape")
     kind = Target.parse(target).kind
     rules_for(kind)
+    check_precision(precision, kind)
     read = read_model(model, batch=batch or 1, shapes=shapes_of(shape), weightless=True)
-    tasks = read.tasks(kind, own=not autotvm_only)
+    tasks = read.tasks(kind, own=not autotvm_only, precision=precision)
     if output is not None:
         tasks.write(output)
     if as_json:

@@ -74,6 +74,16 @@ Threads = Annotated[
 """The option sets TVM's environment variable, which subprocesses inherit."""
 
 
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="How convolutions are computed: float32; or on a GPU's tensor cores tf32, with factors rounded to ten "
+        "bits, or 3xtf32, nearly as exact as float32.",
+    ),
+]
+
+
 def shapes_of(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     """Parse input shapes such as `data=1,3,224,224`."""
     shapes = {}

@@ -13,7 +13,7 @@ from tophub_registry.cli import interrupts
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends import KINDS, is_relax_module
 from tophub_registry.records.task import Task, TaskFile
-from tophub_registry.tasks.rules import is_own
+from tophub_registry.tasks.rules import FLOAT32, is_own
 
 HELP = f"{KINDS}; or the tasks.json that `tophub extract` wrote."
 
@@ -26,18 +26,26 @@ OwnTemplates = Annotated[bool, typer.Option("--own-templates", hidden=True)]
 """Now the default; still accepted for scripts."""
 
 
-def tasks_of(model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None = None) -> TaskFile:
+def tasks_of(
+    model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None = None, precision: str = FLOAT32
+) -> TaskFile:
     """Return MODEL's tasks for a kind of target.
 
     Parameters
     ----------
     shapes
         Shapes of the model's inputs, by name.
+    precision
+        See `tasks.rules.workloads`; a task file has its own.
     """
     path = Path(model)
     if is_task_file(path):
         if shapes:
             raise UsageError("a task file already has its shapes", file=path, remedy="give --shape to `tophub extract`")
+        if precision != FLOAT32:
+            raise UsageError(
+                "a task file already has its precision", file=path, remedy="give --precision to `tophub extract`"
+            )
         tasks = TaskFile.read(path)
         if tasks.kind != kind:
             raise InputError(
@@ -49,16 +57,20 @@ def tasks_of(model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None =
 
     rules_for(kind)  # report a wrong kind before reading the model, which takes seconds
     with interrupts.at_once():  # TVM is running, and there is nothing to undo
-        return read_model(model, shapes=shapes, weightless=True).tasks(kind, own=True)
+        return read_model(model, shapes=shapes, weightless=True).tasks(kind, own=True, precision=precision)
 
 
-def tasks_of_all(models: Sequence[str], kind: str, shapes: Mapping[str, Sequence[int]] | None = None) -> list[Task]:
+def tasks_of_all(
+    models: Sequence[str], kind: str, shapes: Mapping[str, Sequence[int]] | None = None, precision: str = FLOAT32
+) -> list[Task]:
     """Return the tasks of several models, each workload once: AutoTVM's tasks first, then our own.
 
     Parameters
     ----------
     shapes
         Shapes of the inputs, by name; only with a single model.
+    precision
+        See `tasks_of`.
     """
     if shapes and len(models) > 1:
         raise UsageError(
@@ -66,7 +78,7 @@ def tasks_of_all(models: Sequence[str], kind: str, shapes: Mapping[str, Sequence
         )
     tasks: dict[str, Task] = {}
     for model in models:
-        for task in tasks_of(model, kind, shapes).tasks:
+        for task in tasks_of(model, kind, shapes, precision).tasks:
             layers = [f"{model}: {layer}" for layer in task.layers] if len(models) > 1 else task.layers
             here = task.model_copy(update={"layers": layers})
             if (before := tasks.get(task.workload)) is not None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry.cli import confirmation, log_argument, tasks_argument, terminal
-from tophub_registry.cli.model_options import Processor, Shape, Threads, shapes_of
+from tophub_registry.cli.model_options import Precision, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import UsageError
-from tophub_registry.tasks.rules import is_own
+from tophub_registry.tasks.rules import FLOAT32, check_precision, is_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +83,7 @@ def command(  # each is an option of the command line
     ] = False,
     seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log that already exists.")] = False,
+    precision: Precision = FLOAT32,
     threads: Threads = None,
     _processor: Processor = None,
     _own_templates: tasks_argument.OwnTemplates = False,
@@ -103,7 +104,6 @@ def command(  # each is an option of the command line
     from tophub_registry.packages.here import packages_here
     from tophub_registry.packages.location import find_location
     from tophub_registry.packages.root import Root
-    from tophub_registry.records.target import Target
     from tophub_registry.templates.registry import instantiate
     from tophub_registry.tuner.search import SEARCHES
     from tophub_registry.tuner.tune import Plan, supported, tune
@@ -117,7 +117,8 @@ def command(  # each is an option of the command line
     if threads is not None and not place.here:
         raise UsageError("--threads has no effect on other machines", remedy="start their servers with TVM_NUM_THREADS")
     resolved = place.resolve(target)
-    every = tasks_argument.tasks_of_all(model, Target.parse(target).kind, shapes_of(shape))
+    check_precision(precision, resolved.kind)
+    every = tasks_argument.tasks_of_all(model, resolved.kind, shapes_of(shape), precision)
     tasks, others = supported(_chosen(every, only, autotvm_only=autotvm_only))
     for task in others:
         terminal.err(f"tophub: note: skipped, no template: {task}\n")

@@ -34,6 +34,7 @@ def tuned(
     *,
     shapes: Mapping[str, Sequence[int]] | None,
     params: Path | None,
+    precision: str,
     force: bool,
 ) -> Tuned:
     """Compile a model, write the library, tune the model, and return what that gave; Ctrl-C keeps all of it."""
@@ -46,7 +47,7 @@ def tuned(
     watcher = _Bar(model, output, force=force)
     try:
         with interrupts.as_exception():  # which ends the processes that measure
-            return compile_tuned(read, target, how_long, watcher=watcher)
+            return compile_tuned(read, target, how_long, precision=precision, watcher=watcher)
     except KeyboardInterrupt:
         watcher.stop()
         kept = f"; {output} is the model as it was before" if watcher.written else ""

@@ -16,6 +16,7 @@ from tophub_registry.compiler.search import RecordSearch
 from tophub_registry.devices.device import compiled_for
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.records.target import Target
+from tophub_registry.tasks.rules import FLOAT32
 
 T = TypeVar("T")
 
@@ -58,8 +59,8 @@ def without_failures(search: RecordSearch, attempt: Callable[[], T]) -> tuple[T,
             unbuilt += map(unbuildable, blamed)
 
 
-def schedule(module: Any, target: Target, search: RecordSearch) -> Scheduled:
-    """Lower, fuse and schedule a module.
+def schedule(module: Any, target: Target, search: RecordSearch, precision: str = FLOAT32) -> Scheduled:
+    """Lower, fuse and schedule a module; see `lower` for the precision.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def schedule(module: Any, target: Target, search: RecordSearch) -> Scheduled:
     """
     description = compiled_for(target)
     made_for = tvm.target.Target(description, host="llvm") if target.kind == "cuda" else tvm.target.Target(description)
-    lowered = lower(module, target, search.find)
+    lowered = lower(module, target, search.find, precision)
     try:
         ready = detection_on_gpu(lowered.module, made_for) if target.kind == "cuda" else lowered.module
         return Scheduled(lowered, schedule_all(_fused(ready, made_for), made_for, lowered.kernels), made_for)
@@ -80,8 +81,8 @@ def schedule(module: Any, target: Target, search: RecordSearch) -> Scheduled:
         raise compiler_failure(error, "the model") from error
 
 
-def build(module: Any, target: Target, search: RecordSearch) -> tuple[Scheduled, Any]:
-    """Return a scheduled module, and its compiled `relax.VMExecutable`.
+def build(module: Any, target: Target, search: RecordSearch, precision: str = FLOAT32) -> tuple[Scheduled, Any]:
+    """Return a scheduled module, and its compiled `relax.VMExecutable`; see `lower` for the precision.
 
     Raises
     ------
@@ -90,23 +91,26 @@ def build(module: Any, target: Target, search: RecordSearch) -> tuple[Scheduled,
     EnvironmentFailure
         Something else fails, or a compiler is missing.
     """
-    scheduled = schedule(module, target, search)
+    scheduled = schedule(module, target, search, precision)
     try:
-        return scheduled, executable(scheduled.module, scheduled.target, graph=target.kind == "cuda")
+        return scheduled, executable(scheduled, graph=target.kind == "cuda")
     except FileNotFoundError as error:
         raise EnvironmentFailure(
             f"a compiler is missing: {error}", remedy="CUDA code needs nvcc on the PATH"
         ) from error
     except Exception as error:
-        if causes := _uncompiled(scheduled.module, scheduled.target):
+        if causes := _uncompiled(scheduled):
             raise _of_layers(causes, scheduled.lowered) from error
         raise compiler_failure(error, "the model") from error
 
 
-def executable(scheduled: Any, target: Any, *, graph: bool) -> Any:
+def executable(scheduled: Scheduled, *, graph: bool) -> Any:
     """Compile a scheduled module; with `graph`, launch its kernels as one CUDA graph."""
-    with tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": graph}):
-        return tvm.compile(scheduled, target=target)
+    options = {"relax.backend.use_cuda_graph": graph}
+    for kernel in scheduled.lowered.kernels:
+        options |= kernel.template.pass_config
+    with tvm.transform.PassContext(opt_level=3, config=options):
+        return tvm.compile(scheduled.module, target=scheduled.target)
 
 
 def _fused(module: Any, target: Any) -> Any:
@@ -123,15 +127,18 @@ def _fused(module: Any, target: Any) -> Any:
         )(module)
 
 
-def _uncompiled(module: Any, target: Any) -> dict[int, Exception]:
+def _uncompiled(scheduled: Scheduled) -> dict[int, Exception]:
     """Compile each kernel of a scheduled module separately, and return TVM's exceptions by kernel number."""
     causes: dict[int, Exception] = {}
-    for name, function in module.functions_items():
+    for name, function in scheduled.module.functions_items():
         number = function.attrs and function.attrs.get(KERNEL)
         if number is None:
             continue
+        module = tvm.IRModule({name: function.with_attr("global_symbol", name.name_hint)})
+        options = dict(scheduled.lowered.kernels[int(number)].template.pass_config)
         try:
-            tvm.compile(tvm.IRModule({name: function.with_attr("global_symbol", name.name_hint)}), target=target)
+            with tvm.transform.PassContext(opt_level=3, config=options):
+                tvm.compile(module, target=scheduled.target)
         except Exception as error:  # noqa: BLE001  # TVM and its compilers can raise anything
             causes[int(number)] = error
     return causes

@@ -90,7 +90,7 @@ class CompiledModel:
     executable
         TVM's `relax.VMExecutable`.
     scheduled
-        The scheduled module that it was compiled from, and the target.
+        The `build.Scheduled` module that it was compiled from.
     threads
         The number of threads that it runs on here; None on a GPU. If TVM's thread pool has already started with another
         number in this process, `run`, `benchmark` and `profile` warn.
@@ -102,7 +102,7 @@ class CompiledModel:
     notices: tuple[Notice, ...]
     left_out: tuple[LeftOut, ...]
     executable: Any = field(repr=False)
-    scheduled: tuple[Any, Any] = field(repr=False)
+    scheduled: Any = field(repr=False)
     threads: int | None
 
     @property
@@ -200,7 +200,7 @@ class CompiledModel:
         """The `relax.VMExecutable` that launches each kernel separately, as it always is on a CPU."""
         from tophub_registry.compiler.build import executable
 
-        return executable(*self.scheduled, graph=False) if self.target.kind == "cuda" else self.executable
+        return executable(self.scheduled, graph=False) if self.target.kind == "cuda" else self.executable
 
     @functools.cached_property
     def _device(self) -> Any:

@@ -15,11 +15,12 @@ from tophub_registry.compiler.search import RecordSearch, sources_of
 from tophub_registry.devices.device import resolve
 from tophub_registry.devices.threads import settle_threads
 from tophub_registry.frontends import read_model
+from tophub_registry.tasks.rules import FLOAT32, check_precision
 
 __all__ = ["CompiledLayer", "CompiledModel", "check_linker", "compile_model"]
 
 
-def compile_model(
+def compile_model(  # noqa: PLR0913  # what there is to choose
     model: Any,
     target: str = "llvm",
     *,
@@ -29,6 +30,7 @@ def compile_model(
     params: str | Path | None = None,
     left_out: Collection[Kernel] = (),
     threads: int | None = None,
+    precision: str = FLOAT32,
 ) -> CompiledModel:
     """Compile a model with the records of a target's package or of the user's own logs.
 
@@ -46,12 +48,15 @@ def compile_model(
         Kernels whose records must not be used.
     threads
         The number of CPU threads that the model runs on in this process; see `settle_threads`.
+    precision
+        How convolutions are computed: `float32`, or on a GPU's tensor cores `tf32` (factors rounded to ten bits) or
+        `3xtf32` (nearly as exact as float32).
 
     Raises
     ------
     UsageError
-        There is no such model or target, the model has an operator that can't be translated, or this machine has
-        fewer CPUs than `threads`.
+        There is no such model or target, the target has no such precision, the model has an operator that can't be
+        translated, or this machine has fewer CPUs than `threads`.
     InputError
         A log or a model file is missing or damaged.
     EnvironmentFailure
@@ -59,13 +64,14 @@ def compile_model(
     """
     settled = settle_threads(threads)
     resolved = resolve(target)
+    check_precision(precision, resolved.kind)
     sources = sources_of(resolved, records)
     read = read_model(model, batch=batch, shapes=shapes, params=params)
     read.check_translated()
     from tophub_registry.compiler.build import build, without_failures
 
     search = RecordSearch(resolved, sources, left_out)
-    (scheduled, executable), unbuilt = without_failures(search, lambda: build(read.module, resolved, search))
+    (scheduled, executable), unbuilt = without_failures(search, lambda: build(read.module, resolved, search, precision))
     lowered = scheduled.lowered
     return CompiledModel(
         read,
@@ -74,6 +80,6 @@ def compile_model(
         (*sources.notices, *search.notices),
         (*lowered.left_out, *unbuilt),
         executable,
-        (scheduled.module, scheduled.target),
+        scheduled,
         settled if resolved.kind == "llvm" else None,
     )

@@ -39,7 +39,7 @@ from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
 from tophub_registry.tasks.layers import Layer, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
-from tophub_registry.tasks.rules import RULES, workloads
+from tophub_registry.tasks.rules import FLOAT32, RULES, workloads
 from tophub_registry.templates.neighbours import Neighbourhood
 from tophub_registry.templates.registry import TEMPLATES, template_class
 from tophub_registry.templates.workloads import Conv2d
@@ -85,7 +85,7 @@ def identity(kernel: Kernel) -> tuple[str, str]:
     return repr((kernel.template.task, kernel.template.args)), repr(kernel.config.entity)
 
 
-def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
+def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLOAT32) -> Lowered:
     """Replace the layers that templates cover in all functions in normal form.
 
     Parameters
@@ -96,6 +96,8 @@ def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
         The target to compile for; its kind determines the templates of a layer.
     find
         Looks records up.
+    precision
+        How the layers are computed, where templates have that precision: one of `tasks.rules.PRECISIONS`.
 
     Raises
     ------
@@ -109,14 +111,14 @@ def lower(module: tvm.IRModule, target: Target, find: Find) -> Lowered:
     }
     builder = _Builder(module)
     for name, function in functions.items():
-        builder.rewrite(name, _Graph(function, target, find))
+        builder.rewrite(name, _Graph(function, target, find, precision))
     return builder.lowered()
 
 
 class _Graph:
     """The operations of a function in order, and the groups of values that share a layout."""
 
-    def __init__(self, main: relax.Function, target: Target, find: Find) -> None:
+    def __init__(self, main: relax.Function, target: Target, find: Find, precision: str) -> None:
         self.main = main
         self.bindings = [binding for block in main.body.blocks for binding in block.bindings]
         self._parents: dict[Any, Any] = {}
@@ -128,7 +130,7 @@ class _Graph:
         self.readers.update(values_of(main.body.body))
         self.left_out: list[LeftOut] = []
         packed = {var for var in self.layers if not isinstance(self._calls[var].args[1], Constant)}
-        kernels = _kernels(self.layers, packed, target, find, self.left_out)
+        kernels = _kernels(self.layers, packed, target, find, precision, self.left_out)
         for var, call in self._calls.items():
             if var not in kernels and is_agnostic(call):
                 for value in images(call):
@@ -179,7 +181,12 @@ class _Graph:
 
 
 def _kernels(
-    layers: Mapping[Any, Layer], packed_late: Collection[Any], target: Target, find: Find, left_out: list[LeftOut]
+    layers: Mapping[Any, Layer],
+    packed_late: Collection[Any],
+    target: Target,
+    find: Find,
+    precision: str,
+    left_out: list[LeftOut],
 ) -> dict[Any, list[Kernel]]:
     """Return the candidate kernels of each layer; layers that no template covers are left out.
 
@@ -190,7 +197,10 @@ def _kernels(
     """
     if target.kind not in RULES or not layers:
         return {}
-    spelled = {var: workloads(layer, target.kind, own=True) for var, layer in layers.items()}
+    spelled = {
+        var: workloads(layer, target.kind, own=True, precision=FLOAT32 if var in packed_late else precision)
+        for var, layer in layers.items()
+    }
     for var in packed_late:
         spelled[var] = [
             (task, args) for task, args in spelled[var] if task in TEMPLATES and template_class(task).packs_late

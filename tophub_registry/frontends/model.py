@@ -70,13 +70,15 @@ class Model:
 
         return list(layers_of(self.module["main"]).values())
 
-    def tasks(self, kind: str, *, own: bool = False) -> TaskFile:
+    def tasks(self, kind: str, *, own: bool = False, precision: str = "float32") -> TaskFile:
         """Return the tuning tasks for a kind of target, each distinct workload once.
 
         Parameters
         ----------
         own
             Whether to include the tasks of templates that AutoTVM does not have.
+        precision
+            See `tasks.rules.workloads`.
 
         Raises
         ------
@@ -84,7 +86,8 @@ class Model:
             There are no templates for this kind of target.
         """
         shapes = {name: list(shape) for name, (shape, _) in self.inputs.items()}
-        return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks_of(self.layers, kind, own=own))
+        tasks = tasks_of(self.layers, kind, own=own, precision=precision)
+        return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks)
 
     @property
     def untranslated(self) -> Mapping[str, Sequence[str]]:

@@ -69,7 +69,8 @@ def build(template: Template, config: Config, target: dict[str, object], path: s
         kernel = template.kernel(config)
     except Exception as error:
         raise InstantiationError(str(error)) from error
-    library = tvm.compile(kernel, target=tvm.target.Target(target))
+    with tvm.transform.PassContext(opt_level=3, config=dict(template.pass_config)):
+        library = tvm.compile(kernel, target=tvm.target.Target(target))
     if target["kind"] == "llvm":
         _link(library, path)
     else:

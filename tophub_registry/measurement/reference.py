@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.templates.template import Template, Tensor
 
-TOLERANCE = 2e-3
-"""The maximum error relative to the output's largest number; Winograd's transforms have the largest errors."""
-
 _HALF_TOLERANCE = 5e-2
 _ARRAYS = 48  # kept on the device
 
@@ -38,7 +35,7 @@ class ReferenceOutput:
         wide = np.promote_types(dtype, np.float32)
         self.expected = workload.reference([values.astype(wide) for values in self.inputs])
         self._largest = float(np.abs(self.expected).max()) or 1.0
-        self._tolerance = TOLERANCE if dtype.itemsize >= wide.itemsize else _HALF_TOLERANCE
+        self._tolerance = template.tolerance if dtype.itemsize >= wide.itemsize else _HALF_TOLERANCE
 
     def of(self, template: Template) -> bool:
         """Whether this is for a template's workload."""

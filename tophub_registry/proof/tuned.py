@@ -22,6 +22,7 @@ from tophub_registry.measurement.measure import Measurer
 from tophub_registry.proof.confirmation import confirm, in_turns
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task
+from tophub_registry.tasks.rules import FLOAT32
 from tophub_registry.tuner.limit import Limit
 from tophub_registry.tuner.tune import Plan, TaskOutcome, supported, tune
 from tophub_registry.tuner.warm_start import Experience
@@ -82,7 +83,13 @@ class _Nobody:
 
 
 def compile_tuned(
-    model: Model, target: str, limit: Limit, *, threads: int | None = None, watcher: Watcher | None = None
+    model: Model,
+    target: str,
+    limit: Limit,
+    *,
+    threads: int | None = None,
+    precision: str = FLOAT32,
+    watcher: Watcher | None = None,
 ) -> Tuned:
     """Compile a model, tune it, and compile it again.
 
@@ -94,7 +101,7 @@ def compile_tuned(
         The target, a processor or GPU of this machine; see `compile_model`.
     limit
         How long to tune, what the user's own log has of it included.
-    threads
+    threads, precision
         See `compile_model`.
     watcher
         Is told how far it is.
@@ -109,9 +116,9 @@ def compile_tuned(
     resolved = resolve(target)
     check_runs_here(resolved)
     log = own_log(resolved)
-    before = compile_model(model, target, threads=threads)
+    before = compile_model(model, target, threads=threads, precision=precision)
     watcher.compiled(before)
-    tasks, _ = supported(model.tasks(resolved.kind, own=True).tasks)
+    tasks, _ = supported(model.tasks(resolved.kind, own=True, precision=precision).tasks)
     if not tasks:
         raise UsageError("this model has nothing to tune: no template covers a layer of it")
     with Measurer(resolved) as measurer:
@@ -126,7 +133,7 @@ def compile_tuned(
     watcher.comparing()
     if resolved.kind == "llvm":
         confirm(model, str(resolved), log)
-    after = compile_model(model, target, threads=threads)
+    after = compile_model(model, target, threads=threads, precision=precision)
     watcher.compiled(after)
     return Tuned(after, log, trials, *in_turns(before, after))
 

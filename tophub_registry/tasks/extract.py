@@ -8,10 +8,10 @@ from typing import Any
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.task import Task
 from tophub_registry.tasks.layers import Layer
-from tophub_registry.tasks.rules import is_own, rules_for, workloads
+from tophub_registry.tasks.rules import FLOAT32, is_own, rules_for, workloads
 
 
-def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False) -> list[Task]:
+def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False, precision: str = FLOAT32) -> list[Task]:
     """Return the tuning tasks for a kind of target: AutoTVM's, then our own, each in the order of its first layer.
 
     Parameters
@@ -27,7 +27,7 @@ def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False) -> list[T
     rules_for(kind)
     found: dict[str, tuple[str, list[Any], list[str]]] = {}
     for layer in layers:
-        for template, arguments in workloads(layer, kind, own=own):
+        for template, arguments in workloads(layer, kind, own=own, precision=precision):
             key = workload_key(template, arguments, {})
             found.setdefault(key, (template, arguments, []))[2].append(layer.name)
     tasks = [

@@ -84,6 +84,11 @@ def _ungrouped(conv: TransposedConvolution) -> bool:
     return conv.groups == 1
 
 
+def _suits_tensor_cores(conv: Convolution) -> bool:
+    # Four float32 are copied, and four outputs written, at once.
+    return _plain(conv) and conv.data[1] % 4 == 0 and conv.kernel[0] % 4 == 0
+
+
 def _any(_: Layer) -> bool:
     return True
 
@@ -189,29 +194,60 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
 """The rules of templates that AutoTVM does not have."""
 
 
+FLOAT32 = "float32"
+
+PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
+    "3xtf32": {"cuda": (Rule("conv2d_nchw_mma_3xtf32.cuda", Convolution, _suits_tensor_cores, _direct),)},
+    "tf32": {"cuda": (Rule("conv2d_nchw_mma_tf32.cuda", Convolution, _suits_tensor_cores, _direct),)},
+}
+"""The rules of templates that compute with less than float32's precision, by precision and kind of target."""
+
+PRECISIONS = (FLOAT32, *PRECISE_RULES)
+
+
+def check_precision(precision: str, kind: str) -> None:
+    """Raise UsageError unless a kind of target has a precision."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"no such precision: {precision!r}", remedy=f"choose one of {', '.join(PRECISIONS)}")
+    if precision != FLOAT32 and kind not in PRECISE_RULES[precision]:
+        raise UsageError(
+            f"a target of kind {kind} has no {precision}: it needs a GPU's tensor cores", remedy="--target cuda"
+        )
+
+
 def is_own(template: str) -> bool:
     """Return whether a template is one that AutoTVM does not have."""
-    return any(template == rule.template for rules in OWN_RULES.values() for rule in rules)
+    tables = (OWN_RULES, *PRECISE_RULES.values())
+    return any(template == rule.template for table in tables for rules in table.values() for rule in rules)
 
 
-def workloads(layer: Layer, kind: str, *, own: bool = False) -> list[tuple[str, Arguments]]:
+def workloads(layer: Layer, kind: str, *, own: bool = False, precision: str = FLOAT32) -> list[tuple[str, Arguments]]:
     """Return a layer's workloads, each as task name and arguments; empty if no template covers it.
 
     Parameters
     ----------
     own
         Whether to include templates that AutoTVM does not have.
+    precision
+        One of `PRECISIONS`. Where templates of this precision cover the layer, only these count.
 
     Raises
     ------
     UsageError
         There are no rules for this kind of target.
     """
+    precise = PRECISE_RULES[precision].get(kind, ()) if precision != FLOAT32 else ()
+    if found := [(rule.template, rule.arguments(layer)) for rule in precise if _covers(rule, layer)]:
+        return found
     return [
         (rule.template, rule.arguments(layer))
         for rule in (*rules_for(kind), *(OWN_RULES.get(kind, ()) if own else ()))
-        if isinstance(layer, rule.layer) and rule.serves(layer)
+        if _covers(rule, layer)
     ]
+
+
+def _covers(rule: Rule, layer: Layer) -> bool:
+    return isinstance(layer, rule.layer) and rule.serves(layer)
 
 
 def rules_for(kind: str) -> tuple[Rule, ...]:

@@ -51,12 +51,15 @@ class CudaLimits:
         Virtual threads: how many strided tiles a thread computes.
     sums
         Outputs that a thread accumulates in registers.
+    most_shared_bytes
+        The most shared memory that some device has for such a block.
     """
 
     threads: tuple[int, int, int]
     shared_bytes: int
     vthreads: int = 1
     sums: int = 1
+    most_shared_bytes: int = MAX_SHARED_BYTES
 
     @property
     def possible(self) -> bool:
@@ -64,7 +67,7 @@ class CudaLimits:
         return (
             math.prod(self.threads) <= MAX_THREADS
             and self.threads[2] <= MAX_THREADS_Z
-            and self.shared_bytes <= MAX_SHARED_BYTES
+            and self.shared_bytes <= self.most_shared_bytes
         )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from tophub_registry.templates.space import ConfigSpace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
@@ -66,6 +68,12 @@ class Template(ABC):
 
     weights: ClassVar[int] = 1
     """The number of inputs, from the last one back, that are weights: a model reads them from memory."""
+
+    tolerance: ClassVar[float] = 2e-3
+    """The largest error of a kernel, relative to the output's largest number: that of Winograd's transforms."""
+
+    pass_config: ClassVar[Mapping[str, bool]] = {}
+    """What TVM must be told when it compiles the kernel: options of a `tvm.transform.PassContext`."""
 
     packs_late: ClassVar[bool] = True
     """Whether weights that are known only when the model runs can be packed then: `pack` only reshapes and transposes,

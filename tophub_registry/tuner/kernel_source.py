@@ -7,7 +7,7 @@ from typing import Any
 from tophub_registry.devices.gpu import architecture_of
 from tophub_registry.errors import UsageError
 from tophub_registry.records.record import Record
-from tophub_registry.templates.registry import instantiate
+from tophub_registry.templates.registry import instantiate, template_class
 
 _ANY_GPU = "sm_70"
 """The architecture to compile for if the target names none and this machine has no GPU."""
@@ -64,4 +64,5 @@ def _compiled(record: Record, scheduled: Any) -> Any:
     if record.target.kind == "cuda" and "arch" not in description:
         here = tvm.cuda(0)
         description["arch"] = architecture_of(here) if here.exist else _ANY_GPU
-    return tvm.compile(scheduled, target=tvm.target.Target(description))
+    with tvm.transform.PassContext(opt_level=3, config=dict(template_class(record.input.task).pass_config)):
+        return tvm.compile(scheduled, target=tvm.target.Target(description))
