@@ -41,7 +41,8 @@ _MAX_SUMS = 128
 _FEWEST_BLOCKS, _MOST_BLOCKS = 16, 2048
 """Grids outside of this leave a GPU idle, or tile too finely."""
 
-_USUAL_BLOCKS = 256
+_USUAL_BLOCKS, _USUAL_ROW = 132, 64
+"""The blocks of a grid, and the bytes of a row in shared memory, that default configs come near to."""
 
 _PAD = 1
 """By how many vectors of 16 bytes rows in shared memory are apart beyond their length, against bank conflicts."""
@@ -142,13 +143,14 @@ class _Conv2dMma(cuda.CudaTemplate):
         )
 
     def default(self, target: Target) -> Config:
-        """Return a possible config whose grid has about two blocks for each multiprocessor of a large GPU."""
+        """Return a possible config whose grid has about a block for each multiprocessor of a large GPU."""
 
-        def oddity(index: int) -> tuple[float, float]:
+        def oddity(index: int) -> float:
             config = self.space.config(index)
-            m, n = config.value("tile_m"), config.value("tile_n")
-            blocks = -(-self._pixels // m) * (self._out_channels(config) // n) * config.value("split_k")
-            return abs(math.log2(blocks / _USUAL_BLOCKS)), -m * n
+            m, n, k, parts = (config.value(name) for name in ("tile_m", "tile_n", "tile_k", "split_k"))
+            blocks = -(-self._pixels // m) * (self._out_channels(config) // n) * parts
+            row = k * self.precision.bytes
+            return abs(math.log2(blocks / _USUAL_BLOCKS)) + (math.log2(parts) + abs(math.log2(row / _USUAL_ROW))) / 4
 
         values = {"stages": 3, "warps_m": 2, "warps_n": 2}
         for wanted in (values, {"stages": 2, "warps_m": 2}, {"stages": 2}, {}):
