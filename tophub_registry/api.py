@@ -96,8 +96,9 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
         The number of CPU threads that the model runs on in this process. None: the number of earlier calls in this
         process, else of `$TVM_NUM_THREADS` or `$OMP_NUM_THREADS`, else one for each physical core.
     precision
-        How convolutions are computed: `float32`, or on a GPU's tensor cores `tf32` (factors rounded to ten bits) or
-        `3xtf32` (nearly as exact as float32). Layers that tensor cores do not serve are computed in float32.
+        How convolutions are computed: `float32`, or on a GPU's tensor cores `3xtf32` (nearly as exact as float32),
+        `tf32` (factors rounded to ten bits) or `float16` (factors in float16; sums are float32 in all of them). Layers
+        that tensor cores do not serve are computed in float32.
 
     Raises
     ------

@@ -101,7 +101,7 @@ def test_a_precision_that_the_target_does_not_have_is_refused_with_the_reason(
     assert run(MODEL, "-o", library, "--precision", "tf32") == 2
     assert "a target of kind llvm has no tf32: it needs a GPU's tensor cores" in capsys.readouterr().err
     assert run(MODEL, "-o", library, "--precision", "bfloat8") == 2
-    assert "choose one of float32, 3xtf32, tf32" in capsys.readouterr().err
+    assert "choose one of float32, 3xtf32, tf32, float16" in capsys.readouterr().err
     assert not library.exists()
 
 

@@ -171,8 +171,10 @@ def test_its_code_for_a_gpu_computes_the_same(name, model, on_gpu):
 @pytest.mark.parametrize(
     ("precision", "model_name", "error"),
     [
+        ("float16", "cifar_resnet20_v1", 2e-3),
         ("tf32", "cifar_resnet20_v1", 2e-3),
         ("3xtf32", "cifar_resnet20_v1", 2e-6),
+        pytest.param("float16", "mobilenetv2_1.0", 2e-3, marks=pytest.mark.exhaustive),
         pytest.param("tf32", "mobilenetv2_1.0", 2e-3, marks=pytest.mark.exhaustive),
         pytest.param("3xtf32", "mobilenetv2_1.0", 2e-6, marks=pytest.mark.exhaustive),
     ],

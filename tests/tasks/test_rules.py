@@ -67,7 +67,7 @@ def test_a_template_of_our_own_is_listed_only_where_it_is_asked_for():
     assert workloads(layer, "cuda", own=True) == workloads(layer, "cuda")
 
 
-@pytest.mark.parametrize("precision", ["tf32", "3xtf32"])
+@pytest.mark.parametrize("precision", ["float16", "tf32", "3xtf32"])
 def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_those_of_float32(precision):
     layer = convolution((1, 64, 56, 56), (64, 64, 3, 3))
     (_, arguments), *_ = workloads(layer, "cuda")

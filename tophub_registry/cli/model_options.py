@@ -78,8 +78,8 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="How convolutions are computed: float32; or on a GPU's tensor cores tf32, with factors rounded to ten "
-        "bits, or 3xtf32, nearly as exact as float32.",
+        help="How convolutions are computed: float32; or on a GPU's tensor cores 3xtf32, nearly as exact as that, "
+        "tf32, with factors rounded to ten bits, or float16.",
     ),
 ]
 

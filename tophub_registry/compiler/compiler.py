@@ -49,8 +49,8 @@ def compile_model(  # noqa: PLR0913  # what there is to choose
     threads
         The number of CPU threads that the model runs on in this process; see `settle_threads`.
     precision
-        How convolutions are computed: `float32`, or on a GPU's tensor cores `tf32` (factors rounded to ten bits) or
-        `3xtf32` (nearly as exact as float32).
+        How convolutions are computed: `float32`, or on a GPU's tensor cores `3xtf32` (nearly as exact as float32),
+        `tf32` (factors rounded to ten bits) or `float16` (factors in float16; sums are float32 in all of them).
 
     Raises
     ------

@@ -222,6 +222,7 @@ class _Builder:
         self.graph: _Graph
         self._functions: dict[tuple[str, str], Any] = {}
         self._lying: dict[tuple[Any, int], Any] = {}
+        self._converted: dict[tuple[Any, int, str], Any] = {}
         self._new: dict[Any, tuple[Any, int]] = {}
         self._kernels: list[Kernel] = []
         self._layers: list[tuple[Layer, Kernel | None]] = []
@@ -233,7 +234,7 @@ class _Builder:
         self.graph = graph
         main = graph.main
         params = [relax.Var(param.name, param.ty) for param in main.params]
-        self._lying, self._new = {}, {}
+        self._lying, self._converted, self._new = {}, {}, {}
         attributes = {key: main.attrs[key] for key in (main.attrs.keys() if main.attrs else ())}
         with self.builder.function(f"{name.name_hint}_lowered", params, attrs=attributes):
             with self.builder.dataflow():
@@ -267,7 +268,7 @@ class _Builder:
     def _computed(self, kernel: Kernel, layer: Layer, call: relax.Call) -> tuple[Any, int]:
         data, weight = call.args
         data_block, output_block = kernel.blocks
-        taken = self._in(data, data_block)
+        taken = self._in(data, data_block, kernel.template.tensors(kernel.config)[0].dtype)
         turned = isinstance(layer, TransposedConvolution) and isinstance(kernel.template.workload, Conv2d)
         if turned:
             taken = self.builder.emit_te(partial(spread, layer=layer), taken, primfunc_name_hint="spread")  # type: ignore[arg-type]
@@ -354,10 +355,15 @@ class _Builder:
         replaced = {var: self._in(var, PLAIN) for var in values_of(expression)}
         return _Substitute(replaced).visit_expr(expression)
 
-    def _in(self, value: Any, block: int) -> Any:
-        """Return the new variable of a value in the given layout."""
+    def _in(self, value: Any, block: int, dtype: str | None = None) -> Any:
+        """Return the new variable of a value in the given layout and type, by default its own."""
         if not isinstance(value, relax.Var):
             return value
+        if dtype not in (None, str(value.ty.dtype)):
+            if (value, block, dtype) not in self._converted:
+                converted = self.builder.emit(relax.op.astype(self._in(value, block), dtype))
+                self._converted[value, block, dtype] = converted
+            return self._converted[value, block, dtype]
         new, lies = self._new[value]
         if lies == block:
             return new

@@ -199,6 +199,16 @@ FLOAT32 = "float32"
 PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
     "3xtf32": {"cuda": (Rule("conv2d_nchw_mma_3xtf32.cuda", Convolution, _suits_tensor_cores, _direct),)},
     "tf32": {"cuda": (Rule("conv2d_nchw_mma_tf32.cuda", Convolution, _suits_tensor_cores, _direct),)},
+    "float16": {
+        "cuda": (
+            Rule(
+                "conv2d_nchw_mma_float16.cuda",
+                Convolution,
+                lambda c: _suits_tensor_cores(c) and c.data[1] % 8 == 0,  # which are copied at once
+                _direct,
+            ),
+        )
+    },
 }
 """The rules of templates that compute with less than float32's precision, by precision and kind of target."""
 

@@ -7,7 +7,8 @@ weights of a step are copied into shared memory while earlier steps are computed
 steps can be summed up by blocks of their own, whose sums a second kernel adds.
 
 Data and output are `[N, 1, H, W, C]`, so channels last, written as one block of all channels; weights are
-`[steps, out channels, tile_k]`, with both channels padded with zeros.
+`[steps, out channels, tile_k]`, with both channels padded with zeros. The output is float32, so that what follows is
+computed in it; a model converts it to float16 where the next convolution wants that.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class _Conv2dMma(cuda.CudaTemplate):
         return [
             Tensor((w.batch, 1, w.height, w.width, w.in_channels), dtype),
             Tensor((self._steps(config), self._out_channels(config), config.value("tile_k")), dtype),
-            Tensor((w.batch, 1, w.out_height, w.out_width, w.out_channels), dtype),
+            Tensor((w.batch, 1, w.out_height, w.out_width, w.out_channels), w.dtype),
         ]
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -185,7 +186,7 @@ class _Conv2dMma(cuda.CudaTemplate):
         return [data.transpose(0, 2, 3, 1)[:, None].astype(self.precision.dtype), packed]
 
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the same for all
-        return output[:, 0].transpose(0, 3, 1, 2).astype(self.workload.dtype)
+        return output[:, 0].transpose(0, 3, 1, 2)
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te, tirx
@@ -225,11 +226,11 @@ class _Conv2dMma(cuda.CudaTemplate):
 
         sums = te.compute((parts, rows, columns), product, name="sums")
         if parts == 1:
-            flat = te.compute((pixels, w.out_channels), lambda m, n: sums[0, m, n].astype(dtype), name="flat")
+            flat = te.compute((pixels, w.out_channels), lambda m, n: sums[0, m, n], name="flat")
         else:
             part = te.reduce_axis((0, parts), name="part")
             total = te.compute((pixels, w.out_channels), lambda m, n: te.sum(sums[part, m, n], axis=part), name="total")
-            flat = te.compute((pixels, w.out_channels), lambda m, n: total[m, n].astype(dtype), name="flat")
+            flat = te.compute((pixels, w.out_channels), lambda m, n: total[m, n], name="flat")
         shape = self.tensors(config)[-1].shape
         output = te.compute(
             shape, lambda n, _, y, x, c: flat[(n * w.out_height + y) * w.out_width + x, c], name="conv2d_nchw_mma"
