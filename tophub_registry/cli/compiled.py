@@ -215,6 +215,8 @@ def _row(layer: CompiledLayer) -> list[str]:
     if kernel is None:
         return [layer.layer.name, "none: TVM's own", "", "", "", ""]
     blocks = f"{kernel.blocks[0]} to {kernel.blocks[1]}" if any(kernel.blocks) else ""
+    if kernel.template.channels_last:
+        blocks = "last"
     start = [layer.layer.name, kernel.template.task, blocks]
     if kernel.neighbour is not None:
         return [*start, _origin(kernel.neighbour), str(layer.match), f"about {spelling.seconds(kernel.cost)}"]

@@ -1,6 +1,7 @@
 """Chooses each layer's kernel over the whole graph, by the kernels' times plus the layout changes between them.
 
-On a processor kernels take the channels in blocks, `[N, C/c, H, W, c]`, and each config has its own block sizes.
+On a processor kernels take the channels in blocks, `[N, C/c, H, W, c]`, and each config has its own block sizes; those
+for a GPU's tensor cores take channels last.
 Values that are computed from one another element by element, pooled or concatenated share a layout. A kernel that needs
 another one costs a layout change. The choice is found by local search: one layout at a time is changed as long as that
 lowers the total.
@@ -25,6 +26,9 @@ from tophub_registry.templates.untried import expected_share
 
 PLAIN = 0
 """The block size of a value whose channels are not in blocks: `[N, C, H, W]`."""
+
+LAST = -1
+"""The block size of a value with all its channels in one block: `[N, 1, H, W, C]`, which is channels last."""
 
 _BLOCKED = 5
 """Number of axes of a value with its channels in blocks."""
@@ -74,6 +78,8 @@ class Kernel:
     @cached_property
     def blocks(self) -> tuple[int, int]:
         """The blocks of the data and of the output."""
+        if self.template.channels_last:
+            return LAST, LAST
         data, *_, output = self.template.tensors(self.config)
         return _block(data.shape), _block(output.shape)
 

@@ -10,6 +10,7 @@ import numpy as np
 from tvm import relax, te
 from tvm.ir import GenericConst as Constant
 
+from tophub_registry.compiler.choice import LAST
 from tophub_registry.tasks.reading import shape_of
 from tophub_registry.templates.x86 import into_blocks
 
@@ -87,10 +88,13 @@ def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
 
     Parameters
     ----------
+    block
+        The block size; `LAST` if the channels are last.
     lying
         Returns an image in these blocks.
     """
     name = call.op.name
+    channels = shape_of(call)[1]
     if name in _POOLS:
         a = call.attrs
         return _POOLS[name](
@@ -101,10 +105,10 @@ def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
             dilation=list(a.dilation),
             ceil_mode=bool(a.ceil_mode),
             count_include_pad=bool(a.count_include_pad),
-            layout=f"NCHW{block}c",
+            layout=f"NCHW{channels if block == LAST else block}c",
         )
     if name == "relax.concat":
-        return relax.op.concat([lying(part) for part in call.args[0].fields], axis=1)
+        return relax.op.concat([lying(part) for part in call.args[0].fields], axis=_IMAGE if block == LAST else 1)
     if name == "relax.mean":
         return relax.op.mean(lying(call.args[0]), [2, 3], keepdims=True)
     arguments = [lying(each) if is_image(each) else _constant_in_blocks(each, block) for each in call.args]
@@ -115,12 +119,15 @@ def _constant_in_blocks(argument: Any, block: int) -> Any:
     if not isinstance(argument, Constant) or len(shape_of(argument)) != _IMAGE:
         return argument
     numbers = argument.value.numpy()
-    return relax.const(np.ascontiguousarray(into_blocks(numbers, block if numbers.shape[1] > 1 else 1)))
+    channels = numbers.shape[1]
+    size = channels if block == LAST or channels == 1 else block
+    return relax.const(np.ascontiguousarray(into_blocks(numbers, size)))
 
 
 def to_blocks(data: te.Tensor, block: int) -> te.Tensor:
-    """Change the layout of an image from `[N, C, H, W]` to `[N, C/c, H, W, c]`."""
+    """Change the layout of an image from `[N, C, H, W]` to `[N, C/c, H, W, c]`, or to channels last."""
     n, c, h, w = data.shape
+    block = int(c) if block == LAST else block
     return te.compute(
         (n, c // block, h, w, block),
         lambda n, chunk, y, x, i: data[n, chunk * block + i, y, x],

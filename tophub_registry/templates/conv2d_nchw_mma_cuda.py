@@ -60,6 +60,7 @@ class _Conv2dMma(cuda.CudaTemplate):
     precision: ClassVar[Precision]
     pass_config = PASS_CONFIG
     packs_late = False
+    channels_last = True
     workload: Conv2d
 
     def __init__(self, args: list[Any]) -> None:

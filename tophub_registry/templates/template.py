@@ -75,6 +75,9 @@ class Template(ABC):
     pass_config: ClassVar[Mapping[str, bool]] = {}
     """What TVM must be told when it compiles the kernel: options of a `tvm.transform.PassContext`."""
 
+    channels_last: ClassVar[bool] = False
+    """Whether data and output have their channels last: `[N, 1, H, W, C]`."""
+
     packs_late: ClassVar[bool] = True
     """Whether weights that are known only when the model runs can be packed then: `pack` only reshapes and transposes,
     and takes little time beside the kernel."""
