@@ -16,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --editable
 
 # Two processes: tests are mostly single-threaded Python. A file's tests, with their fixtures, stay in one process;
 # tests/conftest.py puts the long files first.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n 2 --durations 25 --dist loadfile --no-loadscope-reorder
 
 TIMED = $(BIN)/pytest -m timed $$(grep -rl --include='test_*.py' 'mark\.timed' tests)
 

@@ -87,7 +87,7 @@ class _Conv2dMma(cuda.CudaTemplate):
         return ConfigSpace(
             [
                 knob("tile_m", sides),
-                knob("tile_n", [side for side in sides if side < 2 * w.out_channels]),
+                knob("tile_n", [side for side in sides if side < 2 * max(w.out_channels, SIDE)]),
                 knob("tile_k", [depth for depth in depths if depth <= widest]),
                 knob("warps_m", [1, 2, 4]),
                 knob("warps_n", [1, 2, 4]),

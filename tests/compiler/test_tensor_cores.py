@@ -1,0 +1,111 @@
+"""Random networks on tensor cores, run here as CUDA code: every way in which layers follow each other."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
+    pytest.skip("MXNet, gluoncv and TVM are not all installed", allow_module_level=True)
+
+import numpy as np
+
+from tests.compiler.agreement import noise
+from tests.gpu.cuda_on_cpu import run_modules
+from tophub_registry.compiler.compiler import compile_model
+from tophub_registry.frontends import Model, read_model
+from tophub_registry.frontends.mxnet import libraries
+
+H100 = "cuda -model=h100 -arch=sm_90"
+ERRORS = {"float16": 5e-3, "tf32": 5e-3, "3xtf32": 1e-5}
+NETWORKS = 6
+PARTS = 5
+
+
+class Network:
+    """Builds a random network; most of its channels are such as tensor cores serve."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.nn = libraries.mxnet().gluon.nn
+        self.channels = self.random.choice((3, 8, 16))
+        self.first = self.channels
+
+    def model(self) -> Model:
+        kinds: list[Callable[[], Any]] = [self.convolution, self.residual, self.branches, self.depthwise, self.pool]
+        network = self.nn.HybridSequential()
+        network.add(self.convolution())
+        for _ in range(PARTS):
+            network.add(self.random.choice(kinds)())
+        network.add(self.nn.GlobalAvgPool2D(), self.nn.Dense(5))
+        network.initialize(libraries.mxnet().init.Xavier())
+        height, width = self.random.randint(9, 14), self.random.randint(9, 14)
+        return read_model(network, shapes={"data": (1, self.first, height, width)})
+
+    def convolution(self, channels: int | None = None, *, same: bool = False) -> Any:
+        kernel = self.random.choice((1, 3))
+        wanted = channels or self.random.choice((8, 12, 16, 24, 32, 40, 6))
+        window = {
+            "strides": 1 if same else self.random.choice((1, 1, 2)),
+            "padding": kernel // 2,
+            "activation": self.random.choice(("relu", None)),
+            "use_bias": self.random.random() < 0.7,
+        }
+        made = self.nn.Conv2D(wanted, kernel, in_channels=self.channels, **window)
+        self.channels = wanted
+        return made
+
+    def residual(self) -> Any:
+        body = self.nn.HybridSequential()
+        body.add(self.convolution(self.channels, same=True), self.convolution(self.channels, same=True))
+        return _Sum(body)
+
+    def branches(self) -> Any:
+        together = libraries.mxnet().gluon.contrib.nn.HybridConcurrent(axis=1)
+        before, total = self.channels, 0
+        for _ in range(2):
+            self.channels = before
+            together.add(self.convolution(same=True))
+            total += self.channels
+        self.channels = total
+        return together
+
+    def depthwise(self) -> Any:
+        return self.nn.Conv2D(self.channels, 3, padding=1, groups=self.channels, in_channels=self.channels)
+
+    def pool(self) -> Any:
+        kind = self.random.choice((self.nn.MaxPool2D, self.nn.AvgPool2D))
+        return kind(3, strides=self.random.choice((1, 2)), padding=1)
+
+
+def _Sum(body: Any) -> Any:  # noqa: N802  # MXNet is imported late, and with it the class to derive from
+    class Sum(libraries.mxnet().gluon.HybridBlock):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body
+
+        def hybrid_forward(self, _: Any, x: Any) -> Any:
+            return self.body(x) + x
+
+    return Sum()
+
+
+def test_random_networks_compute_what_mxnet_does_in_every_precision() -> None:
+    models = [Network(seed).model() for seed in range(NETWORKS)]
+    precisions = [[*ERRORS][seed % len(ERRORS)] for seed in range(NETWORKS)]
+    compiled = [
+        compile_model(model, H100, records=[], precision=precision)
+        for model, precision in zip(models, precisions, strict=True)
+    ]
+    inputs = [noise(model) for model in models]
+    found = run_modules([(each.scheduled.module, given) for each, given in zip(compiled, inputs, strict=True)])
+    served = 0
+    for seed, (model, precision, given, (ours,)) in enumerate(zip(models, precisions, inputs, found, strict=True)):
+        (theirs,) = model.reference(*given)
+        assert np.abs(ours - theirs).max() < ERRORS[precision] * np.abs(theirs).max(), (seed, precision)
+        served += sum("mma" in layer.kernel.template.task for layer in compiled[seed].layers if layer.kernel)
+    assert served > 2 * NETWORKS
