@@ -14,7 +14,7 @@ from tophub_registry.records.target import Target
 
 
 def layer(cost: float | None, match: Match = Match.NONE) -> Any:
-    kernel = None if cost is None else SimpleNamespace(cost=cost, template=SimpleNamespace(channels_last=False))
+    kernel = None if cost is None else SimpleNamespace(cost=cost, template=SimpleNamespace(task="conv2d_nchw.cuda"))
     return SimpleNamespace(kernel=kernel, match=match, recorded=match is Match.DEVICE)
 
 

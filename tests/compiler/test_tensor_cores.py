@@ -15,7 +15,7 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 import numpy as np
 
 from tests.compiler.agreement import noise
-from tests.gpu.cuda_on_cpu import run_modules
+from tests.gpu.cuda_on_cpu import run_module, run_modules
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.frontends import Model, read_model
 from tophub_registry.frontends.mxnet import libraries
@@ -92,6 +92,23 @@ def _Sum(body: Any) -> Any:  # noqa: N802  # MXNet is imported late, and with it
             return self.body(x) + x
 
     return Sum()
+
+
+@pytest.mark.parametrize("precision", ERRORS)
+def test_dense_layers_of_several_rows(precision: str) -> None:
+    mx = libraries.mxnet()
+    network = mx.gluon.nn.HybridSequential()
+    network.add(mx.gluon.nn.Dense(24, activation="relu", flatten=False, in_units=16))
+    network.add(mx.gluon.nn.Dense(12, flatten=False, in_units=24))
+    network.initialize(mx.init.Xavier())
+    model = read_model(network, shapes={"data": (1, 19, 16)})
+    compiled = compile_model(model, H100, records=[], precision=precision)
+    given = model.random_inputs()
+    (ours,), (theirs,) = run_module(compiled.scheduled.module, given), model.reference(*given)
+    assert np.abs(ours - theirs).max() < ERRORS[precision] * np.abs(theirs).max()
+    assert [layer.kernel and layer.kernel.template.task for layer in compiled.layers] == 2 * [
+        f"dense_mma_{precision}.cuda"
+    ]
 
 
 def test_random_networks_compute_what_mxnet_does_in_every_precision() -> None:

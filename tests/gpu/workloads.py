@@ -113,6 +113,12 @@ _ON_TENSOR_CORES = [
     )
 ]
 
+_DENSE_ON_TENSOR_CORES: list[Workload] = [
+    (f"dense_mma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
+    for precision in ("float16", "tf32", "3xtf32")
+    for rows, ins, outs in ((197, 64, 96), (16, 512, 40), (33, 72, 100), (9, 256, 36), (64, 24, 8))
+]
+
 WORKLOADS: list[Workload] = [
     *_TRANSPOSED,
     *_GROUPED,
@@ -122,5 +128,6 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL,
     *_DEPTHWISE,
     *_ON_TENSOR_CORES,
+    *_DENSE_ON_TENSOR_CORES,
 ]
 """At least five for each template."""

@@ -18,8 +18,8 @@ def convolution(data, kernel, *, stride=1, padding=1, dilation=1, groups=1):
     return Convolution("layer", "convolution", data, kernel, *window, groups)
 
 
-def names(layer, kind):
-    return [name for name, _ in workloads(layer, kind)]
+def names(layer, kind, precision="float32"):
+    return [name for name, _ in workloads(layer, kind, own=precision != "float32", precision=precision)]
 
 
 def tensor(*shape):
@@ -74,11 +74,14 @@ def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_thos
     task = f"conv2d_nchw_mma_{precision}.cuda"
     assert workloads(layer, "cuda", own=True, precision=precision) == [(task, arguments)]
     assert is_own(task)
+    rows = Dense("dense", "dense", (64, 512), (1000, 512))
+    assert names(rows, "cuda", precision) == [f"dense_mma_{precision}.cuda"]
     others = [
         convolution((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3),
         convolution((1, 64, 56, 56), (64, 1, 3, 3), groups=64),
         convolution((1, 64, 56, 56), (50, 64, 3, 3)),
         Dense("dense", "dense", (1, 512), (1000, 512)),
+        Dense("dense", "dense", (64, 510), (1000, 510)),
     ]
     for layer in others:
         assert workloads(layer, "cuda", own=True, precision=precision) == workloads(layer, "cuda", own=True)

@@ -47,6 +47,6 @@ def expectation(compiled: CompiledModel) -> Expectation:
 
 
 def _excess(layer: CompiledLayer, kind: str) -> float:
-    if layer.kernel is not None and layer.kernel.template.channels_last:
+    if layer.kernel is not None and "_mma_" in layer.kernel.template.task:
         return _TENSOR_CORES
     return (_BORROWED if layer.match is Match.FALLBACK else _DEFAULT)[kind]

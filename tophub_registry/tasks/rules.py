@@ -9,6 +9,7 @@ in a separate table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from tophub_registry.errors import UsageError
@@ -23,6 +24,7 @@ _IMAGE, _VOLUME = 2, 3  # the axes of a convolution
 _WINOGRAD_KERNELS = range(3, 8)
 _BLOCKED_WINOGRAD_KERNEL = 3
 _LARGE_BATCH = 32
+_ROWS_OF_A_TILE, _WRITTEN_AT_ONCE = 16, 4  # on tensor cores
 
 
 class Rule(NamedTuple):
@@ -84,9 +86,13 @@ def _ungrouped(conv: TransposedConvolution) -> bool:
     return conv.groups == 1
 
 
-def _suits_tensor_cores(conv: Convolution) -> bool:
-    # Four float32 are copied, and four outputs written, at once.
-    return _plain(conv) and conv.data[1] % 4 == 0 and conv.kernel[0] % 4 == 0
+def _suits_tensor_cores(conv: Convolution, vector: int) -> bool:
+    return _plain(conv) and conv.data[1] % vector == 0 and conv.kernel[0] % _WRITTEN_AT_ONCE == 0
+
+
+def _suits_dense_tensor_cores(dense: Dense, vector: int) -> bool:
+    (rows, ins), (outs, _) = dense.data, dense.weight
+    return rows >= _ROWS_OF_A_TILE // 2 and ins % vector == 0 and outs % _WRITTEN_AT_ONCE == 0
 
 
 def _any(_: Layer) -> bool:
@@ -197,18 +203,15 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
 FLOAT32 = "float32"
 
 PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
-    "3xtf32": {"cuda": (Rule("conv2d_nchw_mma_3xtf32.cuda", Convolution, _suits_tensor_cores, _direct),)},
-    "tf32": {"cuda": (Rule("conv2d_nchw_mma_tf32.cuda", Convolution, _suits_tensor_cores, _direct),)},
-    "float16": {
+    precision: {
         "cuda": (
             Rule(
-                "conv2d_nchw_mma_float16.cuda",
-                Convolution,
-                lambda c: _suits_tensor_cores(c) and c.data[1] % 8 == 0,  # which are copied at once
-                _direct,
+                f"conv2d_nchw_mma_{precision}.cuda", Convolution, partial(_suits_tensor_cores, vector=vector), _direct
             ),
+            Rule(f"dense_mma_{precision}.cuda", Dense, partial(_suits_dense_tensor_cores, vector=vector), _dense),
         )
-    },
+    }
+    for precision, vector in (("3xtf32", 4), ("tf32", 4), ("float16", 8))  # which are copied at once
 }
 """The rules of templates that compute with less than float32's precision, by precision and kind of target."""
 

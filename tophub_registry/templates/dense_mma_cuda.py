@@ -1,0 +1,68 @@
+"""`dense_mma_{float16,tf32,3xtf32}.cuda`: dense layers of several rows on tensor cores.
+
+Our own templates: see `mma_cuda`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.templates.mma import PRECISIONS
+from tophub_registry.templates.mma_cuda import MmaTemplate, Product
+from tophub_registry.templates.workloads import Matmul
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tophub_registry.records.record import Config
+
+
+class _DenseMma(MmaTemplate):
+    """A dense layer."""
+
+    parse = staticmethod(Matmul.parse)
+    workload: Matmul
+
+    @property
+    def product(self) -> Product:
+        w = self.workload
+        return Product(w.batch, w.out_units, w.in_units)
+
+    @property
+    def data(self) -> tuple[int, ...]:
+        return self.workload.batch, self.workload.in_units
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return self.workload.output
+
+    def seen(self, row: Any, tap: Any) -> tuple[list[Any], list[Any]]:  # noqa: ARG002  # there is one
+        return [row], []
+
+    def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        data, weight = inputs
+        return [data.astype(self.precision.dtype), self.packed(config, weight)]
+
+
+class DenseMmaFloat16(_DenseMma):
+    """In float16, with sums in float32."""
+
+    task = "dense_mma_float16.cuda"
+    precision = PRECISIONS["float16"]
+    tolerance = 5e-3
+
+
+class DenseMmaTF32(_DenseMma):
+    """In TF32: factors are rounded to ten bits."""
+
+    task = "dense_mma_tf32.cuda"
+    precision = PRECISIONS["tf32"]
+    tolerance = 5e-3
+
+
+class DenseMma3xTF32(_DenseMma):
+    """In 3xTF32: each factor is the sum of two of TF32, which is nearly as exact as float32."""
+
+    task = "dense_mma_3xtf32.cuda"
+    precision = PRECISIONS["3xtf32"]
+    tolerance = 2e-5

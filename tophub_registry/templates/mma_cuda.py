@@ -1,0 +1,391 @@
+"""What the templates for tensor cores share: a matrix product, tile by tile.
+
+Our own templates, for compute capability 8.0 and later. Rows times columns are summed up over steps, each of which has
+`tile_k` channels of one tap of a kernel. A block of threads computes a tile of `tile_m` rows and `tile_n` columns; its
+warps divide that between them. Data and weights of a step are copied into shared memory while earlier steps are
+computed (`stages`). `split_k` parts of the steps can be summed up by blocks of their own, whose sums a second kernel
+adds.
+
+Weights are `[steps, columns, tile_k]`, with columns and channels padded with zeros. The output is float32, so that what
+follows is computed in it; a model converts it to float16 where the next layer wants that.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from tophub_registry.errors import InputError
+from tophub_registry.records.families import family_of
+from tophub_registry.templates import cuda
+from tophub_registry.templates.mma import PASS_CONFIG, SHARED, SIDE, WARP, Precision, intrinsics
+from tophub_registry.templates.space import ConfigSpace, knob
+from tophub_registry.templates.template import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+_CAPABILITY = 80
+"""The compute capability, in tenths, from which `mma` takes TF32, and copies go on beside the computation."""
+
+_MAX_SHARED = 227 * 1024
+"""Dynamic shared memory of a block, in bytes, on compute capability 9.0."""
+
+_MAX_SUMS = 128
+"""The most sums of a thread that are worth trying: with twice as many, registers are spilled."""
+
+_FEWEST_BLOCKS, _MOST_BLOCKS = 16, 2048
+"""Grids outside of this leave a GPU idle, or tile too finely."""
+
+_USUAL_BLOCKS, _USUAL_ROW = 132, 64
+"""The blocks of a grid, and the bytes of a row in shared memory, that default configs come near to."""
+
+_PAD = 1
+"""By how many vectors of 16 bytes rows in shared memory are apart beyond their length, against bank conflicts."""
+
+_EPILOGUE = 4
+"""The channels that a thread writes at once."""
+
+_ADDING_THREADS = 128
+
+
+class Product(NamedTuple):
+    """A layer as a matrix product.
+
+    Attributes
+    ----------
+    rows, columns
+        The numbers of outputs along both sides: pixels and channels.
+    channels
+        The input channels.
+    taps
+        How many times the channels are summed up: the numbers of the convolution's kernel.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    taps: int = 1
+
+
+class MmaTemplate(cuda.CudaTemplate):
+    """A layer on tensor cores, in one precision."""
+
+    precision: ClassVar[Precision]
+    pass_config = PASS_CONFIG
+    packs_late = False
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        if reason := self._not_served():
+            raise InputError(f"{self.task} does not serve this layer: {reason}")
+
+    @property
+    @abstractmethod
+    def product(self) -> Product:
+        """The layer as a matrix product."""
+
+    @property
+    @abstractmethod
+    def data(self) -> tuple[int, ...]:
+        """The shape of the data, in the kernel's layout."""
+
+    @property
+    @abstractmethod
+    def written(self) -> tuple[int, ...]:
+        """The shape of the output, in the kernel's layout: rows, in several axes, then columns."""
+
+    @abstractmethod
+    def seen(self, row: Any, tap: Any) -> tuple[list[Any], list[Any]]:
+        """Return where in the data a row's channels lie for a tap: all but the last index, and conditions on them."""
+
+    def _not_served(self) -> str:
+        """Return why the layer can't be computed; empty if it can."""
+        p, vector, dtype = self.product, self.precision.vector, self.workload.dtype
+        if dtype != "float32":
+            return f"its type is {dtype}, not float32"
+        if p.channels % vector:
+            return f"its {p.channels} input channels are no multiple of {vector}"
+        if p.columns % _EPILOGUE:
+            return f"its {p.columns} output channels are no multiple of {_EPILOGUE}"
+        return ""
+
+    def _space(self) -> ConfigSpace:
+        p = self.product
+        sides = [SIDE << power for power in range(4)]
+        depths = [self.precision.vector * parts for parts in (2, 4, 8, 16)]
+        widest = next((depth for depth in depths if depth >= p.channels), depths[-1])
+        return ConfigSpace(
+            [
+                knob("tile_m", sides),
+                knob("tile_n", [side for side in sides if side < 2 * max(p.columns, SIDE)]),
+                knob("tile_k", [depth for depth in depths if depth <= widest]),
+                knob("warps_m", [1, 2, 4]),
+                knob("warps_n", [1, 2, 4]),
+                knob("split_k", [1, 2, 4, 8, 16]),
+                knob("stages", [1, 2, 3, 4, 5, 6]),
+                knob("raster", [0, 1]),
+            ]
+        )
+
+    def _steps(self, config: Config) -> int:
+        k: int = config.value("tile_k")
+        return self.product.taps * -(-self.product.channels // k)
+
+    def _blocks(self, config: Config) -> int:
+        m, n, parts = (config.value(name) for name in ("tile_m", "tile_n", "split_k"))
+        blocks: int = -(-self.product.rows // m) * -(-self.product.columns // n) * parts
+        return blocks
+
+    def limits(self, config: Config) -> cuda.CudaLimits:
+        m, n, k = (config.value(f"tile_{axis}") for axis in "mnk")
+        warps = config.value("warps_m") * config.value("warps_n")
+        row = (k + _PAD * self.precision.vector) * self.precision.bytes
+        shared = config.value("stages") * (m + n) * row
+        if config.value("split_k") == 1:
+            shared = max(shared, m * n * cuda.FLOAT_BYTES)  # the sums, before they are written
+        return cuda.CudaLimits((WARP, warps, 1), shared, sums=m * n // (warps * WARP), most_shared_bytes=_MAX_SHARED)
+
+    def possible(self, config: Config) -> bool:
+        m, n, k = (config.value(f"tile_{axis}") for axis in "mnk")
+        limits = self.limits(config)
+        copied = math.prod(limits.threads) * self.precision.vector
+        steps, parts = self._steps(config), config.value("split_k")
+        return (
+            m % (SIDE * config.value("warps_m")) == n % (SIDE * config.value("warps_n")) == 0
+            and m * k % copied == n * k % copied == 0
+            and steps % parts == 0
+            and steps // parts >= config.value("stages")
+            and limits.possible
+        )
+
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether the GPU has such tensor cores, the sums fit a thread's registers, and the grid the GPU."""
+        family = family_of(target) if target.kind == "cuda" else None
+        if family is not None and int(family.removeprefix("sm_")) < _CAPABILITY:
+            return False
+        return (
+            self.possible(config)
+            and self.limits(config).sums <= _MAX_SUMS
+            and (config.value("split_k") == 1 or _FEWEST_BLOCKS <= self._blocks(config) <= _MOST_BLOCKS)
+        )
+
+    def default(self, target: Target) -> Config:
+        """Return a possible config whose grid has about a block for each multiprocessor of a large GPU."""
+
+        def oddity(index: int) -> float:
+            config = self.space.config(index)
+            row = config.value("tile_k") * self.precision.bytes
+            finer = math.log2(config.value("split_k")) + abs(math.log2(row / _USUAL_ROW))
+            return abs(math.log2(self._blocks(config) / _USUAL_BLOCKS)) + finer / 4
+
+        values = {"stages": 3, "warps_m": 2, "warps_n": 2}
+        for wanted in (values, {"stages": 2, "warps_m": 2}, {"stages": 2}, {}):
+            part = self.space.where(wanted)
+            indices = [self.space.find(part.config(index).entity) for index in range(len(part))]
+            if fits := [index for index in indices if self.feasible(self.space.config(index), target)]:
+                return self.space.config(min(fits, key=oddity))
+        return self.space.config(0)
+
+    def suggestion(self, target: Target) -> Config:
+        return self.default(target)
+
+    def tensors(self, config: Config) -> list[Tensor]:
+        p, dtype = self.product, self.precision.dtype
+        weights = self._steps(config), _rounded_up(p.columns, config.value("tile_n")), config.value("tile_k")
+        return [Tensor(self.data, dtype), Tensor(weights, dtype), Tensor(self.written, self.workload.dtype)]
+
+    def packed(self, config: Config, weights: NDArray[Any]) -> NDArray[Any]:
+        """Return weights, `[columns, channels, …]`, in the kernel's layout."""
+        import numpy as np
+
+        p, k = self.product, config.value("tile_k")
+        columns, channels = _rounded_up(p.columns, config.value("tile_n")), _rounded_up(p.channels, k)
+        wide = np.zeros((columns, channels, p.taps), self.precision.dtype)
+        wide[: p.columns, : p.channels] = weights.reshape(p.columns, p.channels, p.taps)
+        steps = wide.reshape(columns, channels // k, k, p.taps).transpose(3, 1, 0, 2)
+        return np.ascontiguousarray(steps.reshape(-1, columns, k))
+
+    def computation(self, config: Config) -> list[Any]:
+        from tvm import te, tirx
+
+        p, dtype, vector = self.product, self.precision.dtype, self.precision.vector
+        k, parts, steps = config.value("tile_k"), config.value("split_k"), self._steps(config)
+        rows, columns = _rounded_up(p.rows, config.value("tile_m")), _rounded_up(p.columns, config.value("tile_n"))
+        data, weights = self.placeholders(config)
+
+        def seen(step: Any, row: Any, channel: Any) -> Any:
+            """Return what a row sees of the data in a step."""
+            tap, first = step // (steps // p.taps), step % (steps // p.taps) * k
+            place, inside = self.seen(row, tap)
+            if rows != p.rows:
+                inside.append(row < p.rows)
+            if p.channels % k:
+                inside.append(first + channel // vector * vector < p.channels)  # the same for a whole vector
+            at = (*place, first + channel)
+            value = data[at]
+            return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, dtype)) if inside else value
+
+        view = te.compute((steps, rows, k), seen, name="view")
+        step, channel = te.reduce_axis((0, steps // parts), name="step"), te.reduce_axis((0, k), name="channel")
+
+        def product(part: Any, m: Any, n: Any) -> Any:
+            at = part * (steps // parts) + step
+            factors = view[at, m, channel], weights[at, n, channel]
+            one, other = (factor.astype("float32") if dtype != "float32" else factor for factor in factors)
+            return te.sum(one * other, axis=[step, channel])
+
+        sums = te.compute((parts, rows, columns), product, name="sums")
+        whole = p.rows, p.columns
+        if parts == 1:
+            flat = te.compute(whole, lambda m, n: sums[0, m, n], name="flat")
+        else:
+            part = te.reduce_axis((0, parts), name="part")
+            total = te.compute(whole, lambda m, n: te.sum(sums[part, m, n], axis=part), name="total")
+            flat = te.compute(whole, lambda m, n: total[m, n], name="flat")
+        return [
+            data,
+            weights,
+            te.compute(self.written, lambda *at: flat[_row(at, self.written), at[-1]], name="output"),
+        ]
+
+    def apply(self, sch: Any, config: Config) -> None:
+        flat = sch.get_sblock("flat")
+        sch.reverse_compute_inline(sch.get_sblock("output"))
+        _Schedule(sch, config, self.precision).apply(flat)
+
+
+def _row(at: Sequence[Any], shape: Sequence[int]) -> Any:
+    """Return the number of the row at all but the last index."""
+    row = at[0]
+    for index, extent in zip(at[1:-1], shape[1:-1], strict=True):
+        row = row * extent + index
+    return row
+
+
+def _rounded_up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+class _Schedule:
+    """The schedule of the kernel, and of the one that adds its parts."""
+
+    def __init__(self, sch: Any, config: Config, precision: Precision) -> None:
+        self._sch = sch
+        self._precision = precision
+        self._names = intrinsics(precision)
+        self._tile = [config.value(f"tile_{axis}") for axis in "mn"]
+        self._warps = [config.value(f"warps_{axis}") for axis in "mn"]
+        self._parts, self._stages = config.value("split_k"), config.value("stages")
+        self._raster = config.value("raster")
+
+    def apply(self, output: Any) -> None:
+        sch, depth = self._sch, self._precision.depth
+        product = sch.get_sblock("sums")
+        _, m, n, step, k = sch.get_loops(product)
+        m, mi = sch.split(m, [None, SIDE])
+        n, ni = sch.split(n, [None, SIDE])
+        k, ki = sch.split(k, [None, depth])
+        sch.reorder(m, n, step, k, mi, ni, ki)
+        tile = sch.blockize(mi)
+        block, warp, step, k = self._divide(tile)
+        view = sch.get_sblock("view")
+        sch.set_scope(view, 0, SHARED)
+        self._copy(view, step)
+        self._copy(sch.cache_read(tile, 1, SHARED), step)
+        loads = [sch.cache_read(tile, place, "local") for place in range(2)]
+        for load in loads:
+            sch.compute_at(load, k)
+        sch.unroll(k)
+        store = sch.cache_write(tile, 0, "local")
+        if self._parts == 1:
+            sch.set_scope(store, 0, SHARED)
+        sch.reverse_compute_at(store, warp)
+        if self._parts == 1:
+            sch.reverse_compute_at(output, block)
+        tiles = [self._in_tiles(load, depth) for load in loads]
+        stored = self._in_tiles(store, SIDE)
+        clear = sch.decompose_reduction(tile, step)
+        for loop, name in zip(tiles, (self._names.data, self._names.weights), strict=True):
+            sch.tensorize(loop, name)
+        sch.tensorize(sch.get_loops(product)[-3], self._names.add)
+        sch.tensorize(sch.get_loops(sch.get_sblock("sums_init"))[-2], self._names.clear)
+        sch.tensorize(stored, self._names.store_shared if self._parts == 1 else self._names.store_global)
+        for outer in (tile, clear):
+            for loop in sch.get_loops(outer)[-2:]:
+                sch.unroll(loop)
+        if self._parts == 1:
+            self._write(output)
+        else:
+            self._add_parts(output)
+        if self._stages > 1:
+            sch.annotate(step, "software_pipeline_stage", [0, 0, self._stages - 1])
+            sch.annotate(step, "software_pipeline_order", [0, 1, 2])
+            sch.annotate(step, "software_pipeline_async_stages", [0])
+
+    def _divide(self, tile: Any) -> tuple[Any, Any, Any, Any]:
+        """Divide the tiles of sums between blocks and warps; return their loops, and those over steps and channels."""
+        sch = self._sch
+        part, m, n, step, k = sch.get_loops(tile)
+        (bm, wm, fm), (bn, wn, fn) = (
+            sch.split(loop, [None, warps, side // warps // SIDE])
+            for loop, warps, side in zip((m, n), self._warps, self._tile, strict=True)
+        )
+        sch.reorder(part, bm, bn, wm, wn, step, k, fm, fn)
+        warp = sch.fuse(wm, wn)
+        x, y = (bm, bn) if self._raster else (bn, bm)
+        cuda.bind(sch, blockIdx_z=part, blockIdx_y=y, blockIdx_x=x, threadIdx_y=warp)
+        return bn, warp, step, k
+
+    def _copy(self, block: Any, step: Any) -> None:
+        """Let all threads copy a step's data or weights into shared memory, 16 bytes at a time."""
+        sch, vector = self._sch, self._precision.vector
+        sch.compute_at(block, step)
+        self._by_all_threads(block, vector)
+        sch.storage_align(block, 0, axis=1, factor=2 * vector, offset=_PAD * vector)
+
+    def _by_all_threads(self, block: Any, vector: int) -> None:
+        sch = self._sch
+        fused = sch.fuse(*sch.get_loops(block)[-2:])
+        again, y, x, numbers = sch.split(fused, [None, math.prod(self._warps), WARP, vector])
+        cuda.bind(sch, threadIdx_y=y, threadIdx_x=x)
+        sch.vectorize(numbers)
+        sch.unroll(again)
+
+    def _in_tiles(self, block: Any, width: int) -> Any:
+        """Divide a block's last two loops into tiles of 16 rows; return the outer loop of a tile."""
+        sch = self._sch
+        i, j = sch.get_loops(block)[-2:]
+        outer_i, inner_i = sch.split(i, [None, SIDE])
+        outer_j, inner_j = sch.split(j, [None, width])
+        sch.reorder(outer_i, outer_j, inner_i, inner_j)
+        sch.unroll(outer_i)
+        sch.unroll(outer_j)
+        return inner_i
+
+    def _write(self, output: Any) -> None:
+        """Let all threads write a block's outputs from shared memory."""
+        outputs = math.prod(self._tile) // (math.prod(self._warps) * WARP)
+        self._by_all_threads(output, min(_EPILOGUE, outputs))
+
+    def _add_parts(self, output: Any) -> None:
+        """Schedule the second kernel, which adds the parts."""
+        sch = self._sch
+        total = sch.get_sblock("total")
+        sch.set_scope(total, 0, "local")
+        fused = sch.fuse(*sch.get_loops(output))
+        block, thread, numbers = sch.split(fused, [None, _ADDING_THREADS, _EPILOGUE])
+        cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
+        sch.vectorize(numbers)
+        sch.compute_at(total, thread)
+        *_, number, part = sch.get_loops(total)
+        sch.reorder(part, number)
+        sch.vectorize(number)
+        sch.decompose_reduction(total, part)
+        sch.unroll(part)
