@@ -161,7 +161,7 @@ def test_ratios_are_of_times_in_the_same_round():
 
 def test_the_peers_are_known():
     assert set(PEERS) == {
-        "no-records", "gluoncv", "pytorch", "onnxruntime", "openvino", "ncnn", "tvm", "metaschedule"
+        "no-records", "gluoncv", "pytorch", "onnxruntime", "openvino", "ncnn", "tvm", "metaschedule", "pytorch-compile"
     }  # fmt: skip
 
 

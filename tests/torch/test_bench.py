@@ -53,7 +53,9 @@ def job(request, tmp_path_factory):
     return Job(str(folder / "prepared"), "llvm", [], 1)
 
 
-@pytest.mark.parametrize("framework", ["pytorch", "onnxruntime"])
+@pytest.mark.parametrize(
+    "framework", ["pytorch", "onnxruntime", pytest.param("pytorch-compile", marks=pytest.mark.exhaustive)]
+)
 def test_its_outputs_are_the_programs(framework, job, tmp_path):
     if framework == "onnxruntime":
         pytest.importorskip("onnxruntime")

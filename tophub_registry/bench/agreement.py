@@ -16,6 +16,9 @@ from tophub_registry.bench.prepared import Array
 TOLERANCE = 1e-3
 """The largest difference of outputs that agree."""
 
+ROUNDED = 0.1
+"""The same if one of both was computed in TF32 or float16, which adds up over the layers."""
+
 _FLOOR = 1e-2
 _TIE = 1e-5
 """Scores that are closer, relative to the largest, are tied: frameworks round differently."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tophub_registry.bench import instructions
-from tophub_registry.bench.agreement import TOLERANCE, difference, with_ties_in_order
+from tophub_registry.bench.agreement import ROUNDED, TOLERANCE, difference, with_ties_in_order
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.peer import Peer
 from tophub_registry.bench.prepared import Prepared, read_arrays
@@ -23,6 +23,7 @@ from tophub_registry.devices.processor import own_processor
 from tophub_registry.devices.threads import bound, settle_threads
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.records.target import Target
+from tophub_registry.tasks.rules import FLOAT32, check_precision
 
 OURS = "tophub"
 PEERS = tuple(name for name in RUNNERS if name != OURS)
@@ -37,6 +38,8 @@ _OTHERS = {
     "pytorch": ("torch",),
 }
 """The peers that can read other frameworks' models, and the modules that each needs."""
+
+_ROUNDING = ("tf32", "float16")
 
 _LOADING = 1800.0  # seconds; an untuned detector takes minutes
 _PAUSE = 0.3  # seconds until OpenMP's threads, which spin while they wait, go to sleep
@@ -60,6 +63,8 @@ class FrameworkResult:
         Of the outputs from those of the model's own framework: see `agreement`. None where there are no outputs.
     failure
         Why there are no times; None if there are.
+    tolerance
+        The largest difference that counts as agreement.
     """
 
     framework: str
@@ -68,11 +73,12 @@ class FrameworkResult:
     times: tuple[float, ...] = ()
     difference: float | None = None
     failure: str | None = None
+    tolerance: float = TOLERANCE
 
     @property
     def agrees(self) -> bool:
-        """Whether the outputs are those of the model's own framework, within 1e-3."""
-        return self.difference is not None and self.difference <= TOLERANCE
+        """Whether the outputs are those of the model's own framework, within the tolerance."""
+        return self.difference is not None and self.difference <= self.tolerance
 
     @property
     def median(self) -> float:
@@ -154,6 +160,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
     rounds: int = 15,
     pythons: Mapping[str, str] | None = None,
     database: Path | None = None,
+    precision: str = FLOAT32,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Time a model compiled with records against other frameworks, in turns, each in its own process.
@@ -174,6 +181,8 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         Python interpreters of frameworks in other environments, which need tophub-registry too.
     database
         MetaSchedule's database, for `metaschedule`.
+    precision
+        How tophub and PyTorch compute convolutions; the others do in float32.
     progress
         Called with a description of the next step.
 
@@ -183,6 +192,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         As `check` does.
     """
     resolved = check(target, [*against, *(pythons or {})], database)
+    check_precision(precision, resolved.kind)
     threads = settle_threads(threads)
     job = Job(
         str(prepared.folder.absolute()),
@@ -190,6 +200,7 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         None if records is None else [str(path.absolute()) for path in records],
         threads,
         None if database is None else str(database.absolute()),
+        precision,
     )
     outcome = Comparison(prepared.model, str(resolved), _device(job), threads, bound(), reference=prepared.framework)
     frameworks = dict.fromkeys((OURS, *against))
@@ -197,7 +208,8 @@ def compare(  # noqa: PLR0913  # as many as the command has options
         job.write(Path(name))
         family = instructions.restriction(resolved, own_processor())
         rows = _measure(Path(name), frameworks, threads, family, prepared, rounds, pythons or {}, progress)
-    return replace(outcome, rows=rows)
+    tolerance = ROUNDED if precision in _ROUNDING else TOLERANCE
+    return replace(outcome, rows=tuple(replace(row, tolerance=tolerance) for row in rows))
 
 
 def check(target: str, frameworks: Collection[str], database: Path | None = None) -> Target:

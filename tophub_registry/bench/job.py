@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tophub_registry.bench.prepared import Prepared
+from tophub_registry.tasks.rules import FLOAT32
 
 _JOB = "job.json"
 
@@ -27,6 +28,8 @@ class Job:
         Number of CPU threads of a framework.
     database
         The folder of MetaSchedule's database, for the framework `metaschedule`.
+    precision
+        How convolutions are computed by tophub, and by PyTorch: one of `tasks.rules.PRECISIONS`.
     """
 
     folder: str
@@ -34,6 +37,7 @@ class Job:
     records: list[str] | None
     threads: int
     database: str | None = None
+    precision: str = FLOAT32
 
     @property
     def on_gpu(self) -> bool:

@@ -31,6 +31,8 @@ METASCHEDULE = "metaschedule"
 CPU_ONLY = frozenset({"openvino", "ncnn"})
 """The frameworks that are compared on CPUs only."""
 
+_IMAGE = 4
+
 _WARM_UP_RUNS = 3
 _WARM_UP_SECONDS = 0.5
 
@@ -82,7 +84,7 @@ class Ours(Runner):
         from tophub_registry.compiler.own_logs import check_useful
 
         records = self._logs(job)
-        self._compiled = compile_model(job.prepared.read_model(), job.target, records=records)
+        self._compiled = compile_model(job.prepared.read_model(), job.target, records=records, precision=job.precision)
         check_useful(self._compiled, records or [])
         self._inputs = inputs
         self.version = __version__
@@ -238,7 +240,13 @@ class Hybridized(Runner):
 
 
 class Torch(Runner):
-    """The network in PyTorch: traced and frozen on the CPU, a CUDA graph on a GPU, TF32 off."""
+    """The network in PyTorch: traced and frozen on the CPU, a CUDA graph on a GPU.
+
+    On a GPU TF32 is allowed if the job's precision is `tf32`. For `float16` the weights are float16, and channels last.
+    """
+
+    compiled = False
+    _forward: Callable[[], Any]
 
     def __init__(self, job: Job, inputs: Sequence[Array]) -> None:
         try:
@@ -248,7 +256,8 @@ class Torch(Runner):
         if job.on_gpu and not torch.cuda.is_available():
             raise EnvironmentFailure("this PyTorch has no GPU", remedy="it needs one that was built for CUDA")
         torch.set_num_threads(job.threads)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        rounded = job.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounded
         torch.backends.cudnn.benchmark = True
         self._torch = torch
         self._on_gpu = job.on_gpu
@@ -257,8 +266,17 @@ class Torch(Runner):
         module, is_static = _torch_module(job)
         module = module.to(device)
         tensors = [torch.from_numpy(array).to(device) for array in inputs]
+        self._how = f"TF32 {'on' if rounded else 'off'}"
+        if job.precision == "float16":
+            self._how = "float16, channels last"
+            module = module.half().to(memory_format=torch.channels_last)
+            tensors = [_in_half(tensor, torch) for tensor in tensors]
         with torch.inference_mode():
-            if job.on_gpu:
+            if self.compiled:
+                ready = torch.compile(module, mode="max-autotune" if job.on_gpu else None)
+                self.note = f"torch.compile, {self._how}" if job.on_gpu else "torch.compile"
+                self._forward = lambda: ready(*tensors)
+            elif job.on_gpu:
                 self._forward = self._captured(module, tensors, whole=is_static)
             else:
                 # The module of a program can't be switched to evaluation, but its trace can.
@@ -271,7 +289,7 @@ class Torch(Runner):
         """Return a function that runs the module as a CUDA graph, or eagerly if it depends on the data."""
         torch = self._torch
         if not whole:
-            self.note = "eager, as box suppression depends on the data; TF32 off"
+            self.note = f"eager, as box suppression depends on the data; {self._how}"
             return lambda: module(*tensors)
         aside = torch.cuda.Stream()
         with torch.cuda.stream(aside):  # PyTorch needs a few runs before it can capture one
@@ -281,7 +299,7 @@ class Torch(Runner):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             found = module(*tensors)
-        self.note = "CUDA graph, TF32 off"
+        self.note = f"CUDA graph, {self._how}"
 
         def replay() -> Any:
             graph.replay()
@@ -291,13 +309,29 @@ class Torch(Runner):
 
     def outputs(self) -> list[Array]:
         with self._torch.inference_mode():
-            return [output.cpu().numpy() for output in self._forward()]
+            found = self._forward()
+        half = self._torch.float16
+        return [(output.float() if output.dtype == half else output).cpu().numpy() for output in found]
 
     def run(self) -> None:
         with self._torch.inference_mode():
             self._forward()
         if self._on_gpu:
             self._torch.cuda.synchronize()
+
+
+class CompiledTorch(Torch):
+    """The network in PyTorch, compiled by `torch.compile`; on a GPU with its autotuning, which takes minutes."""
+
+    compiled = True
+
+
+def _in_half(tensor: Any, torch: Any) -> Any:
+    """Return an input of a network in float16: numbers with a point in it, and images with their channels last."""
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half.to(memory_format=torch.channels_last) if half.dim() == _IMAGE else half
 
 
 def _torch_module(job: Job) -> tuple[Any, bool]:
@@ -480,5 +514,6 @@ RUNNERS: Mapping[str, Callable[[Job, Sequence[Array]], Runner]] = {
     "ncnn": Ncnn,
     "tvm": Untuned,
     METASCHEDULE: MetaScheduled,
+    "pytorch-compile": CompiledTorch,
 }
 """Runners by their names on the command line."""

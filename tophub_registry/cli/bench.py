@@ -11,10 +11,20 @@ import typer
 
 from tophub_registry import spelling
 from tophub_registry.cli import interrupts, log_argument, notes, table, terminal
-from tophub_registry.cli.model_options import CompileTarget, Log, Params, Processor, Shape, Threads, shapes_of
+from tophub_registry.cli.model_options import (
+    CompileTarget,
+    Log,
+    Params,
+    Precision,
+    Processor,
+    Shape,
+    Threads,
+    shapes_of,
+)
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
 from tophub_registry.frontends import KINDS
+from tophub_registry.tasks.rules import FLOAT32
 
 if TYPE_CHECKING:
     from tophub_registry.bench.comparison import Comparison, FrameworkResult
@@ -33,7 +43,7 @@ def command(
         str | None,
         typer.Option(
             help="Comma-separated: no-records (tophub without any), gluoncv, pytorch, onnxruntime, openvino, ncnn, "
-            "tvm (untuned), metaschedule.",
+            "tvm (untuned), metaschedule, pytorch-compile (torch.compile).",
             show_default="no-records, the model's own framework, and those that are installed",
         ),
     ] = None,
@@ -42,6 +52,7 @@ def command(
     params: Params = None,
     shape: Shape = None,
     log: Log = None,
+    precision: Precision = FLOAT32,
     python: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +110,7 @@ def command(
             rounds=rounds,
             pythons=pythons,
             database=database,
+            precision=precision,
             progress=notes.progress,
         )
     notes.progress("")
