@@ -27,12 +27,13 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.gpu.check import TOLERANCE, Job, build
+from tests.gpu.check import Job, build
 from tophub_registry.devices.gpu import architecture_of
 from tophub_registry.records.log import read_records
 from tophub_registry.records.record import Record
 from tophub_registry.records.task import TaskFile, describe
 from tophub_registry.templates.registry import instantiate
+from tophub_registry.templates.template import Template
 
 TASKS = (
     "conv2d_nchw.cuda",
@@ -260,7 +261,7 @@ def main() -> int:
                 print(f"failed: {layer.name}: {type(error).__name__}: {str(error)[-500:]}", file=sys.stderr)
                 problems += 1
                 continue
-            if not row.difference <= TOLERANCE:
+            if not row.difference <= Template.tolerance:
                 print(f"wrong: {layer.name} differs by {row.difference}", file=sys.stderr)
                 problems += 1
             rows.append(row)
