@@ -359,7 +359,7 @@ class _Builder:
         """Return the new variable of a value in the given layout and type, by default its own."""
         if not isinstance(value, relax.Var):
             return value
-        if dtype not in (None, str(value.ty.dtype)):
+        if dtype is not None and dtype != str(value.ty.dtype):
             if (value, block, dtype) not in self._converted:
                 converted = self.builder.emit(relax.op.astype(self._in(value, block), dtype))
                 self._converted[value, block, dtype] = converted
