@@ -36,7 +36,9 @@ class Network:
         self.first = self.channels
 
     def model(self) -> Model:
-        kinds: list[Callable[[], Any]] = [self.convolution, self.residual, self.branches, self.depthwise, self.pool]
+        kinds: list[Callable[[], Any]] = [
+            *(self.convolution, self.residual, self.branches, self.depthwise, self.pool, self.halves)
+        ]
         network = self.nn.HybridSequential()
         network.add(self.convolution())
         for _ in range(PARTS):
@@ -74,12 +76,33 @@ class Network:
         self.channels = total
         return together
 
+    def halves(self) -> Any:
+        if self.channels % 2:
+            return self.depthwise()
+        self.channels //= 2
+        made = _Halves(self.convolution(self.channels, same=True))
+        self.channels *= 2
+        return made
+
     def depthwise(self) -> Any:
         return self.nn.Conv2D(self.channels, 3, padding=1, groups=self.channels, in_channels=self.channels)
 
     def pool(self) -> Any:
         kind = self.random.choice((self.nn.MaxPool2D, self.nn.AvgPool2D))
         return kind(3, strides=self.random.choice((1, 2)), padding=1)
+
+
+def _Halves(body: Any) -> Any:  # noqa: N802
+    class Halves(libraries.mxnet().gluon.HybridBlock):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body
+
+        def hybrid_forward(self, operators: Any, x: Any) -> Any:
+            one, other = operators.split(x, num_outputs=2, axis=1)
+            return operators.concat(other, self.body(one), dim=1)
+
+    return Halves()
 
 
 def _Sum(body: Any) -> Any:  # noqa: N802  # MXNet is imported late, and with it the class to derive from
