@@ -212,10 +212,14 @@ def test_without_any_record_the_way_to_tune_is_told(
     target = f"--target '{resolve('llvm')}'"
     commands = [line.strip() for line in told.out.splitlines() if line.startswith("  tophub ")]
     assert commands == [
-        f"tophub compile {MODEL} --shape data=1,3,48,48 {target} -o '{library}' --force --tune 3m",
         f"tophub tune {MODEL} --shape data=1,3,48,48 {target} --total-trials 500 -o new.log",
         f"tophub compile {MODEL} --shape data=1,3,48,48 {target} --log new.log -o '{library}' --force",
+        f"tophub compile {MODEL} --shape data=1,3,48,48 {target} -o '{library}' --force --tune 3m",
     ]
+    assert told.out.splitlines()[-1].strip() == commands[-1]
+    assert "22 of 22 layers have no record of such hardware; tuning them is expected to save about 2 % of a run.\n" in (
+        told.out
+    )
 
 
 def test_a_folder_is_no_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

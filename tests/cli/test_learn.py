@@ -16,7 +16,6 @@ from tophub_registry.packages.sources import Sources
 from tophub_registry.records.log import write_log
 from tophub_registry.records.lookup import Source
 from tophub_registry.records.record import workload_key
-from tophub_registry.records.target import Target
 
 
 @pytest.fixture(autouse=True)
@@ -75,10 +74,10 @@ def test_a_release_publishes_the_model_if_clients_can_read_it(capsys: pytest.Cap
 
 def found(log: str) -> tuple[RecordSearch, list[bool]]:
     """Look up the neighbours of a new workload in a log; return whether a cost model chose them."""
-    search = RecordSearch(Target.parse(TARGET), Sources((Source("a log", Path(log)),), ()))
+    search = RecordSearch(TARGET, Sources((Source("a log", Path(log)),), ()))
     new = convolution(80, 28)
     _, neighbourhood = search.find([workload_key(new.task, new.args, {})])
-    return search, [its.predicted for its in neighbourhood.of(new, Target.parse(TARGET))]
+    return search, [its.predicted for its in neighbourhood.of(new, TARGET)]
 
 
 def test_compiling_uses_the_model_beside_a_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ def check(old_client, tasks, target, path):
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_spaces_of_odd_workloads_are_autotvms(old_client, kind, tmp_path):
-    for_cuda = [Task(task=task, args=args) for task, args in WORKLOADS]
+    for_cuda = [Task(task=task, args=args) for task, args in WORKLOADS if "mma" not in task]  # which are our own
     check(old_client, for_cuda if kind == "cuda" else list(odd_tasks()), TARGETS[kind], tmp_path / "tasks.json")
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from tophub_registry import spelling
 from tophub_registry.cli import table, terminal
-from tophub_registry.compiler.expectation import expectation
 from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.task import describe
 
@@ -124,6 +123,8 @@ def improvement(compiled: CompiledModel, model: str, options: Sequence[str], out
         ["tune", *given, "--total-trials", "500", "-o", "new.log"],
         ["compile", *given, "--log", "new.log", "-o", str(output), "--force"],
     ]
+    from tophub_registry.compiler.expectation import expectation
+
     expected = expectation(compiled)
     if expected.without:
         covered = sum(layer.kernel is not None for layer in compiled.layers)
@@ -241,6 +242,8 @@ def as_json(
     times: Sequence[KernelTime],
 ) -> dict[str, object]:
     """Return all of it as JSON has it; times in seconds."""
+    from tophub_registry.compiler.expectation import expectation
+
     return {
         "library": str(output),
         "target": str(compiled.target),
