@@ -3,7 +3,7 @@
 Each model is compiled as it is, tuned from the same packages for either time, each with an own log of its own, and
 the three libraries are timed in turns with the frameworks of `--against`. Ratios below 1 are in favour of `short`.
 
-    python benchmarks/budget.py --models a.onnx b.onnx --against onnxruntime=/other/bin/python
+    python benchmarks/budget.py --models a.onnx b.onnx --folder logs --against onnxruntime=/other/bin/python
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from tophub_registry.devices.device import resolve
 from tophub_registry.devices.threads import settle_threads
 from tophub_registry.records.target import Target
 
+_PAUSE = 0.3  # seconds until the threads of whoever ran last, which spin while they wait, go to sleep
 _WARM_UP = 3
 _RUNS = 5
 _LOADING = 600.0  # seconds
@@ -77,9 +78,9 @@ def in_turns(
                 if turn >= 0:
                     times[side].append(median(runs))
             for name, peer in peers.items():
-                time.sleep(0.3)  # until OpenMP's threads, which spin while they wait, go to sleep
+                time.sleep(_PAUSE)
                 runs = peer.seconds(_RUNS)
-                time.sleep(0.3)
+                time.sleep(_PAUSE)
                 if turn >= 0:
                     times[name].append(median(runs))
     finally:

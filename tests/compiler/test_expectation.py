@@ -11,10 +11,13 @@ from tophub_registry.compiler.compiled import CompiledModel
 from tophub_registry.compiler.expectation import Expectation, expectation
 from tophub_registry.records.lookup import Match
 from tophub_registry.records.target import Target
+from tophub_registry.records.task import tensor
+from tophub_registry.templates.registry import instantiate
+from tophub_registry.templates.template import Template
 
 
-def layer(cost: float | None, match: Match = Match.NONE) -> Any:
-    kernel = None if cost is None else SimpleNamespace(cost=cost, template=SimpleNamespace(task="conv2d_nchw.cuda"))
+def layer(cost: float | None, match: Match = Match.NONE, template: Template | None = None) -> Any:
+    kernel = None if cost is None else SimpleNamespace(cost=cost, template=template)
     return SimpleNamespace(kernel=kernel, match=match, recorded=match is Match.DEVICE)
 
 
@@ -39,6 +42,15 @@ def test_a_borrowed_config_leaves_less_to_gain_on_a_gpu_and_a_default_one_little
     )
     assert nothing > 0.5
     assert 0.15 > borrowed > processor > 0
+
+
+def test_a_default_config_on_tensor_cores_leaves_less_to_gain_than_one_for_float32() -> None:
+    args = [tensor([1, 64, 14, 14]), tensor([64, 64, 3, 3]), [1, 1], [1, 1, 1, 1], [1, 1], "float32"]
+    on_tensor_cores, float32 = (
+        expected("cuda", layer(1e-3, template=instantiate(task, args))).gain
+        for task in ("conv2d_nchw_mma_tf32.cuda", "conv2d_nchw.cuda")
+    )
+    assert 0 < on_tensor_cores < float32
 
 
 def test_a_model_without_any_template_expects_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.records.lookup import Match
+from tophub_registry.templates.mma_cuda import MmaTemplate
 
 if TYPE_CHECKING:
     from tophub_registry.compiler.compiled import CompiledLayer, CompiledModel
@@ -47,6 +48,6 @@ def expectation(compiled: CompiledModel) -> Expectation:
 
 
 def _excess(layer: CompiledLayer, kind: str) -> float:
-    if layer.kernel is not None and "_mma_" in layer.kernel.template.task:
+    if layer.kernel is not None and isinstance(layer.kernel.template, MmaTemplate):
         return _TENSOR_CORES
     return (_BORROWED if layer.match is Match.FALLBACK else _DEFAULT)[kind]
