@@ -79,7 +79,7 @@ class Kernel:
     def blocks(self) -> tuple[int, int]:
         """The blocks of the data and of the output."""
         if self.template.channels_last:
-            return LAST, LAST
+            return PLAIN if self.template.reads_plain else LAST, LAST
         data, *_, output = self.template.tensors(self.config)
         return _block(data.shape), _block(output.shape)
 

@@ -24,7 +24,7 @@ _IMAGE, _VOLUME = 2, 3  # the axes of a convolution
 _WINOGRAD_KERNELS = range(3, 8)
 _BLOCKED_WINOGRAD_KERNEL = 3
 _LARGE_BATCH = 32
-_ROWS_OF_A_TILE, _WRITTEN_AT_ONCE = 16, 4  # on tensor cores
+_ROWS_OF_A_TILE = 16  # on tensor cores
 
 
 class Rule(NamedTuple):
@@ -87,12 +87,13 @@ def _ungrouped(conv: TransposedConvolution) -> bool:
 
 
 def _suits_tensor_cores(conv: Convolution, vector: int) -> bool:
-    return _plain(conv) and conv.data[1] % vector == 0 and conv.kernel[0] % _WRITTEN_AT_ONCE == 0
+    # Channels that are not copied as they lie are gathered by rows of the kernel, whose pixels must be adjacent.
+    return _plain(conv) and (conv.data[1] % vector == 0 or conv.kernel[-1] == 1 or conv.dilation[-1] == 1)
 
 
 def _suits_dense_tensor_cores(dense: Dense, vector: int) -> bool:
-    (rows, ins), (outs, _) = dense.data, dense.weight
-    return rows >= _ROWS_OF_A_TILE // 2 and ins % vector == 0 and outs % _WRITTEN_AT_ONCE == 0
+    rows, ins = dense.data
+    return rows >= _ROWS_OF_A_TILE // 2 and ins % vector == 0
 
 
 def _any(_: Layer) -> bool:

@@ -2,14 +2,19 @@
 
 Our own templates: see `mma_cuda`. Rows are the output's pixels. Data and output are `[N, 1, H, W, C]`, so channels
 last, written as one block of all channels.
+
+Where the input channels are no multiple of what is copied at once, as an image's three, the data are plain,
+`[N, C, H, W]`, and a kernel of its own writes them with padding, channels last. What a row of a convolution's kernel
+reads then lies side by side, so that all of its pixels' channels are one tap's.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
-from tophub_registry.templates.mma_cuda import MmaTemplate, Product
+from tophub_registry.templates.mma_cuda import GATHERED, MmaTemplate, Product, rounded_up
 from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
@@ -26,32 +31,86 @@ class _Conv2dMma(MmaTemplate):
     workload: Conv2d
 
     @property
+    def gathers(self) -> bool:  # type: ignore[override]
+        return self.workload.in_channels % self.precision.vector != 0
+
+    @property
+    def reads_plain(self) -> bool:
+        return self.gathers
+
+    @property
     def product(self) -> Product:
         w = self.workload
         pixels = w.batch * w.out_height * w.out_width
+        if self.gathers:
+            row = rounded_up(w.kernel_width * self._pixel, self.precision.vector)
+            return Product(pixels, w.out_channels, row, w.kernel_height)
         return Product(pixels, w.out_channels, w.in_channels, w.kernel_height * w.kernel_width)
+
+    @property
+    def _pixel(self) -> int:
+        """The numbers of a gathered pixel: its channels, and zeros so that what each output reads begins at a vector."""
+        w, vector = self.workload, self.precision.vector
+        return next(size for size in itertools.count(w.in_channels) if size * w.strides[1] % vector == 0)
 
     @property
     def data(self) -> tuple[int, ...]:
         w = self.workload
-        return w.batch, 1, w.height, w.width, w.in_channels
+        return w.inputs[0] if self.gathers else (w.batch, 1, w.height, w.width, w.in_channels)
+
+    @property
+    def taken(self) -> str:
+        return self.workload.dtype if self.gathers else self.precision.dtype
+
+    def _not_served(self) -> str:
+        w = self.workload
+        if self.gathers and w.kernel_width > 1 and w.dilation[1] > 1:
+            return f"its {w.in_channels} input channels are no multiple of {self.precision.vector}, and it is dilated"
+        return super()._not_served()
+
+    def gathered(self, data: Any) -> Any:
+        from tvm import te, tirx
+
+        if not self.gathers:
+            return data
+        w, pixel, dtype = self.workload, self._pixel, self.precision.dtype
+        rows = (w.out_height - 1) * w.strides[0] + (w.kernel_height - 1) * w.dilation[0] + 1
+        numbers = rounded_up((w.out_width - 1) * w.strides[1] * pixel + self.product.channels, self.precision.vector)
+
+        def padded(n: Any, row: Any, number: Any) -> Any:
+            y, x, channel = row - w.padding[0], number // pixel - w.padding[1], number % pixel
+            inside = tirx.all(y >= 0, y < w.height, x >= 0, x < w.width, channel < w.in_channels)
+            return tirx.if_then_else(inside, data[n, channel, y, x].astype(dtype), tirx.const(0, dtype))
+
+        return te.compute((w.batch, rows, numbers), padded, name=GATHERED)
 
     @property
     def written(self) -> tuple[int, ...]:
         w = self.workload
         return w.batch, 1, w.out_height, w.out_width, w.out_channels
 
-    def seen(self, row: Any, tap: Any) -> tuple[list[Any], list[Any]]:
+    def seen(self, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:
         w = self.workload
         n, y, x = row // (w.out_height * w.out_width), row // w.out_width % w.out_height, row % w.out_width
+        if self.gathers:
+            return [n, y * w.strides[0] + tap * w.dilation[0], x * (w.strides[1] * self._pixel) + channel], []
         in_y = y * w.strides[0] + tap // w.kernel_width * w.dilation[0] - w.padding[0]
         in_x = x * w.strides[1] + tap % w.kernel_width * w.dilation[1] - w.padding[1]
         inside = [in_y >= 0, in_y < w.height, in_x >= 0, in_x < w.width] if any(w.padding) else []
-        return [n, 0, in_y, in_x], inside
+        return [n, 0, in_y, in_x, channel], inside
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        import numpy as np
+
         data, kernel = inputs
-        return [data.transpose(0, 2, 3, 1)[:, None].astype(self.precision.dtype), self.packed(config, kernel)]
+        if not self.gathers:
+            return [data.transpose(0, 2, 3, 1)[:, None].astype(self.precision.dtype), self.packed(config, kernel)]
+        w, p = self.workload, self.product
+        rows = np.zeros((p.columns, w.kernel_height, p.channels), kernel.dtype)
+        pixels = rows[:, :, : w.kernel_width * self._pixel].reshape(*rows.shape[:2], w.kernel_width, self._pixel)
+        pixels[..., : w.in_channels] = kernel.transpose(0, 2, 3, 1)
+        rows[:, :, : w.kernel_width * self._pixel] = pixels.reshape(*rows.shape[:2], -1)
+        return [data, self.packed(config, rows.transpose(0, 2, 1))]
 
     def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the same for all
         return output[:, 0].transpose(0, 3, 1, 2)

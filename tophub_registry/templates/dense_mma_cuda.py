@@ -36,8 +36,8 @@ class _DenseMma(MmaTemplate):
     def written(self) -> tuple[int, ...]:
         return self.workload.output
 
-    def seen(self, row: Any, tap: Any) -> tuple[list[Any], list[Any]]:  # noqa: ARG002  # there is one
-        return [row], []
+    def seen(self, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:  # noqa: ARG002  # there is one
+        return [row, channel], []
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         data, weight = inputs

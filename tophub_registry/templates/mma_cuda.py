@@ -50,9 +50,12 @@ _PAD = 1
 """By how many vectors of 16 bytes rows in shared memory are apart beyond their length, against bank conflicts."""
 
 _EPILOGUE = 4
-"""The channels that a thread writes at once."""
+"""The most channels that a thread writes at once."""
 
-_ADDING_THREADS = 128
+_THREADS = 128
+"""Threads of a block that gathers data, or adds parts."""
+
+GATHERED = "gathered"
 
 
 class Product(NamedTuple):
@@ -80,6 +83,8 @@ class MmaTemplate(cuda.CudaTemplate):
     precision: ClassVar[Precision]
     pass_config = PASS_CONFIG
     packs_late = False
+    gathers = False
+    """Whether a kernel of its own writes the data as the product reads them."""
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
@@ -97,13 +102,22 @@ class MmaTemplate(cuda.CudaTemplate):
         """The shape of the data, in the kernel's layout."""
 
     @property
+    def taken(self) -> str:
+        """The type of the data."""
+        return self.precision.dtype
+
+    @property
     @abstractmethod
     def written(self) -> tuple[int, ...]:
         """The shape of the output, in the kernel's layout: rows, in several axes, then columns."""
 
     @abstractmethod
-    def seen(self, row: Any, tap: Any) -> tuple[list[Any], list[Any]]:
-        """Return where in the data a row's channels lie for a tap: all but the last index, and conditions on them."""
+    def seen(self, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:
+        """Return where in the gathered data a row's channel lies for a tap, and the conditions for it to be there."""
+
+    def gathered(self, data: Any) -> Any:
+        """Return the data as the product reads them, 16 bytes at once: if not as they are, in a block `GATHERED`."""
+        return data
 
     def _not_served(self) -> str:
         """Return why the layer can't be computed; empty if it can."""
@@ -112,8 +126,6 @@ class MmaTemplate(cuda.CudaTemplate):
             return f"its type is {dtype}, not float32"
         if p.channels % vector:
             return f"its {p.channels} input channels are no multiple of {vector}"
-        if p.columns % _EPILOGUE:
-            return f"its {p.columns} output channels are no multiple of {_EPILOGUE}"
         return ""
 
     def _space(self) -> ConfigSpace:
@@ -198,15 +210,15 @@ class MmaTemplate(cuda.CudaTemplate):
 
     def tensors(self, config: Config) -> list[Tensor]:
         p, dtype = self.product, self.precision.dtype
-        weights = self._steps(config), _rounded_up(p.columns, config.value("tile_n")), config.value("tile_k")
-        return [Tensor(self.data, dtype), Tensor(weights, dtype), Tensor(self.written, self.workload.dtype)]
+        weights = self._steps(config), rounded_up(p.columns, config.value("tile_n")), config.value("tile_k")
+        return [Tensor(self.data, self.taken), Tensor(weights, dtype), Tensor(self.written, self.workload.dtype)]
 
     def packed(self, config: Config, weights: NDArray[Any]) -> NDArray[Any]:
         """Return weights, `[columns, channels, …]`, in the kernel's layout."""
         import numpy as np
 
         p, k = self.product, config.value("tile_k")
-        columns, channels = _rounded_up(p.columns, config.value("tile_n")), _rounded_up(p.channels, k)
+        columns, channels = rounded_up(p.columns, config.value("tile_n")), rounded_up(p.channels, k)
         wide = np.zeros((columns, channels, p.taps), self.precision.dtype)
         wide[: p.columns, : p.channels] = weights.reshape(p.columns, p.channels, p.taps)
         steps = wide.reshape(columns, channels // k, k, p.taps).transpose(3, 1, 0, 2)
@@ -217,19 +229,19 @@ class MmaTemplate(cuda.CudaTemplate):
 
         p, dtype, vector = self.product, self.precision.dtype, self.precision.vector
         k, parts, steps = config.value("tile_k"), config.value("split_k"), self._steps(config)
-        rows, columns = _rounded_up(p.rows, config.value("tile_m")), _rounded_up(p.columns, config.value("tile_n"))
+        rows, columns = rounded_up(p.rows, config.value("tile_m")), rounded_up(p.columns, config.value("tile_n"))
         data, weights = self.placeholders(config)
+        gathered = self.gathered(data)
 
         def seen(step: Any, row: Any, channel: Any) -> Any:
             """Return what a row sees of the data in a step."""
             tap, first = step // (steps // p.taps), step % (steps // p.taps) * k
-            place, inside = self.seen(row, tap)
+            at, inside = self.seen(row, tap, first + channel)
             if rows != p.rows:
                 inside.append(row < p.rows)
             if p.channels % k:
                 inside.append(first + channel // vector * vector < p.channels)  # the same for a whole vector
-            at = (*place, first + channel)
-            value = data[at]
+            value = gathered[tuple(at)]
             return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, dtype)) if inside else value
 
         view = te.compute((steps, rows, k), seen, name="view")
@@ -258,7 +270,10 @@ class MmaTemplate(cuda.CudaTemplate):
     def apply(self, sch: Any, config: Config) -> None:
         flat = sch.get_sblock("flat")
         sch.reverse_compute_inline(sch.get_sblock("output"))
-        _Schedule(sch, config, self.precision).apply(flat)
+        _Schedule(sch, config, self.precision, math.gcd(self.product.columns, _EPILOGUE)).apply(flat)
+        if self.gathers:
+            block, thread = sch.split(sch.fuse(*sch.get_loops(sch.get_sblock(GATHERED))), [None, _THREADS])
+            cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
 
 
 def _row(at: Sequence[Any], shape: Sequence[int]) -> Any:
@@ -269,15 +284,17 @@ def _row(at: Sequence[Any], shape: Sequence[int]) -> Any:
     return row
 
 
-def _rounded_up(number: int, unit: int) -> int:
+def rounded_up(number: int, unit: int) -> int:
+    """Return the smallest multiple of a unit that is at least a number."""
     return -(-number // unit) * unit
 
 
 class _Schedule:
     """The schedule of the kernel, and of the one that adds its parts."""
 
-    def __init__(self, sch: Any, config: Config, precision: Precision) -> None:
+    def __init__(self, sch: Any, config: Config, precision: Precision, written: int) -> None:
         self._sch = sch
+        self._written = written
         self._precision = precision
         self._names = intrinsics(precision)
         self._tile = [config.value(f"tile_{axis}") for axis in "mn"]
@@ -372,7 +389,7 @@ class _Schedule:
     def _write(self, output: Any) -> None:
         """Let all threads write a block's outputs from shared memory."""
         outputs = math.prod(self._tile) // (math.prod(self._warps) * WARP)
-        self._by_all_threads(output, min(_EPILOGUE, outputs))
+        self._by_all_threads(output, min(self._written, outputs))
 
     def _add_parts(self, output: Any) -> None:
         """Schedule the second kernel, which adds the parts."""
@@ -380,10 +397,10 @@ class _Schedule:
         total = sch.get_sblock("total")
         sch.set_scope(total, 0, "local")
         fused = sch.fuse(*sch.get_loops(output))
-        block, thread, numbers = sch.split(fused, [None, _ADDING_THREADS, _EPILOGUE])
+        block, thread, numbers = sch.split(fused, [None, _THREADS, self._written])
         cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
         sch.vectorize(numbers)
-        sch.compute_at(total, thread)
+        sch.compute_at(total, thread, preserve_unit_loops=True)
         *_, number, part = sch.get_loops(total)
         sch.reorder(part, number)
         sch.vectorize(number)

@@ -78,6 +78,11 @@ class Template(ABC):
     channels_last: ClassVar[bool] = False
     """Whether data and output have their channels last: `[N, 1, H, W, C]`."""
 
+    @property
+    def reads_plain(self) -> bool:
+        """Whether the data are `[N, C, H, W]` nevertheless."""
+        return False
+
     packs_late: ClassVar[bool] = True
     """Whether weights that are known only when the model runs can be packed then: `pack` only reshapes and transposes,
     and takes little time beside the kernel."""
