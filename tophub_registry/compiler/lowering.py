@@ -137,6 +137,7 @@ class _Graph:
                     self._join(value, var)
         self.blocks = self._choose(kernels)
         self.kernels = {var: use.best(self.blocks)[1] for var, use in self._uses.items()}
+        self.types_read = self._types_read()
 
     def _root(self, value: Any) -> Any:
         while (parent := self._parents.get(value, value)) is not value:
@@ -151,6 +152,15 @@ class _Graph:
     def block(self, value: Any) -> int:
         """Return the block size for a value."""
         return self.blocks.get(self._root(value), PLAIN)
+
+    def _types_read(self) -> dict[Any, set[str]]:
+        """Return the types other than its own in which kernels read a value."""
+        read: dict[Any, set[str]] = {}
+        for var, kernel in self.kernels.items():
+            data, dtype = self._calls[var].args[0], kernel.template.tensors(kernel.config)[0].dtype
+            if isinstance(data, relax.Var) and dtype != str(data.ty.dtype):
+                read.setdefault(data, set()).add(dtype)
+        return read
 
     def _choose(self, kernels: Mapping[Any, Sequence[Kernel]]) -> dict[Any, int]:
         self._uses = {}
@@ -221,9 +231,8 @@ class _Builder:
         self.builder = relax.BlockBuilder(module)
         self.graph: _Graph
         self._functions: dict[tuple[str, str], Any] = {}
-        self._lying: dict[tuple[Any, int], Any] = {}
-        self._converted: dict[tuple[Any, int, str], Any] = {}
-        self._new: dict[Any, tuple[Any, int]] = {}
+        self._lying: dict[tuple[Any, int, str], Any] = {}
+        self._lies: dict[Any, int] = {}
         self._kernels: list[Kernel] = []
         self._layers: list[tuple[Layer, Kernel | None]] = []
         self._left_out: list[LeftOut] = []
@@ -234,17 +243,17 @@ class _Builder:
         self.graph = graph
         main = graph.main
         params = [relax.Var(param.name, param.ty) for param in main.params]
-        self._lying, self._converted, self._new = {}, {}, {}
+        self._lying, self._lies = {}, {}
         attributes = {key: main.attrs[key] for key in (main.attrs.keys() if main.attrs else ())}
         with self.builder.function(f"{name.name_hint}_lowered", params, attrs=attributes):
             with self.builder.dataflow():
                 for old, new in zip(main.params, params, strict=True):
-                    self._new[old] = new, PLAIN
+                    self._define(old, new, PLAIN)
                 for binding in graph.bindings:
                     if binding.var in graph.kernels:
-                        self._new[binding.var] = self._kernel(binding.var, binding.value)
+                        self._define(binding.var, *self._kernel(binding.var, binding.value))
                     else:
-                        self._new[binding.var] = self._other(binding)
+                        self._define(binding.var, *self._other(binding))
                 result = self.builder.emit_output(self._plainly(main.body.body))
             written = self.builder.emit_func_output(result)
         self._temporary.append(written)
@@ -257,6 +266,17 @@ class _Builder:
         module = self.builder.get()
         kept = {name: function for name, function in module.functions_items() if name not in self._temporary}
         return Lowered(tvm.IRModule(kept, module.attrs), self._layers, self._kernels, self._left_out)
+
+    def _define(self, value: Any, new: Any, block: int) -> None:
+        """Note the new variable of a value, and its layout.
+
+        What kernels read in another type is kept in that alone, and the other readers convert it back as they read it.
+        """
+        self._lies[value] = block
+        for dtype in self.graph.types_read.get(value, ()):
+            self._lying[value, block, dtype] = narrow = self.builder.emit(relax.op.astype(new, dtype))
+            new = self.builder.emit(relax.op.astype(narrow, str(value.ty.dtype)))
+        self._lying[value, block, _dtype(value)] = new
 
     def _kernel(self, var: Any, call: relax.Call) -> tuple[Any, int]:
         kernel, layer = self.graph.kernels[var], self.graph.layers[var]
@@ -347,7 +367,7 @@ class _Builder:
         if is_elementwise(call) and len(taken) == 1:
             (value,) = taken
             if self.graph.readers[value] == 1:
-                return self._new[value][1]
+                return self._lies[value]
         return self.graph.block(var)
 
     def _plainly(self, expression: Any) -> Any:
@@ -359,21 +379,23 @@ class _Builder:
         """Return the new variable of a value in the given layout and type, by default its own."""
         if not isinstance(value, relax.Var):
             return value
-        if dtype is not None and dtype != str(value.ty.dtype):
-            if (value, block, dtype) not in self._converted:
-                converted = self.builder.emit(relax.op.astype(self._in(value, block), dtype))
-                self._converted[value, block, dtype] = converted
-            return self._converted[value, block, dtype]
-        new, lies = self._new[value]
-        if lies == block:
-            return new
-        if (value, block) not in self._lying:
-            if lies != PLAIN:
-                new = self._in(value, PLAIN) if block != PLAIN else self.builder.emit_te(to_plain, new)
-            if block != PLAIN:
-                new = self.builder.emit_te(to_blocks, new, block)
-            self._lying[value, block] = new
-        return self._lying[value, block]
+        key = value, block, dtype or _dtype(value)
+        if key not in self._lying:
+            self._lying[key] = self._changed(*key)
+        return self._lying[key]
+
+    def _changed(self, value: Any, block: int, dtype: str) -> Any:
+        """Return a new variable for a value in another layout than the one it lies in."""
+        lies = self._lies[value]
+        if block != PLAIN != lies:
+            return self.builder.emit_te(to_blocks, self._in(value, PLAIN, dtype), block)
+        new = self._lying[value, lies, dtype]
+        return self.builder.emit_te(to_plain, new) if block == PLAIN else self.builder.emit_te(to_blocks, new, block)
+
+
+def _dtype(value: Any) -> str:
+    """Return the type of a tensor's elements; empty for a tuple."""
+    return str(value.ty.dtype) if isinstance(value.ty, relax.TensorType) else ""
 
 
 def _sliced(call: Any) -> Any:
