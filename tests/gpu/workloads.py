@@ -18,7 +18,7 @@ def conv2d(
     dilation: int = 1,
 ) -> Workload:
     window = [tensor(data), tensor(kernel), [stride] * 2, list(padding), [dilation] * 2]
-    groups = [data[1] // kernel[1]] if kind == "group_conv2d_nchw" else []
+    groups = [data[1] // kernel[1]] if kind.startswith("group") else []
     return f"{kind}.cuda", [*window, *groups, "float32"]
 
 
@@ -116,6 +116,15 @@ _ON_TENSOR_CORES = [
     )
 ]
 
+_GROUPED_LAST = [
+    conv2d("group_conv2d_nchw_last", [1, 128, 14, 14], [128, 4, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("group_conv2d_nchw_last", [1, 96, 15, 13], [96, 1, 3, 3], 2, (1, 1, 1, 1)),
+    conv2d("group_conv2d_nchw_last", [1, 32, 14, 14], [32, 16, 1, 1]),
+    conv2d("group_conv2d_nchw_last", [2, 6, 13, 17], [9, 2, 3, 5], 1, (1, 0, 2, 1)),
+    conv2d("group_conv2d_nchw_last", [1, 24, 20, 23], [24, 1, 5, 5], 1, (4, 4, 4, 4), 2),
+    conv2d("group_conv2d_nchw_last", [1, 12, 9, 3], [8, 6, 3, 3], 1, (1, 1, 1, 1)),
+]
+
 _DENSE_ON_TENSOR_CORES: list[Workload] = [
     (f"dense_mma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
     for precision in ("float16", "tf32", "3xtf32")
@@ -131,6 +140,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL,
     *_DEPTHWISE,
     *_ON_TENSOR_CORES,
+    *_GROUPED_LAST,
     *_DENSE_ON_TENSOR_CORES,
 ]
 """At least five for each template."""

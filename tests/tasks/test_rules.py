@@ -76,9 +76,10 @@ def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_thos
     assert is_own(task)
     rows = Dense("dense", "dense", (64, 512), (1000, 512))
     assert names(rows, "cuda", precision) == [f"dense_mma_{precision}.cuda"]
+    grouped = convolution((1, 64, 56, 56), (64, 1, 3, 3), groups=64)
+    assert names(grouped, "cuda", precision) == ["group_conv2d_nchw_last.cuda"]
     others = [
         convolution((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3, dilation=2),
-        convolution((1, 64, 56, 56), (64, 1, 3, 3), groups=64),
         Dense("dense", "dense", (1, 512), (1000, 512)),
         Dense("dense", "dense", (64, 510), (1000, 510)),
     ]

@@ -54,6 +54,10 @@ def _grouped(conv: Convolution) -> bool:
     return len(conv.strides) == _IMAGE and conv.groups > 1 and not _depthwise(conv)
 
 
+def _with_several_groups(conv: Convolution) -> bool:
+    return len(conv.strides) == _IMAGE and conv.groups > 1
+
+
 def _volumetric(conv: Convolution) -> bool:
     return len(conv.strides) == _VOLUME
 
@@ -209,12 +213,14 @@ PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
             Rule(
                 f"conv2d_nchw_mma_{precision}.cuda", Convolution, partial(_suits_tensor_cores, vector=vector), _direct
             ),
+            Rule("group_conv2d_nchw_last.cuda", Convolution, _with_several_groups, _with_groups),
             Rule(f"dense_mma_{precision}.cuda", Dense, partial(_suits_dense_tensor_cores, vector=vector), _dense),
         )
     }
     for precision, vector in (("3xtf32", 4), ("tf32", 4), ("float16", 8))  # which are copied at once
 }
-"""The rules of templates that compute with less than float32's precision, by precision and kind of target."""
+"""The rules of templates that compute with less than float32's precision, or for the layout of those that do, by
+precision and kind of target."""
 
 PRECISIONS = (FLOAT32, *PRECISE_RULES)
 

@@ -49,7 +49,7 @@ class _Conv2dMma(MmaTemplate):
 
     @property
     def _pixel(self) -> int:
-        """The numbers of a gathered pixel: its channels, and zeros so that what each output reads begins at a vector."""
+        """A gathered pixel's numbers: its channels, and zeros so that what an output reads begins at a vector."""
         w, vector = self.workload, self.precision.vector
         return next(size for size in itertools.count(w.in_channels) if size * w.strides[1] % vector == 0)
 

@@ -46,6 +46,7 @@ _OURS = {
     "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
     "group_conv2d_nchw.cuda": "group_conv2d_nchw_cuda.GroupConv2dNCHWCuda",
     "group_conv2d_NCHWc.x86": "group_conv2d_nchwc_x86.GroupConv2dNCHWcX86",
+    "group_conv2d_nchw_last.cuda": "group_conv2d_nchw_last_cuda.GroupConv2dNCHWLastCuda",
     "group_conv2d_nchw.x86": "group_conv2d_nchw_x86.GroupConv2dNCHWX86",
     "dense_mma_3xtf32.cuda": "dense_mma_cuda.DenseMma3xTF32",
     "dense_mma_float16.cuda": "dense_mma_cuda.DenseMmaFloat16",
