@@ -325,7 +325,7 @@ class _Schedule:
             sch.set_scope(store, 0, SHARED)
         sch.reverse_compute_at(store, warp)
         if self._parts == 1:
-            sch.reverse_compute_at(output, block)
+            sch.reverse_compute_at(output, block, preserve_unit_loops=True)
         tiles = [self._in_tiles(load, depth) for load in loads]
         stored = self._in_tiles(store, SIDE)
         clear = sch.decompose_reduction(tile, step)
@@ -396,13 +396,18 @@ class _Schedule:
         sch = self._sch
         total = sch.get_sblock("total")
         sch.set_scope(total, 0, "local")
-        fused = sch.fuse(*sch.get_loops(output))
-        block, thread, numbers = sch.split(fused, [None, _THREADS, self._written])
-        cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
+        m, n = sch.get_loops(output)
+        columns = int(sch.get(n).extent) // self._written
+        across = min(_THREADS, 1 << (columns - 1).bit_length())  # the next power of two
+        m, row = sch.split(m, [None, _THREADS // across])
+        n, column, numbers = sch.split(n, [None, across, self._written])
+        sch.reorder(m, n, row, column, numbers)
+        cuda.bind(sch, blockIdx_x=sch.fuse(m, n), threadIdx_y=row, threadIdx_x=column)
         sch.vectorize(numbers)
-        sch.compute_at(total, thread, preserve_unit_loops=True)
-        *_, number, part = sch.get_loops(total)
-        sch.reorder(part, number)
-        sch.vectorize(number)
+        sch.compute_at(total, column)
+        *number, part = sch.get_loops(total)[3:]
+        for loop in number:  # none if a thread adds up one number
+            sch.reorder(part, loop)
+            sch.vectorize(loop)
         sch.decompose_reduction(total, part)
         sch.unroll(part)
