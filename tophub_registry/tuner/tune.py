@@ -274,7 +274,6 @@ class _Session:
         self.template = instantiate(task.task, task.args)
         self.space = self.template.space.where(plan.where)
         self.planned = min(plan.trials, len(self.space))
-        self.default_index = self._find(self.template.default(target))
         self.search = self._search(experience)
         self._experience = experience
         self.curve = CostCurve(tuple(task.layers), task.count)
@@ -306,6 +305,10 @@ class _Session:
             return self.space.find(config.entity)
         except InputError:
             return None
+
+    @functools.cached_property
+    def default_index(self) -> int | None:
+        return self._find(self.template.default(self.target))
 
     @property
     def trials(self) -> int:
