@@ -79,6 +79,8 @@ __device__ __forceinline__ void tophub_add_tf32(float* sums, const float* data, 
 }
 
 // Each factor is the sum of two of TF32; the product of the two small parts is left out.
+// Tensor cores round sums towards zero, which over thousands of channels costs more digits than the products do: they
+// add up a tile's products only, and what these come to is added here, rounded to nearest.
 __device__ __forceinline__ void tophub_add_3xtf32(float* sums, const float* data, const float* weights) {
   unsigned a[4], b[4], rest_of_a[4], rest_of_b[4];
 #pragma unroll
@@ -90,9 +92,12 @@ __device__ __forceinline__ void tophub_add_3xtf32(float* sums, const float* data
   }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    tophub_mma_tf32(sums + 4 * i, rest_of_a, b + 2 * i);
-    tophub_mma_tf32(sums + 4 * i, a, rest_of_b + 2 * i);
-    tophub_mma_tf32(sums + 4 * i, a, b + 2 * i);
+    float added[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    tophub_mma_tf32(added, rest_of_a, b + 2 * i);
+    tophub_mma_tf32(added, a, rest_of_b + 2 * i);
+    tophub_mma_tf32(added, a, b + 2 * i);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sums[4 * i + j] += added[j];
   }
 }
 
