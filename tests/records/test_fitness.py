@@ -16,6 +16,8 @@ from tophub_registry.records.finding import Finding
 from tophub_registry.records.fitness import Policy, refusal
 from tophub_registry.records.log import read_records
 from tophub_registry.records.merge import merge_logs
+from tophub_registry.records.speed_limit import quickest
+from tophub_registry.records.target import Target
 from tophub_registry.records.validate import validate_log
 from tophub_registry.templates.validation import check_space
 
@@ -105,6 +107,14 @@ def test_merging_drops_what_is_unfit_and_counts_it_and_prefers_no_such_cost(rule
     assert [(each.file, each.line) for each in report.left_out] == [(str(bad), 1)]
     (kept,) = read_records(tmp_path / "out.log")
     assert kept.mean_cost == 2.5e-3
+
+
+def test_tensor_cores_may_be_faster_than_the_others_of_a_device():
+    data, kernel = ["TENSOR", [1, 256, 56, 56], "float32"], ["TENSOR", [256, 256, 3, 3], "float32"]
+    args = [data, kernel, [1, 1], [1, 1, 1, 1], [1, 1], "float32"]
+    target = Target.parse("cuda -model=h100")
+    plain, ours = (quickest(target, f"{task}.cuda", args) for task in ("conv2d_nchw", "conv2d_nchw_mma_float16"))
+    assert 0 < ours < plain / 10
 
 
 def test_records_of_other_packages_are_left_out_on_request(tmp_path, capsys):

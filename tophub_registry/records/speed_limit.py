@@ -46,6 +46,11 @@ _MATRIX_UNIT = 32
 _NARROW_TYPES = ("float16", "bfloat16", "int8", "uint8", "int16", "uint16", "int4", "uint4", "int1", "uint1")
 
 
+def on_matrix_units(task: str) -> bool:
+    """Return whether a task is one of tensor cores, by its name: AutoTVM's or ours."""
+    return "tensorcore" in task or "_mma_" in task
+
+
 def limit(target: Target) -> float:
     """Return the float32 operations a second that the target's device can't exceed without matrix units."""
     if target.model in PEAKS:
@@ -61,7 +66,7 @@ def quickest(target: Target, task: str, args: Sequence[Value]) -> float:
     bound = limit(target) * _MARGIN
     if "winograd" in task:
         bound *= _WINOGRAD
-    if "tensorcore" in task or (target.kind != "llvm" and args[0][2] in _NARROW_TYPES):
+    if on_matrix_units(task) or (target.kind != "llvm" and args[0][2] in _NARROW_TYPES):
         bound *= _MATRIX_UNIT
     elif args[0][2] in _NARROW_TYPES:
         bound *= _NARROW

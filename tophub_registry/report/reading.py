@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.record import EARLIEST, Record, Value
+from tophub_registry.records.speed_limit import on_matrix_units
 from tophub_registry.records.summary import readable
 from tophub_registry.records.target import Target
 from tophub_registry.report.history import (
@@ -121,6 +122,8 @@ def _task(target: Target, rows: list[tuple[Record, float | None]], peaks: Mappin
 
 def _saving(task: str, template: Template | None, best: Record | None) -> float | None:
     """Return `TaskHistory.saving`."""
+    if on_matrix_units(task):
+        return None  # the peak is that of the other units
     if "winograd" not in task:
         return 1.0
     if template is None or best is None:
