@@ -35,6 +35,10 @@ def depthwise(data, kernel, *rest, **window):
     return "depthwise_conv2d_NCHWc.x86", args
 
 
+def dilated(*args, **window):
+    return "depthwise_conv2d_NCHWc_dilated.x86", depthwise(*args, **window)[1]
+
+
 def grouped(groups, data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
     window = [[stride] * 2, list(padding), [dilation] * 2]
     return "group_conv2d_nchw.x86", [tensor(data), tensor(kernel), *window, groups, "float32"]
@@ -114,6 +118,7 @@ WORKLOADS = {
     "depthwise, odd sizes, a batch": depthwise([2, 15, 13, 18], [5, 3], 1, (2, 2, 1, 1)),
     "depthwise, uneven padding": depthwise([1, 12, 11, 35], [3, 3], 2, (0, 1, 2, 1)),
     "depthwise, dilated": depthwise([1, 24, 20, 23], [3, 3], 1, (2, 2, 2, 2), dilation=2),
+    "depthwise, dilated, our own": dilated([1, 30, 17, 21], [5, 5], 1, (8, 8, 8, 8), dilation=4),
     "depthwise, unpadded": depthwise([1, 18, 17, 70], [3, 2]),
     "se_resnext50's 3x3": grouped(32, [1, 128, 56, 56], [128, 4, 3, 3], 1, (1, 1, 1, 1)),
     "se_resnext50's 3x3 with stride": grouped(32, [1, 256, 56, 56], [256, 8, 3, 3], 2, (1, 1, 1, 1)),

@@ -32,6 +32,7 @@ from tophub_registry.compiler.layouts import (
     values_of,
 )
 from tophub_registry.compiler.rearranged import Rearranged
+from tophub_registry.compiler.resized import is_resizing, resized
 from tophub_registry.compiler.transposed import spread, turned_over
 from tophub_registry.frontends.normal_form import is_plain
 from tophub_registry.records.lookup import Answer
@@ -109,7 +110,7 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
         for name, function in module.functions_items()
         if isinstance(function, relax.Function) and is_plain(function)
     }
-    builder = _Builder(module)
+    builder = _Builder(module, target.kind)
     for name, function in functions.items():
         builder.rewrite(name, _Graph(function, target, find, precision))
     return builder.lowered()
@@ -227,7 +228,8 @@ def _kernels(
 class _Builder:
     """Rewrites a module's functions."""
 
-    def __init__(self, module: tvm.IRModule) -> None:
+    def __init__(self, module: tvm.IRModule, kind: str) -> None:
+        self._kind = kind
         self.builder = relax.BlockBuilder(module)
         self.graph: _Graph
         self._functions: dict[tuple[str, str], Any] = {}
@@ -354,8 +356,14 @@ class _Builder:
         call = binding.value
         block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
         if block == PLAIN:
-            return self.builder.emit(_sliced(self._plainly(call))), PLAIN
+            return self._plain(call), PLAIN
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
+
+    def _plain(self, call: Any) -> Any:
+        """Return a new variable for an operator in the plain layout."""
+        if self._kind == "llvm" and is_resizing(call):
+            return resized(self.builder, call, self._in(call.args[0], PLAIN))
+        return self.builder.emit(_sliced(self._plainly(call)))
 
     def _wanted(self, var: Any, call: relax.Call) -> int:
         """Return the block size in which a layout-agnostic operator works.

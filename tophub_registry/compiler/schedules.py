@@ -30,6 +30,8 @@ _WORTH_THREADS = 4096
 _TASKS = 64
 """Iterations of a parallel loop that keep the cores of any processor busy."""
 
+_HALF = _LANES // 2
+
 _SHORTEST_VECTOR = 4
 
 _SHORT_ROW = 64
@@ -462,7 +464,8 @@ def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[An
     widths = blocks.get(len(outer), set())
     contiguous = math.gcd(extent, *widths)
     run = contiguous if len(widths) == 1 and contiguous >= _SHORTEST_VECTOR else extent
-    lanes = next(n for n in range(min(_LANES, run), 0, -1) if run % n == 0)
+    whole = math.gcd(run, _LANES)  # registers, or half of one
+    lanes = whole if whole >= _HALF else next(n for n in range(min(_LANES, run), 0, -1) if run % n == 0)
     if lanes == 1:
         return [*outer, inner, *inside], []
     if lanes < extent:

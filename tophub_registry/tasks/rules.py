@@ -46,8 +46,12 @@ def _depthwise(conv: Convolution) -> bool:
 
 
 def _undilated_depthwise(conv: Convolution) -> bool:
-    # With dilation a CPU gets an untuned schedule.
+    # With dilation AutoTVM has no task for a CPU.
     return _depthwise(conv) and set(conv.dilation) == {1}
+
+
+def _dilated_depthwise(conv: Convolution) -> bool:
+    return _depthwise(conv) and set(conv.dilation) != {1}
 
 
 def _grouped(conv: Convolution) -> bool:
@@ -194,6 +198,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
     "llvm": (
         Rule("conv2d_NCHWc_tiled.x86", Convolution, _suits_tiles, _with_layouts),
+        Rule("depthwise_conv2d_NCHWc_dilated.x86", Convolution, _dilated_depthwise, _with_layouts),
         Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
         Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),

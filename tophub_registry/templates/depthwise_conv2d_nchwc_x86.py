@@ -101,3 +101,9 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
             return Term((), (te.indexdiv(c, ic), te.indexmod(c, ic)), (chunk, 0, 0, block))
 
         return self.convolution(config, term)
+
+
+class DepthwiseConv2dNCHWcDilatedX86(DepthwiseConv2dNCHWcX86):
+    """The same with dilation, a template of our own: AutoTVM has no tasks of such layers."""
+
+    task = "depthwise_conv2d_NCHWc_dilated.x86"

@@ -44,6 +44,7 @@ _OURS = {
     "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
     "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
     "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
+    "depthwise_conv2d_NCHWc_dilated.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcDilatedX86",
     "group_conv2d_nchw.cuda": "group_conv2d_nchw_cuda.GroupConv2dNCHWCuda",
     "group_conv2d_NCHWc.x86": "group_conv2d_nchwc_x86.GroupConv2dNCHWcX86",
     "group_conv2d_nchw_last.cuda": "group_conv2d_nchw_last_cuda.GroupConv2dNCHWLastCuda",
