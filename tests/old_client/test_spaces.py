@@ -8,6 +8,7 @@ from tests.gpu.workloads import WORKLOADS
 from tophub_registry.frontends import read_model
 from tophub_registry.records.record import Knob
 from tophub_registry.records.task import Task, tensor
+from tophub_registry.tasks.rules import is_own
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 
 MODELS = [
@@ -88,7 +89,7 @@ def check(old_client, tasks, target, path):
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_spaces_of_odd_workloads_are_autotvms(old_client, kind, tmp_path):
-    for_cuda = [Task(task=task, args=args) for task, args in WORKLOADS if "mma" not in task]  # which are our own
+    for_cuda = [Task(task=task, args=args) for task, args in WORKLOADS if not is_own(task)]
     check(old_client, for_cuda if kind == "cuda" else list(odd_tasks()), TARGETS[kind], tmp_path / "tasks.json")
 
 

@@ -37,6 +37,7 @@ ARGUMENTS = {
     "conv2d_NCHWc_pointwise.x86": [CONV[0], tensor([64, 64, 1, 1]), [2, 2], [0, 0, 0, 0], [1, 1], *LAYOUTS],
     "conv2d_transpose_NCHWc.x86": [*CONV[:4], "float32", [0, 0], 1],
     "depthwise_conv2d_NCHWc.x86": [CONV[0], tensor([64, 1, 3, 3]), *CONV[2:], *LAYOUTS],
+    "depthwise_conv2d_NCHWc_dilated.x86": [CONV[0], tensor([64, 1, 3, 3]), *CONV[2:4], [2, 2], *LAYOUTS],
     "group_conv2d_nchw.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
     "group_conv2d_NCHWc.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
     "dense_nopack.x86": [tensor([1, 512]), tensor([1000, 512]), None, "float32"],
