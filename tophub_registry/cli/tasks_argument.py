@@ -27,7 +27,12 @@ OwnTemplates = Annotated[bool, typer.Option("--own-templates", hidden=True)]
 
 
 def tasks_of(
-    model: str, kind: str, shapes: Mapping[str, Sequence[int]] | None = None, precision: str = FLOAT32
+    model: str,
+    kind: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    precision: str = FLOAT32,
+    *,
+    own: bool = True,
 ) -> TaskFile:
     """Return MODEL's tasks for a kind of target.
 
@@ -37,6 +42,8 @@ def tasks_of(
         Shapes of the model's inputs, by name.
     precision
         See `tasks.rules.workloads`; a task file has its own.
+    own
+        Whether to include the tasks of templates that AutoTVM does not have; a task file's are as they are.
     """
     path = Path(model)
     if is_task_file(path):
@@ -57,11 +64,16 @@ def tasks_of(
 
     rules_for(kind)  # report a wrong kind before reading the model, which takes seconds
     with interrupts.at_once():  # TVM is running, and there is nothing to undo
-        return read_model(model, shapes=shapes, weightless=True).tasks(kind, own=True, precision=precision)
+        return read_model(model, shapes=shapes, weightless=True).tasks(kind, own=own, precision=precision)
 
 
 def tasks_of_all(
-    models: Sequence[str], kind: str, shapes: Mapping[str, Sequence[int]] | None = None, precision: str = FLOAT32
+    models: Sequence[str],
+    kind: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    precision: str = FLOAT32,
+    *,
+    own: bool = True,
 ) -> list[Task]:
     """Return the tasks of several models, each workload once: AutoTVM's tasks first, then our own.
 
@@ -69,7 +81,7 @@ def tasks_of_all(
     ----------
     shapes
         Shapes of the inputs, by name; only with a single model.
-    precision
+    precision, own
         See `tasks_of`.
     """
     if shapes and len(models) > 1:
@@ -78,7 +90,7 @@ def tasks_of_all(
         )
     tasks: dict[str, Task] = {}
     for model in models:
-        for task in tasks_of(model, kind, shapes, precision).tasks:
+        for task in tasks_of(model, kind, shapes, precision, own=own).tasks:
             layers = [f"{model}: {layer}" for layer in task.layers] if len(models) > 1 else task.layers
             here = task.model_copy(update={"layers": layers})
             if (before := tasks.get(task.workload)) is not None:

@@ -118,7 +118,7 @@ def command(  # each is an option of the command line
         raise UsageError("--threads has no effect on other machines", remedy="start their servers with TVM_NUM_THREADS")
     resolved = place.resolve(target)
     check_precision(precision, resolved.kind)
-    every = tasks_argument.tasks_of_all(model, resolved.kind, shapes_of(shape), precision)
+    every = tasks_argument.tasks_of_all(model, resolved.kind, shapes_of(shape), precision, own=not autotvm_only)
     tasks, others = supported(_chosen(every, only, autotvm_only=autotvm_only))
     for task in others:
         terminal.err(f"tophub: note: skipped, no template: {task}\n")

@@ -41,6 +41,7 @@ from tophub_registry.records.target import Target
 from tophub_registry.tasks.layers import Layer, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
 from tophub_registry.tasks.rules import FLOAT32, RULES, workloads
+from tophub_registry.tasks.widened import widened
 from tophub_registry.templates.neighbours import Neighbourhood
 from tophub_registry.templates.registry import TEMPLATES, template_class
 from tophub_registry.templates.workloads import Conv2d
@@ -112,8 +113,30 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
     }
     builder = _Builder(module, target.kind)
     for name, function in functions.items():
-        builder.rewrite(name, _Graph(function, target, find, precision))
+        builder.rewrite(name, _Graph(_in_vectors(function, target, find), target, find, precision))
     return builder.lowered()
+
+
+def _in_vectors(function: relax.Function, target: Target, find: Find) -> relax.Function:
+    """Return a function with channels that fill a processor's vectors, unless only those that it has were tuned."""
+    new = widened(function) if target.kind == "llvm" else function
+    if new is function:
+        return function
+    before, after = (_workloads(each, target) for each in (function, new))
+    answers, _ = find(before ^ after)
+
+    def tuned(keys: set[str]) -> bool:
+        found = [answer for key in keys for answer in answers[key]]
+        return any(not answer.match.is_evidence_only(target) for answer in found)
+
+    return function if tuned(before - after) and not tuned(after - before) else new
+
+
+def _workloads(function: relax.Function, target: Target) -> set[str]:
+    """Return the keys of a function's workloads."""
+    layers = (layer for layer in layers_of(function).values() if not isinstance(layer, Other))
+    found = (each for layer in layers for each in workloads(layer, target.kind, own=True))
+    return {workload_key(task, args, {}) for task, args in found}
 
 
 class _Graph:

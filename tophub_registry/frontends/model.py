@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from tophub_registry.errors import UsageError
 from tophub_registry.records.task import TaskFile
-from tophub_registry.tasks.extract import tasks_of
+from tophub_registry.tasks.extract import tasks_in_vectors, tasks_of
 from tophub_registry.tasks.layers import Layer, Shape
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ class Model:
         """
         shapes = {name: list(shape) for name, (shape, _) in self.inputs.items()}
         tasks = tasks_of(self.layers, kind, own=own, precision=precision)
+        if own and kind == "llvm":
+            from tophub_registry.tasks.reading import layers_of
+            from tophub_registry.tasks.widened import widened
+
+            tasks = tasks_in_vectors(tasks, layers_of(widened(self.module["main"])).values())
         return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks)
 
     @property

@@ -37,6 +37,32 @@ def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False, precision
     return sorted(tasks, key=lambda task: is_own(task.task))
 
 
+def tasks_in_vectors(tasks: Iterable[Task], layers: Iterable[Layer]) -> list[Task]:
+    """Return a model's tasks for a processor: AutoTVM's, and those of the layers as our compiler computes them.
+
+    These are of our own templates, or of AutoTVM's where there are none.
+
+    Parameters
+    ----------
+    tasks
+        The tasks of the layers as the model has them.
+    layers
+        The layers with channels that fill vectors.
+    """
+    autotvms = [task for task in tasks if not is_own(task.task)]
+    known = {task.workload for task in autotvms}
+    ours: list[Task] = []
+    for layer in layers:
+        found = tasks_of([layer], "llvm", own=True)
+        ours += [task for task in found if is_own(task.task)] or found
+    counted: dict[str, Task] = {}
+    for task in (task for task in ours if task.workload not in known):
+        layers_so_far = counted[task.workload].layers if task.workload in counted else []
+        names = [*layers_so_far, *task.layers]
+        counted[task.workload] = task.model_copy(update={"count": len(names), "layers": names})
+    return sorted([*autotvms, *counted.values()], key=lambda task: is_own(task.task))
+
+
 def untuned(layers: Iterable[Layer], kind: str) -> list[Layer]:
     """Return the layers that no template covers on this kind of target; tuning can't make them faster."""
     return [layer for layer in layers if not workloads(layer, kind)]

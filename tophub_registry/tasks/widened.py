@@ -1,0 +1,185 @@
+"""Channels that fill a processor's vectors: networks with 58 or 116 channels, computed with 64 and 128.
+
+A kernel's vectors are of a number that divides the channels, so that 58 of them are computed two at a time. Here such
+layers get more filters, and read more channels, all of whose weights are zero: what lies in them is finite and counts
+nothing. It stays through elementwise operators, pooling and depthwise convolutions; whatever else reads such a value
+gets it without.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tvm import relax
+from tvm.ir import GenericConst as Constant
+
+from tophub_registry.tasks.reading import shape_of
+
+_LANES = 16
+_FEW_LANES = 8
+_MOST_ADDED = 1.15
+"""More channels than so many times those that there are would cost what vectors gain."""
+
+_IMAGE = 4
+
+_FINITE = {
+    f"relax.{name}"
+    for name in (
+        *("add", "subtract", "multiply", "maximum", "minimum", "abs", "clip", "negative", "sigmoid", "square", "tanh"),
+        *("nn.relu", "nn.relu6", "nn.leakyrelu", "nn.silu", "nn.gelu", "nn.gelu_tanh"),
+    )
+}
+"""Elementwise operators that make finite numbers of zeros and what was made of them."""
+
+_POOLS = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d")
+
+
+def wide(channels: int) -> int:
+    """Return how many channels to compute for so many: more if few divide into vectors, and few must be added."""
+    lanes = next(lanes for lanes in range(_LANES, 0, -1) if channels % lanes == 0)
+    more = -(-channels // _LANES) * _LANES
+    return more if lanes < _FEW_LANES and more <= _MOST_ADDED * channels else channels
+
+
+def widened(function: relax.Function) -> relax.Function:
+    """Return a function in normal form whose convolutions have channels that fill vectors; the same if they do."""
+    calls = [binding.value for block in function.body.blocks for binding in block.bindings]
+    if not any(_is_convolution(call) and _gains(call) for call in calls):
+        return function
+    return _Widening(function).result()
+
+
+def _is_convolution(call: Any) -> bool:
+    return (
+        isinstance(call, relax.Call)
+        and getattr(call.op, "name", "") == "relax.nn.conv2d"
+        and (call.attrs.data_layout, call.attrs.kernel_layout) == ("NCHW", "OIHW")
+        and isinstance(call.args[1], Constant)
+        and {str(value.ty.dtype) for value in (*call.args, call)} == {"float32"}
+    )
+
+
+def _gains(call: relax.Call) -> bool:
+    filters, channels = shape_of(call.args[1])[:2]
+    return int(call.attrs.groups) == 1 and (wide(filters) > filters or wide(channels) > channels)
+
+
+class _Widening:
+    """Rewrites a function."""
+
+    def __init__(self, function: relax.Function) -> None:
+        self._old = function
+        self._builder = relax.BlockBuilder()
+        self._narrow: dict[Any, Any] = {}
+        self._wide: dict[Any, Any] = {}
+
+    def result(self) -> relax.Function:
+        """Return the new function."""
+        main = self._old
+        params = [relax.Var(param.name, param.ty) for param in main.params]
+        self._narrow.update(zip(main.params, params, strict=True))
+        attributes = {key: main.attrs[key] for key in (main.attrs.keys() if main.attrs else ())}
+        with self._builder.function("main", params, attrs=attributes):
+            with self._builder.dataflow():
+                for block in main.body.blocks:
+                    for binding in block.bindings:
+                        self._rewrite(binding.var, binding.value)
+                result = self._builder.emit_output(self._narrowly(main.body.body))
+            self._builder.emit_func_output(result)
+        return self._builder.get()["main"]
+
+    def _rewrite(self, var: Any, value: Any) -> None:
+        new = self._widely(value) if isinstance(value, relax.Call) else None
+        if new is None:
+            self._narrow[var] = self._builder.emit(self._narrowly(value), name_hint=var.name)
+        elif new[1] == shape_of(var)[1]:
+            self._narrow[var] = self._builder.emit(new[0], name_hint=var.name)
+        else:
+            self._wide[var] = self._builder.emit(new[0], name_hint=var.name)
+
+    def _widely(self, call: relax.Call) -> tuple[Any, int] | None:
+        """Return a call with more channels, and how many its output has; None if it stays as it is."""
+        if _is_convolution(call):
+            return self._convolution(call)
+        name = getattr(call.op, "name", "")
+        images = [each for each in call.args if isinstance(each, relax.Var)]
+        if not images or not all(each in self._wide for each in images):
+            return None
+        channels = shape_of(self._wide[images[0]])[1]
+        if name in _POOLS and call.attrs.layout == "NCHW":
+            return relax.Call(call.op, [self._wide[call.args[0]], *call.args[1:]], call.attrs), channels
+        if name in _FINITE and all(self._broadcasts(each, call) for each in call.args):
+            arguments = [self._wide[each] if each in images else _more(each, 1, channels) for each in call.args]
+            return relax.Call(call.op, arguments, call.attrs), channels
+        return None
+
+    @staticmethod
+    def _broadcasts(argument: Any, call: relax.Call) -> bool:
+        if isinstance(argument, relax.Var):
+            return shape_of(argument)[1] == shape_of(call)[1]
+        return not isinstance(argument, Constant) or len(shape_of(argument)) in (0, _IMAGE)
+
+    def _convolution(self, call: relax.Call) -> tuple[Any, int] | None:
+        data, weight = call.args
+        filters, channels = shape_of(weight)[:2]
+        groups = int(call.attrs.groups)
+        if groups == 1:
+            more, read = wide(filters), wide(channels)
+            if (more, read) == (filters, channels) and data not in self._wide:
+                return None
+            new = _more(_more(weight, 0, more), 1, read)
+            return relax.op.nn.conv2d(self._of(data, read), new, **_window(call)), more
+        if data in self._wide and groups == filters == shape_of(data)[1]:
+            more = shape_of(self._wide[data])[1]
+            return relax.op.nn.conv2d(self._wide[data], _more(weight, 0, more), **_window(call, groups=more)), more
+        return None
+
+    def _of(self, data: Any, channels: int) -> Any:
+        """Return a value with so many channels."""
+        if data in self._wide:
+            return self._wide[data]
+        narrow = self._narrowly(data)
+        if shape_of(narrow)[1] == channels:
+            return narrow
+        padding = [0, 0, 0, channels - shape_of(narrow)[1], 0, 0, 0, 0]
+        self._wide[data] = self._builder.emit(relax.op.nn.pad(narrow, padding))
+        return self._wide[data]
+
+    def _narrowly(self, expression: Any) -> Any:
+        """Return an expression with the channels that it had."""
+        for var in relax.analysis.free_vars(expression):
+            if var not in self._narrow:
+                sliced = relax.op.strided_slice(self._wide[var], [1], [0], [shape_of(var)[1]])
+                self._narrow[var] = self._builder.emit(sliced)
+        return _Substitute(self._narrow).visit_expr(expression)
+
+
+def _window(call: relax.Call, groups: int = 1) -> dict[str, Any]:
+    a = call.attrs
+    sizes = {name: [*map(int, getattr(a, name))] for name in ("strides", "padding", "dilation")}
+    return {**sizes, "groups": groups, "data_layout": "NCHW", "kernel_layout": "OIHW"}
+
+
+def _more(argument: Any, axis: int, size: int) -> Any:
+    """Return a constant with zeros appended, so that an axis has a size; one that is broadcast stays as it is."""
+    if not isinstance(argument, Constant) or len(shape_of(argument)) != _IMAGE or shape_of(argument)[axis] in (1, size):
+        return argument
+    array = argument.value.numpy()
+    added = [(0, size - length if place == axis else 0) for place, length in enumerate(array.shape)]
+    return relax.const(np.pad(array, added))
+
+
+@relax.expr_functor.mutator
+class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
+    """Replaces old variables by new ones."""
+
+    def __init__(self, new: dict[Any, Any]) -> None:
+        super().__init__()
+        self._new = new
+
+    def visit_var_(self, op: relax.Var) -> Any:
+        return self._new.get(op, op)
+
+    def visit_dataflow_var_(self, op: relax.DataflowVar) -> Any:
+        return self._new.get(op, op)
