@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -165,7 +166,7 @@ def test_the_library_runs_without_this_package_as_the_output_and_the_readme_say(
     told = capsys.readouterr()
     assert told.err == "tophub: note: the weights are random, as no --params was given\n"
     printed = told.out.partition(" alone (the weights are inside; TVM_NUM_THREADS sets the threads")[2].splitlines()[1:]
-    snippet = "\n".join(line.strip() for line in printed if line.startswith("  "))
+    snippet = "\n".join(line.strip() for line in itertools.takewhile(lambda line: line.startswith("  "), printed))
     section = (DATA.parent / "README.md").read_text(encoding="utf-8").partition("### Running the library")[2]
     readme = section.partition("```python\n")[2].partition("```")[0]
     readme = readme.replace("resnet18_v1.so", "model.so").replace("(1, 3, 224, 224)", "(1, 3, 32, 32)")
