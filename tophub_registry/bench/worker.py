@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tophub_registry.bench.job import Job
 from tophub_registry.bench.prepared import write_arrays
-from tophub_registry.bench.runners import RUNNERS, Runner
+from tophub_registry.bench.runner import Runner
+from tophub_registry.bench.runners import RUNNERS
 from tophub_registry.errors import TophubError
 
 
