@@ -22,6 +22,7 @@ from tophub_registry.measurement.measure import Measurer
 from tophub_registry.proof.confirmation import confirm, in_turns
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task
+from tophub_registry.tasks.extract import tasks_of
 from tophub_registry.tasks.rules import FLOAT32
 from tophub_registry.tuner.limit import Limit
 from tophub_registry.tuner.tune import Plan, TaskOutcome, supported, tune
@@ -118,7 +119,8 @@ def compile_tuned(
     log = own_log(resolved)
     before = compile_model(model, target, threads=threads, precision=precision)
     watcher.compiled(before)
-    tasks, _ = supported(model.tasks(resolved.kind, own=True, precision=precision).tasks)
+    layers = [layer.layer for layer in before.layers]
+    tasks, _ = supported(tasks_of(layers, resolved.kind, own=True, precision=precision))
     if not tasks:
         raise UsageError("this model has nothing to tune: no template covers a layer of it")
     with Measurer(resolved) as measurer:
