@@ -15,9 +15,9 @@ _DEFAULT = {"cuda": 6.9, "llvm": 1.02}
 """How many times as long as tuned ones models took that had only neighbours' configs, or only default ones:
 geometric means of `benchmarks/transfer.py` over 14 models on an H100, and 8 on a processor."""
 
-
-_TENSOR_CORES = 1.24
-"""How many times as long as the best a median config takes on tensor cores, of 26 to 40 for each of 29 layers."""
+_TENSOR_CORES = 1.21
+"""How many times as long as the best of eight trials or more default configs take on tensor cores: the geometric mean
+of 324 convolutions on an H100."""
 
 
 class Expectation(NamedTuple):

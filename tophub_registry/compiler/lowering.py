@@ -41,6 +41,7 @@ from tophub_registry.records.target import Target
 from tophub_registry.tasks.layers import Layer, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
 from tophub_registry.tasks.rules import FLOAT32, RULES, workloads
+from tophub_registry.tasks.substitution import substituted
 from tophub_registry.tasks.widened import widened
 from tophub_registry.templates.neighbours import Neighbourhood
 from tophub_registry.templates.registry import TEMPLATES, template_class
@@ -379,11 +380,11 @@ class _Builder:
         call = binding.value
         block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
         if block == PLAIN:
-            return self._plain(call), PLAIN
+            return self._in_plain_layout(call), PLAIN
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
 
-    def _plain(self, call: Any) -> Any:
-        """Return a new variable for an operator in the plain layout."""
+    def _in_plain_layout(self, call: Any) -> Any:
+        """Return a new variable for an expression whose images are in the plain layout."""
         if self._kind == "llvm" and is_resizing(call):
             return resized(self.builder, call, self._in(call.args[0], PLAIN))
         return self.builder.emit(_sliced(self._plainly(call)))
@@ -404,7 +405,7 @@ class _Builder:
     def _plainly(self, expression: Any) -> Any:
         """Return an expression with its variables in the plain layout."""
         replaced = {var: self._in(var, PLAIN) for var in values_of(expression)}
-        return _Substitute(replaced).visit_expr(expression)
+        return substituted(expression, lambda var: replaced.get(var, var))
 
     def _in(self, value: Any, block: int, dtype: str | None = None) -> Any:
         """Return the new variable of a value in the given layout and type, by default its own."""
@@ -442,18 +443,3 @@ def _sliced(call: Any) -> Any:
         return call
     sliced = relax.op.strided_slice(data, [axis], [first % size], [first % size + 1])
     return relax.op.reshape(sliced, shape_of(call))
-
-
-@relax.expr_functor.mutator
-class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
-    """Replaces old variables by new ones."""
-
-    def __init__(self, replaced: Mapping[Any, Any]) -> None:
-        super().__init__()
-        self._replaced = replaced
-
-    def visit_var_(self, op: relax.Var) -> Any:
-        return self._replaced.get(op, op)
-
-    def visit_dataflow_var_(self, op: relax.DataflowVar) -> Any:
-        return self._replaced.get(op, op)

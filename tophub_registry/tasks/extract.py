@@ -51,16 +51,11 @@ def tasks_in_vectors(tasks: Iterable[Task], layers: Iterable[Layer]) -> list[Tas
     """
     autotvms = [task for task in tasks if not is_own(task.task)]
     known = {task.workload for task in autotvms}
-    ours: list[Task] = []
-    for layer in layers:
-        found = tasks_of([layer], "llvm", own=True)
-        ours += [task for task in found if is_own(task.task)] or found
-    counted: dict[str, Task] = {}
-    for task in (task for task in ours if task.workload not in known):
-        layers_so_far = counted[task.workload].layers if task.workload in counted else []
-        names = [*layers_so_far, *task.layers]
-        counted[task.workload] = task.model_copy(update={"count": len(names), "layers": names})
-    return sorted([*autotvms, *counted.values()], key=lambda task: is_own(task.task))
+    computed = tasks_of(layers, "llvm", own=True)
+    served = {name for task in computed if is_own(task.task) for name in task.layers}
+    others = [task for task in computed if is_own(task.task) or served.isdisjoint(task.layers)]
+    both = [*autotvms, *(task for task in others if task.workload not in known)]
+    return sorted(both, key=lambda task: is_own(task.task))
 
 
 def untuned(layers: Iterable[Layer], kind: str) -> list[Layer]:

@@ -15,11 +15,12 @@ from tvm import relax
 from tvm.ir import GenericConst as Constant
 
 from tophub_registry.tasks.reading import shape_of
+from tophub_registry.tasks.substitution import substituted
 
 _LANES = 16
 _FEW_LANES = 8
 _MOST_ADDED = 1.15
-"""More channels than so many times those that there are would cost what vectors gain."""
+"""The most channels to compute, relative to those that there are: more would cost what vectors gain."""
 
 _IMAGE = 4
 
@@ -36,7 +37,7 @@ _POOLS = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d")
 
 
 def wide(channels: int) -> int:
-    """Return how many channels to compute for so many: more if few divide into vectors, and few must be added."""
+    """Return how many channels to compute: more than there are if these leave vectors idle, and few must be added."""
     lanes = next(lanes for lanes in range(_LANES, 0, -1) if channels % lanes == 0)
     more = -(-channels // _LANES) * _LANES
     return more if lanes < _FEW_LANES and more <= _MOST_ADDED * channels else channels
@@ -152,7 +153,7 @@ class _Widening:
             if var not in self._narrow:
                 sliced = relax.op.strided_slice(self._wide[var], [1], [0], [shape_of(var)[1]])
                 self._narrow[var] = self._builder.emit(sliced)
-        return _Substitute(self._narrow).visit_expr(expression)
+        return substituted(expression, lambda var: self._narrow.get(var, var))
 
 
 def _window(call: relax.Call, groups: int = 1) -> dict[str, Any]:
@@ -168,18 +169,3 @@ def _more(argument: Any, axis: int, size: int) -> Any:
     array = argument.value.numpy()
     added = [(0, size - length if place == axis else 0) for place, length in enumerate(array.shape)]
     return relax.const(np.pad(array, added))
-
-
-@relax.expr_functor.mutator
-class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
-    """Replaces old variables by new ones."""
-
-    def __init__(self, new: dict[Any, Any]) -> None:
-        super().__init__()
-        self._new = new
-
-    def visit_var_(self, op: relax.Var) -> Any:
-        return self._new.get(op, op)
-
-    def visit_dataflow_var_(self, op: relax.DataflowVar) -> Any:
-        return self._new.get(op, op)

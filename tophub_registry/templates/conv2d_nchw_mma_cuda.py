@@ -31,18 +31,14 @@ class _Conv2dMma(MmaTemplate):
     workload: Conv2d
 
     @property
-    def gathers(self) -> bool:  # type: ignore[override]
-        return self.workload.in_channels % self.precision.vector != 0
-
-    @property
     def reads_plain(self) -> bool:
-        return self.gathers
+        return self.workload.in_channels % self.precision.vector != 0
 
     @property
     def product(self) -> Product:
         w = self.workload
         pixels = w.batch * w.out_height * w.out_width
-        if self.gathers:
+        if self.reads_plain:
             row = rounded_up(w.kernel_width * self._pixel, self.precision.vector)
             return Product(pixels, w.out_channels, row, w.kernel_height)
         return Product(pixels, w.out_channels, w.in_channels, w.kernel_height * w.kernel_width)
@@ -56,22 +52,22 @@ class _Conv2dMma(MmaTemplate):
     @property
     def data(self) -> tuple[int, ...]:
         w = self.workload
-        return w.inputs[0] if self.gathers else (w.batch, 1, w.height, w.width, w.in_channels)
+        return w.inputs[0] if self.reads_plain else (w.batch, 1, w.height, w.width, w.in_channels)
 
     @property
     def taken(self) -> str:
-        return self.workload.dtype if self.gathers else self.precision.dtype
+        return self.workload.dtype if self.reads_plain else self.precision.dtype
 
     def _not_served(self) -> str:
         w = self.workload
-        if self.gathers and w.kernel_width > 1 and w.dilation[1] > 1:
+        if self.reads_plain and w.kernel_width > 1 and w.dilation[1] > 1:
             return f"its {w.in_channels} input channels are no multiple of {self.precision.vector}, and it is dilated"
         return super()._not_served()
 
     def gathered(self, data: Any) -> Any:
         from tvm import te, tirx
 
-        if not self.gathers:
+        if not self.reads_plain:
             return data
         w, pixel, dtype = self.workload, self._pixel, self.precision.dtype
         rows = (w.out_height - 1) * w.strides[0] + (w.kernel_height - 1) * w.dilation[0] + 1
@@ -92,7 +88,7 @@ class _Conv2dMma(MmaTemplate):
     def seen(self, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:
         w = self.workload
         n, y, x = row // (w.out_height * w.out_width), row // w.out_width % w.out_height, row % w.out_width
-        if self.gathers:
+        if self.reads_plain:
             return [n, y * w.strides[0] + tap * w.dilation[0], x * (w.strides[1] * self._pixel) + channel], []
         in_y = y * w.strides[0] + tap // w.kernel_width * w.dilation[0] - w.padding[0]
         in_x = x * w.strides[1] + tap % w.kernel_width * w.dilation[1] - w.padding[1]
@@ -103,7 +99,7 @@ class _Conv2dMma(MmaTemplate):
         import numpy as np
 
         data, kernel = inputs
-        if not self.gathers:
+        if not self.reads_plain:
             return [data.transpose(0, 2, 3, 1)[:, None].astype(self.precision.dtype), self.packed(config, kernel)]
         w, p = self.workload, self.product
         rows = np.zeros((p.columns, w.kernel_height, p.channels), kernel.dtype)

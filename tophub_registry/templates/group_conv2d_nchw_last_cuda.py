@@ -31,7 +31,6 @@ class GroupConv2dNCHWLastCuda(cuda.CudaTemplate):
     task = "group_conv2d_nchw_last.cuda"
     parse = staticmethod(Conv2d.parse_grouped)
     channels_last = True
-    packs_late = False
     workload: Conv2d
 
     def _space(self) -> ConfigSpace:

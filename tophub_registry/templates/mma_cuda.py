@@ -83,8 +83,6 @@ class MmaTemplate(cuda.CudaTemplate):
     precision: ClassVar[Precision]
     pass_config = PASS_CONFIG
     packs_late = False
-    gathers = False
-    """Whether a kernel of its own writes the data as the product reads them."""
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
@@ -271,7 +269,7 @@ class MmaTemplate(cuda.CudaTemplate):
         flat = sch.get_sblock("flat")
         sch.reverse_compute_inline(sch.get_sblock("output"))
         _Schedule(sch, config, self.precision, math.gcd(self.product.columns, _EPILOGUE)).apply(flat)
-        if self.gathers:
+        if self.reads_plain:
             block, thread = sch.split(sch.fuse(*sch.get_loops(sch.get_sblock(GATHERED))), [None, _THREADS])
             cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
 

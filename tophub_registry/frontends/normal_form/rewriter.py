@@ -30,6 +30,7 @@ from tophub_registry.frontends.normal_form.values import (
     terms_along,
 )
 from tophub_registry.tasks.reading import is_generated, layer_name
+from tophub_registry.tasks.substitution import substituted
 
 Value = Known | Pending | list[Any]
 """A list is a tuple of values; None marks unknown ones."""
@@ -174,7 +175,7 @@ class Rewriter:
 
     def _emitted(self, expression: Any) -> Any:
         """Return an old expression in terms of the new variables."""
-        return _Substitute(self._variable).visit_expr(expression)
+        return substituted(expression, self._variable)
 
     def _variable(self, var: Any) -> Any:
         """Return the new expression of an old variable."""
@@ -553,18 +554,3 @@ def _read(expression: Any) -> Sequence[Any]:
 
     relax.analysis.post_order_visit(expression, note)
     return found
-
-
-@relax.expr_functor.mutator
-class _Substitute(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
-    """Replaces variables by new expressions."""
-
-    def __init__(self, new: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._of = new
-
-    def visit_var_(self, op: relax.Var) -> Any:
-        return self._of(op)
-
-    def visit_dataflow_var_(self, op: relax.DataflowVar) -> Any:
-        return self._of(op)
