@@ -37,7 +37,7 @@ class Network:
 
     def model(self) -> Model:
         kinds: list[Callable[[], Any]] = [
-            *(self.convolution, self.residual, self.branches, self.depthwise, self.pool, self.halves)
+            *(self.convolution, self.residual, self.branches, self.depthwise, self.grouped, self.pool, self.halves)
         ]
         network = self.nn.HybridSequential()
         network.add(self.convolution())
@@ -87,6 +87,12 @@ class Network:
     def depthwise(self) -> Any:
         return self.nn.Conv2D(self.channels, 3, padding=1, groups=self.channels, in_channels=self.channels)
 
+    def grouped(self) -> Any:
+        groups = self.random.choice([each for each in (1, 2, 3, 4, 6) if self.channels % each == 0])
+        made = self.nn.Conv2D(8 * groups, 3, padding=1, groups=groups, in_channels=self.channels)
+        self.channels = 8 * groups
+        return made
+
     def pool(self) -> Any:
         kind = self.random.choice((self.nn.MaxPool2D, self.nn.AvgPool2D))
         return kind(3, strides=self.random.choice((1, 2)), padding=1)
@@ -115,6 +121,35 @@ def _Sum(body: Any) -> Any:  # noqa: N802  # MXNet is imported late, and with it
             return self.body(x) + x
 
     return Sum()
+
+
+def _Attention() -> Any:  # noqa: N802
+    mx = libraries.mxnet()
+
+    class Attention(mx.gluon.HybridBlock):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key, self.value = (mx.gluon.nn.Dense(16, flatten=False, in_units=16) for _ in range(3))
+
+        def hybrid_forward(self, operators: Any, x: Any) -> Any:
+            query, key, value = self.query(x), self.key(x), self.value(x)
+            shares = operators.softmax(operators.batch_dot(query, key, transpose_b=True))
+            return operators.batch_dot(shares, value)
+
+    return Attention()
+
+
+@pytest.mark.parametrize("precision", ERRORS)
+def test_products_of_two_activations(precision: str) -> None:
+    network = _Attention()
+    network.initialize(libraries.mxnet().init.Xavier())
+    model = read_model(network, shapes={"data": (2, 19, 16)})  # 19 numbers are no multiple of what is copied at once
+    compiled = compile_model(model, H100, records=[], precision=precision)
+    given = model.random_inputs()
+    (ours,), (theirs,) = run_module(compiled.scheduled.module, given), model.reference(*given)
+    assert np.abs(ours - theirs).max() < ERRORS[precision] * np.abs(theirs).max()
+    tasks = [layer.kernel and layer.kernel.template.task for layer in compiled.layers]
+    assert tasks.count(f"batch_matmul_mma_{precision}.cuda") == 2
 
 
 @pytest.mark.parametrize("precision", ERRORS)

@@ -1,8 +1,8 @@
 """What the CUDA templates' kernels compute on a real device, against NumPy.
 
 `PYTHONPATH=. python -m tests.gpu.check_numerics`: for each template 50 random configs that the device takes, spread
-over its workloads, and the default. Prints a summary as JSON and ends with 1 where a kernel does not build, does not
-run, or computes something else.
+over its workloads, and the default; only templates whose name contains one of the arguments, if there are any. Prints
+a summary as JSON and ends with 1 where a kernel does not build, does not run, or computes something else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import defaultdict
 from typing import Any
 
 from tests.gpu.check import Job, main
-from tests.gpu.workloads import WORKLOADS
+from tests.gpu.workloads import MORE_WORKLOADS, WORKLOADS
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
@@ -40,11 +40,13 @@ def sample(template: Any, count: int, rng: random.Random) -> list[Any]:
 
 
 def choose() -> list[Job]:
-    """Return random configs of all the workloads."""
+    """Return random configs of all the workloads, or of those of the templates that are asked for."""
     rng = random.Random(11)
     by_task: dict[str, list[list[Any]]] = defaultdict(list)
-    for task, args in WORKLOADS:
-        by_task[task].append(args)
+    wanted = sys.argv[1:] or [""]
+    for task, args in (*WORKLOADS, *MORE_WORKLOADS):
+        if any(part in task for part in wanted):
+            by_task[task].append(args)
     return [
         Job(task, args, config)
         for task, workloads in by_task.items()

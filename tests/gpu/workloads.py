@@ -127,6 +127,30 @@ _GROUPED_LAST = [
     conv2d("group_conv2d_nchw_last", [1, 12, 9, 3], [8, 6, 3, 3], 1, (1, 1, 1, 1)),
 ]
 
+_GROUPED_ON_TENSOR_CORES = [
+    conv2d(f"group_conv2d_nchw_mma_{precision}", *its)
+    for precision in ("float16", "tf32", "3xtf32")
+    for its in (
+        ([1, 128, 14, 14], [128, 4, 3, 3], 1, (1, 1, 1, 1)),
+        ([1, 64, 15, 13], [96, 16, 3, 3], 2, (1, 1, 1, 1)),
+        ([2, 96, 9, 8], [96, 48, 1, 1]),
+        ([1, 48, 11, 7], [24, 8, 3, 5], 1, (1, 0, 2, 1)),
+        ([1, 32, 10, 9], [64, 8, 3, 3], 1, (2, 2, 2, 2), 2),
+    )
+]
+
+_BATCHED_ON_TENSOR_CORES: list[Workload] = [
+    (f"batch_matmul_mma_{precision}.cuda", [*map(tensor, shapes), output, "float32", *transposed])
+    for precision in ("float16", "tf32", "3xtf32")
+    for output, transposed, shapes in (
+        ([12, 49, 49], (0, 1), ([12, 49, 32], [12, 49, 32])),
+        ([6, 37, 64], (0, 0), ([6, 37, 37], [6, 37, 64])),
+        ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
+        ([1, 128, 100], (1, 1), ([1, 72, 128], [1, 100, 72])),
+        ([3, 1, 5], (0, 1), ([3, 1, 7], [3, 5, 7])),
+    )
+]
+
 _DENSE_ON_TENSOR_CORES: list[Workload] = [
     (f"dense_mma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
     for precision in ("float16", "tf32", "3xtf32")
@@ -143,6 +167,37 @@ WORKLOADS: list[Workload] = [
     *_DEPTHWISE,
     *_ON_TENSOR_CORES,
     *_GROUPED_LAST,
+    *_GROUPED_ON_TENSOR_CORES,
+    *_BATCHED_ON_TENSOR_CORES,
     *_DENSE_ON_TENSOR_CORES,
 ]
 """At least five for each template."""
+
+MORE_WORKLOADS: list[Workload] = [
+    conv2d("group_conv2d_nchw_last", [1, 64, 28, 28], [64, 1, 3, 3], 1, (1, 1, 1, 1)),
+    conv2d("group_conv2d_nchw_last", [1, 256, 14, 14], [512, 8, 3, 3], 2, (1, 1, 1, 1)),
+    *(
+        conv2d(f"group_conv2d_nchw_mma_{precision}", *its)
+        for precision in ("float16", "tf32", "3xtf32")
+        for its in (
+            ([1, 128, 56, 56], [128, 4, 3, 3], 1, (1, 1, 1, 1)),
+            ([1, 512, 14, 14], [512, 16, 3, 3], 2, (1, 1, 1, 1)),
+            ([1, 1024, 7, 7], [1024, 32, 3, 3], 1, (1, 1, 1, 1)),
+        )
+    ),
+    *(
+        (f"batch_matmul_mma_{precision}.cuda", [*map(tensor, shapes), output, "float32", *transposed])
+        for precision in ("float16", "tf32", "3xtf32")
+        for output, transposed, shapes in (
+            ([12, 128, 128], (0, 1), ([12, 128, 64], [12, 128, 64])),
+            ([12, 197, 64], (0, 0), ([12, 197, 197], [12, 197, 64])),
+            ([64, 49, 49], (0, 1), ([64, 49, 32], [64, 49, 32])),
+        )
+    ),
+    *(
+        (f"dense_mma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
+        for precision in ("float16", "tf32", "3xtf32")
+        for rows, ins, outs in ((128, 768, 3072), (197, 3072, 768), (49, 96, 288))
+    ),
+]
+"""Further ones, of real networks' sizes, for a device: emulating one takes too long for every run of the tests."""

@@ -43,6 +43,9 @@ def random_inputs(args):
 def mxnets(task, args, inputs):
     mx = libraries.mxnet()
     data, weight = map(mx.nd.array, inputs)
+    if task.startswith("batch_matmul"):
+        transposed = dict(zip(("transpose_a", "transpose_b"), map(bool, args[4:]), strict=True))
+        return mx.nd.batch_dot(data, weight, **transposed).asnumpy()
     if task.startswith("dense"):
         return mx.nd.FullyConnected(data, weight, no_bias=True, num_hidden=weight.shape[0], flatten=False).asnumpy()
     kernel = weight.shape[2:]

@@ -49,7 +49,7 @@ class Torch(Runner):
         with torch.inference_mode():
             if self.compiled:
                 # Captured below on a GPU: PyTorch's own CUDA graphs take longer in Python than small networks run.
-                module = torch.compile(module, mode="max-autotune-no-cudagraphs" if job.on_gpu else None)
+                module = torch.compile(module)
             if job.on_gpu:
                 self._forward = self._captured(module, tensors, whole=is_static)
             elif self.compiled:
@@ -98,7 +98,7 @@ class Torch(Runner):
 
 
 class CompiledTorch(Torch):
-    """The network in PyTorch, compiled by `torch.compile`; on a GPU with its autotuning, which takes minutes."""
+    """The network in PyTorch, compiled by `torch.compile` in its default mode."""
 
     compiled = True
 

@@ -154,7 +154,11 @@ class _Graph:
         self.readers = Counter(value for binding in self.bindings for value in values_of(binding.value))
         self.readers.update(values_of(main.body.body))
         self.left_out: list[LeftOut] = []
-        packed = {var for var in self.layers if not isinstance(self._calls[var].args[1], Constant)}
+        packed = {
+            var
+            for var, layer in self.layers.items()
+            if not isinstance(layer, MatrixProducts) and not isinstance(self._calls[var].args[1], Constant)
+        }
         kernels = _kernels(self.layers, packed, target, find, precision, self.left_out)
         for var, call in self._calls.items():
             if var not in kernels and is_agnostic(call):
@@ -182,9 +186,10 @@ class _Graph:
         """Return the types other than its own in which kernels read a value."""
         read: dict[Any, set[str]] = {}
         for var, kernel in self.kernels.items():
-            data, dtype = self._calls[var].args[0], kernel.template.tensors(kernel.config)[0].dtype
-            if isinstance(data, relax.Var) and dtype != str(data.ty.dtype):
-                read.setdefault(data, set()).add(dtype)
+            *given, _ = kernel.template.tensors(kernel.config)
+            for value, (_, dtype) in zip(self._calls[var].args, given, strict=True):
+                if isinstance(value, relax.Var) and dtype != str(value.ty.dtype):
+                    read.setdefault(value, set()).add(dtype)
         return read
 
     def _choose(self, kernels: Mapping[Any, Sequence[Kernel]]) -> dict[Any, int]:
@@ -314,13 +319,13 @@ class _Builder:
     def _computed(self, kernel: Kernel, layer: Layer, call: relax.Call) -> tuple[Any, int]:
         data, weight = call.args
         data_block, output_block = kernel.blocks
-        taken = self._in(data, data_block, kernel.template.tensors(kernel.config)[0].dtype)
+        *given, output = kernel.template.tensors(kernel.config)
+        taken = self._in(data, data_block, given[0].dtype)
         turned = isinstance(layer, TransposedConvolution) and isinstance(kernel.template.workload, Conv2d)
         if turned:
             taken = self.builder.emit_te(partial(spread, layer=layer), taken, primfunc_name_hint="spread")  # type: ignore[arg-type]
-        output = kernel.template.tensors(kernel.config)[-1]
         if isinstance(layer, MatrixProducts):
-            arguments = self._factors(kernel, layer, taken, self._in(weight, PLAIN))
+            arguments = self._factors(kernel, layer, taken, self._in(weight, PLAIN, given[1].dtype))
         else:
             dense = call.op.name == "relax.matmul"
             arguments = [taken, self._packed(kernel, self._weight(weight, is_dense=dense, turned=turned))]

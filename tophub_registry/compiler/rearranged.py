@@ -29,6 +29,11 @@ class Rearranged:
         """As of an array."""
         return Rearranged(relax.op.reshape(self.value, shape))
 
+    def astype(self, dtype: str) -> Rearranged:
+        """As of an array."""
+        same = relax.BlockBuilder.current().normalize(self.value).ty.dtype == dtype
+        return self if same else Rearranged(relax.op.astype(self.value, dtype))
+
     def transpose(self, *axes: int) -> Rearranged:
         """As of an array; transposed back, a value is what it was."""
         call = self.value

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from tophub_registry.errors import UsageError
 from tophub_registry.records.task import tensor
+from tophub_registry.records.tensor_cores import TILE, groups_together
 from tophub_registry.tasks.layers import Convolution, Dense, Layer, MatrixProducts, Shape, TransposedConvolution
 
 DTYPE = "float32"
@@ -24,7 +25,6 @@ _IMAGE, _VOLUME = 2, 3  # the axes of a convolution
 _WINOGRAD_KERNELS = range(3, 8)
 _BLOCKED_WINOGRAD_KERNEL = 3
 _LARGE_BATCH = 32
-_ROWS_OF_A_TILE = 16  # on tensor cores
 
 
 class Rule(NamedTuple):
@@ -99,9 +99,14 @@ def _suits_tensor_cores(conv: Convolution, vector: int) -> bool:
     return _plain(conv) and (conv.data[1] % vector == 0 or conv.kernel[-1] == 1 or conv.dilation[-1] == 1)
 
 
+def _suits_tensor_cores_in_groups(conv: Convolution, vector: int) -> bool:
+    (filters, channels, *_), groups = conv.kernel, conv.groups
+    return _with_several_groups(conv) and groups_together(groups, filters // groups, channels, vector) > 0
+
+
 def _suits_dense_tensor_cores(dense: Dense, vector: int) -> bool:
     rows, ins = dense.data
-    return rows >= _ROWS_OF_A_TILE // 2 and ins % vector == 0
+    return rows >= TILE // 2 and ins % vector == 0
 
 
 def _any(_: Layer) -> bool:
@@ -218,8 +223,15 @@ PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
             Rule(
                 f"conv2d_nchw_mma_{precision}.cuda", Convolution, partial(_suits_tensor_cores, vector=vector), _direct
             ),
+            Rule(
+                f"group_conv2d_nchw_mma_{precision}.cuda",
+                Convolution,
+                partial(_suits_tensor_cores_in_groups, vector=vector),
+                _with_groups,
+            ),
             Rule("group_conv2d_nchw_last.cuda", Convolution, _with_several_groups, _with_groups),
             Rule(f"dense_mma_{precision}.cuda", Dense, partial(_suits_dense_tensor_cores, vector=vector), _dense),
+            Rule(f"batch_matmul_mma_{precision}.cuda", MatrixProducts, _any, _batched),
         )
     }
     for precision, vector in (("3xtf32", 4), ("tf32", 4), ("float16", 8))  # which are copied at once

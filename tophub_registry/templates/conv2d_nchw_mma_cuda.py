@@ -14,16 +14,21 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
-from tophub_registry.templates.mma_cuda import GATHERED, MmaTemplate, Product, rounded_up
+from tophub_registry.templates.mma_cuda import MmaTemplate, Product, rounded_up
 from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
 
 
-class _Conv2dMma(MmaTemplate):
+_GATHERED = "gathered"
+
+
+class Conv2dMma(MmaTemplate):
     """A convolution without groups."""
 
     parse = staticmethod(Conv2d.parse)
@@ -64,6 +69,10 @@ class _Conv2dMma(MmaTemplate):
             return f"its {w.in_channels} input channels are no multiple of {self.precision.vector}, and it is dilated"
         return super()._not_served()
 
+    @property
+    def gathers(self) -> Sequence[str]:
+        return [_GATHERED] if self.reads_plain else []
+
     def gathered(self, data: Any) -> Any:
         from tvm import te, tirx
 
@@ -78,14 +87,19 @@ class _Conv2dMma(MmaTemplate):
             inside = tirx.all(y >= 0, y < w.height, x >= 0, x < w.width, channel < w.in_channels)
             return tirx.if_then_else(inside, data[n, channel, y, x].astype(dtype), tirx.const(0, dtype))
 
-        return te.compute((w.batch, rows, numbers), padded, name=GATHERED)
+        return te.compute((w.batch, rows, numbers), padded, name=_GATHERED)
 
     @property
     def written(self) -> tuple[int, ...]:
         w = self.workload
         return w.batch, 1, w.out_height, w.out_width, w.out_channels
 
-    def seen(self, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:
+    def output_at(self, at: Sequence[Any]) -> tuple[Any, Any, Any]:
+        w, columns = self.workload, self.product.columns
+        n, _, y, x, channel = at
+        return channel // columns, (n * w.out_height + y) * w.out_width + x, channel % columns
+
+    def seen(self, batch: Any, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:
         w = self.workload
         n, y, x = row // (w.out_height * w.out_width), row // w.out_width % w.out_height, row % w.out_width
         if self.reads_plain:
@@ -93,7 +107,7 @@ class _Conv2dMma(MmaTemplate):
         in_y = y * w.strides[0] + tap // w.kernel_width * w.dilation[0] - w.padding[0]
         in_x = x * w.strides[1] + tap % w.kernel_width * w.dilation[1] - w.padding[1]
         inside = [in_y >= 0, in_y < w.height, in_x >= 0, in_x < w.width] if any(w.padding) else []
-        return [n, 0, in_y, in_x, channel], inside
+        return [n, 0, in_y, in_x, batch * self.product.channels + channel], inside
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         import numpy as np
@@ -112,7 +126,7 @@ class _Conv2dMma(MmaTemplate):
         return output[:, 0].transpose(0, 3, 1, 2)
 
 
-class Conv2dNCHWMmaFloat16(_Conv2dMma):
+class Conv2dNCHWMmaFloat16(Conv2dMma):
     """In float16, with sums in float32."""
 
     task = "conv2d_nchw_mma_float16.cuda"
@@ -120,7 +134,7 @@ class Conv2dNCHWMmaFloat16(_Conv2dMma):
     tolerance = 5e-3
 
 
-class Conv2dNCHWMmaTF32(_Conv2dMma):
+class Conv2dNCHWMmaTF32(Conv2dMma):
     """In TF32: factors are rounded to ten bits."""
 
     task = "conv2d_nchw_mma_tf32.cuda"
@@ -128,7 +142,7 @@ class Conv2dNCHWMmaTF32(_Conv2dMma):
     tolerance = 5e-3
 
 
-class Conv2dNCHWMma3xTF32(_Conv2dMma):
+class Conv2dNCHWMma3xTF32(Conv2dMma):
     """In 3xTF32: each factor is the sum of two of TF32, which is nearly as exact as float32."""
 
     task = "conv2d_nchw_mma_3xtf32.cuda"

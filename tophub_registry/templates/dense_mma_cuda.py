@@ -12,6 +12,8 @@ from tophub_registry.templates.mma_cuda import MmaTemplate, Product
 from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
@@ -36,7 +38,11 @@ class _DenseMma(MmaTemplate):
     def written(self) -> tuple[int, ...]:
         return self.workload.output
 
-    def seen(self, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:  # noqa: ARG002  # there is one
+    def output_at(self, at: Sequence[Any]) -> tuple[Any, Any, Any]:
+        row, column = at
+        return 0, row, column
+
+    def seen(self, batch: Any, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:  # noqa: ARG002  # one
         return [row, channel], []
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -10,8 +10,7 @@ import functools
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-SIDE = 16
-"""Rows and columns of a tile of sums."""
+from tophub_registry.records.tensor_cores import TILE
 
 WARP = 32
 
@@ -105,12 +104,12 @@ def _load(function: str, precision: Precision) -> tuple[Any, Any]:
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(to: T.handle, source: T.handle) -> None:
-        S = T.match_buffer(source, (SIDE, depth), dtype, align=64, offset_factor=1, scope=SHARED)
-        D = T.match_buffer(to, (SIDE, depth), dtype, align=64, offset_factor=1, scope="local")
+        S = T.match_buffer(source, (TILE, depth), dtype, align=64, offset_factor=1, scope=SHARED)
+        D = T.match_buffer(to, (TILE, depth), dtype, align=64, offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(S[0:SIDE, 0:depth])
-            T.writes(D[0:SIDE, 0:depth])
-            for i, j in T.grid(SIDE, depth):
+            T.reads(S[0:TILE, 0:depth])
+            T.writes(D[0:TILE, 0:depth])
+            for i, j in T.grid(TILE, depth):
                 with T.sblock("load"):
                     vi, vj = T.axis.remap("SS", [i, j])
                     D[vi, vj] = S[vi, vj]
@@ -121,11 +120,11 @@ def _load(function: str, precision: Precision) -> tuple[Any, Any]:
         s1 = T.int32()
         d0 = T.int32()
         d1 = T.int32()
-        S = T.match_buffer(source, (SIDE, depth), dtype, align=64, offset_factor=1, scope=SHARED, strides=[s0, s1])
-        D = T.match_buffer(to, (SIDE, depth), dtype, align=64, offset_factor=1, scope="local", strides=[d0, d1])
+        S = T.match_buffer(source, (TILE, depth), dtype, align=64, offset_factor=1, scope=SHARED, strides=[s0, s1])
+        D = T.match_buffer(to, (TILE, depth), dtype, align=64, offset_factor=1, scope="local", strides=[d0, d1])
         with T.sblock("root"):
-            T.reads(S[0:SIDE, 0:depth])
-            T.writes(D[0:SIDE, 0:depth])
+            T.reads(S[0:TILE, 0:depth])
+            T.writes(D[0:TILE, 0:depth])
             T.evaluate(T.cuda.func_call(function, D.access_ptr("w"), S.access_ptr("r"), s0, source_code=code))
 
     return description, load
@@ -143,13 +142,13 @@ def _add(function: str, precision: Precision) -> tuple[Any, Any]:
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(data: T.handle, weights: T.handle, sums: T.handle) -> None:
-        A = T.match_buffer(data, (SIDE, depth), dtype, align=64, offset_factor=1, scope="local")
-        B = T.match_buffer(weights, (SIDE, depth), dtype, align=64, offset_factor=1, scope="local")
-        C = T.match_buffer(sums, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope="local")
+        A = T.match_buffer(data, (TILE, depth), dtype, align=64, offset_factor=1, scope="local")
+        B = T.match_buffer(weights, (TILE, depth), dtype, align=64, offset_factor=1, scope="local")
+        C = T.match_buffer(sums, (TILE, TILE), "float32", align=64, offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:SIDE, 0:SIDE], A[0:SIDE, 0:depth], B[0:SIDE, 0:depth])
-            T.writes(C[0:SIDE, 0:SIDE])
-            for i, j, k in T.grid(SIDE, SIDE, depth):
+            T.reads(C[0:TILE, 0:TILE], A[0:TILE, 0:depth], B[0:TILE, 0:depth])
+            T.writes(C[0:TILE, 0:TILE])
+            for i, j, k in T.grid(TILE, TILE, depth):
                 with T.sblock("add"):
                     vi, vj, vk = T.axis.remap("SSR", [i, j, k])
                     C[vi, vj] = C[vi, vj] + exact(A[vi, vk]) * exact(B[vj, vk])
@@ -162,12 +161,12 @@ def _add(function: str, precision: Precision) -> tuple[Any, Any]:
         b1 = T.int32()
         c0 = T.int32()
         c1 = T.int32()
-        A = T.match_buffer(data, (SIDE, depth), dtype, align=64, offset_factor=1, scope="local", strides=[a0, a1])
-        B = T.match_buffer(weights, (SIDE, depth), dtype, align=64, offset_factor=1, scope="local", strides=[b0, b1])
-        C = T.match_buffer(sums, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope="local", strides=[c0, c1])
+        A = T.match_buffer(data, (TILE, depth), dtype, align=64, offset_factor=1, scope="local", strides=[a0, a1])
+        B = T.match_buffer(weights, (TILE, depth), dtype, align=64, offset_factor=1, scope="local", strides=[b0, b1])
+        C = T.match_buffer(sums, (TILE, TILE), "float32", align=64, offset_factor=1, scope="local", strides=[c0, c1])
         with T.sblock("root"):
-            T.reads(C[0:SIDE, 0:SIDE], A[0:SIDE, 0:depth], B[0:SIDE, 0:depth])
-            T.writes(C[0:SIDE, 0:SIDE])
+            T.reads(C[0:TILE, 0:TILE], A[0:TILE, 0:depth], B[0:TILE, 0:depth])
+            T.writes(C[0:TILE, 0:TILE])
             T.evaluate(
                 T.cuda.func_call(function, C.access_ptr("rw"), A.access_ptr("r"), B.access_ptr("r"), source_code=code)
             )
@@ -183,11 +182,11 @@ def _clear() -> tuple[Any, Any]:
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(sums: T.handle) -> None:
-        C = T.match_buffer(sums, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope="local")
+        C = T.match_buffer(sums, (TILE, TILE), "float32", align=64, offset_factor=1, scope="local")
         with T.sblock("root"):
             T.reads()
-            T.writes(C[0:SIDE, 0:SIDE])
-            for i, j in T.grid(SIDE, SIDE):
+            T.writes(C[0:TILE, 0:TILE])
+            for i, j in T.grid(TILE, TILE):
                 with T.sblock("clear"):
                     vi, vj = T.axis.remap("SS", [i, j])
                     C[vi, vj] = T.float32(0)
@@ -196,10 +195,10 @@ def _clear() -> tuple[Any, Any]:
     def clear(sums: T.handle) -> None:
         c0 = T.int32()
         c1 = T.int32()
-        C = T.match_buffer(sums, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope="local", strides=[c0, c1])
+        C = T.match_buffer(sums, (TILE, TILE), "float32", align=64, offset_factor=1, scope="local", strides=[c0, c1])
         with T.sblock("root"):
             T.reads()
-            T.writes(C[0:SIDE, 0:SIDE])
+            T.writes(C[0:TILE, 0:TILE])
             T.evaluate(T.cuda.func_call("tophub_clear", C.access_ptr("w"), source_code=code))
 
     return description, clear
@@ -213,12 +212,12 @@ def _store(scope: str) -> tuple[Any, Any]:
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(sums: T.handle, to: T.handle) -> None:
-        C = T.match_buffer(sums, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope="local")
-        D = T.match_buffer(to, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope=scope)
+        C = T.match_buffer(sums, (TILE, TILE), "float32", align=64, offset_factor=1, scope="local")
+        D = T.match_buffer(to, (TILE, TILE), "float32", align=64, offset_factor=1, scope=scope)
         with T.sblock("root"):
-            T.reads(C[0:SIDE, 0:SIDE])
-            T.writes(D[0:SIDE, 0:SIDE])
-            for i, j in T.grid(SIDE, SIDE):
+            T.reads(C[0:TILE, 0:TILE])
+            T.writes(D[0:TILE, 0:TILE])
+            for i, j in T.grid(TILE, TILE):
                 with T.sblock("store"):
                     vi, vj = T.axis.remap("SS", [i, j])
                     D[vi, vj] = C[vi, vj]
@@ -229,11 +228,11 @@ def _store(scope: str) -> tuple[Any, Any]:
         c1 = T.int32()
         d0 = T.int32()
         d1 = T.int32()
-        C = T.match_buffer(sums, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope="local", strides=[c0, c1])
-        D = T.match_buffer(to, (SIDE, SIDE), "float32", align=64, offset_factor=1, scope=scope, strides=[d0, d1])
+        C = T.match_buffer(sums, (TILE, TILE), "float32", align=64, offset_factor=1, scope="local", strides=[c0, c1])
+        D = T.match_buffer(to, (TILE, TILE), "float32", align=64, offset_factor=1, scope=scope, strides=[d0, d1])
         with T.sblock("root"):
-            T.reads(C[0:SIDE, 0:SIDE])
-            T.writes(D[0:SIDE, 0:SIDE])
+            T.reads(C[0:TILE, 0:TILE])
+            T.writes(D[0:TILE, 0:TILE])
             T.evaluate(T.cuda.func_call("tophub_store", D.access_ptr("w"), C.access_ptr("r"), d0, source_code=code))
 
     return description, store

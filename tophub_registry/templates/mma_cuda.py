@@ -6,8 +6,9 @@ warps divide that between them. Data and weights of a step are copied into share
 computed (`stages`). `split_k` parts of the steps can be summed up by blocks of their own, whose sums a second kernel
 adds.
 
-Weights are `[steps, columns, tile_k]`, with columns and channels padded with zeros. The output is float32, so that what
-follows is computed in it; a model converts it to float16 where the next layer wants that.
+Weights are `[steps, columns, tile_k]`, with columns and channels padded with zeros. There can be several products of
+the same shape, such as a convolution's groups; their weights lie one after the other. The output is float32, so that
+what follows is computed in it; a model converts it to float16 where the next layer wants that.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.families import family_of
+from tophub_registry.records.tensor_cores import TILE
 from tophub_registry.templates import cuda
-from tophub_registry.templates.mma import PASS_CONFIG, SHARED, SIDE, WARP, Precision, intrinsics
+from tophub_registry.templates.mma import PASS_CONFIG, SHARED, WARP, intrinsics
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.template import Tensor
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
+    from tophub_registry.templates.mma import Precision
 
 _CAPABILITY = 80
 """The compute capability, in tenths, from which `mma` takes TF32, and copies go on beside the computation."""
@@ -55,11 +58,11 @@ _EPILOGUE = 4
 _THREADS = 128
 """Threads of a block that gathers data, or adds parts."""
 
-GATHERED = "gathered"
+OTHER = "other"
 
 
 class Product(NamedTuple):
-    """A layer as a matrix product.
+    """A layer as a matrix product, or as several of the same shape.
 
     Attributes
     ----------
@@ -69,12 +72,15 @@ class Product(NamedTuple):
         The input channels.
     taps
         How many times the channels are summed up: the numbers of the convolution's kernel.
+    batch
+        How many products there are.
     """
 
     rows: int
     columns: int
     channels: int
     taps: int = 1
+    batch: int = 1
 
 
 class MmaTemplate(cuda.CudaTemplate):
@@ -83,6 +89,8 @@ class MmaTemplate(cuda.CudaTemplate):
     precision: ClassVar[Precision]
     pass_config = PASS_CONFIG
     packs_late = False
+    packs_weights: ClassVar[bool] = True
+    """Whether the other factor is packed before the kernel runs."""
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)
@@ -110,12 +118,28 @@ class MmaTemplate(cuda.CudaTemplate):
         """The shape of the output, in the kernel's layout: rows, in several axes, then columns."""
 
     @abstractmethod
-    def seen(self, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:
-        """Return where in the gathered data a row's channel lies for a tap, and the conditions for it to be there."""
+    def seen(self, batch: Any, row: Any, tap: Any, channel: Any) -> tuple[list[Any], list[Any]]:
+        """Return where in the gathered data a row's channel lies for a tap, and the conditions for it to be there.
+
+        `batch` is the product's number.
+        """
+
+    @abstractmethod
+    def output_at(self, at: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Return the product's number, the row and the column of an output."""
+
+    @property
+    def gathers(self) -> Sequence[str]:
+        """The blocks that copy what can't be read as it lies, 16 bytes at once; each is a kernel of its own."""
+        return ()
 
     def gathered(self, data: Any) -> Any:
-        """Return the data as the product reads them, 16 bytes at once: if not as they are, in a block `GATHERED`."""
+        """Return the data as the product reads them."""
         return data
+
+    def other(self, config: Config, weights: Any) -> Any:  # noqa: ARG002  # packed weights lie so
+        """Return the other factor, `[steps of all products, columns, tile_k]`: packed weights, or a block `OTHER`."""
+        return weights
 
     def _not_served(self) -> str:
         """Return why the layer can't be computed; empty if it can."""
@@ -128,13 +152,13 @@ class MmaTemplate(cuda.CudaTemplate):
 
     def _space(self) -> ConfigSpace:
         p = self.product
-        sides = [SIDE << power for power in range(4)]
+        sides = [TILE << power for power in range(4)]
         depths = [self.precision.vector * parts for parts in (2, 4, 8, 16)]
         widest = next((depth for depth in depths if depth >= p.channels), depths[-1])
         return ConfigSpace(
             [
                 knob("tile_m", sides),
-                knob("tile_n", [side for side in sides if side < 2 * max(p.columns, SIDE)]),
+                knob("tile_n", [side for side in sides if side < 2 * max(p.columns, TILE)]),
                 knob("tile_k", [depth for depth in depths if depth <= widest]),
                 knob("warps_m", [1, 2, 4]),
                 knob("warps_n", [1, 2, 4]),
@@ -150,7 +174,8 @@ class MmaTemplate(cuda.CudaTemplate):
 
     def _blocks(self, config: Config) -> int:
         m, n, parts = (config.value(name) for name in ("tile_m", "tile_n", "split_k"))
-        blocks: int = -(-self.product.rows // m) * -(-self.product.columns // n) * parts
+        p = self.product
+        blocks: int = -(-p.rows // m) * -(-p.columns // n) * p.batch * parts
         return blocks
 
     def limits(self, config: Config) -> cuda.CudaLimits:
@@ -168,7 +193,7 @@ class MmaTemplate(cuda.CudaTemplate):
         copied = math.prod(limits.threads) * self.precision.vector
         steps, parts = self._steps(config), config.value("split_k")
         return (
-            m % (SIDE * config.value("warps_m")) == n % (SIDE * config.value("warps_n")) == 0
+            m % (TILE * config.value("warps_m")) == n % (TILE * config.value("warps_n")) == 0
             and m * k % copied == n * k % copied == 0
             and steps % parts == 0
             and steps // parts >= config.value("stages")
@@ -208,18 +233,19 @@ class MmaTemplate(cuda.CudaTemplate):
 
     def tensors(self, config: Config) -> list[Tensor]:
         p, dtype = self.product, self.precision.dtype
-        weights = self._steps(config), rounded_up(p.columns, config.value("tile_n")), config.value("tile_k")
+        columns = rounded_up(p.columns, config.value("tile_n"))
+        weights = p.batch * self._steps(config), columns, config.value("tile_k")
         return [Tensor(self.data, self.taken), Tensor(weights, dtype), Tensor(self.written, self.workload.dtype)]
 
     def packed(self, config: Config, weights: NDArray[Any]) -> NDArray[Any]:
-        """Return weights, `[columns, channels, …]`, in the kernel's layout."""
+        """Return weights, `[columns of all products, channels, …]`, in the kernel's layout."""
         import numpy as np
 
         p, k = self.product, config.value("tile_k")
         columns, channels = rounded_up(p.columns, config.value("tile_n")), rounded_up(p.channels, k)
-        wide = np.zeros((columns, channels, p.taps), self.precision.dtype)
-        wide[: p.columns, : p.channels] = weights.reshape(p.columns, p.channels, p.taps)
-        steps = wide.reshape(columns, channels // k, k, p.taps).transpose(3, 1, 0, 2)
+        wide = np.zeros((p.batch, columns, channels, p.taps), self.precision.dtype)
+        wide[:, : p.columns, : p.channels] = weights.reshape(p.batch, p.columns, p.channels, p.taps)
+        steps = wide.reshape(p.batch, columns, channels // k, k, p.taps).transpose(0, 4, 2, 1, 3)
         return np.ascontiguousarray(steps.reshape(-1, columns, k))
 
     def computation(self, config: Config) -> list[Any]:
@@ -229,12 +255,13 @@ class MmaTemplate(cuda.CudaTemplate):
         k, parts, steps = config.value("tile_k"), config.value("split_k"), self._steps(config)
         rows, columns = rounded_up(p.rows, config.value("tile_m")), rounded_up(p.columns, config.value("tile_n"))
         data, weights = self.placeholders(config)
-        gathered = self.gathered(data)
+        gathered, other = self.gathered(data), self.other(config, weights)
 
         def seen(step: Any, row: Any, channel: Any) -> Any:
-            """Return what a row sees of the data in a step."""
+            """Return what a row sees of the data in a step, of all products' one after the other."""
+            batch, step = step // steps, step % steps
             tap, first = step // (steps // p.taps), step % (steps // p.taps) * k
-            at, inside = self.seen(row, tap, first + channel)
+            at, inside = self.seen(batch, row, tap, first + channel)
             if rows != p.rows:
                 inside.append(row < p.rows)
             if p.channels % k:
@@ -242,44 +269,33 @@ class MmaTemplate(cuda.CudaTemplate):
             value = gathered[tuple(at)]
             return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, dtype)) if inside else value
 
-        view = te.compute((steps, rows, k), seen, name="view")
+        view = te.compute((p.batch * steps, rows, k), seen, name="view")
         step, channel = te.reduce_axis((0, steps // parts), name="step"), te.reduce_axis((0, k), name="channel")
 
         def product(part: Any, m: Any, n: Any) -> Any:
+            """Return the sums of one part of one product's steps."""
             at = part * (steps // parts) + step
-            factors = view[at, m, channel], weights[at, n, channel]
-            one, other = (factor.astype("float32") if dtype != "float32" else factor for factor in factors)
-            return te.sum(one * other, axis=[step, channel])
+            factors = view[at, m, channel], other[at, n, channel]
+            a, b = (factor.astype("float32") if dtype != "float32" else factor for factor in factors)
+            return te.sum(a * b, axis=[step, channel])
 
-        sums = te.compute((parts, rows, columns), product, name="sums")
-        whole = p.rows, p.columns
+        sums = te.compute((p.batch * parts, rows, columns), product, name="sums")
+        whole = p.batch, p.rows, p.columns
         if parts == 1:
-            flat = te.compute(whole, lambda m, n: sums[0, m, n], name="flat")
+            flat = te.compute(whole, lambda b, m, n: sums[b, m, n], name="flat")
         else:
             part = te.reduce_axis((0, parts), name="part")
-            total = te.compute(whole, lambda m, n: te.sum(sums[part, m, n], axis=part), name="total")
-            flat = te.compute(whole, lambda m, n: total[m, n], name="flat")
-        return [
-            data,
-            weights,
-            te.compute(self.written, lambda *at: flat[_row(at, self.written), at[-1]], name="output"),
-        ]
+            total = te.compute(whole, lambda b, m, n: te.sum(sums[b * parts + part, m, n], axis=part), name="total")
+            flat = te.compute(whole, lambda b, m, n: total[b, m, n], name="flat")
+        return [data, weights, te.compute(self.written, lambda *at: flat[self.output_at(at)], name="output")]
 
     def apply(self, sch: Any, config: Config) -> None:
         flat = sch.get_sblock("flat")
         sch.reverse_compute_inline(sch.get_sblock("output"))
-        _Schedule(sch, config, self.precision, math.gcd(self.product.columns, _EPILOGUE)).apply(flat)
-        if self.reads_plain:
-            block, thread = sch.split(sch.fuse(*sch.get_loops(sch.get_sblock(GATHERED))), [None, _THREADS])
+        _Schedule(sch, config, self).apply(flat)
+        for copy in self.gathers:
+            block, thread = sch.split(sch.fuse(*sch.get_loops(sch.get_sblock(copy))), [None, _THREADS])
             cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
-
-
-def _row(at: Sequence[Any], shape: Sequence[int]) -> Any:
-    """Return the number of the row at all but the last index."""
-    row = at[0]
-    for index, extent in zip(at[1:-1], shape[1:-1], strict=True):
-        row = row * extent + index
-    return row
 
 
 def rounded_up(number: int, unit: int) -> int:
@@ -290,11 +306,12 @@ def rounded_up(number: int, unit: int) -> int:
 class _Schedule:
     """The schedule of the kernel, and of the one that adds its parts."""
 
-    def __init__(self, sch: Any, config: Config, precision: Precision, written: int) -> None:
+    def __init__(self, sch: Any, config: Config, template: MmaTemplate) -> None:
         self._sch = sch
-        self._written = written
-        self._precision = precision
-        self._names = intrinsics(precision)
+        self._written = math.gcd(template.product.columns, _EPILOGUE)
+        self._packed = template.packs_weights
+        self._precision = template.precision
+        self._names = intrinsics(template.precision)
         self._tile = [config.value(f"tile_{axis}") for axis in "mn"]
         self._warps = [config.value(f"warps_{axis}") for axis in "mn"]
         self._parts, self._stages = config.value("split_k"), config.value("stages")
@@ -304,16 +321,13 @@ class _Schedule:
         sch, depth = self._sch, self._precision.depth
         product = sch.get_sblock("sums")
         _, m, n, step, k = sch.get_loops(product)
-        m, mi = sch.split(m, [None, SIDE])
-        n, ni = sch.split(n, [None, SIDE])
+        m, mi = sch.split(m, [None, TILE])
+        n, ni = sch.split(n, [None, TILE])
         k, ki = sch.split(k, [None, depth])
         sch.reorder(m, n, step, k, mi, ni, ki)
         tile = sch.blockize(mi)
         block, warp, step, k = self._divide(tile)
-        view = sch.get_sblock("view")
-        sch.set_scope(view, 0, SHARED)
-        self._copy(view, step)
-        self._copy(sch.cache_read(tile, 1, SHARED), step)
+        self._copy_factors(tile, step)
         loads = [sch.cache_read(tile, place, "local") for place in range(2)]
         for load in loads:
             sch.compute_at(load, k)
@@ -325,7 +339,7 @@ class _Schedule:
         if self._parts == 1:
             sch.reverse_compute_at(output, block, preserve_unit_loops=True)
         tiles = [self._in_tiles(load, depth) for load in loads]
-        stored = self._in_tiles(store, SIDE)
+        stored = self._in_tiles(store, TILE)
         clear = sch.decompose_reduction(tile, step)
         for loop, name in zip(tiles, (self._names.data, self._names.weights), strict=True):
             sch.tensorize(loop, name)
@@ -349,7 +363,7 @@ class _Schedule:
         sch = self._sch
         part, m, n, step, k = sch.get_loops(tile)
         (bm, wm, fm), (bn, wn, fn) = (
-            sch.split(loop, [None, warps, side // warps // SIDE])
+            sch.split(loop, [None, warps, side // warps // TILE])
             for loop, warps, side in zip((m, n), self._warps, self._tile, strict=True)
         )
         sch.reorder(part, bm, bn, wm, wn, step, k, fm, fn)
@@ -357,6 +371,15 @@ class _Schedule:
         x, y = (bm, bn) if self._raster else (bn, bm)
         cuda.bind(sch, blockIdx_z=part, blockIdx_y=y, blockIdx_x=x, threadIdx_y=warp)
         return bn, warp, step, k
+
+    def _copy_factors(self, tile: Any, step: Any) -> None:
+        sch = self._sch
+        for name in ("view",) if self._packed else ("view", OTHER):
+            seen = sch.get_sblock(name)
+            sch.set_scope(seen, 0, SHARED)
+            self._copy(seen, step)
+        if self._packed:
+            self._copy(sch.cache_read(tile, 1, SHARED), step)
 
     def _copy(self, block: Any, step: Any) -> None:
         """Let all threads copy a step's data or weights into shared memory, 16 bytes at a time."""
@@ -377,7 +400,7 @@ class _Schedule:
         """Divide a block's last two loops into tiles of 16 rows; return the outer loop of a tile."""
         sch = self._sch
         i, j = sch.get_loops(block)[-2:]
-        outer_i, inner_i = sch.split(i, [None, SIDE])
+        outer_i, inner_i = sch.split(i, [None, TILE])
         outer_j, inner_j = sch.split(j, [None, width])
         sch.reorder(outer_i, outer_j, inner_i, inner_j)
         sch.unroll(outer_i)
@@ -394,13 +417,13 @@ class _Schedule:
         sch = self._sch
         total = sch.get_sblock("total")
         sch.set_scope(total, 0, "local")
-        m, n = sch.get_loops(output)
+        batch, m, n = sch.get_loops(output)
         columns = int(sch.get(n).extent) // self._written
         across = min(_THREADS, 1 << (columns - 1).bit_length())  # the next power of two
         m, row = sch.split(m, [None, _THREADS // across])
         n, column, numbers = sch.split(n, [None, across, self._written])
-        sch.reorder(m, n, row, column, numbers)
-        cuda.bind(sch, blockIdx_x=sch.fuse(m, n), threadIdx_y=row, threadIdx_x=column)
+        sch.reorder(batch, m, n, row, column, numbers)
+        cuda.bind(sch, blockIdx_x=sch.fuse(batch, m, n), threadIdx_y=row, threadIdx_x=column)
         sch.vectorize(numbers)
         sch.compute_at(total, column)
         *number, part = sch.get_loops(total)[3:]

@@ -27,6 +27,9 @@ GROUP = "tophub_registry.templates"
 """The entry points' group."""
 
 _OURS = {
+    "batch_matmul_mma_3xtf32.cuda": "batch_matmul_mma_cuda.BatchMatmulMma3xTF32",
+    "batch_matmul_mma_float16.cuda": "batch_matmul_mma_cuda.BatchMatmulMmaFloat16",
+    "batch_matmul_mma_tf32.cuda": "batch_matmul_mma_cuda.BatchMatmulMmaTF32",
     "batch_matmul.x86": "batch_matmul_x86.BatchMatmulX86",
     "batch_matmul_tiled.x86": "batch_matmul_tiled_x86.BatchMatmulTiledX86",
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
@@ -48,6 +51,9 @@ _OURS = {
     "group_conv2d_nchw.cuda": "group_conv2d_nchw_cuda.GroupConv2dNCHWCuda",
     "group_conv2d_NCHWc.x86": "group_conv2d_nchwc_x86.GroupConv2dNCHWcX86",
     "group_conv2d_nchw_last.cuda": "group_conv2d_nchw_last_cuda.GroupConv2dNCHWLastCuda",
+    "group_conv2d_nchw_mma_3xtf32.cuda": "group_conv2d_nchw_mma_cuda.GroupConv2dNCHWMma3xTF32",
+    "group_conv2d_nchw_mma_float16.cuda": "group_conv2d_nchw_mma_cuda.GroupConv2dNCHWMmaFloat16",
+    "group_conv2d_nchw_mma_tf32.cuda": "group_conv2d_nchw_mma_cuda.GroupConv2dNCHWMmaTF32",
     "group_conv2d_nchw.x86": "group_conv2d_nchw_x86.GroupConv2dNCHWX86",
     "dense_mma_3xtf32.cuda": "dense_mma_cuda.DenseMma3xTF32",
     "dense_mma_float16.cuda": "dense_mma_cuda.DenseMmaFloat16",
