@@ -119,7 +119,8 @@ class Measurer:
         self._polled = time.monotonic()
         self._none_since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="tophub-")
-        self._builders = Workers(workers or len(os.sched_getaffinity(0)))
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._builders = Workers(self._workers)
         self._device_workers = [DeviceWorker(place) for _ in range(self._devices)]
         self._count = 0
         self._said: Provenance | None = None
@@ -128,6 +129,11 @@ class Measurer:
     def overlaps(self) -> bool:
         """Whether kernels run while others are built; not if they would share the CPU with the builders."""
         return not (self.place.here and self.target.kind == "llvm")
+
+    @property
+    def ahead(self) -> int:
+        """How many kernels to build while others run: enough for all builders, or none."""
+        return 2 * self._workers if self.overlaps else 0
 
     def measure(self, template: Template, configs: Sequence[Config], best: float | None = None) -> Iterator[Measured]:
         """Build all configs, run each on one of the devices, and yield the results as they arrive.

@@ -216,13 +216,13 @@ class _Turn(NamedTuple):
 def _turns(sessions: Sequence[_Session], plan: Plan, measurer: Measurer, deadline: float) -> Iterator[_Turn]:
     """Yield one turn after the other until all is done or spent, or the time is.
 
-    Where that disturbs nothing, the next task's kernels are built while this one's run.
+    Where that disturbs nothing, the next tasks' kernels are built while this one's run.
     """
     ahead: deque[_Turn] = deque()
     while True:
         while (
             time.monotonic() < deadline
-            and len(ahead) < (2 if measurer.overlaps else 1)
+            and (not ahead or sum(turn.size for turn in ahead) - ahead[0].size < measurer.ahead)
             and (turn := _next_turn(sessions, plan, ahead))
         ):
             session, configs = turn
