@@ -11,6 +11,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry.errors import InputError
+from tophub_registry.records.families import family_of
 from tophub_registry.templates.space import KnobSpace, knob, split
 from tophub_registry.templates.suggestion import suggest
 from tophub_registry.templates.template import Template
@@ -76,6 +78,15 @@ class CudaTemplate(Template):
 
     forgiving = True  # AutoTVM's default leaves a GPU idle
 
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        if reason := self._not_served():
+            raise InputError(f"{self.task} does not serve this layer: {reason}")
+
+    def _not_served(self) -> str:
+        """Return why the layer can't be computed; empty if it can."""
+        return ""
+
     @abstractmethod
     def limits(self, config: Config) -> CudaLimits:
         """Return what a config needs of the device; plain Python, without TVM."""
@@ -100,6 +111,12 @@ class CudaTemplate(Template):
     def suggestion(self, target: Target) -> Config:
         """Return a config whose blocks, threads and registers are like those of most good configs."""
         return suggest(self, target)
+
+
+def has_capability(target: Target, least: int) -> bool:
+    """Return whether a device has a compute capability, in tenths, as far as the target says which it has."""
+    family = family_of(target) if target.kind == "cuda" else None
+    return family is None or int(family.removeprefix("sm_")) >= least
 
 
 def unroll_knobs(*steps: int) -> list[KnobSpace]:

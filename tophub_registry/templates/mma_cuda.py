@@ -17,13 +17,12 @@ import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from tophub_registry.errors import InputError
-from tophub_registry.records.families import family_of
 from tophub_registry.records.tensor_cores import TILE
 from tophub_registry.templates import cuda
-from tophub_registry.templates.mma import PASS_CONFIG, SHARED, WARP, intrinsics
+from tophub_registry.templates.mma import PASS_CONFIG, intrinsics
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.template import Tensor
+from tophub_registry.templates.tensor_intrinsics import SHARED, WARP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,11 +91,6 @@ class MmaTemplate(cuda.CudaTemplate):
     packs_weights: ClassVar[bool] = True
     """Whether the other factor is packed before the kernel runs."""
 
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        if reason := self._not_served():
-            raise InputError(f"{self.task} does not serve this layer: {reason}")
-
     @property
     @abstractmethod
     def product(self) -> Product:
@@ -142,7 +136,6 @@ class MmaTemplate(cuda.CudaTemplate):
         return weights
 
     def _not_served(self) -> str:
-        """Return why the layer can't be computed; empty if it can."""
         p, vector, dtype = self.product, self.precision.vector, self.workload.dtype
         if dtype != "float32":
             return f"its type is {dtype}, not float32"
@@ -202,11 +195,9 @@ class MmaTemplate(cuda.CudaTemplate):
 
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the GPU has such tensor cores, the sums fit a thread's registers, and the grid the GPU."""
-        family = family_of(target) if target.kind == "cuda" else None
-        if family is not None and int(family.removeprefix("sm_")) < _CAPABILITY:
-            return False
         return (
-            self.possible(config)
+            cuda.has_capability(target, _CAPABILITY)
+            and self.possible(config)
             and self.limits(config).sums <= _MAX_SUMS
             and (config.value("split_k") == 1 or _FEWEST_BLOCKS <= self._blocks(config) <= _MOST_BLOCKS)
         )
