@@ -48,6 +48,8 @@ VECTOR_TYPE(uint)
 typedef _Float16 half;
 typedef half __half;
 struct __half2 { half x, y; };
+typedef __half2 half2;
+static inline half2 make_half2(half x, half y) { return {x, y}; }
 static inline bool __hgt(half a, half b) { return a > b; }
 static inline bool __hlt(half a, half b) { return a < b; }
 static inline float __half2float(half x) { return x; }
@@ -256,6 +258,68 @@ static unsigned tophub_tf32(float number) {
   std::memcpy(&bits, &number, sizeof bits);
   return (bits + 0x1000u) & 0xffffe000u;
 }
+
+// The instructions of `tophub_registry/templates/wmma.cuh`: thread i of a warp has every 32nd element of a tile from the
+// i-th, row by row.
+namespace gpu {
+
+static void load_tile(half* tile, const half* from, int rows, int columns, int row, int column) {
+  for (int i = lane_of(kWarp); i < rows * columns; i += kWarp) {
+    *tile++ = from[i / columns * row + i % columns * column];
+  }
+}
+
+template <typename Sum>
+static void add_tile(Sum* sums, const half* data, const half* weights, int rows, int columns) {
+  struct Tiles {
+    const half *data, *weights;
+  };
+  const Thread* warp = say(Tiles{data, weights});
+  auto its = [warp](int thread) {
+    Tiles tiles;
+    std::memcpy(&tiles, warp[thread].said, sizeof tiles);
+    return tiles;
+  };
+  for (int i = lane_of(kWarp); i < rows * columns; i += kWarp) {
+    float sum = *sums;
+    for (int k = 0; k < 16; ++k) {
+      int left = i / columns * 16 + k, right = k * columns + i % columns;
+      sum += float(its(left % kWarp).data[left / kWarp]) * float(its(right % kWarp).weights[right / kWarp]);
+    }
+    *sums++ = sum;
+  }
+  heard();
+}
+
+template <typename Sum>
+static void store_tile(Sum* to, const Sum* sums, int rows, int columns, int row) {
+  for (int i = lane_of(kWarp); i < rows * columns; i += kWarp) to[i / columns * row + i % columns] = *sums++;
+}
+
+}  // namespace gpu
+
+#define TOPHUB_WMMA_SHAPE(M, N)                                                              \
+  static void tophub_load_data_m##M##n##N(half* tile, const half* from, int stride) {        \
+    gpu::load_tile(tile, from, M, 16, stride, 1);                                            \
+  }                                                                                          \
+  static void tophub_load_weights_row_m##M##n##N(half* tile, const half* from, int stride) { \
+    gpu::load_tile(tile, from, 16, N, stride, 1);                                            \
+  }                                                                                          \
+  static void tophub_load_weights_col_m##M##n##N(half* tile, const half* from, int stride) { \
+    gpu::load_tile(tile, from, 16, N, 1, stride);                                            \
+  }                                                                                          \
+  template <typename Sum>                                                                    \
+  static void tophub_add_row_m##M##n##N(Sum* sums, const half* data, const half* weights) {  \
+    gpu::add_tile(sums, data, weights, M, N);                                                \
+  }                                                                                          \
+  template <typename Sum>                                                                    \
+  static void tophub_add_col_m##M##n##N(Sum* sums, const half* data, const half* weights) {  \
+    gpu::add_tile(sums, data, weights, M, N);                                                \
+  }                                                                                          \
+  template <typename Sum>                                                                    \
+  static void tophub_store_m##M##n##N(Sum* to, const Sum* sums, int stride) {                \
+    gpu::store_tile(to, sums, M, N, stride);                                                 \
+  }
 
 static inline void __syncthreads() { gpu::wait(gpu::State::kAtBlock); }
 static inline void __syncwarp() { gpu::wait(gpu::State::kAtWarp); }

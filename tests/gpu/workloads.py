@@ -157,6 +157,51 @@ _DENSE_ON_TENSOR_CORES: list[Workload] = [
     for rows, ins, outs in ((197, 64, 96), (16, 512, 40), (33, 72, 100), (9, 256, 35), (64, 24, 8))
 ]
 
+
+def channels_last(
+    data: list[int],
+    kernel: list[int],
+    stride: int = 1,
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: int = 1,
+    dtypes: tuple[str, str] = ("float16", "float32"),
+) -> Workload:
+    dtype, out = dtypes
+    window = [[stride] * 2, list(padding), [dilation] * 2]
+    return "conv2d_nhwc_tensorcore.cuda", [tensor(data, dtype), tensor(kernel, dtype), *window, out]
+
+
+def half_dense(rows: int, ins: int, outs: int, out: str) -> Workload:
+    return "dense_tensorcore.cuda", [tensor([rows, ins], "float16"), tensor([outs, ins], "float16"), None, out]
+
+
+def half_products(batch: int, rows: int, ins: int, columns: int, out: str) -> Workload:
+    tensors = [tensor([batch, rows, ins], "float16"), tensor([batch, columns, ins], "float16")]
+    return "batch_matmul_tensorcore.cuda", [*tensors, [batch, rows, columns], out, 0, 1]
+
+
+_IN_HALF, _FROM_WHOLE = ("float16", "float16"), ("float32", "float32")
+
+_AUTOTVMS_ON_TENSOR_CORES = [
+    channels_last([8, 7, 7, 32], [3, 3, 32, 64], 1, (1, 1, 1, 1)),
+    channels_last([16, 9, 7, 16], [3, 3, 16, 16], 2, (1, 1, 1, 1), dtypes=_IN_HALF),
+    channels_last([32, 5, 6, 48], [1, 1, 48, 8]),
+    channels_last([16, 8, 5, 32], [3, 5, 32, 48], 1, (1, 0, 2, 1), dtypes=_IN_HALF),
+    channels_last([8, 9, 11, 16], [3, 3, 16, 96], 1, (2, 2, 2, 2), 2),
+    channels_last([32, 5, 3, 16], [3, 3, 16, 24], 1, (1, 1, 1, 1), dtypes=_FROM_WHOLE),
+    channels_last([48, 3, 4, 112], [2, 1, 112, 80], 2, (1, 0, 0, 0), dtypes=_IN_HALF),
+    half_dense(8, 64, 96, "float32"),
+    half_dense(16, 48, 80, "float16"),
+    half_dense(32, 256, 24, "float16"),
+    half_dense(64, 112, 40, "float32"),
+    half_dense(24, 32, 64, "float32"),
+    half_products(3, 16, 32, 48, "float16"),
+    half_products(2, 8, 64, 32, "float16"),
+    half_products(4, 32, 48, 24, "float32"),
+    half_products(1, 24, 80, 96, "float32"),
+    half_products(2, 96, 32, 56, "float16"),
+]
+
 WORKLOADS: list[Workload] = [
     *_TRANSPOSED,
     *_GROUPED,
@@ -170,6 +215,7 @@ WORKLOADS: list[Workload] = [
     *_GROUPED_ON_TENSOR_CORES,
     *_BATCHED_ON_TENSOR_CORES,
     *_DENSE_ON_TENSOR_CORES,
+    *_AUTOTVMS_ON_TENSOR_CORES,
 ]
 """At least five for each template."""
 

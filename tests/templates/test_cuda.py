@@ -11,9 +11,10 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.gpu.workloads import WORKLOADS
+from tests.gpu.workloads import WORKLOADS, channels_last, half_dense
 from tophub_registry.errors import InputError
 from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.records.speed_limit import on_matrix_units
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import TEMPLATES, instantiate
@@ -37,10 +38,18 @@ def workload(request):
 
 def random_inputs(args):
     rng = np.random.default_rng(7)
-    return [rng.uniform(-1, 1, argument[1]).astype("float32") for argument in args[:2]]
+    return [rng.uniform(-1, 1, shape).astype(dtype) for _, shape, dtype in args[:2]]
+
+
+def wider(inputs, dtype):
+    return [array.astype(dtype) for array in inputs]
 
 
 def mxnets(task, args, inputs):
+    if "nhwc" in task:
+        data, weight = inputs
+        turned = [data.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1)]
+        return mxnets("conv2d_nchw.cuda", args, turned).transpose(0, 2, 3, 1)
     mx = libraries.mxnet()
     data, weight = map(mx.nd.array, inputs)
     if task.startswith("batch_matmul"):
@@ -87,8 +96,9 @@ def test_the_computation_and_the_reference_are_mxnets(workload):
     task, args = workload
     template = instantiate(task, args)
     inputs = random_inputs(args)
-    expected = mxnets(task, args, inputs)
-    np.testing.assert_allclose(template.workload.reference(inputs), expected, rtol=1e-4, atol=1e-3)
+    whole = wider(inputs, "float32")
+    expected = mxnets(task, args, whole)
+    np.testing.assert_allclose(template.workload.reference(whole), expected, rtol=1e-4, atol=1e-3)
     indices = reversed(range(len(template.space)))
     config = next(config for config in map(template.space.config, indices) if computable(template, config))
     function = tvm.te.create_prim_func(template.computation(config)).with_attr("global_symbol", "main")
@@ -99,8 +109,8 @@ def test_the_computation_and_the_reference_are_mxnets(workload):
     output = tvm.runtime.tensor(np.full(out.shape, np.nan, out.dtype))
     kernel["main"](*map(tvm.runtime.tensor, packed), output)
     computed = template.unpack(config, output.numpy())
-    if "mma" in task:  # float16 rounds the factors
-        assert np.abs(computed - expected).max() < 5e-3 * np.abs(expected).max()
+    if on_matrix_units(task):  # float16 rounds the factors, or even the sums
+        assert np.abs(computed - expected).max() < template.tolerance * np.abs(expected).max()
     else:
         np.testing.assert_allclose(computed, expected, rtol=1e-3, atol=1e-3)
 
@@ -151,7 +161,7 @@ def test_what_kernels_compute_is_the_reference(task, computed):
     of_task = [each for each in computed if each[0].task == task]
     assert of_task
     for template, config, arrays, output in of_task:
-        expected = template.workload.reference([array.astype("float64") for array in arrays])
+        expected = template.workload.reference(wider(arrays, "float64"))
         error = np.abs(template.unpack(config, output) - expected).max() / max(1, np.abs(expected).max())
         assert error < template.tolerance, config
 
@@ -167,7 +177,7 @@ def test_limits_are_those_of_the_kernel(workload):
         module, limits = compiled(template, config), template.limits(config)
         kernels = re.split("__global__", module.imports[0].inspect_source())
         shared = [sum(map(int, re.findall(r"__shared__ [^;]*float \w+\[(\d+)\];", kernel))) for kernel in kernels]
-        if "mma" in template.task:  # its size is given to the launch
+        if on_matrix_units(template.task):  # its size is given to the launch
             assert re.search(rf"i(32|64) {limits.shared_bytes}\b", module.inspect_source("ll")), config
         elif args_groups(template) > 1 and template.workload.batch > 1:
             continue  # TVM sees too little of what the fused virtual threads over images and groups read
@@ -193,6 +203,40 @@ def test_tensor_cores_need_a_gpu_that_has_them_and_channels_that_are_copied_at_o
     assert instantiate(task, [data, kernel, [1, 1], [1, 1, 1, 1], [2, 1], "float32"]).reads_plain
     with pytest.raises(InputError, match="channels are no multiple of"):
         instantiate(task, [data, kernel, [1, 1], [1, 1, 1, 1], [1, 2], "float32"])
+
+
+def dense_of(data, weight, out_dtype):
+    return "dense_tensorcore.cuda", [tensor([16, 64], data), tensor([32, 64], weight), None, out_dtype]
+
+
+REFUSED = {
+    "filters": (channels_last([8, 7, 7, 16], [3, 3, 16, 48]), "(8, 16, 48) are no multiples of (16, 16, 16) or"),
+    "channels": (channels_last([16, 7, 7, 24], [3, 3, 24, 16]), "(16, 24, 16) are no multiples"),
+    "a single row": (half_dense(1, 64, 32, "float16"), "(1, 64, 32) are no multiples"),
+    "bytes": (dense_of("int8", "int8", "int32"), "its data and weights are int8, not float16"),
+    "whole numbers": (dense_of("float16", "float16", "int32"), "its output is int32, not float16 or float32"),
+    "float32": (dense_of("float32", "float32", "float32"), "its data and weights are float32, not float16"),
+    "two types": (dense_of("float16", "float32", "float16"), "types of data and weight do not fit"),
+    "none transposed": (
+        ("batch_matmul_tensorcore.cuda", [*[tensor([2, 16, 16], "float16")] * 2, None, None, 0, 0]),
+        "only the second factor must be transposed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_autotvms_tensor_cores_take_float16_in_multiples_of_their_tiles(name):
+    (task, args), reason = REFUSED[name]
+    with pytest.raises(InputError, match=re.escape(reason)) as raised:
+        instantiate(task, args)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_autotvms_tensor_cores_need_a_gpu_that_has_them():
+    template = instantiate(*next(workload for workload in WORKLOADS if workload[0] == "dense_tensorcore.cuda"))
+    default = template.default(Target.parse("cuda"))
+    assert template.feasible(default, Target.parse("cuda -arch=sm_70"))
+    assert not template.feasible(default, Target.parse("cuda -arch=sm_61"))
 
 
 def test_what_is_too_large_is_known_beforehand():

@@ -31,6 +31,7 @@ _OURS = {
     "batch_matmul_mma_float16.cuda": "batch_matmul_mma_cuda.BatchMatmulMmaFloat16",
     "batch_matmul_mma_tf32.cuda": "batch_matmul_mma_cuda.BatchMatmulMmaTF32",
     "batch_matmul.x86": "batch_matmul_x86.BatchMatmulX86",
+    "batch_matmul_tensorcore.cuda": "batch_matmul_tensorcore_cuda.BatchMatmulTensorcoreCuda",
     "batch_matmul_tiled.x86": "batch_matmul_tiled_x86.BatchMatmulTiledX86",
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
     "conv2d_NCHWc_pointwise.x86": "conv2d_nchwc_pointwise_x86.Conv2dNCHWcPointwiseX86",
@@ -41,6 +42,7 @@ _OURS = {
     "conv2d_nchw_mma_float16.cuda": "conv2d_nchw_mma_cuda.Conv2dNCHWMmaFloat16",
     "conv2d_nchw_mma_tf32.cuda": "conv2d_nchw_mma_cuda.Conv2dNCHWMmaTF32",
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",
+    "conv2d_nhwc_tensorcore.cuda": "conv2d_nhwc_tensorcore_cuda.Conv2dNHWCTensorcoreCuda",
     "conv2d_transpose_nchw.cuda": "conv2d_transpose_nchw_cuda.Conv2dTransposeNCHWCuda",
     "conv2d_transpose_NCHWc.x86": "conv2d_transpose_nchwc_x86.Conv2dTransposeNCHWcX86",
     "dense_large_batch.gpu": "dense_large_batch_gpu.DenseLargeBatchGPU",
@@ -60,6 +62,7 @@ _OURS = {
     "dense_mma_tf32.cuda": "dense_mma_cuda.DenseMmaTF32",
     "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
+    "dense_tensorcore.cuda": "dense_tensorcore_cuda.DenseTensorcoreCuda",
     "dense_tiled.x86": "dense_tiled_x86.DenseTiledX86",
 }
 """Task name -> module and class in this folder."""

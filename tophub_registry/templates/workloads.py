@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.arguments import (
@@ -186,6 +186,47 @@ class Conv2d(_Conv2d):
         return out.reshape(self.batch, self.out_channels, height, width)
 
 
+@dataclass(frozen=True)
+class Conv2dNHWC(Conv2d):
+    """A two-dimensional convolution without groups, NHWC times HWIO, whose output may be of a type of its own.
+
+    Arguments of the task: `[data, kernel, strides, padding, dilation, dtype of the output]`, as for `Conv2d`.
+    """
+
+    out_dtype: str = ""
+
+    @staticmethod
+    def parse(args: list[Any]) -> Conv2dNHWC:
+        """Read a task's arguments; InputError where they are not of that form."""
+        what = "a convolution with channels last"
+        values = _named(f"{CONVOLUTION} out_dtype", args, what)
+        (n, h, w, ci), (kh, kw, ci_kernel, co), dtype = _tensors(values, args, what, rank=4)
+        strides, padding, dilation = (tuple(values[name]) for name in ("strides", "padding", "dilation"))
+        _check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
+        if ci != ci_kernel or values["kernel"][2] != dtype:
+            raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
+        out_dtype = values["out_dtype"] or dtype
+        conv = Conv2dNHWC(n, ci, h, w, co, kh, kw, strides, padding, dilation, dtype, out_dtype=out_dtype)
+        _check_tensors(args, conv)
+        return conv
+
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The shapes of data and kernel."""
+        kernel = (self.kernel_height, self.kernel_width, self.in_channels, self.out_channels)
+        return [(self.batch, self.height, self.width, self.in_channels), kernel]
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.batch, self.out_height, self.out_width, self.out_channels
+
+    def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the output of data and kernel."""
+        data, kernel = inputs
+        return super().reference([data.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1)]).transpose(0, 2, 3, 1)
+
+
 _OF_0_7 = 5
 """Arguments of a transposed convolution in TVM 0.7."""
 
@@ -266,23 +307,29 @@ class TransposedConv2d(_Conv2d):
 class Matmul:
     """A dense layer: data `[batch, in_units]` times the transposed weight `[out_units, in_units]`.
 
-    Arguments of the task: `[data, weight, bias, dtype]`; the bias is null.
+    Arguments of the task: `[data, weight, bias, dtype of the output]`; the bias is null.
     """
 
     batch: int
     in_units: int
     out_units: int
     dtype: str
+    out_dtype: str
 
     @staticmethod
     def parse(args: list[Any]) -> Matmul:
-        """Read a task's arguments; InputError where they are not of that form."""
+        """Read the arguments of a layer in one type, or raise an InputError."""
+        return _in_one_type(Matmul.parse_mixed(args), args)
+
+    @staticmethod
+    def parse_mixed(args: list[Any]) -> Matmul:
+        """Read the arguments of a layer whose output may be of a type of its own, or raise an InputError."""
         values = _named(DENSE, args, "a dense layer")
         (m, k), (n, k_weight), dtype = _tensors(values, args, "a dense layer", rank=2)
         _check_sizes(args, (m, k, n, k_weight))
-        if k != k_weight or values["out_dtype"] != dtype or values["bias"] is not None:
+        if k != k_weight or values["kernel"][2] != dtype or values["bias"] is not None:
             raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {shown(args)}")
-        dense = Matmul(m, k, n, dtype)
+        dense = Matmul(m, k, n, dtype, values["out_dtype"] or dtype)
         _check_tensors(args, dense)
         return dense
 
@@ -312,8 +359,8 @@ class Matmul:
 class BatchMatmul:
     """Products of matrices: `[batch, rows, in_units]` times `[batch, in_units, columns]`, either one transposed or not.
 
-    Arguments of the task: `[data, kernel, output shape, dtype, transpose data, transpose kernel]`, of which only the
-    first two need be given: then the second one is transposed, `[batch, columns, in_units]`.
+    Arguments of the task: `[data, kernel, output shape, dtype of the output, transpose data, transpose kernel]`, of
+    which only the first two need be given: then the second one is transposed, `[batch, columns, in_units]`.
     """
 
     batch: int
@@ -322,10 +369,16 @@ class BatchMatmul:
     columns: int
     transposed: tuple[bool, bool]
     dtype: str
+    out_dtype: str
 
     @staticmethod
     def parse(args: list[Any]) -> BatchMatmul:
-        """Read a task's arguments; InputError where they are not of that form."""
+        """Read the arguments of products in one type, or raise an InputError."""
+        return _in_one_type(BatchMatmul.parse_mixed(args), args)
+
+    @staticmethod
+    def parse_mixed(args: list[Any]) -> BatchMatmul:
+        """Read the arguments of products whose output may be of a type of its own, or raise an InputError."""
         what = "a batch of matrix products"
         values = _named(BATCHED, [*args, *_BATCHED_DEFAULTS[len(args) :]], what)
         data, kernel, dtype = _tensors(values, args, what, rank=3)
@@ -333,8 +386,8 @@ class BatchMatmul:
         rows, in_units = data[1:][::-1] if transposed[0] else data[1:]
         columns, in_units_kernel = kernel[1:] if transposed[1] else kernel[1:][::-1]
         _check_sizes(args, (*data, *kernel))
-        product = BatchMatmul(data[0], rows, in_units, columns, transposed, dtype)
-        fits = data[0] == kernel[0] and in_units == in_units_kernel and values["out_dtype"] in (None, "", dtype)
+        product = BatchMatmul(data[0], rows, in_units, columns, transposed, dtype, values["out_dtype"] or dtype)
+        fits = data[0] == kernel[0] and in_units == in_units_kernel and values["kernel"][2] == dtype
         if not fits or values["out_shape"] not in (None, [*product.output]):
             raise InputError(f"the shapes or types of the two factors and the output do not fit: {shown(args)}")
         _check_tensors(args, product)
@@ -367,6 +420,16 @@ class BatchMatmul:
 
 _BATCHED_DEFAULTS = [None, None, None, None, 0, 1]
 """Of the arguments of a batch of matrix products; the first two have none."""
+
+
+_Product = TypeVar("_Product", Matmul, BatchMatmul)
+
+
+def _in_one_type(product: _Product, args: list[Any]) -> _Product:
+    """Return matrix products, or raise an InputError if their output is of another type than the factors."""
+    if product.out_dtype != product.dtype:
+        raise InputError(f"the types of the factors and the output do not fit: {shown(args)}")
+    return product
 
 
 def _named(names: str, args: list[Any], what: str) -> dict[str, Any]:
