@@ -72,7 +72,8 @@ def describe(task: str, args: list[Any]) -> str:
     said = [task, *("x".join(map(str, shape)) for shape in shapes)]
     if (strides := values.get("strides", [1, 1])) != [1, 1]:
         said.append(f"/{_short(strides)}")
-    usual = [size // 2 for size in values["kernel"][1][2:4]] * 2
+    height_and_width = slice(0, 2) if "nhwc" in task else slice(2, 4)
+    usual = [size // 2 for size in values["kernel"][1][height_and_width]] * 2
     if (padding := values.get("padding", usual)) != usual:
         said.append(f"pad {_short(padding)}")
     if (dilation := values.get("dilation", [1, 1])) != [1, 1]:
