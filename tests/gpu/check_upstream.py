@@ -1,8 +1,9 @@
 """What upstream's records compute on a real device, against NumPy.
 
 `PYTHONPATH=. python -m tests.gpu.check_upstream cuda_v0.08.log`: 200 random records of the log, of those whose
-template exists and whose config its space has, built and run. Prints a summary as JSON and ends with 1 where a kernel
-does not build, does not run, or computes something else.
+template exists and whose config its space has, built and run; all of them if there are fewer. `tensorcore.log` has 50
+of AutoTVM's templates for tensor cores, at batch 8. Prints a summary as JSON and ends with 1 where a kernel does not
+build, does not run, or computes something else.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from tophub_registry.templates.validation import check_space
 
 ARCH = "sm_90"
 SOME = 4
+ON_TENSOR_CORES = Path(__file__).parents[1] / "gpu" / "tensorcore.log"
 
 
 def errors(record):
@@ -59,17 +61,20 @@ def compile_job(job):
     import tvm
 
     target = tvm.target.Target({"kind": "cuda", "arch": ARCH})
-    schedule = instantiate(job.task, job.args).schedule(job.config)
-    return tvm.compile(schedule.mod, target=target).mod.imports[0].inspect_source()
+    template = instantiate(job.task, job.args)
+    with tvm.transform.PassContext(opt_level=3, config=dict(template.pass_config)):
+        return tvm.compile(template.schedule(job.config).mod, target=target).mod.imports[0].inspect_source()
 
 
-@pytest.mark.slow
-def test_two_hundred_of_them_compile_for_cuda(upstream, exhaustive):
-    """Or every fifth of these, unless all are wanted."""
+def test_every_row_for_tensor_cores_is_a_config_of_its_space():
+    records = list(read_records(ON_TENSOR_CORES))
+    assert len(records) == 50
+    assert not [finding for record in records for finding in check_space(record)]
+
+
+def check_that_they_compile(jobs):
+    """Compile all of them to CUDA, and the shortest few with nvcc, where there is one."""
     tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
-    jobs = choose(upstream / "cuda_v0.08.log")
-    assert len(jobs) == 200
-    jobs = jobs if exhaustive else jobs[::5]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         sources = list(pool.map(compile_job, jobs))
     assert all("__global__" in source for source in sources)
@@ -78,4 +83,20 @@ def test_two_hundred_of_them_compile_for_cuda(upstream, exhaustive):
 
         with tvm.target.Target({"kind": "cuda", "arch": ARCH}):
             for source in sorted(sources, key=len)[:SOME]:
-                assert compile_cuda(source, target_format="ptx", arch=ARCH, compiler="nvcc")
+                assert compile_cuda(source, target_format="cubin", arch=ARCH, compiler="nvcc")
+
+
+@pytest.mark.slow
+def test_two_hundred_of_them_compile_for_cuda(upstream, exhaustive):
+    """Or every fifth of these, unless all are wanted."""
+    jobs = choose(upstream / "cuda_v0.08.log")
+    assert len(jobs) == 200
+    check_that_they_compile(jobs if exhaustive else jobs[::5])
+
+
+@pytest.mark.slow
+def test_those_for_tensor_cores_compile_for_cuda(exhaustive):
+    """Or every fifth of them, unless all are wanted."""
+    jobs = choose(ON_TENSOR_CORES)
+    assert len(jobs) == 50
+    check_that_they_compile(jobs if exhaustive else jobs[::5])
