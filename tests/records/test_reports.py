@@ -170,6 +170,10 @@ def test_workloads_are_named_for_people_whatever_their_arguments() -> None:
     tensor = ["TENSOR", [1, 64, 56, 56], "float32"]
     assert describe("conv2d_nchw.cuda", [tensor, tensor, [2, 2]]) == "conv2d_nchw.cuda 1x64x56x56 1x64x56x56 /2"
     assert describe("conv2d_nchw.cuda", [tensor, tensor, 1]) == "conv2d_nchw.cuda 1x64x56x56 1x64x56x56"
+    last, kernel = ["TENSOR", [8, 56, 56, 64], "float16"], ["TENSOR", [3, 3, 64, 128], "float16"]
+    window = [[1, 1], [1, 1, 1, 1], [1, 1], "float16"]
+    named = describe("conv2d_nhwc_tensorcore.cuda", [last, kernel, *window])
+    assert named == "conv2d_nhwc_tensorcore.cuda 8x56x56x64 3x3x64x128"
     odd = [["TENSOR"], ["TENSOR", 3, 4], []]
     assert describe("conv2d_nchw.cuda", odd) == f"conv2d_nchw.cuda {json.dumps(odd)}"
     assert describe("odd", []) == "odd"

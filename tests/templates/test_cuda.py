@@ -166,6 +166,32 @@ def test_what_kernels_compute_is_the_reference(task, computed):
         assert error < template.tolerance, config
 
 
+def test_tiles_of_all_shapes_compute_the_right_thing():
+    """Of both types of sums and both layouts of weights, in several warps, with several tiles each."""
+    from tests.gpu.cuda_on_cpu import Launch, run_kernels
+
+    sides = {"block_row_warps": 2, "block_col_warps": 2, "warp_row_tiles": 2, "warp_col_tiles": 2}
+    launches, templates = [], []
+    for out in ("float16", "float32"):
+        for task, args in (
+            half_dense(128, 64, 128, out),
+            channels_last([128, 2, 3, 32], [2, 2, 32, 128], dtypes=("float16", out)),
+        ):
+            template = instantiate(task, args)
+            inputs = random_inputs(args)
+            for rows in (16, 8, 32):
+                values = {**sides, "chunk": 2, "offset": 8, "offsetCS": 8, "vec": 4, "vector_width": 4, "wmma_m": rows}
+                config = template.space.config_of(values)
+                assert template.feasible(config, Target.parse("cuda"))
+                kernel = template.schedule(config).mod["main"]
+                launches.append(Launch(kernel, inputs, [tuple(template.tensors(config)[-1])]))
+                templates.append(template)
+    for template, launch, output in zip(templates, launches, run_kernels(launches), strict=True):
+        expected = template.workload.reference(wider(launch.inputs, "float64"))
+        tolerance = 1e-5 if output.dtype == "float32" else template.tolerance
+        assert np.abs(output - expected).max() < tolerance * np.abs(expected).max()
+
+
 def args_groups(template):
     """Return how many groups a transposed or grouped convolution has."""
     return getattr(template.workload, "groups", 1) if "depthwise" not in template.task else 1
