@@ -265,6 +265,13 @@ def test_autotvms_tensor_cores_need_a_gpu_that_has_them():
     assert not template.feasible(default, Target.parse("cuda -arch=sm_61"))
 
 
+def test_no_gpu_has_a_block_for_each_pixel_of_a_huge_image():
+    for width, possible in ((255, True), (256, False)):
+        template = instantiate(*channels_last([8, 257, width, 16], [1, 1, 16, 32]))
+        config = template.space.config(0)
+        assert template.possible(config) == template.feasible(config, Target.parse("cuda")) == possible
+
+
 def test_what_is_too_large_is_known_beforehand():
     template = instantiate(*next(workload for workload in WORKLOADS if workload[0] == "conv2d_nchw.cuda"))
     values = {k.name: k.value for k in template.space.config(0).entity}

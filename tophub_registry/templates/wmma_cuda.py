@@ -45,6 +45,9 @@ _BYTES = {_HALF: 2, _WHOLE: 4}
 _UNIT = 8
 """Rows, columns and channels are multiples of it, and vectors are not longer."""
 
+_MOST_BLOCKS = 65535
+"""Blocks of a grid along y and z, on every CUDA device."""
+
 _VECTOR_BYTES = 16
 """What a thread reads or writes at once, at most."""
 
@@ -154,6 +157,11 @@ class WmmaTemplate(cuda.CudaTemplate):
         threads = WARP, tiling.warps[0], tiling.warps[1]
         return cuda.CudaLimits(threads, max(data + weights, sums), sums=each)
 
+    def possible(self, config: Config) -> bool:
+        """Return whether any CUDA device can run such a grid: each product's blocks are along x and y."""
+        blocks = -(-self.product.columns // self.tiling(config).block[1])
+        return max(self.product.batch, blocks) <= _MOST_BLOCKS and super().possible(config)
+
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the GPU has tensor cores, and AutoTVM builds a right kernel of a config too.
 
@@ -169,7 +177,7 @@ class WmmaTemplate(cuda.CudaTemplate):
             and tiling.warps == (config.value("block_row_warps"), config.value("block_col_warps"))
             and vector <= _VECTOR_BYTES
             and self._autotvms_shared_bytes(config) <= cuda.MAX_SHARED_BYTES
-            and super().feasible(config, target)
+            and self.possible(config)
         )
 
     def _autotvms_shared_bytes(self, config: Config) -> int:
