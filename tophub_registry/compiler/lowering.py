@@ -38,11 +38,11 @@ from tophub_registry.frontends.normal_form import is_plain
 from tophub_registry.records.lookup import Answer
 from tophub_registry.records.record import workload_key
 from tophub_registry.records.target import Target
+from tophub_registry.tasks.computed import as_computed
 from tophub_registry.tasks.layers import Layer, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
 from tophub_registry.tasks.rules import FLOAT32, RULES, workloads
 from tophub_registry.tasks.substitution import substituted
-from tophub_registry.tasks.widened import widened
 from tophub_registry.templates.neighbours import Neighbourhood
 from tophub_registry.templates.registry import TEMPLATES, template_class
 from tophub_registry.templates.workloads import Conv2d
@@ -114,13 +114,13 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
     }
     builder = _Builder(module, target.kind)
     for name, function in functions.items():
-        builder.rewrite(name, _Graph(_in_vectors(function, target, find), target, find, precision))
+        builder.rewrite(name, _Graph(_as_computed(function, target, find, precision), target, find, precision))
     return builder.lowered()
 
 
-def _in_vectors(function: relax.Function, target: Target, find: Find) -> relax.Function:
-    """Return a function with channels that fill a processor's vectors, unless only those that it has were tuned."""
-    new = widened(function) if target.kind == "llvm" else function
+def _as_computed(function: relax.Function, target: Target, find: Find, precision: str) -> relax.Function:
+    """Return a function with the layers that the target computes instead, unless only those that it has were tuned."""
+    new = as_computed(function, target.kind, precision)
     if new is function:
         return function
     before, after = (_workloads(each, target) for each in (function, new))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from tophub_registry.errors import UsageError
 from tophub_registry.records.task import TaskFile
-from tophub_registry.tasks.extract import tasks_in_vectors, tasks_of
+from tophub_registry.tasks.extract import tasks_as_computed, tasks_of
 from tophub_registry.tasks.layers import Layer, Shape
+from tophub_registry.tasks.rules import FLOAT32
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,7 @@ class Model:
 
         return list(layers_of(self.module["main"]).values())
 
-    def tasks(self, kind: str, *, own: bool = False, precision: str = "float32") -> TaskFile:
+    def tasks(self, kind: str, *, own: bool = False, precision: str = FLOAT32) -> TaskFile:
         """Return the tuning tasks for a kind of target, each distinct workload once.
 
         Parameters
@@ -87,11 +88,11 @@ class Model:
         """
         shapes = {name: list(shape) for name, (shape, _) in self.inputs.items()}
         tasks = tasks_of(self.layers, kind, own=own, precision=precision)
-        if own and kind == "llvm":
+        if own and precision == FLOAT32:
+            from tophub_registry.tasks.computed import as_computed
             from tophub_registry.tasks.reading import layers_of
-            from tophub_registry.tasks.widened import widened
 
-            tasks = tasks_in_vectors(tasks, layers_of(widened(self.module["main"])).values())
+            tasks = tasks_as_computed(tasks, layers_of(as_computed(self.module["main"], kind)).values(), kind)
         return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks)
 
     @property

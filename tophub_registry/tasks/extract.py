@@ -37,8 +37,8 @@ def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False, precision
     return sorted(tasks, key=lambda task: is_own(task.task))
 
 
-def tasks_in_vectors(tasks: Iterable[Task], layers: Iterable[Layer]) -> list[Task]:
-    """Return a model's tasks for a processor: AutoTVM's, and those of the layers as our compiler computes them.
+def tasks_as_computed(tasks: Iterable[Task], layers: Iterable[Layer], kind: str) -> list[Task]:
+    """Return a model's tasks for a kind of target: AutoTVM's, and those of the layers as our compiler computes them.
 
     These are of our own templates, or of AutoTVM's where there are none.
 
@@ -47,11 +47,11 @@ def tasks_in_vectors(tasks: Iterable[Task], layers: Iterable[Layer]) -> list[Tas
     tasks
         The tasks of the layers as the model has them.
     layers
-        The layers with channels that fill vectors.
+        The layers of the function that `as_computed` returns.
     """
     autotvms = [task for task in tasks if not is_own(task.task)]
     known = {task.workload for task in autotvms}
-    computed = tasks_of(layers, "llvm", own=True)
+    computed = tasks_of(layers, kind, own=True)
     served = {name for task in computed if is_own(task.task) for name in task.layers}
     others = [task for task in computed if is_own(task.task) or served.isdisjoint(task.layers)]
     both = [*autotvms, *(task for task in others if task.workload not in known)]

@@ -15,7 +15,7 @@ from tvm import relax
 from tvm.ir import GenericConst as Constant
 
 from tophub_registry.tasks.reading import shape_of
-from tophub_registry.tasks.substitution import substituted
+from tophub_registry.tasks.substitution import Rebuilding
 
 _LANES = 16
 _FEW_LANES = 8
@@ -66,38 +66,21 @@ def _gains(call: relax.Call) -> bool:
     return int(call.attrs.groups) == 1 and (wide(filters) > filters or wide(channels) > channels)
 
 
-class _Widening:
-    """Rewrites a function."""
+class _Widening(Rebuilding):
+    """Rewrites a function: `new` are the values with the channels that they had, `_wide` those with more."""
 
     def __init__(self, function: relax.Function) -> None:
-        self._old = function
-        self._builder = relax.BlockBuilder()
-        self._narrow: dict[Any, Any] = {}
+        super().__init__(function)
         self._wide: dict[Any, Any] = {}
 
-    def result(self) -> relax.Function:
-        """Return the new function."""
-        main = self._old
-        params = [relax.Var(param.name, param.ty) for param in main.params]
-        self._narrow.update(zip(main.params, params, strict=True))
-        attributes = {key: main.attrs[key] for key in (main.attrs.keys() if main.attrs else ())}
-        with self._builder.function("main", params, attrs=attributes):
-            with self._builder.dataflow():
-                for block in main.body.blocks:
-                    for binding in block.bindings:
-                        self._rewrite(binding.var, binding.value)
-                result = self._builder.emit_output(self._narrowly(main.body.body))
-            self._builder.emit_func_output(result)
-        return self._builder.get()["main"]
-
-    def _rewrite(self, var: Any, value: Any) -> None:
+    def rewrite(self, var: Any, value: Any) -> None:
         new = self._widely(value) if isinstance(value, relax.Call) else None
         if new is None:
-            self._narrow[var] = self._builder.emit(self._narrowly(value), name_hint=var.name)
+            self.new[var] = self.emit(self.renewed(value), var.name)
         elif new[1] == shape_of(var)[1]:
-            self._narrow[var] = self._builder.emit(new[0], name_hint=var.name)
+            self.new[var] = self.emit(new[0], var.name)
         else:
-            self._wide[var] = self._builder.emit(new[0], name_hint=var.name)
+            self._wide[var] = self.emit(new[0], var.name)
 
     def _widely(self, call: relax.Call) -> tuple[Any, int] | None:
         """Return a call with more channels, and how many its output has; None if it stays as it is."""
@@ -140,20 +123,19 @@ class _Widening:
         """Return a value with so many channels."""
         if data in self._wide:
             return self._wide[data]
-        narrow = self._narrowly(data)
+        narrow = self.renewed(data)
         if shape_of(narrow)[1] == channels:
             return narrow
         padding = [0, 0, 0, channels - shape_of(narrow)[1], 0, 0, 0, 0]
-        self._wide[data] = self._builder.emit(relax.op.nn.pad(narrow, padding))
+        self._wide[data] = self.emit(relax.op.nn.pad(narrow, padding))
         return self._wide[data]
 
-    def _narrowly(self, expression: Any) -> Any:
+    def renewed(self, expression: Any) -> Any:
         """Return an expression with the channels that it had."""
         for var in relax.analysis.free_vars(expression):
-            if var not in self._narrow:
-                sliced = relax.op.strided_slice(self._wide[var], [1], [0], [shape_of(var)[1]])
-                self._narrow[var] = self._builder.emit(sliced)
-        return substituted(expression, lambda var: self._narrow.get(var, var))
+            if var not in self.new:
+                self.new[var] = self.emit(relax.op.strided_slice(self._wide[var], [1], [0], [shape_of(var)[1]]))
+        return super().renewed(expression)
 
 
 def _window(call: relax.Call, groups: int = 1) -> dict[str, Any]:

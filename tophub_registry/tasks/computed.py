@@ -1,0 +1,17 @@
+"""A function as our compiler computes it: with other layers than the model has, where some target gains by them."""
+
+from __future__ import annotations
+
+from tvm import relax
+
+from tophub_registry.tasks.phases import undilated
+from tophub_registry.tasks.rules import FLOAT32
+from tophub_registry.tasks.widened import widened
+
+
+def as_computed(function: relax.Function, kind: str, precision: str = FLOAT32) -> relax.Function:
+    """Return a function in normal form with the layers that a kind of target computes instead; the same if none are."""
+    if kind == "llvm":
+        return widened(function)
+    # Winograd's algorithm is computed in float32 only, and tensor cores read pixels wherever they lie.
+    return undilated(function) if kind == "cuda" and precision == FLOAT32 else function
