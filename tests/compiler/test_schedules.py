@@ -121,6 +121,16 @@ FAMILIES = {
     "max pooling": (max_pool, [(1, 4, 33, 33, 16)], max_pool_by_hand),
     "average pooling": (average_pool, [(1, 2, 8, 8, 16)], average_pool_by_hand),
     "global mean": (lambda _, x: relax.op.mean(x, axis=[2, 3]), [(1, 64, 7, 7)], lambda x: x.mean(axis=(2, 3))),
+    "mean of channels last": (
+        lambda _, x: relax.op.mean(x, axis=[2, 3], keepdims=True),
+        [(2, 1, 9, 11, 21)],
+        lambda x: x.mean(axis=(2, 3), keepdims=True),
+    ),
+    "something of a mean of channels last": (
+        lambda builder, x: relax.op.sigmoid(builder.emit(relax.op.mean(x, axis=[2, 3], keepdims=True))),
+        [(1, 1, 30, 31, 40)],
+        lambda x: 1 / (1 + np.exp(-x.mean(axis=(2, 3), keepdims=True))),
+    ),
     "softmax": (lambda _, x: relax.op.nn.softmax(x), [(1, 300, 21)], softmax_by_hand),
     "softmax of whole vectors": (lambda _, x: relax.op.nn.softmax(x), [(2, 30, 64)], softmax_by_hand),
     "softmax of another axis": (
@@ -203,6 +213,14 @@ def test_on_a_gpu_one_thread_sums_up_a_small_window(size):
     expected = average_pool_by_hand(data[..., None])[..., 0]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert {write.along("threadIdx") for write in writes(module)} == {128}
+
+
+def test_on_a_gpu_many_threads_sum_up_a_few_columns():
+    def mean(_, x):
+        return relax.op.mean(x, axis=[2, 3], keepdims=True)
+
+    module = scheduled(mean, [(1, 1, 56, 56, 256)], GPU)
+    assert {(write.along("blockIdx"), write.along("threadIdx")) for write in writes(module)} >= {(32, 1024)}
 
 
 def test_a_window_s_padding_is_written_row_by_row():

@@ -184,3 +184,24 @@ def test_random_networks_compute_what_mxnet_does_in_every_precision() -> None:
         assert np.abs(ours - theirs).max() < ERRORS[precision] * np.abs(theirs).max(), (seed, precision)
         served += sum("mma" in layer.kernel.template.task for layer in compiled[seed].layers if layer.kernel)
     assert served > 2 * NETWORKS
+
+
+def test_what_is_only_chosen_among_rounded_numbers_is_not_converted() -> None:
+    nn, contrib = libraries.mxnet().gluon.nn, libraries.mxnet().gluon.contrib.nn
+    network = nn.HybridSequential()
+    network.add(nn.Conv2D(16, 3, padding=1, in_channels=8), nn.MaxPool2D(3, 2, 1))
+    for _ in range(2):
+        branches, pooled = contrib.HybridConcurrent(axis=1), nn.HybridSequential()
+        pooled.add(nn.AvgPool2D(3, 1, 1), nn.Conv2D(8, 1, in_channels=16))
+        branches.add(nn.Conv2D(8, 1, in_channels=16), pooled)
+        network.add(branches)
+    network.add(nn.Conv2D(8, 1, in_channels=16))
+    network.initialize(libraries.mxnet().init.Xavier())
+    model = read_model(network, shapes={"data": (1, 8, 14, 15)})
+    compiled = compile_model(model, H100, records=[], precision="float16")
+    kernels = [name.name_hint for name, _ in compiled.scheduled.module.functions_items()]
+    assert not any(name.startswith("cast") for name in kernels)
+    assert not any("concatenate" in name and "cast" in name for name in kernels)
+    given = model.random_inputs()
+    (ours,), (theirs,) = run_module(compiled.scheduled.module, given), model.reference(*given)
+    assert np.abs(ours - theirs).max() < ERRORS["float16"] * np.abs(theirs).max()

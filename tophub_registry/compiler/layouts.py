@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tvm import relax, te
+from tvm import relax, te, topi
 from tvm.ir import GenericConst as Constant
 
 from tophub_registry.compiler.choice import LAST
@@ -61,6 +61,16 @@ def is_elementwise(call: relax.Call) -> bool:
     return getattr(call.op, "name", "") in _ELEMENTWISE
 
 
+def is_exact(call: relax.Call) -> bool:
+    """Return whether a layout-agnostic operator only chooses among numbers, so that it can work on rounded ones."""
+    return call.op.name in {"relax.nn.max_pool2d", "relax.concat"}
+
+
+def is_average(call: relax.Call) -> bool:
+    """Return whether an operator is an average pooling, which adds up in its own type whatever it reads."""
+    return bool(call.op.name == "relax.nn.avg_pool2d")
+
+
 def _fits(argument: Any, call: relax.Call) -> bool:
     """Return whether an elementwise operator's argument broadcasts over blocks as it does over channels."""
     if not isinstance(argument, relax.Expr) or not isinstance(argument.ty, relax.TensorType):
@@ -105,7 +115,7 @@ def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
             dilation=list(a.dilation),
             ceil_mode=bool(a.ceil_mode),
             count_include_pad=bool(a.count_include_pad),
-            layout=f"NCHW{channels if block == LAST else block}c",
+            layout=_layout(channels, block),
         )
     if name == "relax.concat":
         return relax.op.concat([lying(part) for part in call.args[0].fields], axis=_IMAGE if block == LAST else 1)
@@ -113,6 +123,19 @@ def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
         return relax.op.mean(lying(call.args[0]), [2, 3], keepdims=True)
     arguments = [lying(each) if is_image(each) else _constant_in_blocks(each, block) for each in call.args]
     return relax.Call(call.op, arguments, call.attrs)
+
+
+def _layout(channels: int, block: int) -> str:
+    return f"NCHW{channels if block == LAST else block}c"
+
+
+def average_of_rounded(data: te.Tensor, call: relax.Call, block: int) -> te.Tensor:
+    """Compute an average pooling of rounded data in channels in blocks, with sums in the pooling's own type."""
+    a = call.attrs
+    window = [[*map(int, each)] for each in (a.pool_size, a.strides, a.dilation, a.padding)]
+    layout = _layout(shape_of(call)[1], block)
+    exact = data.astype(str(call.ty.dtype))
+    return topi.nn.pool2d(exact, *window, "avg", bool(a.ceil_mode), layout, count_include_pad=bool(a.count_include_pad))
 
 
 def _constant_in_blocks(argument: Any, block: int) -> Any:

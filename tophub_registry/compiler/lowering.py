@@ -21,11 +21,14 @@ from tvm.ir import GenericConst as Constant
 from tophub_registry.compiler.choice import PLAIN, Kernel, Refused, Use, choose_blocks, kernels_for
 from tophub_registry.compiler.failures import Failure, KernelFailures, LeftOut, refused
 from tophub_registry.compiler.layouts import (
+    average_of_rounded,
     bytes_of,
     images,
     in_blocks,
     is_agnostic,
+    is_average,
     is_elementwise,
+    is_exact,
     is_image,
     to_blocks,
     to_plain,
@@ -190,7 +193,17 @@ class _Graph:
             for value, (_, dtype) in zip(self._calls[var].args, given, strict=True):
                 if isinstance(value, relax.Var) and dtype != str(value.ty.dtype):
                     read.setdefault(value, set()).add(dtype)
+        for binding in reversed(self.bindings):
+            if binding.var in read and self.chooses(binding):
+                for value in images(binding.value):
+                    read.setdefault(value, set()).update(read[binding.var])
         return read
+
+    def chooses(self, binding: relax.VarBinding) -> bool:
+        """Return whether an operator can work on rounded numbers, in blocks of channels or channels last."""
+        call = binding.value
+        agnostic = isinstance(call, relax.Call) and binding.var not in self.kernels and is_agnostic(call)
+        return agnostic and is_exact(call) and self.block(binding.var) != PLAIN
 
     def _choose(self, kernels: Mapping[Any, Sequence[Kernel]]) -> dict[Any, int]:
         self._uses = {}
@@ -305,7 +318,8 @@ class _Builder:
         """
         self._lies[value] = block
         for dtype in self.graph.types_read.get(value, ()):
-            self._lying[value, block, dtype] = narrow = self.builder.emit(relax.op.astype(new, dtype))
+            narrow = new if dtype == _dtype(new) else self.builder.emit(relax.op.astype(new, dtype))
+            self._lying[value, block, dtype] = narrow
             new = self.builder.emit(relax.op.astype(narrow, str(value.ty.dtype)))
         self._lying[value, block, _dtype(value)] = new
 
@@ -386,6 +400,12 @@ class _Builder:
         block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
         if block == PLAIN:
             return self._in_plain_layout(call), PLAIN
+        if self.graph.chooses(binding) and (types := self.graph.types_read.get(binding.var)):
+            return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block, *types))), block
+        if is_average(call) and (types := self.graph.types_read.get(call.args[0])):
+            rounded = self._in(call.args[0], block, *types)
+            average = partial(average_of_rounded, call=call, block=block)
+            return self.builder.emit_te(average, rounded, primfunc_name_hint="avg_pool2d"), block  # type: ignore[arg-type]
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
 
     def _in_plain_layout(self, call: Any) -> Any:

@@ -49,6 +49,15 @@ _DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
 _THREADS = 128
 
 _WARP = 32
+
+_COLUMNS = 8
+"""Neighbouring columns that a block of threads sums up: 32 bytes, which a GPU reads at once."""
+
+_ROWS = 128
+"""The most rows of threads of such a block."""
+
+_EACH = 4
+"""Numbers that each of its threads adds up, or more."""
 """Threads of a GPU that run together. Sums of fewer terms are faster in a single thread."""
 
 
@@ -80,7 +89,15 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         rules: list[Any] = [layers]
         if target.kind.name == "cuda":
             gpu = dlight.gpu
-            rules += [_Windows(), gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
+            rules += [
+                _Windows(),
+                _Columns(),
+                gpu.Matmul(),
+                gpu.GEMV(),
+                gpu.Reduction(),
+                gpu.GeneralReduction(),
+                gpu.Fallback(),
+            ]
         else:
             rules += [_Processor()]
         scheduled = dlight.ApplyDefaultSchedule(*rules)(module)
@@ -257,6 +274,58 @@ class _Windows(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         for loop in sch.get_loops(window)[2:]:
             sch.unroll(loop)  # which removes the test for the first step
         return sch
+
+
+class _Columns(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
+    """Schedules long sums of columns for a GPU, such as means of images with channels last.
+
+    Unlike `dlight`'s, blocks are narrow and high, so that many multiprocessors and threads share few columns.
+    """
+
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
+        if not _has_loops(func):
+            return None
+        sch = s_tir.Schedule(func, debug_mask="none")
+        root = sch.get_sblock("root")
+        for block in sch.get_child_blocks(root)[:-1]:
+            _inlined_forward(sch, block)
+        column, *following = sch.get_child_blocks(root)
+        if _extent_of_sum(sch, column) <= _WARP or not _sums_columns(sch, column) or len(following) > 1:
+            return None
+        if any(_reduces(sch, each) or _shape(sch, each) != _shape(sch, column) for each in following):
+            return None
+        rows = min(_ROWS, 1 << (_extent_of_sum(sch, column) // _EACH).bit_length())
+        _, row = sch.split(sch.fuse(*sch.get_loops(column)[len(_shape(sch, column)) :]), [None, rows])
+        parts = sch.rfactor(row, 0)
+        sch.set_scope(parts, 0, "local")
+        *outer, columns, summed, row = sch.get_loops(parts)
+        block, x = sch.split(columns, [None, math.gcd(_extent(sch, columns), _COLUMNS)])
+        block = sch.fuse(*outer, block)
+        sch.reorder(block, x, row, summed)
+        for loop, thread in ((block, "blockIdx.x"), (x, "threadIdx.x"), (row, "threadIdx.y")):
+            sch.bind(loop, thread)
+        sch.decompose_reduction(parts, summed)
+        sch.reverse_compute_at(column, block, preserve_unit_loops=True)
+        _, row, *rest = sch.get_loops(column)
+        x = sch.fuse(*rest)
+        sch.reorder(x, row)
+        sch.bind(x, "threadIdx.x")
+        sch.bind(row, "threadIdx.y")
+        for output in following:
+            sch.set_scope(column, 0, "local")
+            sch.reverse_compute_at(output, block, preserve_unit_loops=True)
+            sch.bind(sch.fuse(*sch.get_loops(output)[1:]), "threadIdx.x")
+        return sch
+
+
+def _sums_columns(sch: Any, block: Any) -> bool:
+    """Return whether a block sums up one buffer over axes before its last, along which its own last axis goes."""
+    found = sch.get(block)
+    kinds = [variable.iter_type for variable in found.iter_vars]
+    spatial = kinds.count(tirx.IterVar.DataPar)
+    in_order = kinds == [tirx.IterVar.DataPar] * spatial + [tirx.IterVar.CommReduce] * (len(kinds) - spatial)
+    last = found.reads[0].region[-1].min if len(found.reads) == 1 else None
+    return in_order and bool(spatial) and last is not None and bool(last.same_as(found.iter_vars[spatial - 1].var))
 
 
 def _inlined_forward(sch: Any, block: Any) -> None:
