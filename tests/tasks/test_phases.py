@@ -34,9 +34,7 @@ def test_random_convolutions_compute_the_same_in_phases() -> None:
     rng, changed = random.Random(3), 0
     for _ in range(24):
         dilation, taps = rng.choice([2, 2, 3, 4]), rng.choice([2, 3, 3, 5])
-        padding = [dilation * rng.randint(0, 2), dilation * rng.randint(0, 2), rng.randint(0, 9), rng.randint(0, 9)]
-        if rng.random() < 0.1:
-            padding[0] += 1
+        padding = [rng.randint(0, 9) for _ in range(4)]
         size = [dilation * (taps - 1) + rng.randint(1, 9) for _ in range(2)]
         channels, filters = rng.choice([64, 66]), rng.choice([64, 70, 8])
         data, kernel = (rng.choice([1, 2]), channels, *size), (filters, channels, taps, taps)
@@ -60,7 +58,6 @@ def test_random_convolutions_compute_the_same_in_phases() -> None:
         {"padding": 1},
         {"padding": 2, "dilation": 2, "strides": 2},
         {"padding": [2, 4], "dilation": [2, 4]},
-        {"padding": 1, "dilation": 2},
         {"padding": 2, "dilation": 2, "groups": 2},
     ],
 )
@@ -82,7 +79,7 @@ def test_a_gpu_computes_phases_by_winograds_algorithm_in_float32() -> None:
     compiled = compile_model(model, "cuda -model=h100 -arch=sm_90", records=[])
     (layer,) = compiled.layers
     assert layer.layer.name == "layer"
-    assert layer.layer.data == (4, 64, 7, 7)
+    assert layer.layer.data == (4, 64, 9, 9)
     given = model.random_inputs()
     (ours,), (theirs,) = run_module(compiled.scheduled.module, given), model.reference(*given)
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()

@@ -25,23 +25,19 @@ def undilated(function: relax.Function) -> relax.Function:
 
 
 def _gains(call: Any) -> bool:
-    """Return whether a call is a convolution to take apart: one that Winograd's algorithm suits but for its dilation.
-
-    Its padding in front must consist of whole steps of the dilation, so that phases are padded alike.
-    """
+    """Return whether a call is a convolution to take apart: one that suits Winograd's algorithm but for its dilation."""
     if not isinstance(call, relax.Call) or getattr(call.op, "name", "") != "relax.nn.conv2d":
         return False
     if (call.attrs.data_layout, call.attrs.kernel_layout) != ("NCHW", "OIHW") or call.ty.dtype != "float32":
         return False
     filters, channels, height, width = shape_of(call.args[1])
-    dilation, padding = [*map(int, call.attrs.dilation)], [*map(int, call.attrs.padding)]
+    dilation = [*map(int, call.attrs.dilation)]
     return (
         int(call.attrs.groups) == 1
         and {*map(int, call.attrs.strides)} == {1}
         and dilation[0] == dilation[1] > 1
         and height == width > 1
         and min(filters, channels) >= _FEWEST_CHANNELS
-        and all(before % dilation[0] == 0 for before in padding[:2])
     )
 
 
@@ -54,26 +50,23 @@ class _Undilating(Rebuilding):
 
     def _convolved(self, call: relax.Call, name: str) -> Any:
         """Return a convolution's output, computed phase by phase; the layer keeps its name."""
-        step, before = (
-            int(call.attrs.dilation[0]),
-            [int(pad) // int(call.attrs.dilation[0]) for pad in call.attrs.padding],
-        )
         data, weight = call.args
+        step, padding = int(call.attrs.dilation[0]), [*map(int, call.attrs.padding)]
         batch, channels, *size = shape_of(data)
-        filters, _, *kernel = shape_of(weight)
+        filters, _, taps, _ = shape_of(weight)
         wanted = shape_of(self.normalized(call))[2:]
-        rows, columns = (-(-length // step) for length in size)
-        outputs = [-(-length // step) for length in wanted]
-        needed = [out + taps - 1 for out, taps in zip(outputs, kernel, strict=True)]
-        after = [max(0, all_ - pad - there) for all_, pad, there in zip(needed, before, (rows, columns), strict=False)]
-        missing = [rows * step - size[0], columns * step - size[1]]
-        if any(missing):
-            data = relax.op.nn.pad(data, [0, 0, 0, 0, 0, missing[0], 0, missing[1]])
+        rows, columns = (-(-length // step) + taps - 1 for length in wanted)
+        after = [there * step - pad - given for there, pad, given in zip((rows, columns), padding, size, strict=False)]
+        if min(after) < 0:  # the last rows or columns are not read
+            data = relax.op.strided_slice(
+                data, [2, 3], [0, 0], [min(n, n + out) for n, out in zip(size, after, strict=True)]
+            )
+        padded = relax.op.nn.pad(data, [0, 0, 0, 0, padding[0], max(0, after[0]), padding[1], max(0, after[1])])
         apart = relax.op.permute_dims(
-            relax.op.reshape(data, (batch, channels, rows, step, columns, step)), (0, 3, 5, 1, 2, 4)
+            relax.op.reshape(padded, (batch, channels, rows, step, columns, step)), (0, 3, 5, 1, 2, 4)
         )
         phases = self.emit(relax.op.reshape(apart, (batch * step * step, channels, rows, columns)))
-        convolved = self.emit(relax.op.nn.conv2d(phases, weight, padding=[*before[:2], *after]), name)
+        convolved = self.emit(relax.op.nn.conv2d(phases, weight), name)
         *_, high, wide = shape_of(convolved)
         parts = relax.op.reshape(convolved, (batch, step, step, filters, high, wide))
         whole = relax.op.reshape(
