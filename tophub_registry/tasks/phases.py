@@ -25,7 +25,7 @@ def undilated(function: relax.Function) -> relax.Function:
 
 
 def _gains(call: Any) -> bool:
-    """Return whether a call is a convolution to take apart: one that suits Winograd's algorithm but for its dilation."""
+    """Return whether a call is a convolution to take apart: Winograd's algorithm suits it but for its dilation."""
     if not isinstance(call, relax.Call) or getattr(call.op, "name", "") != "relax.nn.conv2d":
         return False
     if (call.attrs.data_layout, call.attrs.kernel_layout) != ("NCHW", "OIHW") or call.ty.dtype != "float32":
