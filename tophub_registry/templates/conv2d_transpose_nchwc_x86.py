@@ -1,20 +1,19 @@
 """`conv2d_transpose_NCHWc.x86`: a transposed convolution in blocked layout, without multiplications by inserted zeros.
 
-Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`. With stride s the
-output's rows y, y + s, y + 2s, … use every s-th row of the kernel; the same holds for columns. So each of these s x s
-phases is a small convolution of the data with stride 1, whose kernel is packed when a model is compiled. A tile of one
-phase's pixels is accumulated in registers, and written to every s-th pixel of the output. This task is this project's
-own.
+Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`. The kernels of
+the s x s phases (see `phases`) are packed when a model is compiled. A tile of one phase's pixels is accumulated in
+registers, and written to every s-th pixel of the output. This task is this project's own.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedX86, schedule_pad
 from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.phases import axes, kernels_of_phases
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.workloads import TransposedConv2d
@@ -45,54 +44,6 @@ _KERNEL_LOAD = 4
 """The time of a load of the kernel, relative to one of the data: it comes from a farther cache."""
 
 
-class _Axis(NamedTuple):
-    """Rows or columns: their numbers in data, output and kernel, the stride, and how many are cut off in front."""
-
-    size: int
-    out: int
-    kernel: int
-    stride: int
-    cut: int
-
-    @property
-    def phases(self) -> int:
-        """How many small convolutions interleave along this axis."""
-        return min(self.stride, self.out)
-
-    @property
-    def length(self) -> int:
-        """The outputs of the first phase, which has the most."""
-        return -(-self.out // self.phases)
-
-    @property
-    def taps(self) -> int:
-        """The taps of each phase; some are zero if the stride does not divide the kernel."""
-        return -(-self.kernel // self.stride)
-
-    def tiles(self, largest: int) -> range:
-        """Return how many outputs of a phase a tile may have."""
-        return range(1, min(largest, self.length) + 1)
-
-    def first(self, phase: Any) -> Any:
-        """Return where a phase, a `te` expression, starts to read the padded data."""
-        from tvm import tirx
-
-        wraps = self.stride - self.cut % self.stride
-        # A division would say the same, but TVM simplifies it wrongly in an index with loops fused.
-        return tirx.Select(phase >= wraps, 1, 0) if wraps < self.phases else 0
-
-    def padding(self, outputs: int) -> tuple[int, int]:
-        """Return the zeros before and after the data, for so many outputs of each phase; negative if data is unused."""
-        before = self.taps - 1 - self.cut // self.stride
-        read = outputs + (self.phases - 1 + self.cut % self.stride) // self.stride + self.taps - 1
-        return before, read - before - self.size
-
-    def taps_of(self, phase: int) -> list[int]:
-        """Return which of the kernel's rows or columns a phase uses, in the order of the data that they multiply."""
-        first = (phase + self.cut) % self.stride
-        return [first + self.stride * tap for tap in reversed(range(self.taps))]
-
-
 class Conv2dTransposeNCHWcX86(BlockedX86):
     """A transposed convolution without groups in blocked layout on an x86 processor."""
 
@@ -106,9 +57,7 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
         w = self.workload
         if w.groups != 1:
             raise InputError(f"this template needs a transposed convolution without groups: {args!r}")
-        top, left, *_ = w.padding
-        self._rows = _Axis(w.height, w.out_height, w.kernel_height, w.strides[0], top)
-        self._columns = _Axis(w.width, w.out_width, w.kernel_width, w.strides[1], left)
+        self._rows, self._columns = axes(w)
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -179,15 +128,8 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
         return panels, rows.phases, columns.phases, chunks, rows.taps, columns.taps, ic, together, block
 
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
-        import numpy as np
-
-        rows, columns = self._rows, self._columns
         panels, _, _, chunks, _, _, ic, together, block = self.kernel_shape(config)
-        beyond = [(0, axis.taps * axis.stride - axis.kernel) for axis in (rows, columns)]
-        whole = np.pad(kernel, [(0, 0), (0, 0), *beyond])
-        y = np.array([rows.taps_of(phase) for phase in range(rows.phases)])
-        x = np.array([columns.taps_of(phase) for phase in range(columns.phases)])
-        by_phase = whole[:, :, y[:, :, None, None], x]
+        by_phase = kernels_of_phases(self.workload, kernel)
         split = by_phase.reshape(chunks, ic, panels, together, block, *by_phase.shape[2:])
         return split.transpose(2, 5, 7, 0, 6, 8, 1, 3, 4)
 
