@@ -37,7 +37,8 @@ class Network:
 
     def model(self) -> Model:
         kinds: list[Callable[[], Any]] = [
-            *(self.convolution, self.residual, self.branches, self.depthwise, self.grouped, self.pool, self.halves)
+            *(self.convolution, self.residual, self.branches, self.depthwise, self.grouped, self.pool, self.halves),
+            *(self.transposed, self.transposed),
         ]
         network = self.nn.HybridSequential()
         network.add(self.convolution())
@@ -91,6 +92,15 @@ class Network:
         groups = self.random.choice([each for each in (1, 2, 3, 4, 6) if self.channels % each == 0])
         made = self.nn.Conv2D(8 * groups, 3, padding=1, groups=groups, in_channels=self.channels)
         self.channels = 8 * groups
+        return made
+
+    def transposed(self) -> Any:
+        kernel, padding = self.random.choice(((2, 0), (3, 0), (3, 1), (4, 1)))
+        stride = self.random.choice((1, 2, 2, 3))
+        window = {"strides": stride, "padding": padding, "output_padding": self.random.randrange(min(stride, 2))}
+        wanted = self.random.choice((8, 12, 16, 6))
+        made = self.nn.Conv2DTranspose(wanted, kernel, in_channels=self.channels, activation="relu", **window)
+        self.channels = wanted
         return made
 
     def pool(self) -> Any:
@@ -167,6 +177,38 @@ def test_dense_layers_of_several_rows(precision: str) -> None:
     assert [layer.kernel and layer.kernel.template.task for layer in compiled.layers] == 2 * [
         f"dense_mma_{precision}.cuda"
     ]
+
+
+WINDOWS = [
+    {"kernel_size": 4, "strides": 2, "padding": 1},
+    {"kernel_size": (3, 5), "strides": (2, 3), "padding": (1, 2), "output_padding": (1, 2)},
+    {"kernel_size": (4, 3), "strides": 2, "padding": (1, 0)},  # an odd width
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": (1, 2), "strides": (1, 2), "padding": (0, 2)},  # more is cut off than the kernel reaches
+]
+
+
+@pytest.mark.parametrize("precision", ERRORS)
+def test_transposed_convolutions_with_what_follows(precision: str) -> None:
+    nn = libraries.mxnet().gluon.nn
+    programs, expected = [], []
+    for window in WINDOWS:
+        network = nn.HybridSequential()
+        network.add(nn.Conv2D(32, 1, in_channels=8))
+        network.add(nn.Conv2DTranspose(20, in_channels=32, activation="relu", **window))
+        network.add(nn.Conv2DTranspose(8, 2, in_channels=20, groups=2))
+        network.initialize(libraries.mxnet().init.Xavier())
+        model = read_model(network, shapes={"data": (1, 8, 7, 9)})
+        compiled = compile_model(model, H100, records=[], precision=precision)
+        tasks = [layer.kernel and layer.kernel.template.task for layer in compiled.layers]
+        assert tasks[1:] == [f"conv2d_transpose_nchw_mma_{precision}.cuda", "conv2d_transpose_nchw.cuda"]
+        names = [each.name_hint for each in compiled.scheduled.module.get_global_vars()]
+        assert any(name.startswith("fused_conv2d_transpose_nchw_mma") and "relu" in name for name in names), names
+        given = noise(model)
+        programs.append((compiled.scheduled.module, given))
+        expected += model.reference(*given)
+    for (ours,), theirs in zip(run_modules(programs), expected, strict=True):
+        assert np.abs(ours - theirs).max() < ERRORS[precision] * np.abs(theirs).max()
 
 
 def test_random_networks_compute_what_mxnet_does_in_every_precision() -> None:

@@ -29,9 +29,10 @@ def transposed(
     padding: tuple[int, int, int, int] = (1, 1, 1, 1),
     extra: int = 0,
     groups: int = 1,
+    kind: str = "",
 ) -> Workload:
     args = [tensor(data), tensor(kernel), [stride] * 2, list(padding), "float32", [extra] * 2, groups]
-    return "conv2d_transpose_nchw.cuda", args
+    return f"conv2d_transpose_nchw{kind}.cuda", args
 
 
 def dense(kind: str, batch: int, in_units: int, out_units: int) -> Workload:
@@ -115,6 +116,20 @@ _ON_TENSOR_CORES = [
         ([1, 21, 8, 7], [75, 21, 1, 1]),
         ([1, 512, 7, 7], [256, 512, 1, 1]),
         ([1, 64, 1, 1], [16, 64, 3, 3], 1, (1, 1, 1, 1)),
+    )
+]
+
+_TRANSPOSED_ON_TENSOR_CORES = [
+    transposed(*its, kind=f"_mma_{precision}")
+    for precision in ("float16", "tf32", "3xtf32")
+    for its in (
+        ([1, 64, 8, 6], [64, 32, 4, 4]),
+        ([2, 16, 5, 7], [16, 20, 3, 3], 2, (1, 1, 1, 1), 1),
+        ([1, 24, 7, 9], [24, 36, 4, 3]),
+        ([1, 40, 9, 6], [40, 12, 3, 5], 1, (1, 2, 1, 2)),
+        ([1, 8, 6, 10], [8, 7, 5, 5], 3, (2, 2, 2, 2), 2),
+        ([1, 32, 8, 9], [32, 16, 2, 2], 2, (0, 0, 0, 0)),
+        ([1, 16, 5, 5], [16, 24, 4, 1], 3, (1, 0, 1, 0)),
     )
 ]
 
@@ -211,6 +226,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL,
     *_DEPTHWISE,
     *_ON_TENSOR_CORES,
+    *_TRANSPOSED_ON_TENSOR_CORES,
     *_GROUPED_LAST,
     *_GROUPED_ON_TENSOR_CORES,
     *_BATCHED_ON_TENSOR_CORES,
@@ -229,6 +245,16 @@ MORE_WORKLOADS: list[Workload] = [
             ([1, 128, 56, 56], [128, 4, 3, 3], 1, (1, 1, 1, 1)),
             ([1, 512, 14, 14], [512, 16, 3, 3], 2, (1, 1, 1, 1)),
             ([1, 1024, 7, 7], [1024, 32, 3, 3], 1, (1, 1, 1, 1)),
+        )
+    ),
+    *(
+        transposed(*its, kind=f"_mma_{precision}")
+        for precision in ("float16", "tf32", "3xtf32")
+        for its in (
+            ([1, 2048, 8, 6], [2048, 256, 4, 4]),
+            ([1, 256, 16, 12], [256, 256, 4, 4]),
+            ([1, 256, 32, 24], [256, 256, 4, 4]),
+            ([2, 96, 15, 17], [96, 48, 3, 3], 2, (1, 1, 0, 0)),
         )
     ),
     *(

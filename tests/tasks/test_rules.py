@@ -5,6 +5,8 @@ The expected lists were printed by AutoTVM itself; `tests/old_client/test_extrac
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tophub_registry.errors import UsageError
@@ -174,6 +176,17 @@ def test_a_transposed_convolution_on_a_cpu_has_a_template_of_our_own():
     _, *own = workloads(transposed(), "llvm", own=True)
     assert own == [("conv2d_transpose_NCHWc.x86", arguments)]
     assert workloads(transposed(groups=2), "llvm", own=True) == []
+
+
+@pytest.mark.parametrize(("precision", "vector"), [("float16", 8), ("tf32", 4), ("3xtf32", 4)])
+def test_a_transposed_convolution_on_tensor_cores_has_one_group_and_channels_that_are_copied_at_once(precision, vector):
+    arguments = [tensor(1, 512, 8, 6), tensor(512, 256, 4, 4), [2, 2], [1, 1, 1, 1], "float32", [0, 0], 1]
+    task = f"conv2d_transpose_nchw_mma_{precision}.cuda"
+    assert workloads(transposed(), "cuda", own=True, precision=precision) == [(task, arguments)]
+    assert is_own(task)
+    narrow = {"data": (1, vector + 2, 8, 6), "kernel": (vector + 2, 256, 4, 4)}
+    for refused in (transposed(groups=2), replace(transposed(), **narrow)):
+        assert names(refused, "cuda", precision) == ["conv2d_transpose_nchw.cuda"]
 
 
 def test_output_padding_adds_rows_at_the_end():

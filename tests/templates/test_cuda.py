@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.gpu.workloads import WORKLOADS, channels_last, half_dense
+from tests.gpu.workloads import WORKLOADS, channels_last, half_dense, transposed
 from tophub_registry.errors import InputError
 from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.records.speed_limit import on_matrix_units
@@ -229,6 +229,14 @@ def test_tensor_cores_need_a_gpu_that_has_them_and_channels_that_are_copied_at_o
     assert instantiate(task, [data, kernel, [1, 1], [1, 1, 1, 1], [2, 1], "float32"]).reads_plain
     with pytest.raises(InputError, match="channels are no multiple of"):
         instantiate(task, [data, kernel, [1, 1], [1, 1, 1, 1], [1, 2], "float32"])
+
+
+@pytest.mark.parametrize("precision", ["float16", "tf32", "3xtf32"])
+def test_a_transposed_convolution_on_tensor_cores_has_one_group_and_channels_that_are_copied_at_once(precision):
+    for channels, groups, reason in ((10, 1, "its 10 input channels are no multiple of"), (16, 2, "it has 2 groups")):
+        task, args = transposed([1, channels, 7, 9], [channels, 8, 4, 4], groups=groups, kind=f"_mma_{precision}")
+        with pytest.raises(InputError, match=reason):
+            instantiate(task, args)
 
 
 def dense_of(data, weight, out_dtype):

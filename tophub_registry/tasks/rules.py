@@ -104,6 +104,10 @@ def _suits_tensor_cores_in_groups(conv: Convolution, vector: int) -> bool:
     return _with_several_groups(conv) and groups_together(groups, filters // groups, channels, vector) > 0
 
 
+def _suits_tensor_cores_in_phases(conv: TransposedConvolution, vector: int) -> bool:
+    return _ungrouped(conv) and conv.data[1] % vector == 0
+
+
 def _suits_dense_tensor_cores(dense: Dense, vector: int) -> bool:
     rows, ins = dense.data
     return rows >= TILE // 2 and ins % vector == 0
@@ -220,6 +224,12 @@ FLOAT32 = "float32"
 PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
     precision: {
         "cuda": (
+            Rule(
+                f"conv2d_transpose_nchw_mma_{precision}.cuda",
+                TransposedConvolution,
+                partial(_suits_tensor_cores_in_phases, vector=vector),
+                _transposed,
+            ),
             Rule(
                 f"conv2d_nchw_mma_{precision}.cuda", Convolution, partial(_suits_tensor_cores, vector=vector), _direct
             ),

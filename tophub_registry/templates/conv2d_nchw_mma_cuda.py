@@ -23,16 +23,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
-
+    from tophub_registry.templates.workloads import TransposedConv2d
 
 _GATHERED = "gathered"
 
 
-class Conv2dMma(MmaTemplate):
+class ChannelsLastMma(MmaTemplate):
+    """A convolution, plain or transposed, whose data and output have their channels last."""
+
+    channels_last = True
+    workload: Conv2d | TransposedConv2d
+
+    @property
+    def data(self) -> tuple[int, ...]:
+        w = self.workload
+        return w.batch, 1, w.height, w.width, w.in_channels
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        w = self.workload
+        return w.batch, 1, w.out_height, w.out_width, w.out_channels
+
+    def packed_data(self, data: NDArray[Any]) -> NDArray[Any]:
+        """Return data, `[N, C, H, W]`, in the kernel's layout."""
+        return data.transpose(0, 2, 3, 1)[:, None].astype(self.precision.dtype)
+
+    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the same for all
+        return output[:, 0].transpose(0, 3, 1, 2)
+
+
+class Conv2dMma(ChannelsLastMma):
     """A convolution without groups."""
 
     parse = staticmethod(Conv2d.parse)
-    channels_last = True
     workload: Conv2d
 
     @property
@@ -56,8 +79,7 @@ class Conv2dMma(MmaTemplate):
 
     @property
     def data(self) -> tuple[int, ...]:
-        w = self.workload
-        return w.inputs[0] if self.reads_plain else (w.batch, 1, w.height, w.width, w.in_channels)
+        return self.workload.inputs[0] if self.reads_plain else super().data
 
     @property
     def taken(self) -> str:
@@ -89,11 +111,6 @@ class Conv2dMma(MmaTemplate):
 
         return te.compute((w.batch, rows, numbers), padded, name=_GATHERED)
 
-    @property
-    def written(self) -> tuple[int, ...]:
-        w = self.workload
-        return w.batch, 1, w.out_height, w.out_width, w.out_channels
-
     def output_at(self, at: Sequence[Any]) -> tuple[Any, Any, Any]:
         w, columns = self.workload, self.product.columns
         n, _, y, x, channel = at
@@ -114,16 +131,13 @@ class Conv2dMma(MmaTemplate):
 
         data, kernel = inputs
         if not self.reads_plain:
-            return [data.transpose(0, 2, 3, 1)[:, None].astype(self.precision.dtype), self.packed(config, kernel)]
+            return [self.packed_data(data), self.packed(config, kernel)]
         w, p = self.workload, self.product
         rows = np.zeros((p.columns, w.kernel_height, p.channels), kernel.dtype)
         pixels = rows[:, :, : w.kernel_width * self._pixel].reshape(*rows.shape[:2], w.kernel_width, self._pixel)
         pixels[..., : w.in_channels] = kernel.transpose(0, 2, 3, 1)
         rows[:, :, : w.kernel_width * self._pixel] = pixels.reshape(*rows.shape[:2], -1)
         return [data, self.packed(config, rows.transpose(0, 2, 1))]
-
-    def unpack(self, config: Config, output: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG002  # the same for all
-        return output[:, 0].transpose(0, 3, 1, 2)
 
 
 class Conv2dNCHWMmaFloat16(Conv2dMma):

@@ -7,8 +7,9 @@ computed (`stages`). `split_k` parts of the steps can be summed up by blocks of 
 adds.
 
 Weights are `[steps, columns, tile_k]`, with columns and channels padded with zeros. There can be several products of
-the same shape, such as a convolution's groups; their weights lie one after the other. The output is float32, so that
-what follows is computed in it; a model converts it to float16 where the next layer wants that.
+the same shape, such as a convolution's groups or a transposed one's phases; their weights lie one after the other. The
+output is float32, so that what follows is computed in it; a model converts it to float16 where the next layer wants
+that.
 """
 
 from __future__ import annotations
@@ -117,6 +118,11 @@ class MmaTemplate(cuda.CudaTemplate):
 
         `batch` is the product's number.
         """
+
+    @property
+    def writes_all(self) -> bool:
+        """Whether every row of the product is written to the output."""
+        return True
 
     @abstractmethod
     def output_at(self, at: Sequence[Any]) -> tuple[Any, Any, Any]:
@@ -273,7 +279,9 @@ class MmaTemplate(cuda.CudaTemplate):
         sums = te.compute((p.batch * parts, rows, columns), product, name="sums")
         whole = p.batch, p.rows, p.columns
         if parts == 1:
-            flat = te.compute(whole, lambda b, m, n: sums[b, m, n], name="flat")
+            # When TVM adds a test for rows that are not written, it drops one that it has for the end of the last tile.
+            shape = whole if self.writes_all else sums.shape
+            flat = te.compute(shape, lambda b, m, n: sums[b, m, n], name="flat")
         else:
             part = te.reduce_axis((0, parts), name="part")
             total = te.compute(whole, lambda b, m, n: te.sum(sums[b * parts + part, m, n], axis=part), name="total")
@@ -281,9 +289,7 @@ class MmaTemplate(cuda.CudaTemplate):
         return [data, weights, te.compute(self.written, lambda *at: flat[self.output_at(at)], name="output")]
 
     def apply(self, sch: Any, config: Config) -> None:
-        flat = sch.get_sblock("flat")
-        sch.reverse_compute_inline(sch.get_sblock("output"))
-        _Schedule(sch, config, self).apply(flat)
+        _Schedule(sch, config, self).apply(sch.get_sblock("flat"))
         for copy in self.gathers:
             block, thread = sch.split(sch.fuse(*sch.get_loops(sch.get_sblock(copy))), [None, _THREADS])
             cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
@@ -329,6 +335,7 @@ class _Schedule:
         sch.reverse_compute_at(store, warp)
         if self._parts == 1:
             sch.reverse_compute_at(output, block, preserve_unit_loops=True)
+        sch.reverse_compute_inline(sch.get_sblock("output"))
         tiles = [self._in_tiles(load, depth) for load in loads]
         stored = self._in_tiles(store, TILE)
         clear = sch.decompose_reduction(tile, step)
