@@ -60,18 +60,17 @@ def mxnets(task, args, inputs):
     kernel = weight.shape[2:]
     if task.startswith("conv2d_transpose"):
         _, _, strides, (top, left, bottom, right), _, extra, groups = args
-        assert (top, left) == (bottom, right)
-        return mx.nd.Deconvolution(
+        whole = mx.nd.Deconvolution(
             data,
             weight,
             no_bias=True,
             kernel=kernel,
             num_filter=weight.shape[1] * groups,
             stride=strides,
-            pad=(top, left),
             adj=extra,
             num_group=groups,
         ).asnumpy()
+        return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
     _, _, strides, (top, left, bottom, right), dilation, *_ = args
     groups = data.shape[1] // weight.shape[1]
     data = mx.nd.pad(data, mode="constant", pad_width=(0, 0, 0, 0, top, bottom, left, right))
