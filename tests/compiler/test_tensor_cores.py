@@ -179,6 +179,23 @@ def test_dense_layers_of_several_rows(precision: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("precision", ERRORS)
+def test_dense_layers_of_one_row(precision: str) -> None:
+    nn = libraries.mxnet().gluon.nn
+    network = nn.HybridSequential()
+    network.add(nn.Dense(24, activation="relu", in_units=64), nn.Dense(12, in_units=24))
+    network.initialize(libraries.mxnet().init.Xavier())
+    model = read_model(network, shapes={"data": (1, 64)})
+    compiled = compile_model(model, H100, records=[], precision=precision)
+    given = model.random_inputs()
+    (ours,), (theirs,) = run_module(compiled.scheduled.module, given), model.reference(*given)
+    assert np.abs(ours - theirs).max() < ERRORS[precision] * np.abs(theirs).max()
+    kernels = [layer.kernel for layer in compiled.layers if layer.kernel]
+    task, dtype = ("_float16", "float16") if precision == "float16" else ("", "float32")
+    assert [kernel.template.task for kernel in kernels] == 2 * [f"dense_small_batch{task}.gpu"]
+    assert {kernel.template.tensors(kernel.config)[1].dtype for kernel in kernels} == {dtype}
+
+
 WINDOWS = [
     {"kernel_size": 4, "strides": 2, "padding": 1},
     {"kernel_size": (3, 5), "strides": (2, 3), "padding": (1, 2), "output_padding": (1, 2)},

@@ -35,8 +35,9 @@ def transposed(
     return f"conv2d_transpose_nchw{kind}.cuda", args
 
 
-def dense(kind: str, batch: int, in_units: int, out_units: int) -> Workload:
-    return f"dense_{kind}_batch.gpu", [tensor([batch, in_units]), tensor([out_units, in_units]), None, "float32"]
+def dense(kind: str, batch: int, in_units: int, out_units: int, precision: str = "") -> Workload:
+    shapes = tensor([batch, in_units]), tensor([out_units, in_units])
+    return f"dense_{kind}_batch{precision}.gpu", [*shapes, None, "float32"]
 
 
 _DIRECT = [
@@ -56,6 +57,11 @@ _DENSE_SMALL = [
     dense("small", 1, 50, 7),
     dense("small", 2, 2048, 33),
     dense("small", 4, 720, 5),
+]
+
+_DENSE_SMALL_FLOAT16 = [
+    dense("small", *sizes, "_float16")
+    for sizes in ((1, 512, 1000), (6, 90, 20), (3, 77, 13), (2, 2048, 33), (4, 720, 5), (1, 4100, 8))
 ]
 
 _DENSE_LARGE = [
@@ -224,6 +230,7 @@ WORKLOADS: list[Workload] = [
     *_WINOGRAD,
     *_DENSE_LARGE,
     *_DENSE_SMALL,
+    *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
     *_ON_TENSOR_CORES,
     *_TRANSPOSED_ON_TENSOR_CORES,
@@ -247,6 +254,7 @@ MORE_WORKLOADS: list[Workload] = [
             ([1, 1024, 7, 7], [1024, 32, 3, 3], 1, (1, 1, 1, 1)),
         )
     ),
+    *(dense("small", *sizes, "_float16") for sizes in ((1, 25088, 4096), (1, 4096, 1000), (1, 2048, 1000))),
     *(
         transposed(*its, kind=f"_mma_{precision}")
         for precision in ("float16", "tf32", "3xtf32")

@@ -82,11 +82,21 @@ def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_thos
     assert names(grouped, "cuda", precision) == ["group_conv2d_nchw_last.cuda"]
     others = [
         convolution((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3, dilation=2),
-        Dense("dense", "dense", (1, 512), (1000, 512)),
         Dense("dense", "dense", (64, 510), (1000, 510)),
     ]
     for layer in others:
         assert workloads(layer, "cuda", own=True, precision=precision) == workloads(layer, "cuda", own=True)
+
+
+@pytest.mark.parametrize(("rows", "ins"), [(1, 512), (7, 512), (1, 77), (31, 510)])
+def test_weights_in_float16_take_half_as_long_to_read_even_where_tensor_cores_do_not_serve(rows, ins):
+    layer = Dense("dense", "dense", (rows, ins), (1000, ins))
+    task = "dense_small_batch_float16.gpu"
+    assert names(layer, "cuda", "float16") == [task]
+    assert is_own(task)
+    for precision in ("tf32", "3xtf32"):
+        served = rows > 7 and ins % 4 == 0
+        assert names(layer, "cuda", precision) == [f"dense_mma_{precision}.cuda" if served else "dense_small_batch.gpu"]
 
 
 def test_a_precision_that_there_is_not_or_a_target_has_not():

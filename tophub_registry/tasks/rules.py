@@ -113,6 +113,11 @@ def _suits_dense_tensor_cores(dense: Dense, vector: int) -> bool:
     return rows >= TILE // 2 and ins % vector == 0
 
 
+def _bound_by_weights(dense: Dense, vector: int) -> bool:
+    # Many rows that do not suit tensor cores share what they read in AutoTVM's template for large batches.
+    return not (_suits_dense_tensor_cores(dense, vector) or _large_batch(dense))
+
+
 def _any(_: Layer) -> bool:
     return True
 
@@ -242,6 +247,12 @@ PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
             Rule("group_conv2d_nchw_last.cuda", Convolution, _with_several_groups, _with_groups),
             Rule(f"dense_mma_{precision}.cuda", Dense, partial(_suits_dense_tensor_cores, vector=vector), _dense),
             Rule(f"batch_matmul_mma_{precision}.cuda", MatrixProducts, _any, _batched),
+            *(
+                # TF32 takes as long to read as float32.
+                [Rule("dense_small_batch_float16.gpu", Dense, partial(_bound_by_weights, vector=vector), _dense)]
+                if precision == "float16"
+                else []
+            ),
         )
     }
     for precision, vector in (("3xtf32", 4), ("tf32", 4), ("float16", 8))  # which are copied at once

@@ -50,6 +50,7 @@ _OURS = {
     "conv2d_transpose_NCHWc.x86": "conv2d_transpose_nchwc_x86.Conv2dTransposeNCHWcX86",
     "dense_large_batch.gpu": "dense_large_batch_gpu.DenseLargeBatchGPU",
     "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
+    "dense_small_batch_float16.gpu": "dense_small_batch_gpu.DenseSmallBatchFloat16GPU",
     "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
     "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
     "depthwise_conv2d_NCHWc_dilated.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcDilatedX86",
