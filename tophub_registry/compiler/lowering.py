@@ -400,13 +400,13 @@ class _Builder:
         block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
         if block == PLAIN:
             return self._in_plain_layout(call), PLAIN
-        if self.graph.chooses(binding) and (types := self.graph.types_read.get(binding.var)):
-            return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block, *types))), block
-        if is_average(call) and (types := self.graph.types_read.get(call.args[0])):
-            rounded = self._in(call.args[0], block, *types)
+        read = self.graph.types_read
+        if is_average(call) and (types := read.get(call.args[0])):
             average = partial(average_of_rounded, call=call, block=block)
-            return self.builder.emit_te(average, rounded, primfunc_name_hint="avg_pool2d"), block  # type: ignore[arg-type]
-        return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block))), block
+            rounded = self._in(call.args[0], block, min(types))
+            return self.builder.emit_te(average, rounded, primfunc_name_hint="avg_pool2d"), block
+        dtype = min(read.get(binding.var, ()), default=None) if self.graph.chooses(binding) else None
+        return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block, dtype))), block
 
     def _in_plain_layout(self, call: Any) -> Any:
         """Return a new variable for an expression whose images are in the plain layout."""

@@ -1,8 +1,8 @@
 """`conv2d_transpose_nchw_mma_{float16,tf32,3xtf32}.cuda`: transposed convolutions on tensor cores.
 
-Our own templates: see `mma_cuda`, and `conv2d_nchw_mma_cuda` for the layout. Each phase (see `phases`) is a matrix
-product of its own, whose rows are the phase's pixels. All phases have as many rows as the first; those of pixels beyond
-the image are computed, but not written.
+Our own templates: see `mma_cuda`, and `conv2d_nchw_mma_cuda` for the layout. Each phase (see `transposed_phases`) is a
+matrix product of its own, whose rows are the phase's pixels. All phases have as many rows as the first; those of pixels
+beyond the image are computed, but not written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.conv2d_nchw_mma_cuda import ChannelsLastMma
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import Product
-from tophub_registry.templates.phases import Axis, axes, kernels_of_phases
+from tophub_registry.templates.transposed_phases import Axis, axes, kernels_of_phases
 from tophub_registry.templates.workloads import TransposedConv2d
 
 if TYPE_CHECKING:

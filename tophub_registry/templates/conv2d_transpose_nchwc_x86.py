@@ -1,8 +1,8 @@
 """`conv2d_transpose_NCHWc.x86`: a transposed convolution in blocked layout, without multiplications by inserted zeros.
 
 Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`. The kernels of
-the s x s phases (see `phases`) are packed when a model is compiled. A tile of one phase's pixels is accumulated in
-registers, and written to every s-th pixel of the output. This task is this project's own.
+the s x s phases (see `transposed_phases`) are packed when a model is compiled. A tile of one phase's pixels is
+accumulated in registers, and written to every s-th pixel of the output. This task is this project's own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedX86, schedule_pad
 from tophub_registry.templates.convolution import pad
-from tophub_registry.templates.phases import axes, kernels_of_phases
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile
+from tophub_registry.templates.transposed_phases import axes, kernels_of_phases
 from tophub_registry.templates.workloads import TransposedConv2d
 from tophub_registry.templates.x86 import (
     MAX_TOGETHER,
