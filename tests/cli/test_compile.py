@@ -195,7 +195,7 @@ def test_a_log_that_has_nothing_for_the_model_is_an_error(
     )
     told = capsys.readouterr()
     assert told.err == (
-        f"tophub: error: {tmp_path / 'own.log'}: no record for a layer of this model on llvm -mcpu=znver4 "
+        f"tophub: error: {tmp_path / 'own.log'}: no record for any layer of this model on llvm -mcpu=znver4 "
         "(`tophub show` says what a log holds)\n"
     )
     assert not library.exists()

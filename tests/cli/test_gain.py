@@ -29,5 +29,5 @@ def test_a_log_that_has_nothing_for_the_model_is_an_error(
         main(["gain", str(tasks), "--log", str(log)])
     assert ended.value.code == 1
     told = capsys.readouterr()
-    said = f"{log}: no record for a layer of this model on {here} (`tophub show` says what a log holds)"
+    said = f"{log}: no record for any layer of this model on {here} (`tophub show` says what a log holds)"
     assert (told.out, told.err) == ("", f"tophub: error: {said}\n")

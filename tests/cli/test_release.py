@@ -80,3 +80,14 @@ def test_a_version_that_is_taken(tmp_path, capsys):
     error = json.loads(out)["error"]
     assert error["message"] == "llvm v0.05 is published, and a published version never changes"
     assert error["remedy"] == "the next one is v0.06"
+
+
+def test_a_release_without_records_that_the_last_one_had_says_so(tmp_path, capsys):
+    write_rows(tmp_path / "all.log", 3)
+    write_rows(tmp_path / "new.log", 1)
+    run(capsys, "llvm", "all.log", "--registry", "mine")
+    code, _, err = run(capsys, "llvm", "new.log", "--registry", "mine")
+    assert code == 0
+    assert err.startswith(
+        "tophub: warning: it lacks 2 workloads that v0.01 has, and clients use only the newest version"
+    )

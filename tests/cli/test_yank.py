@@ -25,11 +25,20 @@ def run(capsys, *arguments):
 
 def test_yanking_says_what_is_the_newest_now(capsys):
     code, out, err = run(capsys, "cuda@v0.02", "--reason", "wrong device")
-    assert (code, out, err) == (0, "cuda v0.02 is yanked: wrong device; the newest version is v0.01\n", "")
-    assert run(capsys, "cuda@v0.02", "--reason", "wrong device")[1].startswith("cuda v0.02 is already yanked: wrong")
+    assert (code, out, err) == (
+        0,
+        "cuda v0.02 in registry_data is yanked: wrong device; the newest version is v0.01\n",
+        "",
+    )
+    assert run(capsys, "cuda@v0.02", "--reason", "wrong device")[1].startswith(
+        "cuda v0.02 in registry_data is already yanked: wrong"
+    )
     assert "every version is yanked" in run(capsys, "cuda@v0.01", "--reason", "too")[1]
-    assert run(capsys, "--undo", "cuda@v0.02")[1] == "cuda v0.02 is restored; the newest version is v0.02\n"
-    assert run(capsys, "--undo", "cuda@v0.02")[1] == "cuda v0.02 is not yanked; nothing to undo\n"
+    assert (
+        run(capsys, "--undo", "cuda@v0.02")[1]
+        == "cuda v0.02 in registry_data is restored; the newest version is v0.02\n"
+    )
+    assert run(capsys, "--undo", "cuda@v0.02")[1] == "cuda v0.02 in registry_data is not yanked; nothing to undo\n"
 
 
 def test_yanking_as_json(capsys):

@@ -35,6 +35,11 @@ def test_unknown_targets_are_refused(text, error, reason):
         resolve(text)
 
 
+def test_a_misspelt_option_of_a_target_is_refused():
+    with pytest.raises(UsageError, match=r"not a target of TVM's: Unknown config option 'mpcu'"):
+        compiled_for(Target.parse("llvm -mpcu=znver4"))
+
+
 def test_code_that_this_machine_lacks_the_instructions_for_is_not_run():
     check_runs_here(resolve("llvm"))
     check_runs_here(Target.parse("llvm -mcpu=x86-64"))

@@ -29,8 +29,8 @@ Log = Annotated[
     typer.Option(
         "-l",
         "--log",
-        help="Take records from this log (a path or a package) instead of the newest package (repeatable).",
-        show_default="the package",
+        help="Take records from this log (a path or a package) instead (repeatable).",
+        show_default="what --tune measured here, then the newest package",
     ),
 ]
 

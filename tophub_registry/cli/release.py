@@ -16,7 +16,7 @@ from tophub_registry.errors import InputError
 from tophub_registry.packages.folder import newest_log, read_index
 from tophub_registry.publishing.release import Release, plan_release, release
 from tophub_registry.records.fitness import Policy
-from tophub_registry.records.log import read_rows, write_log
+from tophub_registry.records.log import read_records, read_rows, write_log
 from tophub_registry.records.lookup import backend_of
 from tophub_registry.templates.validation import check_space
 
@@ -66,7 +66,14 @@ def command(
                     package, part.file, folder, model=model, policy=policy
                 )  # other errors are reported before timing
                 _refuse_unproven(package, part, folder)
+            missing = _missing(package, part.file, folder)
             done = release(package, part.file, folder, model=model, policy=policy)
+    if missing:
+        plural = "s" if missing > 1 else ""
+        terminal.err(
+            f"tophub: warning: it lacks {missing} workload{plural} that {done.published.base} has, and clients use only the "
+            "newest version (`tophub merge` joins two logs; `tophub yank` takes a version back)\n"
+        )
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
 
 
@@ -110,6 +117,16 @@ def _without_others(package: str, log: Path, scratch: Path) -> _Part:
     mine = scratch / log.name
     write_log(mine, kept)
     return _Part(log, mine, lines)
+
+
+def _missing(package: str, file: Path, folder: Path) -> int:
+    """Return how many workloads of a package's newest version a log has no record for."""
+    index = read_index(folder)
+    before = None if index is None else newest_log(folder, index, package)
+    if before is None:
+        return 0
+    known, new = ({(each.target, each.workload) for each in read_records(log)} for log in (before, file))
+    return len(known - new)
 
 
 def _refuse_unproven(package: str, part: _Part, folder: Path) -> None:

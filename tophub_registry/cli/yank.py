@@ -1,6 +1,7 @@
 """`tophub yank`."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,8 +31,9 @@ def command(
     """
     if undo == (reason is not None):
         raise UsageError("give --reason TEXT to yank it, or --undo to restore it")
-    done = yank(Reference.parse(version), reason, find_registry(registry))
-    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    folder = find_registry(registry)
+    done = yank(Reference.parse(version), reason, folder)
+    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done, folder)) + "\n")
 
 
 def _fields(done: Yank) -> dict[str, object]:
@@ -45,8 +47,8 @@ def _fields(done: Yank) -> dict[str, object]:
     }
 
 
-def _text(done: Yank) -> str:
-    name = f"{done.package} {done.version}"
+def _text(done: Yank, folder: Path) -> str:
+    name = f"{done.package} {done.version} in {folder}"
     if done.reason is None and not done.changed:
         return f"{name} is not yanked; nothing to undo"
     state = "restored" if done.reason is None else f"{'' if done.changed else 'already '}yanked: {done.reason}"

@@ -32,7 +32,7 @@ def check_useful(compiled: CompiledModel, logs: Sequence[Path]) -> None:
 def useless(logs: Sequence[Path], target: Target) -> InputError:
     """Return the error for logs without records for a model."""
     return InputError(
-        f"no record for a layer of this model on {target}",
+        f"no record for any layer of this model on {target}",
         file=", ".join(map(str, logs)),
         remedy="`tophub show` says what a log holds",
     )

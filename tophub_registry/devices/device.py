@@ -67,7 +67,19 @@ def compiled_for(target: Target) -> dict[str, object]:
         description.pop("keys", None)  # keys affect look-up, not code generation
     if target.kind == "cuda" and "arch" not in description:
         description["arch"] = gpu.architecture_of(gpu.this_gpu())
+    _check_known(description)
     return description
+
+
+def _check_known(description: dict[str, object]) -> None:
+    """Raise UsageError if TVM does not know one of a target's options."""
+    import tvm
+
+    try:
+        tvm.target.Target(description)
+    except ValueError as error:
+        first = str(error).strip().splitlines()[0].partition(" Known options:")[0]
+        raise UsageError(f"not a target of TVM's: {first}", remedy="check the spelling of --target") from error
 
 
 def check_runs_here(target: Target) -> None:
