@@ -88,6 +88,4 @@ def test_a_release_without_records_that_the_last_one_had_says_so(tmp_path, capsy
     run(capsys, "llvm", "all.log", "--registry", "mine")
     code, _, err = run(capsys, "llvm", "new.log", "--registry", "mine")
     assert code == 0
-    assert err.startswith(
-        "tophub: warning: it lacks 2 workloads that v0.01 has, and clients use only the newest version"
-    )
+    assert err.startswith("tophub: warning: it lacks 2 workloads of v0.01, and clients use only the newest version")

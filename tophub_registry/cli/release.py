@@ -71,7 +71,7 @@ def command(
     if missing:
         plural = "s" if missing > 1 else ""
         terminal.err(
-            f"tophub: warning: it lacks {missing} workload{plural} that {done.published.base} has, and clients use only "
+            f"tophub: warning: it lacks {missing} workload{plural} of {done.published.base}, and clients use only "
             "the newest version (`tophub merge` joins two logs; `tophub yank` takes a version back)\n"
         )
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
