@@ -6,7 +6,6 @@ nests are parallel outside and vectorized inside; on a GPU TVM's own rules (`dli
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,8 +15,10 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
+from tophub_registry.compiler.blocks import has_loops, iterations, reduces, shape_of
 from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.elementary import vectorizable
+from tophub_registry.compiler.gpu_sums import THREADS, Columns, Windows
 from tophub_registry.compiler.lowering import KERNEL
 from tophub_registry.templates.prefetch import with_prefetches
 
@@ -45,20 +46,6 @@ _UNROLLED = 16
 
 _DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
 """Functions too expensive to be computed again for a second reader."""
-
-_THREADS = 128
-
-_WARP = 32
-
-_COLUMNS = 8
-"""Neighbouring columns that a block of threads sums up: 32 bytes, which a GPU reads at once."""
-
-_ROWS = 128
-"""The most rows of threads of such a block."""
-
-_EACH = 4
-"""Numbers that each of its threads adds up, or more."""
-"""Threads of a GPU that run together. Sums of fewer terms are faster in a single thread."""
 
 
 class SchedulingFailures(Exception):  # noqa: N818  # it says what happened
@@ -90,8 +77,8 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         if target.kind.name == "cuda":
             gpu = dlight.gpu
             rules += [
-                _Windows(),
-                _Columns(),
+                Windows(),
+                Columns(),
                 gpu.Matmul(),
                 gpu.GEMV(),
                 gpu.Reduction(),
@@ -140,7 +127,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         self.failures: dict[int, Exception] = {}
 
     def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
-        if not _has_loops(func):
+        if not has_loops(func):
             return None
         number = _kernel_in(s_tir.Schedule(func, debug_mask="none"))
         if number is None:
@@ -172,12 +159,12 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         apart = [block for block in beside if not _inline(sch, block)]
         last = None
         if fused:
-            alike = [block for block in following if _shape(sch, block) == _shape(sch, output)]
+            alike = [block for block in following if shape_of(sch, block) == shape_of(sch, output)]
             *between, last = alike or [None]
             for block in between:
                 sch.compute_inline(block)
             following = [block for block in following if block not in alike]
-        early = last is not None and not _reduces(sch, output)
+        early = last is not None and not reduces(sch, output)
         if early:
             sch.reverse_compute_inline(last)
         kernel.template.apply(sch, kernel.config)
@@ -193,7 +180,7 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         if self._kind != "cuda":
             _tile(sch, block)
             return
-        blocks, threads = sch.split(sch.fuse(*sch.get_loops(block)), [None, _THREADS])
+        blocks, threads = sch.split(sch.fuse(*sch.get_loops(block)), [None, THREADS])
         sch.bind(blocks, "blockIdx.x")
         sch.bind(threads, "threadIdx.x")
 
@@ -232,114 +219,6 @@ def _inlined(sch: Any, block: Any) -> bool:
     return True
 
 
-def _shape(sch: Any, block: Any) -> list[int]:
-    """Return the extents of a block's spatial axes."""
-    variables = sch.get(block).iter_vars
-    return [int(variable.dom.extent) for variable in variables if variable.iter_type == tirx.IterVar.DataPar]
-
-
-def _has_loops(func: Any) -> bool:
-    """Return whether a function consists of blocks in loops; a sort, for example, does not."""
-    return isinstance(func.body, s_tir.SBlockRealize) and func.body.block.name_hint == "root"
-
-
-def _reduces(sch: Any, block: Any) -> bool:
-    return any(variable.iter_type == tirx.IterVar.CommReduce for variable in sch.get(block).iter_vars)
-
-
-class _Windows(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
-    """Schedules small windows for a GPU: one thread for each output, unlike `dlight`'s block of threads."""
-
-    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
-        if not _has_loops(func):
-            return None
-        sch = s_tir.Schedule(func, debug_mask="none")
-        root = sch.get_sblock("root")
-        for block in sch.get_child_blocks(root)[:-1]:
-            _inlined_forward(sch, block)
-        window, *following = sch.get_child_blocks(root)
-        if not 1 < _extent_of_sum(sch, window) <= _WARP or len(following) > 1:
-            return None
-        if following:
-            (output,) = following
-            if _reduces(sch, output) or _shape(sch, output) != _shape(sch, window):
-                return None
-            sch.set_scope(window, 0, "local")
-        else:
-            output = sch.cache_write(window, 0, "local")
-        blocks, threads = sch.split(sch.fuse(*sch.get_loops(output)), [None, _THREADS])
-        sch.bind(blocks, "blockIdx.x")
-        sch.bind(threads, "threadIdx.x")
-        sch.compute_at(window, threads)
-        for loop in sch.get_loops(window)[2:]:
-            sch.unroll(loop)  # which removes the test for the first step
-        return sch
-
-
-class _Columns(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
-    """Schedules long sums of columns for a GPU, such as means of images with channels last.
-
-    Unlike `dlight`'s, blocks are narrow and high, so that many multiprocessors and threads share few columns.
-    """
-
-    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
-        if not _has_loops(func):
-            return None
-        sch = s_tir.Schedule(func, debug_mask="none")
-        root = sch.get_sblock("root")
-        for block in sch.get_child_blocks(root)[:-1]:
-            _inlined_forward(sch, block)
-        column, *following = sch.get_child_blocks(root)
-        if _extent_of_sum(sch, column) <= _WARP or not _sums_columns(sch, column) or len(following) > 1:
-            return None
-        if any(_reduces(sch, each) or _shape(sch, each) != _shape(sch, column) for each in following):
-            return None
-        rows = min(_ROWS, 1 << (_extent_of_sum(sch, column) // _EACH).bit_length())
-        _, row = sch.split(sch.fuse(*sch.get_loops(column)[len(_shape(sch, column)) :]), [None, rows])
-        parts = sch.rfactor(row, 0)
-        sch.set_scope(parts, 0, "local")
-        *outer, columns, summed, row = sch.get_loops(parts)
-        block, x = sch.split(columns, [None, math.gcd(_extent(sch, columns), _COLUMNS)])
-        block = sch.fuse(*outer, block)
-        sch.reorder(block, x, row, summed)
-        for loop, thread in ((block, "blockIdx.x"), (x, "threadIdx.x"), (row, "threadIdx.y")):
-            sch.bind(loop, thread)
-        sch.decompose_reduction(parts, summed)
-        sch.reverse_compute_at(column, block, preserve_unit_loops=True)
-        _, row, *rest = sch.get_loops(column)
-        x = sch.fuse(*rest)
-        sch.reorder(x, row)
-        sch.bind(x, "threadIdx.x")
-        sch.bind(row, "threadIdx.y")
-        for output in following:
-            sch.set_scope(column, 0, "local")
-            sch.reverse_compute_at(output, block, preserve_unit_loops=True)
-            sch.bind(sch.fuse(*sch.get_loops(output)[1:]), "threadIdx.x")
-        return sch
-
-
-def _sums_columns(sch: Any, block: Any) -> bool:
-    """Return whether a block sums up one buffer over axes before its last, along which its own last axis goes."""
-    found = sch.get(block)
-    kinds = [variable.iter_type for variable in found.iter_vars]
-    spatial = kinds.count(tirx.IterVar.DataPar)
-    in_order = kinds == [tirx.IterVar.DataPar] * spatial + [tirx.IterVar.CommReduce] * (len(kinds) - spatial)
-    last = found.reads[0].region[-1].min if len(found.reads) == 1 else None
-    return in_order and bool(spatial) and last is not None and bool(last.same_as(found.iter_vars[spatial - 1].var))
-
-
-def _inlined_forward(sch: Any, block: Any) -> None:
-    """Compute a block where it is read, if possible."""
-    with contextlib.suppress(s_tir.ScheduleError):
-        sch.compute_inline(block)
-
-
-def _extent_of_sum(sch: Any, block: Any) -> int:
-    """Return how many terms each output of a block sums up; 1 if it is not a sum."""
-    variables = sch.get(block).iter_vars
-    return math.prod(int(each.dom.extent) for each in variables if each.iter_type == tirx.IterVar.CommReduce)
-
-
 class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
     """Schedules a function for a processor: inlines what it can, and tiles the other loop nests.
 
@@ -350,7 +229,7 @@ class _Processor(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         if not _is_static(func):
             return None
         sch = s_tir.Schedule(func, debug_mask="none")
-        if not _has_loops(func):
+        if not has_loops(func):
             return sch
         root = sch.get_sblock("root")
         padding = [block for block in sch.get_child_blocks(root)[:-1] if not _inline(sch, block)]
@@ -377,20 +256,20 @@ def _schedule_rows(sch: Any) -> bool:
     memory once, and stays in the cache for the rest.
     """
     *inner, output = sch.get_child_blocks(sch.get_sblock("root"))
-    summed = [block for block in inner if _reduces(sch, block)]
-    if not summed or _reduces(sch, output) or not all(_is_row_by_row(sch, block) for block in (*inner, output)):
+    summed = [block for block in inner if reduces(sch, block)]
+    if not summed or reduces(sch, output) or not all(_is_row_by_row(sch, block) for block in (*inner, output)):
         return False
     *rows, last = sch.get_loops(output)
-    count, length = _extent(sch, *rows), _extent(sch, last)
+    count, length = iterations(sch, *rows), iterations(sch, last)
     if not rows or any(_rows_of(sch, block) != count for block in inner):
         return False
     if _lanes_for(length) == 1 and length < _SHORT_ROW:
         return False
-    parts = [[*_in_lanes(sch, block), block] if _reduces(sch, block) else [block] for block in inner]
+    parts = [[*_in_lanes(sch, block), block] if reduces(sch, block) else [block] for block in inner]
     row = sch.fuse(*rows)
     for block in reversed([block for each in parts for block in each]):
         sch.compute_at(block, row, preserve_unit_loops=True)
-    if _extent(sch, *sch.get_loops(output)) >= _WORTH_THREADS:
+    if iterations(sch, *sch.get_loops(output)) >= _WORTH_THREADS:
         sch.parallel(row)
     for block in (*(block for each in parts for block in each), output):
         _schedule_row(sch, block)
@@ -407,13 +286,13 @@ def _is_row_by_row(sch: Any, block: Any) -> bool:
 
 
 def _rows_of(sch: Any, block: Any) -> int:
-    return _extent(sch, *sch.get_loops(block)[:-1])
+    return iterations(sch, *sch.get_loops(block)[:-1])
 
 
 def _in_lanes(sch: Any, block: Any) -> list[Any]:
     """Sum up a row in the lanes of a vector, if they divide it; return the block that does."""
     *rows, k = sch.get_loops(block)
-    lanes = _lanes_for(_extent(sch, k))
+    lanes = _lanes_for(iterations(sch, k))
     if lanes == 1:
         return []
     _, lane = sch.split(k, [None, lanes])
@@ -431,7 +310,7 @@ def _schedule_row(sch: Any, block: Any) -> None:
     kinds = [variable.iter_type for variable in sch.get(block).iter_vars]
     loops = sch.get_loops(block)
     if tirx.IterVar.CommReduce not in kinds:
-        lanes = _lanes_for(_extent(sch, loops[-1]))
+        lanes = _lanes_for(iterations(sch, loops[-1]))
         if lanes > 1:  # otherwise LLVM vectorizes it, with a remainder
             _, lane = sch.split(loops[-1], [None, lanes])
             sch.vectorize(lane)
@@ -439,7 +318,7 @@ def _schedule_row(sch: Any, block: Any) -> None:
     inner = loops[-len(kinds) :]
     summed = inner[kinds.index(tirx.IterVar.CommReduce)]
     lane = inner[0]
-    if lane is summed or _extent(sch, lane) == 1:
+    if lane is summed or iterations(sch, lane) == 1:
         sch.decompose_reduction(block, summed)
         return
     sch.reorder(summed, lane)
@@ -462,7 +341,7 @@ def _is_padding(sch: Any, block: Any) -> bool:
 def _windows(sch: Any, block: Any) -> bool:
     """Return whether a single block reads this one, and reduces over a window."""
     consumers = sch.get_consumers(block)
-    return len(consumers) == 1 and _reduces(sch, consumers[0])
+    return len(consumers) == 1 and reduces(sch, consumers[0])
 
 
 def _inline(sch: Any, block: Any) -> bool:
@@ -495,15 +374,15 @@ def _tile(sch: Any, block: Any) -> Any:
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
     if len(spatial) + len(reduced) != len(loops) or not spatial:
         return None
-    size = _extent(sch, *loops)
-    last = max((place for place, loop in enumerate(spatial) if _extent(sch, loop) > 1), default=0)
+    size = iterations(sch, *loops)
+    last = max((place for place, loop in enumerate(spatial) if iterations(sch, loop) > 1), default=0)
     outer, vector = _split(sch, block, spatial[: last + 1])
     outer = spatial[last + 1 :] + outer
     sch.reorder(*outer, *reduced, *vector)
     tasks = None
     if outer:
         # The last of several loops stays apart: fusing it would cost divisions for the index.
-        alone = int(_extent(sch, *outer[:-1]) >= _TASKS and _extent(sch, outer[-1]) >= _WORTH_A_LOOP)
+        alone = int(iterations(sch, *outer[:-1]) >= _TASKS and iterations(sch, outer[-1]) >= _WORTH_A_LOOP)
         tasks = sch.fuse(*outer[: len(outer) - alone])
         if size >= _WORTH_THREADS:
             sch.parallel(tasks)
@@ -526,10 +405,10 @@ def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[An
     for place, loop in enumerate(spatial[:-1]):
         widths = blocks.get(place, set())
         width = next(iter(widths)) if len(widths) == 1 else 1
-        if 1 < width <= _LANES and _extent(sch, loop) % width == 0:
+        if 1 < width <= _LANES and iterations(sch, loop) % width == 0:
             outer[place], channel = sch.split(loop, [None, width])
             inside.append(channel)
-    extent = _extent(sch, inner)
+    extent = iterations(sch, inner)
     widths = blocks.get(len(outer), set())
     contiguous = math.gcd(extent, *widths)
     run = contiguous if len(widths) == 1 and contiguous >= _SHORTEST_VECTOR else extent
@@ -545,7 +424,7 @@ def _split(sch: Any, block: Any, spatial: list[Any]) -> tuple[list[Any], list[An
 
 
 def _sum_in_registers(sch: Any, block: Any, reduced: list[Any], vector: list[Any]) -> None:
-    if _extent(sch, *reduced) <= _UNROLLED:
+    if iterations(sch, *reduced) <= _UNROLLED:
         for loop in reduced:
             sch.unroll(loop)
     init = sch.decompose_reduction(block, reduced[0])
@@ -578,10 +457,6 @@ def _pad(sch: Any, block: Any, tasks: Any) -> None:
         _tile(sch, block)
         return
     sch.compute_at(block, tasks)
-    extent = _extent(sch, sch.get_loops(block)[-1])
+    extent = iterations(sch, sch.get_loops(block)[-1])
     if extent <= _LANES:
         sch.vectorize(sch.get_loops(block)[-1])
-
-
-def _extent(sch: Any, *loops: Any) -> int:
-    return math.prod(int(sch.get(loop).extent) for loop in loops)

@@ -284,3 +284,14 @@ def bind_four(sch: Any, config: Config, loops: Sequence[Any]) -> Any:
     z, y, x = (n, f, sch.fuse(y, x)) if config.value("fuse_yx") else (sch.fuse(n, f), y, x)
     bind(sch, threadIdx_z=z, threadIdx_y=y, threadIdx_x=x)
     return x
+
+
+def in_tiles(sch: Any, block: Any, shape: tuple[int, int]) -> Any:
+    """Divide a block's last two loops into tiles, and unroll the loops over these; return the outer loop of a tile."""
+    i, j = sch.get_loops(block)[-2:]
+    outer_i, inner_i = sch.split(i, [None, shape[0]])
+    outer_j, inner_j = sch.split(j, [None, shape[1]])
+    sch.reorder(outer_i, outer_j, inner_i, inner_j)
+    sch.unroll(outer_i)
+    sch.unroll(outer_j)
+    return inner_i

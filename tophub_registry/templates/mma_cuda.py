@@ -336,8 +336,8 @@ class _Schedule:
         if self._parts == 1:
             sch.reverse_compute_at(output, block, preserve_unit_loops=True)
         sch.reverse_compute_inline(sch.get_sblock("output"))
-        tiles = [self._in_tiles(load, depth) for load in loads]
-        stored = self._in_tiles(store, TILE)
+        tiles = [cuda.in_tiles(sch, load, (TILE, depth)) for load in loads]
+        stored = cuda.in_tiles(sch, store, (TILE, TILE))
         clear = sch.decompose_reduction(tile, step)
         for loop, name in zip(tiles, (self._names.data, self._names.weights), strict=True):
             sch.tensorize(loop, name)
@@ -393,17 +393,6 @@ class _Schedule:
         cuda.bind(sch, threadIdx_y=y, threadIdx_x=x)
         sch.vectorize(numbers)
         sch.unroll(again)
-
-    def _in_tiles(self, block: Any, width: int) -> Any:
-        """Divide a block's last two loops into tiles of 16 rows; return the outer loop of a tile."""
-        sch = self._sch
-        i, j = sch.get_loops(block)[-2:]
-        outer_i, inner_i = sch.split(i, [None, TILE])
-        outer_j, inner_j = sch.split(j, [None, width])
-        sch.reorder(outer_i, outer_j, inner_i, inner_j)
-        sch.unroll(outer_i)
-        sch.unroll(outer_j)
-        return inner_i
 
     def _write(self, output: Any) -> None:
         """Let all threads write a block's outputs from shared memory."""

@@ -87,8 +87,8 @@ class WmmaSchedule:
         sch.reverse_compute_at(store, warp)
         sch.reverse_compute_at(output, block, preserve_unit_loops=True)
         weights = (columns, DEPTH) if self._transposed else (DEPTH, columns)
-        tiles = [self._in_tiles(load, shape) for load, shape in zip(loads, ((rows, DEPTH), weights), strict=True)]
-        stored = sch.blockize(self._in_tiles(store, (rows, columns)))
+        tiles = [cuda.in_tiles(sch, load, shape) for load, shape in zip(loads, ((rows, DEPTH), weights), strict=True)]
+        stored = sch.blockize(cuda.in_tiles(sch, store, (rows, columns)))
         self._align(stored, 1, self._tiling.strides[2])
         clear = sch.decompose_reduction(tile, tap)
         for loop, name in zip(tiles, (self._names.data, self._names.weights), strict=True):
@@ -139,14 +139,3 @@ class WmmaSchedule:
         _, z, y, x = sch.split(numbers, [None, column_warps, row_warps, WARP])
         cuda.bind(sch, threadIdx_z=z, threadIdx_y=y, threadIdx_x=x)
         sch.vectorize(each)
-
-    def _in_tiles(self, block: Any, shape: tuple[int, int]) -> Any:
-        """Divide a block's last two loops into tiles; return the outer loop of a tile."""
-        sch = self._sch
-        i, j = sch.get_loops(block)[-2:]
-        outer_i, inner_i = sch.split(i, [None, shape[0]])
-        outer_j, inner_j = sch.split(j, [None, shape[1]])
-        sch.reorder(outer_i, outer_j, inner_i, inner_j)
-        sch.unroll(outer_i)
-        sch.unroll(outer_j)
-        return inner_i
