@@ -62,6 +62,12 @@ static inline float __uint_as_float(unsigned bits) {
   return number;
 }
 
+static inline unsigned __float_as_uint(float number) {
+  unsigned bits;
+  std::memcpy(&bits, &number, sizeof bits);
+  return bits;
+}
+
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 #define __expf expf
 
@@ -253,11 +259,7 @@ static void tophub_mma_tf32(float* sums, const unsigned* a, const unsigned* b) {
   });
 }
 
-static unsigned tophub_tf32(float number) {
-  unsigned bits;
-  std::memcpy(&bits, &number, sizeof bits);
-  return (bits + 0x1000u) & 0xffffe000u;
-}
+static unsigned tophub_tf32(float number) { return (__float_as_uint(number) + 0x1000u) & 0xffffe000u; }
 
 // The instructions of `tophub_registry/templates/wmma.cuh`: thread i of a warp has every 32nd element of a tile from the
 // i-th, row by row.

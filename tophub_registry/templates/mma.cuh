@@ -78,6 +78,13 @@ __device__ __forceinline__ void tophub_add_tf32(float* sums, const float* data, 
   tophub_mma_tf32(sums + 4, a, b + 2);
 }
 
+// Splits a number into a rounded one and the rest, whose lower bits tensor cores leave out. The rest of what is not a
+// number is none either.
+__device__ __forceinline__ void tophub_split(float number, unsigned& rounded, unsigned& rest) {
+  rounded = (__float_as_uint(number) + 0x1000u) & 0xffffe000u;
+  rest = __float_as_uint(number - __uint_as_float(rounded));
+}
+
 // Each factor is the sum of two of TF32; the product of the two small parts is left out.
 // Tensor cores round sums towards zero, which over thousands of channels costs more digits than the products do: they
 // add up a tile's products only, and what these come to is added here, rounded to nearest.
@@ -85,10 +92,8 @@ __device__ __forceinline__ void tophub_add_3xtf32(float* sums, const float* data
   unsigned a[4], b[4], rest_of_a[4], rest_of_b[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    a[i] = tophub_tf32(data[i]);
-    b[i] = tophub_tf32(weights[i]);
-    rest_of_a[i] = tophub_tf32(data[i] - __uint_as_float(a[i]));
-    rest_of_b[i] = tophub_tf32(weights[i] - __uint_as_float(b[i]));
+    tophub_split(data[i], a[i], rest_of_a[i]);
+    tophub_split(weights[i], b[i], rest_of_b[i]);
   }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
