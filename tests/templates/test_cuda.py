@@ -11,12 +11,13 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.gpu.workloads import WORKLOADS, channels_last, half_dense, transposed
+from tests.gpu.workloads import WORKLOADS, channels_last, conv2d, half_dense, transposed
 from tophub_registry.errors import InputError
 from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.records.speed_limit import on_matrix_units
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
+from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
@@ -189,6 +190,56 @@ def test_tiles_of_all_shapes_compute_the_right_thing():
         expected = template.workload.reference(wider(launch.inputs, "float64"))
         tolerance = 1e-5 if output.dtype == "float32" else template.tolerance
         assert np.abs(output - expected).max() < tolerance * np.abs(expected).max()
+
+
+OVERLAPPING = [  # tile_m, tile_n, tile_k in vectors, warps along both sides, parts, stages
+    (32, 32, 2, (2, 1), 1, 4),
+    (64, 32, 4, (2, 2), 2, 3),  # as many steps as stages
+    (32, 32, 4, (1, 2), 1, 6),  # the same
+    (16, 16, 8, (1, 1), 1, 3),  # the same
+]
+
+
+@pytest.mark.parametrize("precision", ["float16", "tf32", "3xtf32"])
+def test_products_that_overlap_copies_take_the_right_data(precision):
+    from tests.gpu.cuda_on_cpu import Launch, run_kernels
+
+    vector = PRECISIONS[precision].vector
+    task, args = conv2d(f"conv2d_nchw_mma_{precision}", [1, 8 * vector, 7, 6], [40, 8 * vector, 1, 3], 1, (0, 1, 0, 1))
+    template, inputs = instantiate(task, args), random_inputs(args)
+    launches, configs = [], []
+    for m, n, k, (warps_m, warps_n), parts, stages in OVERLAPPING:
+        tile = {"tile_m": m, "tile_n": n, "tile_k": k * vector, "warps_m": warps_m, "warps_n": warps_n, "raster": 0}
+        config = template.space.config_of({**tile, "split_k": parts, "stages": stages})
+        assert template.possible(config), config
+        packed = [np.ascontiguousarray(array) for array in template.pack(config, inputs)]
+        launches.append(Launch(template.schedule(config).mod["main"], packed, [tuple(template.tensors(config)[-1])]))
+        configs.append(config)
+    expected = template.workload.reference(wider(inputs, "float64"))
+    for config, output in zip(configs, run_kernels(launches), strict=True):
+        error = np.abs(template.unpack(config, output) - expected).max() / np.abs(expected).max()
+        assert error < template.tolerance, config
+
+
+def test_a_step_on_tensor_cores_needs_one_barrier():
+    task, args = conv2d("conv2d_nchw_mma_float16", [1, 64, 28, 28], [64, 64, 3, 3], 1, (1, 1, 1, 1))
+    template = instantiate(task, args)
+    default = template.default(Target.parse("cuda"))
+    assert default.value("stages") == 3
+    code = sources(template, default)
+    (loop,) = re.findall(r"^  for \(int step.*?^  }", code, re.DOTALL | re.MULTILINE)
+    assert loop.count("__syncthreads();") == 1
+    assert loop.rindex("tophub_add") < loop.index("ptx_cp_async_legacy")
+    # The sums are written where other warps may still read the last step's data.
+    assert re.search(r"tophub_add_float16\([^;]*;\s*__syncthreads\(\);\s*tophub_store\(", code)
+
+
+def test_tf32_rounds_weights_to_the_nearest_and_keeps_what_is_not_finite():
+    tiny = 2.0**-11
+    numbers = np.array([1, 1 + tiny, -1 - tiny, 1 + tiny * 0.99, np.inf, -np.inf, np.nan], "float32")
+    rounded = np.array([1, 1 + 2 * tiny, -1 - 2 * tiny, 1, np.inf, -np.inf, np.nan], "float32")
+    np.testing.assert_array_equal(PRECISIONS["tf32"].rounded(numbers), rounded)
+    np.testing.assert_array_equal(PRECISIONS["3xtf32"].rounded(numbers), numbers)
 
 
 def args_groups(template):

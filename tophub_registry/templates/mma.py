@@ -6,16 +6,22 @@ The code is `mma.cuh`.
 from __future__ import annotations
 
 import functools
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tophub_registry.records.tensor_cores import TILE
 from tophub_registry.templates.tensor_intrinsics import SHARED, add, clear, copy, function, register
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CODE = "mma.cuh"
 
 PASS_CONFIG: dict[str, bool] = {"tirx.use_async_copy": True, "tirx.disable_storage_rewrite": True}
 """What TVM must be told when it compiles such kernels: copies go on beside the computation, and sums in `local` memory
 keep their place, for which TVM would otherwise take the factors', of another type."""
+
+_HALF, _KEPT = 0x1000, 0xFFFFE000
+"""Half of the last bit that TF32 has of a float32, and all bits that it has: halves are rounded away from zero."""
 
 Name = Literal["float16", "tf32", "3xtf32"]
 
@@ -47,6 +53,16 @@ class Precision(NamedTuple):
         """How many elements have 16 bytes, which are copied at once."""
         return 16 // self.bytes
 
+    def rounded(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return numbers as an instruction takes them; for 3xTF32, which splits them when it computes, as they are."""
+        import numpy as np
+
+        stored = np.ascontiguousarray(numbers, self.dtype)
+        if self.name != "tf32":
+            return stored
+        bits = (stored.view(np.uint32) + np.uint32(_HALF)) & np.uint32(_KEPT)
+        return np.where(np.isfinite(stored), bits.view(np.float32), stored)
+
 
 PRECISIONS: dict[Name, Precision] = {
     "float16": Precision("float16", "float16", 16),
@@ -67,18 +83,30 @@ class Intrinsics(NamedTuple):
 
 
 @functools.cache
-def intrinsics(precision: Precision) -> Intrinsics:
-    """Register a precision's tensor intrinsics with TVM."""
+def intrinsics(precision: Precision, *, packed: bool, synchronized: bool) -> Intrinsics:
+    """Register a precision's tensor intrinsics with TVM.
+
+    Parameters
+    ----------
+    packed
+        Whether the weights are packed, and so rounded.
+    synchronized
+        Whether TVM is to see that tiles are loaded, and puts barriers between that and the copies into shared memory.
+    """
     name, dtype, depth = precision
     tile, sums = (TILE, depth), (TILE, TILE)
-    rounded = "_rounded" if name == "tf32" else ""
+    loads = [
+        f"load_{factor}_rounded" if name == "tf32" and not rounded else f"load_{factor}"
+        for factor, rounded in (("data", False), ("weights", packed))
+    ]
     data, weights = (
-        copy(function(_CODE, f"load_{factor}{rounded}"), tile, dtype, SHARED, "local") for factor in ("data", "weights")
+        copy(function(_CODE, load), tile, dtype, SHARED, "local", synchronized=synchronized) for load in loads
     )
     to_shared, to_global = (copy(function(_CODE, "store"), sums, "float32", "local", to) for to in (SHARED, "global"))
+    data_load, weights_load = (f"tophub.{name}.{load}{'' if synchronized else '_free'}" for load in loads)
     return Intrinsics(
-        register(f"tophub.{name}.data", data),
-        register(f"tophub.{name}.weights", weights),
+        register(data_load, data),
+        register(weights_load, weights),
         register(f"tophub.{name}.add", add(function(_CODE, f"add_{name}"), sums, depth, dtype, "float32")),
         register("tophub.clear", clear(function(_CODE, "clear"), sums, "float32")),
         register("tophub.store_shared", to_shared),

@@ -52,6 +52,15 @@ _USUAL_BLOCKS, _USUAL_ROW = 132, 64
 _PAD = 1
 """By how many vectors of 16 bytes rows in shared memory are apart beyond their length, against bank conflicts."""
 
+_SUMS_PAD = 8
+"""By how many sums rows of them in shared memory are apart beyond their length, against bank conflicts."""
+
+_AT_ONCE = 8
+"""How many threads write vectors of 16 bytes to shared memory at once, if all go to different banks."""
+
+_FEWEST_OVERLAPPING = 3
+"""The stages from which copies begin after a step's products: with two, the next step would have to wait for them."""
+
 _EPILOGUE = 4
 """The most channels that a thread writes at once."""
 
@@ -183,7 +192,7 @@ class MmaTemplate(cuda.CudaTemplate):
         row = (k + _PAD * self.precision.vector) * self.precision.bytes
         shared = config.value("stages") * (m + n) * row
         if config.value("split_k") == 1:
-            shared = max(shared, m * n * cuda.FLOAT_BYTES)  # the sums, before they are written
+            shared = max(shared, m * (n + _SUMS_PAD) * cuda.FLOAT_BYTES)  # the sums, before they are written
         return cuda.CudaLimits((WARP, warps, 1), shared, sums=m * n // (warps * WARP), most_shared_bytes=_MAX_SHARED)
 
     def possible(self, config: Config) -> bool:
@@ -241,7 +250,8 @@ class MmaTemplate(cuda.CudaTemplate):
         p, k = self.product, config.value("tile_k")
         columns, channels = rounded_up(p.columns, config.value("tile_n")), rounded_up(p.channels, k)
         wide = np.zeros((p.batch, columns, channels, p.taps), self.precision.dtype)
-        wide[:, : p.columns, : p.channels] = weights.reshape(p.batch, p.columns, p.channels, p.taps)
+        rounded = self.precision.rounded(weights)
+        wide[:, : p.columns, : p.channels] = rounded.reshape(p.batch, p.columns, p.channels, p.taps)
         steps = wide.reshape(p.batch, columns, channels // k, k, p.taps).transpose(0, 4, 2, 1, 3)
         return np.ascontiguousarray(steps.reshape(-1, columns, k))
 
@@ -300,6 +310,18 @@ def rounded_up(number: int, unit: int) -> int:
     return -(-number // unit) * unit
 
 
+def _annotations(stages: list[int], order: list[int]) -> dict[str, list[int]]:
+    """Return the annotations of a loop that TVM is to pipeline; the first stage's statements are asynchronous."""
+    pipeline = {"software_pipeline_stage": stages, "software_pipeline_order": order}
+    return {**pipeline, "software_pipeline_async_stages": [0]}
+
+
+def _around(statements: Sequence[Any], one: Any) -> tuple[list[Any], list[Any]]:
+    """Return the statements before and after one of them."""
+    place = next(place for place, statement in enumerate(statements) if statement.same_as(one))
+    return list(statements[:place]), list(statements[place + 1 :])
+
+
 class _Schedule:
     """The schedule of the kernel, and of the one that adds its parts."""
 
@@ -308,11 +330,13 @@ class _Schedule:
         self._written = math.gcd(template.product.columns, _EPILOGUE)
         self._packed = template.packs_weights
         self._precision = template.precision
-        self._names = intrinsics(template.precision)
         self._tile = [config.value(f"tile_{axis}") for axis in "mn"]
+        self._depth = config.value("tile_k")
         self._warps = [config.value(f"warps_{axis}") for axis in "mn"]
         self._parts, self._stages = config.value("split_k"), config.value("stages")
         self._raster = config.value("raster")
+        self._overlaps = self._stages >= _FEWEST_OVERLAPPING
+        self._names = intrinsics(template.precision, packed=self._packed, synchronized=not self._overlaps)
 
     def apply(self, output: Any) -> None:
         sch, depth = self._sch, self._precision.depth
@@ -343,7 +367,7 @@ class _Schedule:
             sch.tensorize(loop, name)
         sch.tensorize(sch.get_loops(product)[-3], self._names.add)
         sch.tensorize(sch.get_loops(sch.get_sblock("sums_init"))[-2], self._names.clear)
-        sch.tensorize(stored, self._names.store_shared if self._parts == 1 else self._names.store_global)
+        self._store(stored)
         for outer in (tile, clear):
             for loop in sch.get_loops(outer)[-2:]:
                 sch.unroll(loop)
@@ -351,10 +375,40 @@ class _Schedule:
             self._write(output)
         else:
             self._add_parts(output)
-        if self._stages > 1:
-            sch.annotate(step, "software_pipeline_stage", [0, 0, self._stages - 1])
-            sch.annotate(step, "software_pipeline_order", [0, 1, 2])
-            sch.annotate(step, "software_pipeline_async_stages", [0])
+        self._pipeline(warp, step)
+
+    def _pipeline(self, warp: Any, step: Any) -> None:
+        """Let a step's copies go on while earlier steps are computed."""
+        if self._overlaps:
+            self._overlap(warp, step)
+        elif self._stages > 1:
+            for name, value in _annotations([0, 0, self._stages - 1], [0, 1, 2]).items():
+                self._sch.annotate(step, name, value)
+
+    def _overlap(self, warp: Any, step: Any) -> None:
+        """Compute a step's products first, then begin the copies for a later step, with one barrier before both.
+
+        At the barrier, all warps have read the data of the step before, which the copies overwrite. The addresses of
+        what is copied, and whether it is padding, are computed while tensor cores work.
+        """
+        from tvm import tirx
+        from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+        sch, last = self._sch, self._stages - 1
+        outer, loop = sch.get(warp), sch.get(step)
+        *copies, products = loop.body.seq
+        wait = tirx.Evaluate(T.ptx.cp.async_.wait_group(last - 1))  # in this order, TVM would wait for too few copies
+        body = tirx.SeqStmt([*copies, wait, products])
+        notes = _annotations([0, 0, last, last], [2, 3, 0, 1])
+        steps = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=notes)
+        barrier = tirx.Evaluate(T.tvm_storage_sync(SHARED))  # sums are written where the last step's data lie
+        before, after = _around(outer.body.seq, loop)
+        body = tirx.SeqStmt([*before, steps, barrier, *after])
+        binding = outer.thread_binding
+        sch.state.replace(
+            sch.get_sref(warp),
+            tirx.For(outer.loop_var, outer.min, outer.extent, outer.kind, body, thread_binding=binding),
+        )
 
     def _divide(self, tile: Any) -> tuple[Any, Any, Any, Any]:
         """Divide the tiles of sums between blocks and warps; return their loops, and those over steps and channels."""
@@ -383,21 +437,34 @@ class _Schedule:
         """Let all threads copy a step's data or weights into shared memory, 16 bytes at a time."""
         sch, vector = self._sch, self._precision.vector
         sch.compute_at(block, step)
-        self._by_all_threads(block, vector)
+        row, channel = sch.get_loops(block)[-2:]
+        across = self._depth // vector
+        # Of short rows, as padded, those that are `across` apart lie in different banks.
+        row, far, near = sch.split(row, [None, max(1, _AT_ONCE // across), min(across, _AT_ONCE)])
+        sch.reorder(row, near, far, channel)
+        self._by_all_threads([row, near, far, channel], vector)
         sch.storage_align(block, 0, axis=1, factor=2 * vector, offset=_PAD * vector)
 
-    def _by_all_threads(self, block: Any, vector: int) -> None:
+    def _by_all_threads(self, loops: Sequence[Any], vector: int) -> None:
         sch = self._sch
-        fused = sch.fuse(*sch.get_loops(block)[-2:])
+        fused = sch.fuse(*loops)
         again, y, x, numbers = sch.split(fused, [None, math.prod(self._warps), WARP, vector])
         cuda.bind(sch, threadIdx_y=y, threadIdx_x=x)
         sch.vectorize(numbers)
         sch.unroll(again)
 
+    def _store(self, tile: Any) -> None:
+        """Let a warp write a tile of sums."""
+        sch, shared = self._sch, self._parts == 1
+        block = sch.blockize(tile)
+        if shared:
+            sch.storage_align(block, 0, axis=1, factor=TILE, offset=_SUMS_PAD)
+        sch.tensorize(block, self._names.store_shared if shared else self._names.store_global)
+
     def _write(self, output: Any) -> None:
         """Let all threads write a block's outputs from shared memory."""
         outputs = math.prod(self._tile) // (math.prod(self._warps) * WARP)
-        self._by_all_threads(output, min(self._written, outputs))
+        self._by_all_threads(self._sch.get_loops(output)[-2:], min(self._written, outputs))
 
     def _add_parts(self, output: Any) -> None:
         """Schedule the second kernel, which adds the parts."""
