@@ -13,6 +13,12 @@ __device__ __forceinline__ void tophub_ldmatrix(unsigned* to, const void* row) {
                : "r"(at));
 }
 
+// Begins to copy 16 bytes into shared memory, zeros if they are not inside.
+__device__ __forceinline__ void tophub_copy(void* to, const void* from, bool inside) {
+  unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(inside ? 16 : 0));
+}
+
 __device__ __forceinline__ void tophub_mma_f16(float* sums, const unsigned* a, const unsigned* b) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])

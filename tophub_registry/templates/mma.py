@@ -83,15 +83,13 @@ class Intrinsics(NamedTuple):
 
 
 @functools.cache
-def intrinsics(precision: Precision, *, packed: bool, synchronized: bool) -> Intrinsics:
+def intrinsics(precision: Precision, *, packed: bool) -> Intrinsics:
     """Register a precision's tensor intrinsics with TVM.
 
     Parameters
     ----------
     packed
         Whether the weights are packed, and so rounded.
-    synchronized
-        Whether TVM is to see that tiles are loaded, and puts barriers between that and the copies into shared memory.
     """
     name, dtype, depth = precision
     tile, sums = (TILE, depth), (TILE, TILE)
@@ -99,16 +97,54 @@ def intrinsics(precision: Precision, *, packed: bool, synchronized: bool) -> Int
         f"load_{factor}_rounded" if name == "tf32" and not rounded else f"load_{factor}"
         for factor, rounded in (("data", False), ("weights", packed))
     ]
-    data, weights = (
-        copy(function(_CODE, load), tile, dtype, SHARED, "local", synchronized=synchronized) for load in loads
-    )
+    data, weights = (copy(function(_CODE, load), tile, dtype, SHARED, "local") for load in loads)
     to_shared, to_global = (copy(function(_CODE, "store"), sums, "float32", "local", to) for to in (SHARED, "global"))
-    data_load, weights_load = (f"tophub.{name}.{load}{'' if synchronized else '_free'}" for load in loads)
     return Intrinsics(
-        register(data_load, data),
-        register(weights_load, weights),
+        register(f"tophub.{name}.{loads[0]}", data),
+        register(f"tophub.{name}.{loads[1]}", weights),
         register(f"tophub.{name}.add", add(function(_CODE, f"add_{name}"), sums, depth, dtype, "float32")),
         register("tophub.clear", clear(function(_CODE, "clear"), sums, "float32")),
         register("tophub.store_shared", to_shared),
         register("tophub.store_global", to_global),
     )
+
+
+def asynchronous(copy: Any) -> Any:
+    """Return a copy into shared memory, vector by vector, that goes on while the threads do.
+
+    TVM does not see that it writes, and puts no barriers around it. Its own asynchronous copies take more instructions
+    to find addresses, and to write zeros for padding.
+    """
+    import tvm_ffi
+    from tvm import tirx
+
+    return tvm_ffi.structural_map(copy, [(tirx.For, _vector_copied)])
+
+
+def _vector_copied(loop: Any) -> Any:
+    """Return the copy of a whole vector for the loop over its elements, and other loops as they are."""
+    import tvm
+    import tvm_ffi
+    from tvm import s_tir, tirx
+    from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+    if loop.kind != tirx.ForKind.VECTORIZED:
+        return loop
+    realize = loop.body
+    block, store = realize.block, realize.block.body
+    inside, value = store.value.args[:2] if isinstance(store.value, tvm.ir.Call) else (True, store.value)
+    to, (name, code) = tirx.BufferLoad(store.buffer, store.indices), function(_CODE, "copy")
+    call = T.cuda.func_call(name, tirx.address_of(to), tirx.address_of(value), inside, source_code=code)
+    *at, first = block.writes[0].region
+    vector = tirx.BufferRegion(store.buffer, [*at, tvm.ir.Range.from_min_extent(first.min, loop.extent)])
+    whole = s_tir.SBlock(
+        block.iter_vars,
+        block.reads,
+        [vector],
+        block.name_hint,
+        tirx.Evaluate(call),
+        annotations=block.annotations,
+    )
+    start = [(tvm.ir.Var, lambda variable: loop.min if variable.same_as(loop.loop_var) else variable)]
+    values = [tvm_ffi.structural_map(value, start) for value in realize.iter_values]
+    return s_tir.SBlockRealize(values, realize.predicate, whole)

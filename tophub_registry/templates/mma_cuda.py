@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tophub_registry.records.tensor_cores import TILE
 from tophub_registry.templates import cuda
-from tophub_registry.templates.mma import PASS_CONFIG, intrinsics
+from tophub_registry.templates.mma import PASS_CONFIG, asynchronous, intrinsics
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.template import Tensor
 from tophub_registry.templates.tensor_intrinsics import SHARED, WARP
@@ -316,12 +316,6 @@ def _annotations(stages: list[int], order: list[int]) -> dict[str, list[int]]:
     return {**pipeline, "software_pipeline_async_stages": [0]}
 
 
-def _around(statements: Sequence[Any], one: Any) -> tuple[list[Any], list[Any]]:
-    """Return the statements before and after one of them."""
-    place = next(place for place, statement in enumerate(statements) if statement.same_as(one))
-    return list(statements[:place]), list(statements[place + 1 :])
-
-
 class _Schedule:
     """The schedule of the kernel, and of the one that adds its parts."""
 
@@ -335,8 +329,7 @@ class _Schedule:
         self._warps = [config.value(f"warps_{axis}") for axis in "mn"]
         self._parts, self._stages = config.value("split_k"), config.value("stages")
         self._raster = config.value("raster")
-        self._overlaps = self._stages >= _FEWEST_OVERLAPPING
-        self._names = intrinsics(template.precision, packed=self._packed, synchronized=not self._overlaps)
+        self._names = intrinsics(template.precision, packed=self._packed)
 
     def apply(self, output: Any) -> None:
         sch, depth = self._sch, self._precision.depth
@@ -375,17 +368,17 @@ class _Schedule:
             self._write(output)
         else:
             self._add_parts(output)
-        self._pipeline(warp, step)
+        self._pipeline(step)
 
-    def _pipeline(self, warp: Any, step: Any) -> None:
+    def _pipeline(self, step: Any) -> None:
         """Let a step's copies go on while earlier steps are computed."""
-        if self._overlaps:
-            self._overlap(warp, step)
+        if self._stages >= _FEWEST_OVERLAPPING:
+            self._overlap(step)
         elif self._stages > 1:
             for name, value in _annotations([0, 0, self._stages - 1], [0, 1, 2]).items():
                 self._sch.annotate(step, name, value)
 
-    def _overlap(self, warp: Any, step: Any) -> None:
+    def _overlap(self, step: Any) -> None:
         """Compute a step's products first, then begin the copies for a later step, with one barrier before both.
 
         At the barrier, all warps have read the data of the step before, which the copies overwrite. The addresses of
@@ -394,21 +387,13 @@ class _Schedule:
         from tvm import tirx
         from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
 
-        sch, last = self._sch, self._stages - 1
-        outer, loop = sch.get(warp), sch.get(step)
+        loop, last = self._sch.get(step), self._stages - 1
         *copies, products = loop.body.seq
         wait = tirx.Evaluate(T.ptx.cp.async_.wait_group(last - 1))  # in this order, TVM would wait for too few copies
-        body = tirx.SeqStmt([*copies, wait, products])
+        body = tirx.SeqStmt([*map(asynchronous, copies), wait, products])
         notes = _annotations([0, 0, last, last], [2, 3, 0, 1])
-        steps = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=notes)
-        barrier = tirx.Evaluate(T.tvm_storage_sync(SHARED))  # sums are written where the last step's data lie
-        before, after = _around(outer.body.seq, loop)
-        body = tirx.SeqStmt([*before, steps, barrier, *after])
-        binding = outer.thread_binding
-        sch.state.replace(
-            sch.get_sref(warp),
-            tirx.For(outer.loop_var, outer.min, outer.extent, outer.kind, body, thread_binding=binding),
-        )
+        pipelined = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=notes)
+        self._sch.state.replace(self._sch.get_sref(step), pipelined)
 
     def _divide(self, tile: Any) -> tuple[Any, Any, Any, Any]:
         """Divide the tiles of sums between blocks and warps; return their loops, and those over steps and channels."""

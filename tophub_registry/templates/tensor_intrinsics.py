@@ -53,20 +53,15 @@ def register(name: str, intrinsic: Intrinsic) -> str:
     return name
 
 
-def copy(does: Function, shape: Shape, dtype: str, source: str, target: str, *, synchronized: bool = True) -> Intrinsic:
+def copy(does: Function, shape: Shape, dtype: str, source: str, target: str) -> Intrinsic:
     """Return the copying of a tile from one memory to another, one of which is `local`.
 
     The function takes where to copy to and from, and the distance of rows in the memory that is not local.
-
-    Parameters
-    ----------
-    synchronized
-        Whether TVM is to see that the tile is read, and puts barriers between that and what writes there.
     """
     from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
 
     (rows, columns), (name, code) = shape, does
-    strided, read = int(source == "local"), int(synchronized)
+    strided = int(source == "local")
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(to: T.handle, from_: T.handle) -> None:
@@ -92,7 +87,7 @@ def copy(does: Function, shape: Shape, dtype: str, source: str, target: str, *, 
             T.reads(S[0:rows, 0:columns])
             T.writes(D[0:rows, 0:columns])
             T.evaluate(
-                T.cuda.func_call(name, D.access_ptr("w"), S.access_ptr(read), (s0, d0)[strided], source_code=code)
+                T.cuda.func_call(name, D.access_ptr("w"), S.access_ptr("r"), (s0, d0)[strided], source_code=code)
             )
 
     return Intrinsic(description, implementation)
