@@ -242,6 +242,21 @@ def test_tf32_rounds_weights_to_the_nearest_and_keeps_what_is_not_finite():
     np.testing.assert_array_equal(PRECISIONS["3xtf32"].rounded(numbers), numbers)
 
 
+def test_3xtf32_keeps_what_is_not_a_number():
+    from tests.gpu.cuda_on_cpu import Launch, run_kernels
+
+    template = instantiate(*conv2d("conv2d_nchw_mma_3xtf32", [1, 16, 4, 4], [16, 16, 1, 1]))
+    config = next(c for c in map(template.space.config, range(len(template.space))) if template.possible(c))
+    data, weight = random_inputs(template.args)
+    data.view("uint32")[0, 3, 1, 2] = 0x7FFFFFFF  # what a GPU computes for 0 / 0, and overflows when rounded up
+    packed = [np.ascontiguousarray(array) for array in template.pack(config, [data, weight])]
+    launch = Launch(template.schedule(config).mod["main"], packed, [tuple(template.tensors(config)[-1])])
+    output = template.unpack(config, run_kernels([launch])[0])
+    undefined = np.zeros((4, 4), bool)
+    undefined[1, 2] = True
+    np.testing.assert_array_equal(np.isnan(output), np.broadcast_to(undefined, output.shape))
+
+
 def args_groups(template):
     """Return how many groups a transposed or grouped convolution has."""
     return getattr(template.workload, "groups", 1) if "depthwise" not in template.task else 1
