@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import MmaTemplate, Product, rounded_up
+from tophub_registry.templates.wgmma_cuda import WgmmaTemplate
 from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
@@ -162,3 +163,19 @@ class Conv2dNCHWMma3xTF32(Conv2dMma):
     task = "conv2d_nchw_mma_3xtf32.cuda"
     precision = PRECISIONS["3xtf32"]
     tolerance = 2e-5
+
+
+class Conv2dNCHWWgmmaFloat16(WgmmaTemplate, Conv2dMma):
+    """In float16 on Hopper, with sums in float32."""
+
+    task = "conv2d_nchw_wgmma_float16.cuda"
+    precision = PRECISIONS["float16"]
+    tolerance = 5e-3
+
+
+class Conv2dNCHWWgmmaTF32(WgmmaTemplate, Conv2dMma):
+    """In TF32 on Hopper: factors are rounded to ten bits."""
+
+    task = "conv2d_nchw_wgmma_tf32.cuda"
+    precision = PRECISIONS["tf32"]
+    tolerance = 5e-3

@@ -119,6 +119,11 @@ def has_capability(target: Target, least: int) -> bool:
     return family is None or int(family.removeprefix("sm_")) >= least
 
 
+def is_family(target: Target, family: str) -> bool:
+    """Return whether a device is of an architecture, as `sm_90`, as far as the target says which it has."""
+    return target.kind != "cuda" or family_of(target) in (None, family)
+
+
 def unroll_knobs(*steps: int) -> list[KnobSpace]:
     """Return the knobs for unrolling: up to how many steps, and whether explicitly in TVM or by the compiler."""
     return [knob("auto_unroll_max_step", steps), knob("unroll_explicit", [0, 1])]

@@ -9,7 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tophub_registry.records.tensor_cores import TILE
-from tophub_registry.templates.tensor_intrinsics import SHARED, add, clear, copy, function, register
+from tophub_registry.templates.tensor_intrinsics import SHARED, Function, add, clear, copy, function, register
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,19 +109,24 @@ def intrinsics(precision: Precision, *, packed: bool) -> Intrinsics:
     )
 
 
-def asynchronous(copy: Any) -> Any:
+def asynchronous(copy: Any, does: Function) -> Any:
     """Return a copy into shared memory, vector by vector, that goes on while the threads do.
 
     TVM does not see that it writes, and puts no barriers around it. Its own asynchronous copies take more instructions
     to find addresses, and to write zeros for padding.
+
+    Parameters
+    ----------
+    does
+        Copies 16 bytes: it takes where to and from, and whether they are zeros.
     """
     import tvm_ffi
     from tvm import tirx
 
-    return tvm_ffi.structural_map(copy, [(tirx.For, _vector_copied)])
+    return tvm_ffi.structural_map(copy, [(tirx.For, functools.partial(_vector_copied, does))])
 
 
-def _vector_copied(loop: Any) -> Any:
+def _vector_copied(does: Function, loop: Any) -> Any:
     """Return the copy of a whole vector for the loop over its elements, and other loops as they are."""
     import tvm
     import tvm_ffi
@@ -133,7 +138,7 @@ def _vector_copied(loop: Any) -> Any:
     realize = loop.body
     block, store = realize.block, realize.block.body
     inside, value = store.value.args[:2] if isinstance(store.value, tvm.ir.Call) else (True, store.value)
-    to, (name, code) = tirx.BufferLoad(store.buffer, store.indices), function(_CODE, "copy")
+    to, (name, code) = tirx.BufferLoad(store.buffer, store.indices), does
     call = T.cuda.func_call(name, tirx.address_of(to), tirx.address_of(value), inside, source_code=code)
     *at, first = block.writes[0].region
     vector = tirx.BufferRegion(store.buffer, [*at, tvm.ir.Range.from_min_extent(first.min, loop.extent)])

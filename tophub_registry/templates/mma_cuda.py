@@ -23,7 +23,7 @@ from tophub_registry.templates import cuda
 from tophub_registry.templates.mma import PASS_CONFIG, asynchronous, intrinsics
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.template import Tensor
-from tophub_registry.templates.tensor_intrinsics import SHARED, WARP
+from tophub_registry.templates.tensor_intrinsics import SHARED, WARP, function
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _CAPABILITY = 80
 """The compute capability, in tenths, from which `mma` takes TF32, and copies go on beside the computation."""
 
-_MAX_SHARED = 227 * 1024
+MAX_SHARED = 227 * 1024
 """Dynamic shared memory of a block, in bytes, on compute capability 9.0."""
 
 _MAX_SUMS = 128
@@ -52,7 +52,7 @@ _USUAL_BLOCKS, _USUAL_ROW = 132, 64
 _PAD = 1
 """By how many vectors of 16 bytes rows in shared memory are apart beyond their length, against bank conflicts."""
 
-_SUMS_PAD = 8
+SUMS_PAD = 8
 """By how many sums rows of them in shared memory are apart beyond their length, against bank conflicts."""
 
 _AT_ONCE = 8
@@ -176,9 +176,13 @@ class MmaTemplate(cuda.CudaTemplate):
             ]
         )
 
+    def depth(self, config: Config) -> int:
+        """Return how many channels a step adds up."""
+        depth: int = config.value("tile_k")
+        return depth
+
     def _steps(self, config: Config) -> int:
-        k: int = config.value("tile_k")
-        return self.product.taps * -(-self.product.channels // k)
+        return self.product.taps * -(-self.product.channels // self.depth(config))
 
     def _blocks(self, config: Config) -> int:
         m, n, parts = (config.value(name) for name in ("tile_m", "tile_n", "split_k"))
@@ -186,14 +190,18 @@ class MmaTemplate(cuda.CudaTemplate):
         blocks: int = -(-p.rows // m) * -(-p.columns // n) * p.batch * parts
         return blocks
 
+    def warps(self, config: Config) -> list[int]:
+        """Return the numbers of warps along rows and columns of a block's tile."""
+        return [config.value(f"warps_{axis}") for axis in "mn"]
+
     def limits(self, config: Config) -> cuda.CudaLimits:
         m, n, k = (config.value(f"tile_{axis}") for axis in "mnk")
         warps = config.value("warps_m") * config.value("warps_n")
         row = (k + _PAD * self.precision.vector) * self.precision.bytes
         shared = config.value("stages") * (m + n) * row
         if config.value("split_k") == 1:
-            shared = max(shared, m * (n + _SUMS_PAD) * cuda.FLOAT_BYTES)  # the sums, before they are written
-        return cuda.CudaLimits((WARP, warps, 1), shared, sums=m * n // (warps * WARP), most_shared_bytes=_MAX_SHARED)
+            shared = max(shared, m * (n + SUMS_PAD) * cuda.FLOAT_BYTES)  # the sums, before they are written
+        return cuda.CudaLimits((WARP, warps, 1), shared, sums=m * n // (warps * WARP), most_shared_bytes=MAX_SHARED)
 
     def possible(self, config: Config) -> bool:
         m, n, k = (config.value(f"tile_{axis}") for axis in "mnk")
@@ -240,14 +248,14 @@ class MmaTemplate(cuda.CudaTemplate):
     def tensors(self, config: Config) -> list[Tensor]:
         p, dtype = self.product, self.precision.dtype
         columns = rounded_up(p.columns, config.value("tile_n"))
-        weights = p.batch * self._steps(config), columns, config.value("tile_k")
+        weights = p.batch * self._steps(config), columns, self.depth(config)
         return [Tensor(self.data, self.taken), Tensor(weights, dtype), Tensor(self.written, self.workload.dtype)]
 
     def packed(self, config: Config, weights: NDArray[Any]) -> NDArray[Any]:
         """Return weights, `[columns of all products, channels, …]`, in the kernel's layout."""
         import numpy as np
 
-        p, k = self.product, config.value("tile_k")
+        p, k = self.product, self.depth(config)
         columns, channels = rounded_up(p.columns, config.value("tile_n")), rounded_up(p.channels, k)
         wide = np.zeros((p.batch, columns, channels, p.taps), self.precision.dtype)
         rounded = self.precision.rounded(weights)
@@ -259,7 +267,7 @@ class MmaTemplate(cuda.CudaTemplate):
         from tvm import te, tirx
 
         p, dtype, vector = self.product, self.precision.dtype, self.precision.vector
-        k, parts, steps = config.value("tile_k"), config.value("split_k"), self._steps(config)
+        k, parts, steps = self.depth(config), config.value("split_k"), self._steps(config)
         rows, columns = rounded_up(p.rows, config.value("tile_m")), rounded_up(p.columns, config.value("tile_n"))
         data, weights = self.placeholders(config)
         gathered, other = self.gathered(data), self.other(config, weights)
@@ -298,8 +306,13 @@ class MmaTemplate(cuda.CudaTemplate):
             flat = te.compute(whole, lambda b, m, n: total[b, m, n], name="flat")
         return [data, weights, te.compute(self.written, lambda *at: flat[self.output_at(at)], name="output")]
 
+    @property
+    def schedule_type(self) -> type[Schedule]:
+        """What schedules the kernel."""
+        return Schedule
+
     def apply(self, sch: Any, config: Config) -> None:
-        _Schedule(sch, config, self).apply(sch.get_sblock("flat"))
+        self.schedule_type(sch, config, self).apply(sch.get_sblock("flat"))
         for copy in self.gathers:
             block, thread = sch.split(sch.fuse(*sch.get_loops(sch.get_sblock(copy))), [None, _THREADS])
             cuda.bind(sch, blockIdx_x=block, threadIdx_x=thread)
@@ -316,8 +329,10 @@ def _annotations(stages: list[int], order: list[int]) -> dict[str, list[int]]:
     return {**pipeline, "software_pipeline_async_stages": [0]}
 
 
-class _Schedule:
+class Schedule:
     """The schedule of the kernel, and of the one that adds its parts."""
+
+    _copying = function("mma.cuh", "copy")
 
     def __init__(self, sch: Any, config: Config, template: MmaTemplate) -> None:
         self._sch = sch
@@ -325,14 +340,14 @@ class _Schedule:
         self._packed = template.packs_weights
         self._precision = template.precision
         self._tile = [config.value(f"tile_{axis}") for axis in "mn"]
-        self._depth = config.value("tile_k")
-        self._warps = [config.value(f"warps_{axis}") for axis in "mn"]
+        self._depth = template.depth(config)
+        self._warps = template.warps(config)
         self._parts, self._stages = config.value("split_k"), config.value("stages")
         self._raster = config.value("raster")
-        self._names = intrinsics(template.precision, packed=self._packed)
 
     def apply(self, output: Any) -> None:
         sch, depth = self._sch, self._precision.depth
+        names = intrinsics(self._precision, packed=self._packed)
         product = sch.get_sblock("sums")
         _, m, n, step, k = sch.get_loops(product)
         m, mi = sch.split(m, [None, TILE])
@@ -346,6 +361,23 @@ class _Schedule:
         for load in loads:
             sch.compute_at(load, k)
         sch.unroll(k)
+        store = self._move_sums(tile, warp, output, block)
+        tiles = [cuda.in_tiles(sch, load, (TILE, depth)) for load in loads]
+        stored = cuda.in_tiles(sch, store, (TILE, TILE))
+        clear = sch.decompose_reduction(tile, step)
+        for loop, name in zip(tiles, (names.data, names.weights), strict=True):
+            sch.tensorize(loop, name)
+        sch.tensorize(sch.get_loops(product)[-3], names.add)
+        sch.tensorize(sch.get_loops(sch.get_sblock("sums_init"))[-2], names.clear)
+        self._store(stored, names.store_shared if self._parts == 1 else names.store_global)
+        for outer in (tile, clear):
+            for loop in sch.get_loops(outer)[-2:]:
+                sch.unroll(loop)
+        self._finish(output, step)
+
+    def _move_sums(self, tile: Any, warp: Any, output: Any, block: Any) -> Any:
+        """Let a block write outputs from shared memory, or parts of the sums; return the block that stores the sums."""
+        sch = self._sch
         store = sch.cache_write(tile, 0, "local")
         if self._parts == 1:
             sch.set_scope(store, 0, SHARED)
@@ -353,17 +385,10 @@ class _Schedule:
         if self._parts == 1:
             sch.reverse_compute_at(output, block, preserve_unit_loops=True)
         sch.reverse_compute_inline(sch.get_sblock("output"))
-        tiles = [cuda.in_tiles(sch, load, (TILE, depth)) for load in loads]
-        stored = cuda.in_tiles(sch, store, (TILE, TILE))
-        clear = sch.decompose_reduction(tile, step)
-        for loop, name in zip(tiles, (self._names.data, self._names.weights), strict=True):
-            sch.tensorize(loop, name)
-        sch.tensorize(sch.get_loops(product)[-3], self._names.add)
-        sch.tensorize(sch.get_loops(sch.get_sblock("sums_init"))[-2], self._names.clear)
-        self._store(stored)
-        for outer in (tile, clear):
-            for loop in sch.get_loops(outer)[-2:]:
-                sch.unroll(loop)
+        return store
+
+    def _finish(self, output: Any, step: Any) -> None:
+        """Schedule what is done with the sums, and the pipeline."""
         if self._parts == 1:
             self._write(output)
         else:
@@ -390,10 +415,16 @@ class _Schedule:
         loop, last = self._sch.get(step), self._stages - 1
         *copies, products = loop.body.seq
         wait = tirx.Evaluate(T.ptx.cp.async_.wait_group(last - 1))  # in this order, TVM would wait for too few copies
-        body = tirx.SeqStmt([*map(asynchronous, copies), wait, products])
-        notes = _annotations([0, 0, last, last], [2, 3, 0, 1])
+        after = self._after_copies()
+        body = tirx.SeqStmt([*(asynchronous(copy, self._copying) for copy in copies), wait, products, *after])
+        more = range(4, 4 + len(after))
+        notes = _annotations([0, 0, last, last, *(last for _ in more)], [2, 3, 0, 1, *more])
         pipelined = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=notes)
         self._sch.state.replace(self._sch.get_sref(step), pipelined)
+
+    def _after_copies(self) -> list[Any]:
+        """Return what a step does when it has begun a later step's copies."""
+        return []
 
     def _divide(self, tile: Any) -> tuple[Any, Any, Any, Any]:
         """Divide the tiles of sums between blocks and warps; return their loops, and those over steps and channels."""
@@ -405,9 +436,12 @@ class _Schedule:
         )
         sch.reorder(part, bm, bn, wm, wn, step, k, fm, fn)
         warp = sch.fuse(wm, wn)
-        x, y = (bm, bn) if self._raster else (bn, bm)
-        cuda.bind(sch, blockIdx_z=part, blockIdx_y=y, blockIdx_x=x, threadIdx_y=warp)
+        self._bind(part, bm, bn, warp)
         return bn, warp, step, k
+
+    def _bind(self, part: Any, block_m: Any, block_n: Any, warp: Any) -> None:
+        x, y = (block_m, block_n) if self._raster else (block_n, block_m)
+        cuda.bind(self._sch, blockIdx_z=part, blockIdx_y=y, blockIdx_x=x, threadIdx_y=warp)
 
     def _copy_factors(self, tile: Any, step: Any) -> None:
         sch = self._sch
@@ -438,13 +472,13 @@ class _Schedule:
         sch.vectorize(numbers)
         sch.unroll(again)
 
-    def _store(self, tile: Any) -> None:
+    def _store(self, tile: Any, name: str) -> None:
         """Let a warp write a tile of sums."""
-        sch, shared = self._sch, self._parts == 1
+        sch = self._sch
         block = sch.blockize(tile)
-        if shared:
-            sch.storage_align(block, 0, axis=1, factor=TILE, offset=_SUMS_PAD)
-        sch.tensorize(block, self._names.store_shared if shared else self._names.store_global)
+        if self._parts == 1:
+            sch.storage_align(block, 0, axis=1, factor=TILE, offset=SUMS_PAD)
+        sch.tensorize(block, name)
 
     def _write(self, output: Any) -> None:
         """Let all threads write a block's outputs from shared memory."""

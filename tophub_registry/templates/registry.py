@@ -44,6 +44,8 @@ _OURS = {
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",
     "conv2d_nhwc_tensorcore.cuda": "conv2d_nhwc_tensorcore_cuda.Conv2dNHWCTensorcoreCuda",
     "conv2d_transpose_nchw.cuda": "conv2d_transpose_nchw_cuda.Conv2dTransposeNCHWCuda",
+    "conv2d_nchw_wgmma_float16.cuda": "conv2d_nchw_mma_cuda.Conv2dNCHWWgmmaFloat16",
+    "conv2d_nchw_wgmma_tf32.cuda": "conv2d_nchw_mma_cuda.Conv2dNCHWWgmmaTF32",
     "conv2d_transpose_nchw_mma_3xtf32.cuda": "conv2d_transpose_nchw_mma_cuda.Conv2dTransposeNCHWMma3xTF32",
     "conv2d_transpose_nchw_mma_float16.cuda": "conv2d_transpose_nchw_mma_cuda.Conv2dTransposeNCHWMmaFloat16",
     "conv2d_transpose_nchw_mma_tf32.cuda": "conv2d_transpose_nchw_mma_cuda.Conv2dTransposeNCHWMmaTF32",

@@ -125,7 +125,16 @@ def clear(does: Function, shape: Shape, dtype: str) -> Intrinsic:
     return Intrinsic(description, implementation)
 
 
-def add(does: Function, shape: Shape, depth: int, dtype: str, sums_dtype: str, *, transposed: bool = True) -> Intrinsic:
+def add(
+    does: Function,
+    shape: Shape,
+    depth: int,
+    dtype: str,
+    sums_dtype: str,
+    *,
+    transposed: bool = True,
+    factors: str = "local",
+) -> Intrinsic:
     """Return the addition of products to a tile of sums; the function takes the sums, the data and the weights.
 
     Parameters
@@ -136,6 +145,8 @@ def add(does: Function, shape: Shape, depth: int, dtype: str, sums_dtype: str, *
         How many products each sum gets.
     dtype, sums_dtype
         The types of data and weights, and of the sums.
+    factors
+        The memory of data and weights.
     transposed
         Whether the weights have a row for each column of the sums; else they have one for each product.
     """
@@ -153,8 +164,8 @@ def add(does: Function, shape: Shape, depth: int, dtype: str, sums_dtype: str, *
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(data: T.handle, weights: T.handle, sums: T.handle) -> None:
-        A = T.match_buffer(data, (rows, depth), dtype, align=64, offset_factor=1, scope="local")
-        B = T.match_buffer(weights, (high, wide), dtype, align=64, offset_factor=1, scope="local")
+        A = T.match_buffer(data, (rows, depth), dtype, align=64, offset_factor=1, scope=factors)
+        B = T.match_buffer(weights, (high, wide), dtype, align=64, offset_factor=1, scope=factors)
         C = T.match_buffer(sums, (rows, columns), sums_dtype, align=64, offset_factor=1, scope="local")
         with T.sblock("root"):
             T.reads(C[0:rows, 0:columns], A[0:rows, 0:depth], B[0:high, 0:wide])
@@ -172,8 +183,8 @@ def add(does: Function, shape: Shape, depth: int, dtype: str, sums_dtype: str, *
         b1 = T.int32()
         c0 = T.int32()
         c1 = T.int32()
-        A = T.match_buffer(data, (rows, depth), dtype, align=64, offset_factor=1, scope="local", strides=[a0, a1])
-        B = T.match_buffer(weights, (high, wide), dtype, align=64, offset_factor=1, scope="local", strides=[b0, b1])
+        A = T.match_buffer(data, (rows, depth), dtype, align=64, offset_factor=1, scope=factors, strides=[a0, a1])
+        B = T.match_buffer(weights, (high, wide), dtype, align=64, offset_factor=1, scope=factors, strides=[b0, b1])
         C = T.match_buffer(
             sums, (rows, columns), sums_dtype, align=64, offset_factor=1, scope="local", strides=[c0, c1]
         )

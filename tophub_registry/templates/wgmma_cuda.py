@@ -1,0 +1,142 @@
+"""Templates for Hopper's tensor cores, whose instructions four warps execute together.
+
+What a kernel computes is as in `mma_cuda`. Each warpgroup has 64 rows of sums and up to 256 columns in its registers;
+both factors are read from shared memory, TF32's data by way of registers, where they are rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.records.tensor_cores import TILE
+from tophub_registry.templates import cuda
+from tophub_registry.templates.mma_cuda import MAX_SHARED, SUMS_PAD, MmaTemplate, Schedule
+from tophub_registry.templates.space import ConfigSpace, knob
+from tophub_registry.templates.tensor_intrinsics import WARP
+from tophub_registry.templates.wgmma import ROW, ROWS, WARPS, function, intrinsics
+
+if TYPE_CHECKING:
+    from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
+
+_FAMILY = "sm_90"
+"""The only GPUs that have these instructions."""
+
+_WIDEST = 256
+"""The most columns of an instruction."""
+
+_MOST_GROUPS = 4
+_USUAL_BLOCKS = 132
+
+
+class WgmmaTemplate(MmaTemplate):
+    """A layer on Hopper's tensor cores, in one precision."""
+
+    def _space(self) -> ConfigSpace:
+        widest = max(self.product.columns, 2 * TILE)
+        return ConfigSpace(
+            [
+                knob("tile_m", [ROWS, 2 * ROWS, 4 * ROWS]),
+                knob("tile_n", [side for side in (32, 64, 128, _WIDEST) if side < 2 * widest]),
+                knob("groups_n", [1, 2]),
+                knob("split_k", [1, 2, 4, 8, 16]),
+                knob("stages", [3, 4, 5, 6]),
+                knob("raster", [0, 1]),
+            ]
+        )
+
+    def depth(self, config: Config) -> int:  # noqa: ARG002  # the same for all
+        return ROW // self.precision.bytes
+
+    def warps(self, config: Config) -> list[int]:
+        return [config.value("tile_m") // TILE, config.value("groups_n")]
+
+    def limits(self, config: Config) -> cuda.CudaLimits:
+        m, n = (config.value(f"tile_{axis}") for axis in "mn")
+        groups = m // ROWS * config.value("groups_n")
+        shared = config.value("stages") * (m + n) * ROW
+        if config.value("split_k") == 1:
+            shared = max(shared, m * (n + SUMS_PAD) * cuda.FLOAT_BYTES)
+        sums = ROWS * n // config.value("groups_n") // (WARPS * WARP)
+        return cuda.CudaLimits((WARP, WARPS * groups, 1), shared, sums=sums, most_shared_bytes=MAX_SHARED)
+
+    def possible(self, config: Config) -> bool:
+        m, n, groups = config.value("tile_m"), config.value("tile_n"), config.value("groups_n")
+        limits = self.limits(config)
+        steps, parts = self._steps(config), config.value("split_k")
+        return (
+            m // ROWS * groups <= _MOST_GROUPS
+            and 2 * TILE <= n // groups
+            and n * ROW % (16 * math.prod(limits.threads)) == 0
+            and steps % parts == 0
+            and steps // parts >= config.value("stages")
+            and limits.possible
+        )
+
+    def feasible(self, config: Config, target: Target) -> bool:
+        return cuda.is_family(target, _FAMILY) and super().feasible(config, target)
+
+    def default(self, target: Target) -> Config:
+        def oddity(index: int) -> float:
+            config = self.space.config(index)
+            m, n = (config.value(f"tile_{axis}") for axis in "mn")
+            waves = self._blocks(config) / _USUAL_BLOCKS
+            work = math.ceil(waves) / waves  # how much longer the last wave makes it
+            reads = (m + n) / math.sqrt(m * n) * (1 + 64 / math.sqrt(m * n)) 
+            return work * reads * (1 + 0.05 * math.log2(config.value("split_k")))
+
+        for wanted in ({"stages": 4, "raster": 0, "groups_n": 1}, {"raster": 0}, {}):
+            part = self.space.where(wanted)
+            indices = [self.space.find(part.config(index).entity) for index in range(len(part))]
+            if fits := [index for index in indices if self.feasible(self.space.config(index), target)]:
+                return self.space.config(min(fits, key=oddity))
+        return self.space.config(0)
+
+    @property
+    def schedule_type(self) -> type[Schedule]:
+        return _Schedule
+
+
+class _Schedule(Schedule):
+    """The schedule of the kernel, and of the one that adds its parts."""
+
+    _copying = function("copy_swizzled")
+
+    def __init__(self, sch: Any, config: Config, template: WgmmaTemplate) -> None:
+        super().__init__(sch, config, template)
+        self._columns = self._tile[1] // config.value("groups_n")
+        self._operations = intrinsics(self._precision, self._columns)
+
+    def apply(self, output: Any) -> None:
+        sch, does = self._sch, self._operations
+        product = sch.get_sblock("sums")
+        part, m, n, step, k = sch.get_loops(product)
+        block_m, warp_m, mi = sch.split(m, [None, self._warps[0], TILE])
+        block_n, warp_n, ni = sch.split(n, [None, self._warps[1], self._columns])
+        sch.reorder(part, block_m, block_n, warp_n, warp_m, step, mi, ni, k)
+        tile = sch.blockize(mi)
+        part, block_m, block_n, warp_n, warp_m, step = sch.get_loops(tile)
+        warp = sch.fuse(warp_n, warp_m)  # the four warps of a group are neighbours
+        self._bind(part, block_m, block_n, warp)
+        self._copy_factors(tile, step)
+        store = self._move_sums(tile, warp, output, block_n)
+        stored = cuda.in_tiles(sch, store, (TILE, self._columns))
+        sch.decompose_reduction(tile, step)
+        sch.tensorize(sch.get_loops(product)[-3], does.add)
+        sch.tensorize(sch.get_loops(sch.get_sblock("sums_init"))[-2], does.clear)
+        self._store(stored, does.store_shared if self._parts == 1 else does.store_global)
+        self._finish(output, step)
+
+    def _copy(self, block: Any, step: Any) -> None:
+        """Let all threads copy a step's data or weights into shared memory, 16 bytes at a time."""
+        sch = self._sch
+        sch.compute_at(block, step)
+        self._by_all_threads(sch.get_loops(block)[-2:], self._precision.vector)
+
+    def _after_copies(self) -> list[Any]:
+        from tvm import tirx
+        from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+        name, code = function("finish")
+        return [tirx.Evaluate(T.cuda.func_call(name, source_code=code))]
