@@ -93,6 +93,7 @@ struct Thread {
   std::unique_ptr<char[]> stack;
   char said[32] alignas(16);  // what it lets its warp know
   std::deque<std::vector<Copy>> groups;  // of asynchronous copies; the last is not committed yet
+  std::vector<std::function<void()>> products;  // that its warpgroup has begun
 };
 
 static std::vector<Thread> threads;
@@ -265,6 +266,54 @@ static void tophub_mma_tf32(float* sums, const unsigned* a, const unsigned* b) {
 }
 
 static unsigned tophub_tf32(float number) { return (__float_as_uint(number) + 0x1000u) & 0xffffe000u; }
+
+// The instructions of `tophub_registry/templates/wgmma.cuh`. Products are computed as late as the code allows: when it
+// waits for them.
+namespace gpu {
+
+static uintptr_t swizzled(const void* at) {
+  uintptr_t address = reinterpret_cast<uintptr_t>(at);
+  return address ^ (address >> 3 & 0x70);
+}
+
+// Adds what a thread computes of its warp's 16 rows of N sums.
+template <int N, typename Number, typename Product>
+static void add_swizzled(float* sums, const Number* data, const Number* weights, Product product) {
+  const int depth = 128 / sizeof(Number), lane = lane_of(kWarp);
+  threads[current].products.push_back([=] {
+    for (int i = 0; i < N / 2; ++i) {
+      int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+      for (int k = 0; k < depth; ++k) {
+        sums[i] += product(*reinterpret_cast<const Number*>(swizzled(data + row * depth + k)),
+                           *reinterpret_cast<const Number*>(swizzled(weights + column * depth + k)));
+      }
+    }
+  });
+}
+
+}  // namespace gpu
+
+static void tophub_copy_swizzled(void* to, const void* from, bool inside) {
+  tophub_copy(reinterpret_cast<void*>(gpu::swizzled(to)), from, inside);
+}
+
+template <int N, typename Half>
+static void tophub_add_shared(float* sums, const Half* data, const Half* weights) {
+  gpu::add_swizzled<N>(sums, data, weights,
+                       [](Half one, Half other) { return static_cast<float>(one) * static_cast<float>(other); });
+}
+
+template <int N>
+static void tophub_add_rounded(float* sums, const float* data, const float* weights) {
+  gpu::add_swizzled<N>(sums, data, weights, [](float one, float other) {
+    return __uint_as_float(tophub_tf32(one)) * __uint_as_float(__float_as_uint(other) & 0xffffe000u);
+  });
+}
+
+static void tophub_finish() {
+  for (const std::function<void()>& add : gpu::threads[gpu::current].products) add();
+  gpu::threads[gpu::current].products.clear();
+}
 
 // The instructions of `tophub_registry/templates/wmma.cuh`: thread i of a warp has every 32nd element of a tile from the
 // i-th, row by row.

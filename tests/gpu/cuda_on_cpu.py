@@ -23,7 +23,7 @@ from tvm import relax
 from tophub_registry.bench.prepared import read_arrays, write_arrays
 from tophub_registry.templates.mma import PASS_CONFIG
 
-ARCH = "sm_90"
+ARCH = "sm_90a"
 _MODULE, _INPUTS, _OUTPUTS = "module.json", "inputs.npz", "outputs.npz"
 
 _DECLARED = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\((.*)\);$', re.MULTILINE)
@@ -31,7 +31,7 @@ _DECLARED = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\)
 _VOLATILE = re.compile(r"^(.*\(volatile .*;)$", re.MULTILINE)
 """Statements by which the threads of a warp sum up; TVM counts on all of them being at the same one."""
 
-_DYNAMIC = re.compile(r"extern __shared__ __align__\((\d+)\) uchar (\w+)\[\];")
+_DYNAMIC = re.compile(r"extern __shared__ __align__\(\d+\) uchar (\w+)\[\];")
 """Shared memory whose size the launch decides."""
 
 _MOST_SHARED = 227 << 10
@@ -157,7 +157,7 @@ def _emulated(code: str) -> str:
         body = f"if (predicate) {begin} else std::memset({at}, 0, {size});" if predicated else begin
         return f"void ptx_cp_async_legacy{predicated or ''}_cg_{size}_{to}_{from_}({arguments}) {{ {body} }}"
 
-    code = _DYNAMIC.sub(rf"static uchar \2[{_MOST_SHARED}] __attribute__((aligned(\1)));", code)
+    code = _DYNAMIC.sub(rf"static uchar \1[{_MOST_SHARED}] __attribute__((aligned(1024)));", code)
     return _WAIT.sub(r"gpu::wait_group(\1);", _COMMIT.sub("gpu::commit();", _COPY.sub(copy, code)))
 
 

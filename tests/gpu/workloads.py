@@ -125,6 +125,25 @@ _ON_TENSOR_CORES = [
     )
 ]
 
+_OF_WARPGROUPS = [
+    *(
+        conv2d(f"conv2d_nchw_wgmma_{precision}", *its)
+        for precision in ("float16", "tf32")
+        for its in (
+            ([1, 64, 14, 14], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
+            ([1, 256, 9, 9], [96, 256, 1, 1]),
+            ([1, 40, 15, 13], [36, 40, 3, 3], 2, (1, 1, 1, 1)),
+            ([2, 16, 7, 9], [100, 16, 3, 5], 1, (1, 0, 2, 1)),
+            ([1, 24, 11, 10], [132, 24, 3, 3], 1, (2, 2, 2, 2), 2),
+        )
+    ),
+    *(
+        (f"dense_wgmma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
+        for precision in ("float16", "tf32")
+        for rows, ins, outs in ((197, 192, 96), (64, 512, 40), (50, 264, 300), (128, 256, 35), (129, 768, 64))
+    ),
+]
+
 _TRANSPOSED_ON_TENSOR_CORES = [
     transposed(*its, kind=f"_mma_{precision}")
     for precision in ("float16", "tf32", "3xtf32")
@@ -233,6 +252,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
     *_ON_TENSOR_CORES,
+    *_OF_WARPGROUPS,
     *_TRANSPOSED_ON_TENSOR_CORES,
     *_GROUPED_LAST,
     *_GROUPED_ON_TENSOR_CORES,
@@ -243,6 +263,20 @@ WORKLOADS: list[Workload] = [
 """At least five for each template."""
 
 MORE_WORKLOADS: list[Workload] = [
+    *(
+        conv2d(f"conv2d_nchw_wgmma_{precision}", *its)
+        for precision in ("float16", "tf32")
+        for its in (
+            ([1, 256, 28, 28], [512, 256, 3, 3], 1, (2, 2, 2, 2), 2),
+            ([1, 1024, 20, 19], [2048, 1024, 1, 1]),
+            ([1, 64, 56, 55], [64, 64, 3, 3], 2, (1, 1, 1, 1)),
+        )
+    ),
+    *(
+        (f"dense_wgmma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
+        for precision in ("float16", "tf32")
+        for rows, ins, outs in ((128, 768, 3072), (197, 3072, 768), (512, 1000, 1000))
+    ),
     conv2d("group_conv2d_nchw_last", [1, 64, 28, 28], [64, 1, 3, 3], 1, (1, 1, 1, 1)),
     conv2d("group_conv2d_nchw_last", [1, 256, 14, 14], [512, 8, 3, 3], 2, (1, 1, 1, 1)),
     *(

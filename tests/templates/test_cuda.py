@@ -22,7 +22,7 @@ from tophub_registry.templates.registry import TEMPLATES, instantiate
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
 
-ARCH = "sm_90"
+ARCH = "sm_90a"
 CONFIGS = 3
 TASKS = sorted(task for task in TEMPLATES if task.endswith((".cuda", ".gpu")))
 

@@ -65,8 +65,9 @@ def compiled_for(target: Target) -> dict[str, object]:
     description = target.as_dict()
     if target.kind == "llvm":
         description.pop("keys", None)  # keys affect look-up, not code generation
-    if target.kind == "cuda" and "arch" not in description:
-        description["arch"] = gpu.architecture_of(gpu.this_gpu())
+    if target.kind == "cuda":
+        named = description.get("arch")
+        description["arch"] = gpu.in_full(str(named)) if named else gpu.architecture_of(gpu.this_gpu())
     _check_known(description)
     return description
 

@@ -16,15 +16,24 @@ def model_of(name: str) -> str:
     return _AROUND_MODEL.sub("", name).lower()
 
 
+_WITH_MORE_INSTRUCTIONS = {"sm_90": "sm_90a"}
+"""The names by which a compiler may use instructions that later GPUs do not have."""
+
+
+def in_full(architecture: str) -> str:
+    """Return the name of an architecture with all of its instructions: `sm_90a` for `sm_90`, others as they are."""
+    return _WITH_MORE_INSTRUCTIONS.get(architecture, architecture)
+
+
 def architecture_of(gpu: Any) -> str:
-    """Return the architecture of a CUDA device, here or behind RPC: `sm_90`.
+    """Return the architecture of a CUDA device, here or behind RPC: `sm_86`; with all instructions, so `sm_90a`.
 
     Parameters
     ----------
     gpu
         A `tvm.runtime.Device` that exists.
     """
-    return "sm_" + str(gpu.compute_version).replace(".", "")
+    return in_full("sm_" + str(gpu.compute_version).replace(".", ""))
 
 
 def this_gpu() -> Any:

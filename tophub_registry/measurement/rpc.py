@@ -178,8 +178,9 @@ class Tracked:
     def compiled_for(self, target: Target) -> dict[str, object]:
         """Return the target, with the GPUs' architecture if it names none."""
         description = target.as_dict()
-        if target.kind == "cuda" and "arch" not in description:
-            description["arch"] = ask(self, target.kind).arch
+        if target.kind == "cuda":
+            named = description.get("arch")
+            description["arch"] = gpu.in_full(str(named)) if named else ask(self, target.kind).arch
         return description
 
 

@@ -48,7 +48,7 @@ _NARROW_TYPES = ("float16", "bfloat16", "int8", "uint8", "int16", "uint16", "int
 
 def on_matrix_units(task: str) -> bool:
     """Return whether a task is one of tensor cores, by its name: AutoTVM's or ours."""
-    return "tensorcore" in task or "_mma_" in task
+    return any(part in task for part in ("tensorcore", "_mma_", "_wgmma_"))
 
 
 def limit(target: Target) -> float:

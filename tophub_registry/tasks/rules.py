@@ -8,13 +8,14 @@ in a separate table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from tophub_registry.errors import UsageError
 from tophub_registry.records.task import tensor
-from tophub_registry.records.tensor_cores import TILE, groups_together
+from tophub_registry.records.tensor_cores import TILE, groups_together, suits_warpgroups
 from tophub_registry.tasks.layers import Convolution, Dense, Layer, MatrixProducts, Shape, TransposedConvolution
 
 DTYPE = "float32"
@@ -97,6 +98,22 @@ def _ungrouped(conv: TransposedConvolution) -> bool:
 def _suits_tensor_cores(conv: Convolution, vector: int) -> bool:
     # Channels that are not copied as they lie are gathered by rows of the kernel, whose pixels must be adjacent.
     return _plain(conv) and (conv.data[1] % vector == 0 or conv.kernel[-1] == 1 or conv.dilation[-1] == 1)
+
+
+def _suits_warpgroups(conv: Convolution, vector: int) -> bool:
+    if not _plain(conv) or conv.data[1] % vector:
+        return False
+    batch, channels, *size = conv.data
+    filters, _, *kernel = conv.kernel
+    front, back = conv.padding[:2], conv.padding[2:]
+    sizes = zip(size, kernel, conv.strides, conv.dilation, front, back, strict=True)
+    rows = batch * math.prod((s + f + b - (k - 1) * d - 1) // stride + 1 for s, k, stride, d, f, b in sizes)
+    return suits_warpgroups(rows, filters, channels, math.prod(kernel), vector)
+
+
+def _suits_dense_warpgroups(dense: Dense, vector: int) -> bool:
+    rows, ins = dense.data
+    return ins % vector == 0 and suits_warpgroups(rows, dense.weight[0], ins, 1, vector)
 
 
 def _suits_tensor_cores_in_groups(conv: Convolution, vector: int) -> bool:
@@ -226,6 +243,14 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
 
 FLOAT32 = "float32"
 
+
+def _of_instructions(
+    precision: str, warps: Callable[..., bool], groups: Callable[..., bool]
+) -> dict[str, Callable[..., bool]]:
+    """Return which layers suit tensor cores, by the instructions: of warps, and on Hopper of groups of them."""
+    return {"mma": warps} if precision == "3xtf32" else {"mma": warps, "wgmma": groups}
+
+
 PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
     precision: {
         "cuda": (
@@ -235,8 +260,9 @@ PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
                 partial(_suits_tensor_cores_in_phases, vector=vector),
                 _transposed,
             ),
-            Rule(
-                f"conv2d_nchw_mma_{precision}.cuda", Convolution, partial(_suits_tensor_cores, vector=vector), _direct
+            *(
+                Rule(f"conv2d_nchw_{kind}_{precision}.cuda", Convolution, partial(suits, vector=vector), _direct)
+                for kind, suits in _of_instructions(precision, _suits_tensor_cores, _suits_warpgroups).items()
             ),
             Rule(
                 f"group_conv2d_nchw_mma_{precision}.cuda",
@@ -245,7 +271,12 @@ PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
                 _with_groups,
             ),
             Rule("group_conv2d_nchw_last.cuda", Convolution, _with_several_groups, _with_groups),
-            Rule(f"dense_mma_{precision}.cuda", Dense, partial(_suits_dense_tensor_cores, vector=vector), _dense),
+            *(
+                Rule(f"dense_{kind}_{precision}.cuda", Dense, partial(suits, vector=vector), _dense)
+                for kind, suits in _of_instructions(
+                    precision, _suits_dense_tensor_cores, _suits_dense_warpgroups
+                ).items()
+            ),
             Rule(f"batch_matmul_mma_{precision}.cuda", MatrixProducts, _any, _batched),
             *(
                 # TF32 takes as long to read as float32.

@@ -1,6 +1,6 @@
 """`dense_mma_{float16,tf32,3xtf32}.cuda`: dense layers of several rows on tensor cores.
 
-Our own templates: see `mma_cuda`.
+Our own templates: see `mma_cuda`; `dense_wgmma_{float16,tf32}.cuda` for Hopper: see `wgmma_cuda`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import MmaTemplate, Product
+from tophub_registry.templates.wgmma_cuda import WgmmaTemplate
 from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
@@ -72,3 +73,19 @@ class DenseMma3xTF32(_DenseMma):
     task = "dense_mma_3xtf32.cuda"
     precision = PRECISIONS["3xtf32"]
     tolerance = 2e-5
+
+
+class DenseWgmmaFloat16(WgmmaTemplate, _DenseMma):
+    """In float16 on Hopper, with sums in float32."""
+
+    task = "dense_wgmma_float16.cuda"
+    precision = PRECISIONS["float16"]
+    tolerance = 5e-3
+
+
+class DenseWgmmaTF32(WgmmaTemplate, _DenseMma):
+    """In TF32 on Hopper: factors are rounded to ten bits."""
+
+    task = "dense_wgmma_tf32.cuda"
+    precision = PRECISIONS["tf32"]
+    tolerance = 5e-3

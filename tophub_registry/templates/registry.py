@@ -66,6 +66,8 @@ _OURS = {
     "dense_mma_3xtf32.cuda": "dense_mma_cuda.DenseMma3xTF32",
     "dense_mma_float16.cuda": "dense_mma_cuda.DenseMmaFloat16",
     "dense_mma_tf32.cuda": "dense_mma_cuda.DenseMmaTF32",
+    "dense_wgmma_float16.cuda": "dense_mma_cuda.DenseWgmmaFloat16",
+    "dense_wgmma_tf32.cuda": "dense_mma_cuda.DenseWgmmaTF32",
     "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
     "dense_tensorcore.cuda": "dense_tensorcore_cuda.DenseTensorcoreCuda",

@@ -11,12 +11,9 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-from tophub_registry.records.tensor_cores import TILE
+from tophub_registry.records.tensor_cores import ROW_OF_GROUP, TILE
 from tophub_registry.templates.mma import Precision
 from tophub_registry.templates.tensor_intrinsics import SHARED, Function, add, clear, copy, register
-
-ROW = 128
-"""The bytes of a row in shared memory."""
 
 WARPS = 4
 """The warps of a warpgroup."""
@@ -44,7 +41,7 @@ def function(name: str, columns: int = 0) -> Function:
 @functools.cache
 def intrinsics(precision: Precision, columns: int) -> Intrinsics:
     """Register the tensor intrinsics for tiles of 16 rows a warp and so many columns with TVM."""
-    sums, depth = (TILE, columns), ROW // precision.bytes
+    sums, depth = (TILE, columns), ROW_OF_GROUP // precision.bytes
 
     def does(name: str) -> Function:
         return function(f"{name}_{columns}", columns)

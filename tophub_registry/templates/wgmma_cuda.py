@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tophub_registry.records.tensor_cores import TILE
+from tophub_registry.records.tensor_cores import FEWEST_STEPS, ROW_OF_GROUP, TILE, suits_warpgroups
 from tophub_registry.templates import cuda
 from tophub_registry.templates.mma_cuda import MAX_SHARED, SUMS_PAD, MmaTemplate, Schedule
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.tensor_intrinsics import WARP
-from tophub_registry.templates.wgmma import ROW, ROWS, WARPS, function, intrinsics
+from tophub_registry.templates.wgmma import ROWS, WARPS, function, intrinsics
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -27,27 +27,51 @@ _WIDEST = 256
 """The most columns of an instruction."""
 
 _MOST_GROUPS = 4
-_USUAL_BLOCKS = 132
+"""The most warpgroups of a block: more would have too few registers."""
+
+_PROCESSORS = 132
+"""The multiprocessors of a large GPU."""
+
+_REGISTERS, _OTHER_REGISTERS = 65536, 64
+"""The registers of a multiprocessor, and how many a thread needs beside those of its sums."""
+
+_SUMS_A_CYCLE, _BYTES_A_CYCLE, _MOVED_A_CYCLE = 32, 38, 3000
+"""In a cycle of an H100, a multiprocessor adds a row's products to so many sums and copies so many bytes of factors,
+and all together write or read so many bytes of sums."""
+
+_WORTH = 2
+"""How many times the fewest cycles a config may be expected to take."""
+
+_STARTING, _ADDING = 2500, 3000
+"""Cycles until a block computes, and for another kernel, that adds parts, on an H100."""
 
 
 class WgmmaTemplate(MmaTemplate):
     """A layer on Hopper's tensor cores, in one precision."""
 
+    _default: tuple[Target, Config] | None = None
+
+    def _not_served(self) -> str:
+        p = self.product
+        suits = suits_warpgroups(p.rows, p.columns, p.channels, p.taps, self.precision.vector)
+        return super()._not_served() or (
+            "" if suits else f"it has only {p.rows} x {p.columns} sums of {p.channels * p.taps}"
+        )
+
     def _space(self) -> ConfigSpace:
-        widest = max(self.product.columns, 2 * TILE)
         return ConfigSpace(
             [
                 knob("tile_m", [ROWS, 2 * ROWS, 4 * ROWS]),
-                knob("tile_n", [side for side in (32, 64, 128, _WIDEST) if side < 2 * widest]),
+                knob("tile_n", [side for side in (32, 64, 128, _WIDEST) if side < 2 * self.product.columns]),
                 knob("groups_n", [1, 2]),
                 knob("split_k", [1, 2, 4, 8, 16]),
-                knob("stages", [3, 4, 5, 6]),
+                knob("stages", [FEWEST_STEPS, 4, 5, 6]),
                 knob("raster", [0, 1]),
             ]
         )
 
     def depth(self, config: Config) -> int:  # noqa: ARG002  # the same for all
-        return ROW // self.precision.bytes
+        return ROW_OF_GROUP // self.precision.bytes
 
     def warps(self, config: Config) -> list[int]:
         return [config.value("tile_m") // TILE, config.value("groups_n")]
@@ -55,7 +79,7 @@ class WgmmaTemplate(MmaTemplate):
     def limits(self, config: Config) -> cuda.CudaLimits:
         m, n = (config.value(f"tile_{axis}") for axis in "mn")
         groups = m // ROWS * config.value("groups_n")
-        shared = config.value("stages") * (m + n) * ROW
+        shared = config.value("stages") * (m + n) * ROW_OF_GROUP
         if config.value("split_k") == 1:
             shared = max(shared, m * (n + SUMS_PAD) * cuda.FLOAT_BYTES)
         sums = ROWS * n // config.value("groups_n") // (WARPS * WARP)
@@ -67,31 +91,42 @@ class WgmmaTemplate(MmaTemplate):
         steps, parts = self._steps(config), config.value("split_k")
         return (
             m // ROWS * groups <= _MOST_GROUPS
-            and 2 * TILE <= n // groups
-            and n * ROW % (16 * math.prod(limits.threads)) == 0
+            and n // groups >= 2 * TILE
+            and n * ROW_OF_GROUP % (16 * math.prod(limits.threads)) == 0
             and steps % parts == 0
             and steps // parts >= config.value("stages")
             and limits.possible
         )
 
     def feasible(self, config: Config, target: Target) -> bool:
-        return cuda.is_family(target, _FAMILY) and super().feasible(config, target)
+        """Return whether the GPU has such instructions, the config fits it, and its tiles are worth trying."""
+        return self._fits(config, target) and self._cycles(config) <= _WORTH * self._cycles(self.default(target))
+
+    def _fits(self, config: Config, target: Target) -> bool:
+        limits = self.limits(config)
+        registers = math.prod(limits.threads) * (limits.sums + _OTHER_REGISTERS)
+        return cuda.is_family(target, _FAMILY) and registers <= _REGISTERS and super().feasible(config, target)
+
+    def promising(self, target: Target) -> bool:
+        return cuda.is_family(target, _FAMILY)
 
     def default(self, target: Target) -> Config:
-        def oddity(index: int) -> float:
-            config = self.space.config(index)
-            m, n = (config.value(f"tile_{axis}") for axis in "mn")
-            waves = self._blocks(config) / _USUAL_BLOCKS
-            work = math.ceil(waves) / waves  # how much longer the last wave makes it
-            reads = (m + n) / math.sqrt(m * n) * (1 + 64 / math.sqrt(m * n)) 
-            return work * reads * (1 + 0.05 * math.log2(config.value("split_k")))
+        """Return a possible config with little to do, as far as its tiles say."""
+        if self._default is None or self._default[0] != target:
+            plain = self.space.where({"raster": 0})
+            configs = [self.space.config(self.space.find(plain.config(i).entity)) for i in range(len(plain))]
+            fits = [config for config in configs if self._fits(config, target)]
+            self._default = target, min(fits, key=self._cycles, default=self.space.config(0))
+        return self._default[1]
 
-        for wanted in ({"stages": 4, "raster": 0, "groups_n": 1}, {"raster": 0}, {}):
-            part = self.space.where(wanted)
-            indices = [self.space.find(part.config(index).entity) for index in range(len(part))]
-            if fits := [index for index in indices if self.feasible(self.space.config(index), target)]:
-                return self.space.config(min(fits, key=oddity))
-        return self.space.config(0)
+    def _cycles(self, config: Config) -> float:
+        m, n, parts = (config.value(name) for name in ("tile_m", "tile_n", "split_k"))
+        step = max(m * n / _SUMS_A_CYCLE, (m + n) * ROW_OF_GROUP / _BYTES_A_CYCLE)
+        waves = math.ceil(self._blocks(config) / _PROCESSORS)
+        spare = abs(config.value("stages") - 4) + config.value("groups_n")  # which hardly matter
+        sums = self.product.rows * self.product.columns * self.product.batch * cuda.FLOAT_BYTES
+        moved = sums if parts == 1 else _ADDING * _MOVED_A_CYCLE + 2 * parts * sums
+        return waves * (self._steps(config) // parts * step + _STARTING) + moved / _MOVED_A_CYCLE + spare
 
     @property
     def schedule_type(self) -> type[Schedule]:

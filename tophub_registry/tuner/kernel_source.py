@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tophub_registry.devices.gpu import architecture_of
+from tophub_registry.devices.gpu import architecture_of, in_full
 from tophub_registry.errors import UsageError
 from tophub_registry.records.record import Record
 from tophub_registry.templates.registry import instantiate, template_class
@@ -61,8 +61,8 @@ def _compiled(record: Record, scheduled: Any) -> Any:
     import tvm
 
     description = record.target.as_dict()
-    if record.target.kind == "cuda" and "arch" not in description:
-        here = tvm.cuda(0)
-        description["arch"] = architecture_of(here) if here.exist else _ANY_GPU
+    if record.target.kind == "cuda":
+        here, named = tvm.cuda(0), description.get("arch")
+        description["arch"] = in_full(str(named)) if named else architecture_of(here) if here.exist else _ANY_GPU
     with tvm.transform.PassContext(opt_level=3, config=dict(template_class(record.input.task).pass_config)):
         return tvm.compile(scheduled, target=tvm.target.Target(description))
