@@ -35,11 +35,14 @@ _PROCESSORS = 132
 _REGISTERS, _OTHER_REGISTERS = 65536, 64
 """The registers of a multiprocessor, and how many a thread needs beside those of its sums."""
 
-_SUMS_A_CYCLE, _BYTES_A_CYCLE, _MOVED_A_CYCLE = 32, 38, 3000
+_SUMS_A_CYCLE, _BYTES_A_CYCLE, _MOVED_A_CYCLE = 32, 45, 3000
 """In a cycle of an H100, a multiprocessor adds a row's products to so many sums and copies so many bytes of factors,
 and all together write or read so many bytes of sums."""
 
-_WORTH = 2
+_ALONE, _NARROW = 1.45, 1.15
+"""How much longer a step takes where a multiprocessor has one block only, and where warpgroups share rows, on an H100."""
+
+_WORTH = 1.5
 """How many times the fewest cycles a config may be expected to take."""
 
 _STARTING, _ADDING = 2500, 3000
@@ -120,12 +123,15 @@ class WgmmaTemplate(MmaTemplate):
         return self._default[1]
 
     def _cycles(self, config: Config) -> float:
+        """Return about how many cycles of an H100 a config takes."""
         m, n, parts = (config.value(name) for name in ("tile_m", "tile_n", "split_k"))
         step = max(m * n / _SUMS_A_CYCLE, (m + n) * ROW_OF_GROUP / _BYTES_A_CYCLE)
         waves = math.ceil(self._blocks(config) / _PROCESSORS)
-        spare = abs(config.value("stages") - 4) + config.value("groups_n")  # which hardly matter
+        alone = min(waves, MAX_SHARED // self.limits(config).shared_bytes) == 1
+        step *= (_ALONE if alone else 1) * (_NARROW if config.value("groups_n") > 1 else 1)
         sums = self.product.rows * self.product.columns * self.product.batch * cuda.FLOAT_BYTES
         moved = sums if parts == 1 else _ADDING * _MOVED_A_CYCLE + 2 * parts * sums
+        spare = abs(config.value("stages") - 4)  # which hardly matters
         return waves * (self._steps(config) // parts * step + _STARTING) + moved / _MOVED_A_CYCLE + spare
 
     @property
