@@ -10,6 +10,7 @@ from tvm import relax
 
 from tophub_registry.compiler.detection import detection_on_gpu
 from tophub_registry.compiler.failures import Failure, KernelFailures, LeftOut, compiler_failure, unbuildable
+from tophub_registry.compiler.intermediates import as_outputs
 from tophub_registry.compiler.lowering import KERNEL, Lowered, lower
 from tophub_registry.compiler.schedules import SchedulingFailures, schedule_all
 from tophub_registry.compiler.search import RecordSearch
@@ -74,7 +75,8 @@ def schedule(module: Any, target: Target, search: RecordSearch, precision: str =
     lowered = lower(module, target, search.find, precision)
     try:
         ready = detection_on_gpu(lowered.module, made_for) if target.kind == "cuda" else lowered.module
-        return Scheduled(lowered, schedule_all(_fused(ready, made_for), made_for, lowered.kernels), made_for)
+        scheduled = schedule_all(_fused(ready, made_for), made_for, lowered.kernels)
+        return Scheduled(lowered, as_outputs(scheduled) if target.kind == "cuda" else scheduled, made_for)
     except SchedulingFailures as found:
         raise _of_layers(found.causes, lowered) from found
     except Exception as error:

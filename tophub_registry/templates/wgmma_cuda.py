@@ -40,7 +40,7 @@ _SUMS_A_CYCLE, _BYTES_A_CYCLE, _MOVED_A_CYCLE = 32, 45, 3000
 and all together write or read so many bytes of sums."""
 
 _ALONE, _NARROW = 1.45, 1.15
-"""How much longer a step takes where a multiprocessor has one block only, and where warpgroups share rows, on an H100."""
+"""How much longer a step takes on an H100 where a multiprocessor has one block only, and where groups share rows."""
 
 _WORTH = 1.5
 """How many times the fewest cycles a config may be expected to take."""
