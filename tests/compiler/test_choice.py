@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -346,3 +347,13 @@ def test_a_transposed_convolution_goes_before_another_layers_config() -> None:
     neighbourhood = Neighbourhood([recorded_default(tasks(16)[0], 1e-5)])
     best = min(kernels_for(tasks(8), TARGET, answers, neighbourhood), key=lambda kernel: kernel.cost)
     assert (best.template.task, best.answer.match) == ("conv2d_transpose_NCHWc.x86", Match.NONE)
+
+
+@pytest.mark.parametrize(("device", "kind"), [("h100 -arch=sm_90", "wgmma"), ("a100 -arch=sm_80", "mma")])
+def test_instructions_that_a_gpu_has_not_are_left_out(device, kind):
+    tensors = [["TENSOR", shape, "float32"] for shape in ([1, 64, 28, 28], [64, 64, 3, 3])]
+    args = [*tensors, [1, 1], [1, 1, 1, 1], [1, 1], "float32"]
+    layer = [(f"conv2d_nchw_{its}_float16.cuda", args) for its in ("mma", "wgmma")]
+    target = Target.parse(f"cuda -model={device}")
+    kernels = kernels_for(layer, target, defaultdict(list), Neighbourhood())
+    assert [kernel.template.task for kernel in kernels] == [f"conv2d_nchw_{kind}_float16.cuda"]

@@ -276,16 +276,24 @@ static uintptr_t swizzled(const void* at) {
   return address ^ (address >> 3 & 0x70);
 }
 
-// Adds what a thread computes of its warp's 16 rows of N sums.
-template <int N, typename Number, typename Product>
-static void add_swizzled(float* sums, const Number* data, const Number* weights, Product product) {
-  const int depth = 128 / sizeof(Number), lane = lane_of(kWarp);
+// Adds what a thread computes of its warp's 16 rows of N sums: two rows, and two of eight columns.
+template <int N, typename Number, typename Left, typename Right>
+static void add_swizzled(float* sums, const Number* data, const Number* weights, Left left, Right right) {
+  constexpr int kDepth = 128 / sizeof(Number);
+  const int lane = lane_of(kWarp);
+  auto read = [](const Number* row, int k) { return *reinterpret_cast<const Number*>(swizzled(row + k)); };
   threads[current].products.push_back([=] {
-    for (int i = 0; i < N / 2; ++i) {
-      int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-      for (int k = 0; k < depth; ++k) {
-        sums[i] += product(*reinterpret_cast<const Number*>(swizzled(data + row * depth + k)),
-                           *reinterpret_cast<const Number*>(swizzled(weights + column * depth + k)));
+    float factors[2][kDepth];
+    for (int k = 0; k < kDepth; ++k) {
+      for (int i = 0; i < 2; ++i) factors[i][k] = left(read(data + (lane / 4 + 8 * i) * kDepth, k));
+    }
+    for (int i = 0; i < N / 4; ++i) {
+      const Number* column = weights + (i / 2 * 8 + lane % 4 * 2 + i % 2) * kDepth;
+      float* sum = sums + i / 2 * 4 + i % 2;
+      for (int k = 0; k < kDepth; ++k) {
+        float weight = right(read(column, k));
+        sum[0] += factors[0][k] * weight;
+        sum[2] += factors[1][k] * weight;
       }
     }
   });
@@ -299,15 +307,15 @@ static void tophub_copy_swizzled(void* to, const void* from, bool inside) {
 
 template <int N, typename Half>
 static void tophub_add_shared(float* sums, const Half* data, const Half* weights) {
-  gpu::add_swizzled<N>(sums, data, weights,
-                       [](Half one, Half other) { return static_cast<float>(one) * static_cast<float>(other); });
+  auto exact = [](Half number) { return static_cast<float>(number); };
+  gpu::add_swizzled<N>(sums, data, weights, exact, exact);
 }
 
 template <int N>
 static void tophub_add_rounded(float* sums, const float* data, const float* weights) {
-  gpu::add_swizzled<N>(sums, data, weights, [](float one, float other) {
-    return __uint_as_float(tophub_tf32(one)) * __uint_as_float(__float_as_uint(other) & 0xffffe000u);
-  });
+  gpu::add_swizzled<N>(
+      sums, data, weights, [](float number) { return __uint_as_float(tophub_tf32(number)); },
+      [](float number) { return __uint_as_float(__float_as_uint(number) & 0xffffe000u); });
 }
 
 static void tophub_finish() {

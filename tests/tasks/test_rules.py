@@ -73,11 +73,12 @@ def test_a_template_of_our_own_is_listed_only_where_it_is_asked_for():
 def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_those_of_float32(precision):
     layer = convolution((1, 64, 56, 56), (64, 64, 3, 3))
     (_, arguments), *_ = workloads(layer, "cuda")
-    task = f"conv2d_nchw_mma_{precision}.cuda"
-    assert workloads(layer, "cuda", own=True, precision=precision) == [(task, arguments)]
-    assert is_own(task)
+    kinds = ["mma"] if precision == "3xtf32" else ["mma", "wgmma"]
+    tasks = [f"conv2d_nchw_{kind}_{precision}.cuda" for kind in kinds]
+    assert workloads(layer, "cuda", own=True, precision=precision) == [(task, arguments) for task in tasks]
+    assert all(map(is_own, tasks))
     rows = Dense("dense", "dense", (64, 512), (1000, 512))
-    assert names(rows, "cuda", precision) == [f"dense_mma_{precision}.cuda"]
+    assert names(rows, "cuda", precision) == [f"dense_{kind}_{precision}.cuda" for kind in kinds]
     grouped = convolution((1, 64, 56, 56), (64, 1, 3, 3), groups=64)
     assert names(grouped, "cuda", precision) == ["group_conv2d_nchw_last.cuda"]
     others = [
@@ -86,6 +87,22 @@ def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_thos
     ]
     for layer in others:
         assert workloads(layer, "cuda", own=True, precision=precision) == workloads(layer, "cuda", own=True)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        convolution((1, 64, 6, 7), (64, 64, 3, 3)),  # 42 rows
+        convolution((1, 64, 14, 14), (24, 64, 3, 3)),  # 24 columns
+        convolution((1, 128, 14, 14), (64, 128, 1, 1)),  # two steps of 64 channels
+        convolution((1, 3, 30, 30), (64, 3, 7, 7)),  # channels that are gathered
+        Dense("dense", "dense", (197, 128), (1000, 128)),
+        Dense("dense", "dense", (32, 512), (1000, 512)),
+    ],
+)
+def test_small_products_are_left_to_single_warps(layer):
+    kind = "dense" if isinstance(layer, Dense) else "conv2d_nchw"
+    assert names(layer, "cuda", "float16") == [f"{kind}_mma_float16.cuda"]
 
 
 @pytest.mark.parametrize(("rows", "ins"), [(1, 512), (7, 512), (1, 77), (31, 510)])

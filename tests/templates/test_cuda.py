@@ -192,6 +192,47 @@ def test_tiles_of_all_shapes_compute_the_right_thing():
         assert np.abs(output - expected).max() < tolerance * np.abs(expected).max()
 
 
+GROUPS = [  # tile_m, tile_n, groups_n, split_k, stages, raster
+    (128, 128, 2, 2, 3, 1),
+    (256, 64, 1, 1, 5, 0),
+    (64, 256, 2, 4, 3, 0),
+    (128, 256, 1, 1, 4, 1),
+]
+
+
+@pytest.mark.parametrize("precision", ["float16", "tf32"])
+def test_warpgroups_of_all_shapes_compute_the_right_thing(precision):
+    from tests.gpu.cuda_on_cpu import Launch, run_kernels
+
+    channels = 128 if precision == "float16" else 64  # twice what a step adds up
+    template = instantiate(
+        *conv2d(f"conv2d_nchw_wgmma_{precision}", [1, channels, 12, 11], [200, channels, 2, 3], 1, (1, 1, 1, 1))
+    )
+    names = ("tile_m", "tile_n", "groups_n", "split_k", "stages", "raster")
+    configs = [template.space.config_of(dict(zip(names, values, strict=True))) for values in GROUPS]
+    assert all(map(template.possible, configs))
+    inputs = random_inputs(template.args)
+    launches = []
+    for config in configs:
+        packed = [np.ascontiguousarray(array) for array in template.pack(config, inputs)]
+        launches.append(Launch(template.schedule(config).mod["main"], packed, [tuple(template.tensors(config)[-1])]))
+    right = template.workload.reference(wider(inputs, "float64"))
+    for config, output in zip(configs, run_kernels(launches), strict=True):
+        error = np.abs(template.unpack(config, output) - right).max() / np.abs(right).max()
+        assert error < template.tolerance, config
+
+
+def test_only_hopper_has_instructions_of_warpgroups():
+    template = instantiate(*conv2d("conv2d_nchw_wgmma_tf32", [1, 64, 14, 14], [64, 64, 3, 3], 1, (1, 1, 1, 1)))
+    hopper, others = Target.parse("cuda -arch=sm_90"), [Target.parse(f"cuda -arch=sm_{each}") for each in (80, 100)]
+    config = template.default(hopper)
+    assert template.runs_on(hopper)
+    assert template.feasible(config, hopper)
+    for target in others:
+        assert not template.runs_on(target)
+        assert not template.feasible(config, target)
+
+
 OVERLAPPING = [  # tile_m, tile_n, tile_k in vectors, warps along both sides, parts, stages
     (32, 32, 2, (2, 1), 1, 4),
     (64, 32, 4, (2, 2), 2, 3),  # as many steps as stages

@@ -9,6 +9,7 @@ from tophub_registry.errors import InputError, UsageError
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, tensor
+from tophub_registry.templates.registry import template_class
 from tophub_registry.tuner.tune import Plan, supported, tune
 from tophub_registry.tuner.warm_start import Experience
 
@@ -67,6 +68,13 @@ def test_a_small_space_is_measured_once_and_as_a_whole(measurer, target, log):
     (outcome,) = tune([dense(1, 4, 4)], target, log, measurer, Plan(trials=1000))
     assert outcome.trials == outcome.planned == 9
     assert len(set(measured(log))) == 9
+
+
+def test_a_task_whose_kernels_the_device_can_not_run_gets_no_trials(measurer, target, log, monkeypatch):
+    monkeypatch.setattr(template_class(TASKS[0].task), "runs_on", lambda *_: False)
+    outcomes = tune(TASKS[:1], target, log, measurer, Plan(trials=3))
+    assert [outcome.trials for outcome in outcomes] == [0]
+    assert not measured(log)
 
 
 def test_an_existing_log_is_not_touched_without_resume(measurer, target, log):

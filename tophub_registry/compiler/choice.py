@@ -181,7 +181,8 @@ def kernels_for(
     list
         The best kernel of each layout; of equally good ones the last.
     """
-    templates = [instantiate(task, args) for task, args in workloads if task in TEMPLATES]
+    found = [instantiate(task, args) for task, args in workloads if task in TEMPLATES]
+    templates = [template for template in found if template.runs_on(target)]
     recorded = [
         kernel
         for template in templates

@@ -128,6 +128,10 @@ class Template(ABC):
     def default(self, target: Target) -> Config:
         """Return AutoTVM's fallback config, for workloads without a record."""
 
+    def runs_on(self, target: Target) -> bool:  # noqa: ARG002  # most run on every device of their kind
+        """Return whether a target's device has the instructions, as far as the target says which device it is."""
+        return True
+
     def promising(self, target: Target) -> bool:  # noqa: ARG002  # AutoTVM's templates come first, and better ones later
         """Return whether the default config is expected to beat those of a layer's templates that come before it."""
         return True

@@ -22,7 +22,8 @@ __device__ __forceinline__ void tophub_load_swizzled(unsigned* to, const void* r
 }
 
 // Describes rows in shared memory to an instruction, as the PTX ISA says under "Matrix Descriptor Format": groups of
-// eight rows are 1,024 bytes apart, with the swizzling of 128 bytes.
+// eight rows are 1,024 bytes apart, with the swizzling of 128 bytes. They begin at multiples of 1,024 bytes: all tiles
+// have multiples of eight rows, and on these GPUs a block's dynamic shared memory begins at one.
 __device__ __forceinline__ unsigned long long tophub_rows(const void* first) {
   unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(first));
   return (1ull << 62) | (64ull << 32) | (1ull << 16) | (at >> 4 & 0x3fff);

@@ -108,9 +108,9 @@ class WgmmaTemplate(MmaTemplate):
     def _fits(self, config: Config, target: Target) -> bool:
         limits = self.limits(config)
         registers = math.prod(limits.threads) * (limits.sums + _OTHER_REGISTERS)
-        return cuda.is_family(target, _FAMILY) and registers <= _REGISTERS and super().feasible(config, target)
+        return self.runs_on(target) and registers <= _REGISTERS and super().feasible(config, target)
 
-    def promising(self, target: Target) -> bool:
+    def runs_on(self, target: Target) -> bool:
         return cuda.is_family(target, _FAMILY)
 
     def default(self, target: Target) -> Config:
@@ -131,8 +131,9 @@ class WgmmaTemplate(MmaTemplate):
         step *= (_ALONE if alone else 1) * (_NARROW if config.value("groups_n") > 1 else 1)
         sums = self.product.rows * self.product.columns * self.product.batch * cuda.FLOAT_BYTES
         moved = sums if parts == 1 else _ADDING * _MOVED_A_CYCLE + 2 * parts * sums
-        spare = abs(config.value("stages") - 4)  # which hardly matters
-        return waves * (self._steps(config) // parts * step + _STARTING) + moved / _MOVED_A_CYCLE + spare
+        spare: int = abs(config.value("stages") - 4)  # which hardly matters
+        cycles: float = waves * (self._steps(config) // parts * step + _STARTING) + moved / _MOVED_A_CYCLE
+        return cycles + spare
 
     @property
     def schedule_type(self) -> type[Schedule]:

@@ -277,7 +277,7 @@ class _Session:
         self.search = self._search(experience)
         self._experience = experience
         self.curve = CostCurve(tuple(task.layers), task.count)
-        self.ended = self._exhausted = False
+        self.ended, self._exhausted = False, not self.template.runs_on(target)
         self.failed = 0
         self.best: float | None = None
         self.default: float | None = None
