@@ -82,14 +82,15 @@ def test_cuda_needs_a_gpu_where_the_target_leaves_it_to_the_machine():
             check_runs_here(resolve("cuda -model=h100"))
 
 
-def test_a_kernel_is_compiled_for_the_architecture_that_the_target_names():
-    assert compiled_for(Target.parse("cuda -model=h100 -arch=sm_90")) == {
+@pytest.mark.parametrize(("named", "compiled"), [("sm_80", "sm_80"), ("sm_90", "sm_90a"), ("sm_90a", "sm_90a")])
+def test_a_kernel_is_compiled_for_the_architecture_that_the_target_names_with_all_its_instructions(named, compiled):
+    assert compiled_for(Target.parse(f"cuda -model=h100 -arch={named}")) == {
         "kind": "cuda",
         "model": "h100",
-        "arch": "sm_90",
+        "arch": compiled,
     }
 
 
 def test_a_gpu_has_the_model_and_the_architecture_that_targets_name():
     assert [model_of(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA GeForce RTX 3090")] == ["h100", "rtx3090"]
-    assert architecture_of(SimpleNamespace(compute_version="9.0")) == "sm_90"
+    assert [architecture_of(SimpleNamespace(compute_version=its)) for its in ("8.6", "9.0")] == ["sm_86", "sm_90a"]

@@ -22,7 +22,7 @@ ROWS = WARPS * TILE
 """The rows of an instruction's sums."""
 
 
-class Intrinsics(NamedTuple):
+class WarpgroupIntrinsics(NamedTuple):
     """The names of the tensor intrinsics for tiles of so many columns: adding products, clearing and storing sums."""
 
     add: str
@@ -39,7 +39,7 @@ def function(name: str, columns: int = 0) -> Function:
 
 
 @functools.cache
-def intrinsics(precision: Precision, columns: int) -> Intrinsics:
+def intrinsics(precision: Precision, columns: int) -> WarpgroupIntrinsics:
     """Register the tensor intrinsics for tiles of 16 rows a warp and so many columns with TVM."""
     sums, depth = (TILE, columns), ROW_OF_GROUP // precision.bytes
 
@@ -48,7 +48,7 @@ def intrinsics(precision: Precision, columns: int) -> Intrinsics:
 
     prefix = f"tophub.wgmma.{columns}"
     product = add(does(f"wgmma_{precision.name}"), sums, depth, precision.dtype, "float32", factors=SHARED)
-    return Intrinsics(
+    return WarpgroupIntrinsics(
         register(f"{prefix}.{precision.name}.add", product),
         register(f"{prefix}.clear", clear(does("wgmma_clear"), sums, "float32")),
         register(f"{prefix}.store_shared", copy(does("wgmma_store"), sums, "float32", "local", SHARED)),
