@@ -91,6 +91,16 @@ def started(side: Side) -> Peer | None:
     return peer
 
 
+def timed(side: Side, peer: Peer, times: list[float]) -> bool:
+    """Add a turn's time to those of a side; return false, with a word about it, if its process has ended."""
+    try:
+        times.append(median(peer.seconds(_RUNS)))
+    except TophubError as failure:
+        sys.stderr.write(f"{side.folder.parent.name}, {side.precision}, {side.framework}: {failure}\n")
+        return False
+    return True
+
+
 def compare(models: Sequence[str], scratch: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return for each model the times of each side, in seconds, and its error."""
     prepared = {
@@ -98,14 +108,14 @@ def compare(models: Sequence[str], scratch: Path, options: argparse.Namespace) -
     }
     every = [side for its in prepared.values() for side in sides(its, options)]
     with ThreadPoolExecutor(options.processes) as pool:
-        peers = [(side, peer) for side, peer in zip(every, pool.map(started, every), strict=True) if peer]
+        begun = [(side, peer) for side, peer in zip(every, pool.map(started, every), strict=True) if peer]
+    peers = begun
     times: dict[Path, list[float]] = {side.folder: [] for side, _ in peers}
     try:
         for _ in range(options.rounds):
-            for side, peer in peers:
-                times[side.folder].append(median(peer.seconds(_RUNS)))
+            peers = [(side, peer) for side, peer in peers if timed(side, peer, times[side.folder])]
     finally:
-        for _, peer in peers:
+        for _, peer in begun:
             peer.close()
     found: dict[str, dict[str, Any]] = {}
     for name, its in prepared.items():
