@@ -66,8 +66,7 @@ def compiled_for(target: Target) -> dict[str, object]:
     if target.kind == "llvm":
         description.pop("keys", None)  # keys affect look-up, not code generation
     if target.kind == "cuda":
-        named = description.get("arch")
-        description["arch"] = gpu.in_full(str(named)) if named else gpu.architecture_of(gpu.this_gpu())
+        description["arch"] = gpu.in_full(str(description.get("arch") or gpu.architecture_of(gpu.this_gpu())))
     _check_known(description)
     return description
 

@@ -179,8 +179,7 @@ class Tracked:
         """Return the target, with the GPUs' architecture if it names none."""
         description = target.as_dict()
         if target.kind == "cuda":
-            named = description.get("arch")
-            description["arch"] = gpu.in_full(str(named)) if named else ask(self, target.kind).arch
+            description["arch"] = gpu.in_full(str(description.get("arch") or ask(self, target.kind).arch))
         return description
 
 

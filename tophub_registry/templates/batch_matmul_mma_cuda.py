@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
-from tophub_registry.templates.mma_cuda import OTHER, MmaTemplate, Product, rounded_up
+from tophub_registry.templates.mma_cuda import MmaTemplate, Product, rounded_up
+from tophub_registry.templates.mma_schedule import OTHER
 from tophub_registry.templates.template import Tensor
 from tophub_registry.templates.workloads import BatchMatmul
 

@@ -1,8 +1,7 @@
 """`conv2d_nchw_mma_{float16,tf32,3xtf32}.cuda`: convolutions on tensor cores, as implicit matrix products.
 
 Our own templates: see `mma_cuda`; `conv2d_nchw_wgmma_{float16,tf32}.cuda`, for Hopper: see `wgmma_cuda`. Rows are the
-output's pixels. Data and output are `[N, 1, H, W, C]`, so channels
-last, written as one block of all channels.
+output's pixels. Data and output are `[N, 1, H, W, C]`, so channels last, written as one block of all channels.
 
 Where the input channels are no multiple of what is copied at once, as an image's three, the data are plain,
 `[N, C, H, W]`, and a kernel of its own writes them with padding, channels last. What a row of a convolution's kernel

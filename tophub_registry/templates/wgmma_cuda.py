@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.records.tensor_cores import FEWEST_STEPS, ROW_OF_GROUP, TILE, suits_warpgroups
 from tophub_registry.templates import cuda
-from tophub_registry.templates.mma_cuda import MAX_SHARED, SUMS_PAD, MmaTemplate, Schedule
+from tophub_registry.templates.mma_cuda import MAX_SHARED, MmaTemplate
+from tophub_registry.templates.mma_schedule import SUMS_PAD, Schedule
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.tensor_intrinsics import WARP
 from tophub_registry.templates.wgmma import ROWS, WARPS, function, intrinsics

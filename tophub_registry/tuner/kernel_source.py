@@ -62,7 +62,8 @@ def _compiled(record: Record, scheduled: Any) -> Any:
 
     description = record.target.as_dict()
     if record.target.kind == "cuda":
-        here, named = tvm.cuda(0), description.get("arch")
-        description["arch"] = in_full(str(named)) if named else architecture_of(here) if here.exist else _ANY_GPU
+        here = tvm.cuda(0)
+        otherwise = architecture_of(here) if here.exist else _ANY_GPU
+        description["arch"] = in_full(str(description.get("arch") or otherwise))
     with tvm.transform.PassContext(opt_level=3, config=dict(template_class(record.input.task).pass_config)):
         return tvm.compile(scheduled, target=tvm.target.Target(description))
