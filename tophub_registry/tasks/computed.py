@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tvm import relax
 
+from tophub_registry.tasks.interleaved import interleaved
 from tophub_registry.tasks.phases import undilated
 from tophub_registry.tasks.rules import FLOAT32
 from tophub_registry.tasks.widened import widened
@@ -14,4 +15,4 @@ def as_computed(function: relax.Function, kind: str, precision: str = FLOAT32) -
     if kind == "llvm":
         return widened(function)
     # Winograd's algorithm is computed in float32 only, and tensor cores read pixels wherever they lie.
-    return undilated(function) if kind == "cuda" and precision == FLOAT32 else function
+    return undilated(interleaved(function)) if kind == "cuda" and precision == FLOAT32 else function
