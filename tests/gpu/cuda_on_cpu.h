@@ -318,6 +318,16 @@ static void tophub_add_rounded(float* sums, const float* data, const float* weig
       [](float number) { return __uint_as_float(__float_as_uint(number) & 0xffffe000u); });
 }
 
+template <int N>
+static void tophub_add_split(float* sums, const float* data, const float* weights, int apart) {
+  auto large = [](float number) { return __uint_as_float(tophub_tf32(number)); };
+  auto small = [large](float number) { return number - large(number); };
+  auto taken = [](float number) { return __uint_as_float(__float_as_uint(number) & 0xffffe000u); };
+  gpu::add_swizzled<N>(sums, data, weights, [=](float number) { return taken(small(number)); }, taken);
+  gpu::add_swizzled<N>(sums, data, weights + apart, large, taken);
+  gpu::add_swizzled<N>(sums, data, weights, large, taken);
+}
+
 static void tophub_finish() {
   for (const std::function<void()>& add : gpu::threads[gpu::current].products) add();
   gpu::threads[gpu::current].products.clear();

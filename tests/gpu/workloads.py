@@ -128,7 +128,7 @@ _ON_TENSOR_CORES = [
 _OF_WARPGROUPS = [
     *(
         conv2d(f"conv2d_nchw_wgmma_{precision}", *its)
-        for precision in ("float16", "tf32")
+        for precision in ("float16", "tf32", "3xtf32")
         for its in (
             ([1, 64, 14, 14], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
             ([1, 256, 9, 9], [96, 256, 1, 1]),
@@ -139,7 +139,7 @@ _OF_WARPGROUPS = [
     ),
     *(
         (f"dense_wgmma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
-        for precision in ("float16", "tf32")
+        for precision in ("float16", "tf32", "3xtf32")
         for rows, ins, outs in ((197, 192, 96), (64, 512, 40), (50, 264, 300), (128, 256, 35), (129, 768, 64))
     ),
 ]
@@ -265,7 +265,7 @@ WORKLOADS: list[Workload] = [
 MORE_WORKLOADS: list[Workload] = [
     *(
         conv2d(f"conv2d_nchw_wgmma_{precision}", *its)
-        for precision in ("float16", "tf32")
+        for precision in ("float16", "tf32", "3xtf32")
         for its in (
             ([1, 256, 28, 28], [512, 256, 3, 3], 1, (2, 2, 2, 2), 2),
             ([1, 1024, 20, 19], [2048, 1024, 1, 1]),
@@ -274,7 +274,7 @@ MORE_WORKLOADS: list[Workload] = [
     ),
     *(
         (f"dense_wgmma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
-        for precision in ("float16", "tf32")
+        for precision in ("float16", "tf32", "3xtf32")
         for rows, ins, outs in ((128, 768, 3072), (197, 3072, 768), (512, 1000, 1000))
     ),
     conv2d("group_conv2d_nchw_last", [1, 64, 28, 28], [64, 1, 3, 3], 1, (1, 1, 1, 1)),

@@ -73,7 +73,7 @@ def test_a_template_of_our_own_is_listed_only_where_it_is_asked_for():
 def test_another_precision_has_tasks_of_its_own_and_where_it_does_not_serve_those_of_float32(precision):
     layer = convolution((1, 64, 56, 56), (64, 64, 3, 3))
     (_, arguments), *_ = workloads(layer, "cuda")
-    kinds = ["mma"] if precision == "3xtf32" else ["mma", "wgmma"]
+    kinds = ["mma", "wgmma"]
     tasks = [f"conv2d_nchw_{kind}_{precision}.cuda" for kind in kinds]
     assert workloads(layer, "cuda", own=True, precision=precision) == [(task, arguments) for task in tasks]
     assert all(map(is_own, tasks))

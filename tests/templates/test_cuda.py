@@ -197,10 +197,11 @@ GROUPS = [  # tile_m, tile_n, groups_n, split_k, stages, raster
     (256, 64, 1, 1, 5, 0),
     (64, 256, 2, 4, 3, 0),
     (128, 256, 1, 1, 4, 1),
+    (64, 64, 1, 2, 3, 0),
 ]
 
 
-@pytest.mark.parametrize("precision", ["float16", "tf32"])
+@pytest.mark.parametrize("precision", ["float16", "tf32", "3xtf32"])
 def test_warpgroups_of_all_shapes_compute_the_right_thing(precision):
     from tests.gpu.cuda_on_cpu import Launch, run_kernels
 
@@ -210,7 +211,8 @@ def test_warpgroups_of_all_shapes_compute_the_right_thing(precision):
     )
     names = ("tile_m", "tile_n", "groups_n", "split_k", "stages", "raster")
     configs = [template.space.config_of(dict(zip(names, values, strict=True))) for values in GROUPS]
-    assert all(map(template.possible, configs))
+    configs = [config for config in configs if template.possible(config)]
+    assert len(configs) == (3 if precision == "3xtf32" else 5)  # whose weights take twice the memory
     inputs = random_inputs(template.args)
     launches = []
     for config in configs:

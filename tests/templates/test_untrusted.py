@@ -24,7 +24,7 @@ from tophub_registry.templates.space import MAX_WAYS, split
 from tophub_registry.templates.validation import check_space
 from tophub_registry.templates.workloads import MAX_SIZE
 
-INPUTS = examples(10_000)
+INPUTS = examples(40_000)
 SECONDS = 4.0
 """What one workload may take at most, on a slow machine at work; most take a thousandth."""
 
@@ -89,7 +89,7 @@ def look_at(task, args):
 def test_argument_lists_over_all_templates():
     assert set(ARGUMENTS) == set(TEMPLATES)
     chance = random.Random(0)
-    taken = told = 0
+    taken, told = set(), 0
     tracemalloc.start()
     for number in range(INPUTS):
         task = sorted(ARGUMENTS)[number % len(ARGUMENTS)]
@@ -97,13 +97,13 @@ def test_argument_lists_over_all_templates():
         began = time.process_time()
         try:
             look_at(task, args)
-            taken += 1
+            taken.add(task)
         except InputError as error:
             told = max(told, len(str(error)))
         assert time.process_time() - began < SECONDS, (task, args)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert taken > INPUTS / 13
+    assert taken == set(TEMPLATES)  # whatever is strange about them, some are sound
     assert told < 500
     assert peak < 512 << 20
 

@@ -244,11 +244,9 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
 FLOAT32 = "float32"
 
 
-def _of_instructions(
-    precision: str, warps: Callable[..., bool], groups: Callable[..., bool]
-) -> dict[str, Callable[..., bool]]:
+def _of_instructions(warps: Callable[..., bool], groups: Callable[..., bool]) -> dict[str, Callable[..., bool]]:
     """Return which layers suit tensor cores, by the instructions: of warps, and on Hopper of groups of them."""
-    return {"mma": warps} if precision == "3xtf32" else {"mma": warps, "wgmma": groups}
+    return {"mma": warps, "wgmma": groups}
 
 
 PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
@@ -262,7 +260,7 @@ PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
             ),
             *(
                 Rule(f"conv2d_nchw_{kind}_{precision}.cuda", Convolution, partial(suits, vector=vector), _direct)
-                for kind, suits in _of_instructions(precision, _suits_tensor_cores, _suits_warpgroups).items()
+                for kind, suits in _of_instructions(_suits_tensor_cores, _suits_warpgroups).items()
             ),
             Rule(
                 f"group_conv2d_nchw_mma_{precision}.cuda",
@@ -273,9 +271,7 @@ PRECISE_RULES: Mapping[str, Mapping[str, tuple[Rule, ...]]] = {
             Rule("group_conv2d_nchw_last.cuda", Convolution, _with_several_groups, _with_groups),
             *(
                 Rule(f"dense_{kind}_{precision}.cuda", Dense, partial(suits, vector=vector), _dense)
-                for kind, suits in _of_instructions(
-                    precision, _suits_dense_tensor_cores, _suits_dense_warpgroups
-                ).items()
+                for kind, suits in _of_instructions(_suits_dense_tensor_cores, _suits_dense_warpgroups).items()
             ),
             Rule(f"batch_matmul_mma_{precision}.cuda", MatrixProducts, _any, _batched),
             *(

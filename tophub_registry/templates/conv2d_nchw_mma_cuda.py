@@ -1,7 +1,7 @@
 """`conv2d_nchw_mma_{float16,tf32,3xtf32}.cuda`: convolutions on tensor cores, as implicit matrix products.
 
-Our own templates: see `mma_cuda`; `conv2d_nchw_wgmma_{float16,tf32}.cuda`, for Hopper: see `wgmma_cuda`. Rows are the
-output's pixels. Data and output are `[N, 1, H, W, C]`, so channels last, written as one block of all channels.
+Our own templates: see `mma_cuda`; `conv2d_nchw_wgmma_{float16,tf32,3xtf32}.cuda`, for Hopper: see `wgmma_cuda`. Rows
+are the output's pixels. Data and output are `[N, 1, H, W, C]`, so channels last, written as one block of all channels.
 
 Where the input channels are no multiple of what is copied at once, as an image's three, the data are plain,
 `[N, C, H, W]`, and a kernel of its own writes them with padding, channels last. What a row of a convolution's kernel
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import MmaTemplate, Product, rounded_up
-from tophub_registry.templates.wgmma_cuda import WgmmaTemplate
+from tophub_registry.templates.wgmma_cuda import SplitWgmmaTemplate, WgmmaTemplate
 from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
@@ -179,3 +179,11 @@ class Conv2dNCHWWgmmaTF32(WgmmaTemplate, Conv2dMma):
     task = "conv2d_nchw_wgmma_tf32.cuda"
     precision = PRECISIONS["tf32"]
     tolerance = 5e-3
+
+
+class Conv2dNCHWWgmma3xTF32(SplitWgmmaTemplate, Conv2dMma):
+    """In 3xTF32 on Hopper: each factor is the sum of two of TF32, which is nearly as exact as float32."""
+
+    task = "conv2d_nchw_wgmma_3xtf32.cuda"
+    precision = PRECISIONS["3xtf32"]
+    tolerance = 2e-5

@@ -1,6 +1,6 @@
 """`dense_mma_{float16,tf32,3xtf32}.cuda`: dense layers of several rows on tensor cores.
 
-Our own templates: see `mma_cuda`; `dense_wgmma_{float16,tf32}.cuda` for Hopper: see `wgmma_cuda`.
+Our own templates: see `mma_cuda`; `dense_wgmma_{float16,tf32,3xtf32}.cuda` for Hopper: see `wgmma_cuda`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import MmaTemplate, Product
-from tophub_registry.templates.wgmma_cuda import WgmmaTemplate
+from tophub_registry.templates.wgmma_cuda import SplitWgmmaTemplate, WgmmaTemplate
 from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
@@ -89,3 +89,11 @@ class DenseWgmmaTF32(WgmmaTemplate, _DenseMma):
     task = "dense_wgmma_tf32.cuda"
     precision = PRECISIONS["tf32"]
     tolerance = 5e-3
+
+
+class DenseWgmma3xTF32(SplitWgmmaTemplate, _DenseMma):
+    """In 3xTF32 on Hopper: each factor is the sum of two of TF32, which is nearly as exact as float32."""
+
+    task = "dense_wgmma_3xtf32.cuda"
+    precision = PRECISIONS["3xtf32"]
+    tolerance = 2e-5

@@ -131,6 +131,10 @@ class MmaTemplate(cuda.CudaTemplate):
         """Return the other factor, `[steps of all products, columns, tile_k]`: packed weights, or a block `OTHER`."""
         return weights
 
+    def weight(self, other: Any, step: Any, column: Any, channel: Any) -> Any:
+        """Return a number of the other factor."""
+        return other[step, column, channel]
+
     def _not_served(self) -> str:
         p, vector, dtype = self.product, self.precision.vector, self.workload.dtype
         if dtype != "float32":
@@ -271,7 +275,7 @@ class MmaTemplate(cuda.CudaTemplate):
         def product(part: Any, m: Any, n: Any) -> Any:
             """Return the sums of one part of one product's steps."""
             at = part * (steps // parts) + step
-            factors = view[at, m, channel], other[at, n, channel]
+            factors = view[at, m, channel], self.weight(other, at, n, channel)
             a, b = (factor.astype("float32") if dtype != "float32" else factor for factor in factors)
             return te.sum(a * b, axis=[step, channel])
 

@@ -125,6 +125,53 @@ def clear(does: Function, shape: Shape, dtype: str) -> Intrinsic:
     return Intrinsic(description, implementation)
 
 
+def add_split(does: Function, shape: Shape, depth: int) -> Intrinsic:
+    """Return the addition of products in which each weight is the sum of two; all are float32.
+
+    The function takes the sums, the data, the weights' first parts, and how many elements further the second ones are.
+    Data and weights are in shared memory.
+    """
+    from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+    (rows, columns), (name, code), dtype = shape, does, "float32"
+
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
+    def description(data: T.handle, weights: T.handle, sums: T.handle) -> None:
+        A = T.match_buffer(data, (rows, depth), dtype, align=64, offset_factor=1, scope=SHARED)
+        B = T.match_buffer(weights, (2, columns, depth), dtype, align=64, offset_factor=1, scope=SHARED)
+        C = T.match_buffer(sums, (rows, columns), dtype, align=64, offset_factor=1, scope="local")
+        with T.sblock("root"):
+            T.reads(C[0:rows, 0:columns], A[0:rows, 0:depth], B[0:2, 0:columns, 0:depth])
+            T.writes(C[0:rows, 0:columns])
+            for i, j, k in T.grid(rows, columns, depth):
+                with T.sblock("add"):
+                    vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+                    C[vi, vj] = C[vi, vj] + A[vi, vk] * (B[0, vj, vk] + B[1, vj, vk])
+
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
+    def implementation(data: T.handle, weights: T.handle, sums: T.handle) -> None:
+        a0 = T.int32()
+        a1 = T.int32()
+        b0 = T.int32()
+        b1 = T.int32()
+        b2 = T.int32()
+        c0 = T.int32()
+        c1 = T.int32()
+        A = T.match_buffer(data, (rows, depth), dtype, align=64, offset_factor=1, scope=SHARED, strides=[a0, a1])
+        B = T.match_buffer(
+            weights, (2, columns, depth), dtype, align=64, offset_factor=1, scope=SHARED, strides=[b0, b1, b2]
+        )
+        C = T.match_buffer(sums, (rows, columns), dtype, align=64, offset_factor=1, scope="local", strides=[c0, c1])
+        with T.sblock("root"):
+            T.reads(C[0:rows, 0:columns], A[0:rows, 0:depth], B[0:2, 0:columns, 0:depth])
+            T.writes(C[0:rows, 0:columns])
+            T.evaluate(
+                T.cuda.func_call(name, C.access_ptr("rw"), A.access_ptr("r"), B.access_ptr("r"), b0, source_code=code)
+            )
+
+    return Intrinsic(description, implementation)
+
+
 def add(
     does: Function,
     shape: Shape,

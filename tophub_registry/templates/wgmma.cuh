@@ -67,6 +67,35 @@ __device__ __forceinline__ void tophub_add_rounded(float* sums, const float* dat
   for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), sums, a[i], b + 2 * i);
   tophub_commit();
 }
+
+// As in `tophub_add_3xtf32`: tensor cores add up a step's products only. Of weights there are both parts.
+template <int N>
+__device__ __forceinline__ void tophub_add_split(float* sums, const float* data, const float* weights, int apart) {
+  unsigned a[4][4], rest[4][4];
+  float added[N / 2];
+  int lane = threadIdx.x;
+  const float* row = data + (lane & 15) * 32 + (lane >> 4) * 4;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    unsigned numbers[4];
+    tophub_load_swizzled(numbers, row + 8 * i);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) tophub_split(__uint_as_float(numbers[j]), a[i][j], rest[i][j]);
+  }
+  unsigned long long b = tophub_rows(weights), rest_of_b = tophub_rows(weights + apart);
+  tophub_publish();
+  tophub_begin();
+#pragma unroll
+  for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), added, rest[i], b + 2 * i, i > 0);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), added, a[i], rest_of_b + 2 * i);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), added, a[i], b + 2 * i);
+  tophub_commit();
+  tophub_finish();
+#pragma unroll
+  for (int i = 0; i < N / 2; ++i) sums[i] += added[i];
+}
 #endif  // TOPHUB_MMA_EMULATED
 
 // The functions for tiles of N columns, of which tensor intrinsics know the names.
@@ -77,6 +106,10 @@ __device__ __forceinline__ void tophub_add_rounded(float* sums, const float* dat
   }                                                                                                                \
   __device__ __forceinline__ void tophub_wgmma_tf32_##N(float* sums, const float* data, const float* weights) {    \
     tophub_add_rounded<N>(sums, data, weights);                                                                    \
+  }                                                                                                                \
+  __device__ __forceinline__ void tophub_wgmma_3xtf32_##N(                                                          \
+      float* sums, const float* data, const float* weights, int apart) {                                           \
+    tophub_add_split<N>(sums, data, weights, apart);                                                               \
   }                                                                                                                \
   __device__ __forceinline__ void tophub_wgmma_clear_##N(float* sums) {                                            \
     _Pragma("unroll") for (int i = 0; i < N / 16; ++i) tophub_clear(sums + 8 * i);                                 \

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tophub_registry.records.tensor_cores import ROW_OF_GROUP, TILE
 from tophub_registry.templates.mma import Precision
-from tophub_registry.templates.tensor_intrinsics import SHARED, Function, add, clear, copy, register
+from tophub_registry.templates.tensor_intrinsics import SHARED, Function, add, add_split, clear, copy, register
 
 WARPS = 4
 """The warps of a warpgroup."""
@@ -47,7 +47,11 @@ def intrinsics(precision: Precision, columns: int) -> WarpgroupIntrinsics:
         return function(f"{name}_{columns}", columns)
 
     prefix = f"tophub.wgmma.{columns}"
-    product = add(does(f"wgmma_{precision.name}"), sums, depth, precision.dtype, "float32", factors=SHARED)
+    multiplies = does(f"wgmma_{precision.name}")
+    if precision.name == "3xtf32":
+        product = add_split(multiplies, sums, depth)
+    else:
+        product = add(multiplies, sums, depth, precision.dtype, "float32", factors=SHARED)
     return WarpgroupIntrinsics(
         register(f"{prefix}.{precision.name}.add", product),
         register(f"{prefix}.clear", clear(does("wgmma_clear"), sums, "float32")),
@@ -57,22 +61,27 @@ def intrinsics(precision: Precision, columns: int) -> WarpgroupIntrinsics:
 
 
 def _instructions(columns: int) -> str:
-    """Return the functions for tiles of so many columns, of which each thread has `columns / 2` sums of its warp's."""
+    """Return the functions for tiles of so many columns, of which each thread has `columns / 2` sums of its warp's.
+
+    Without `more`, products replace the sums rather than add to them.
+    """
     count = columns // 2
     sums = ", ".join(f"%{place}" for place in range(count))
     operands = ", ".join(f'"+f"(sums[{place}])' for place in range(count))
     flags = "p, 1, 1"
 
-    def instruction(shape: str, data: str, weights: str, signs: str, inputs: str) -> str:
+    def instruction(shape: str, data: str, weights: str, more: str, signs: str, inputs: str) -> str:
         return (
-            f'  asm volatile("{{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n{columns}{shape} '
+            f'  asm volatile("{{ .reg .pred p; setp.ne.b32 p, {more}, 0; '
+            f"wgmma.mma_async.sync.aligned.m64n{columns}{shape} "
             f'{{{sums}}}, {data}, {weights}, {signs}; }}"\n    : {operands}\n    : {inputs});'
         )
 
-    float16 = instruction("k16.f32.f16.f16", f"%{count}", f"%{count + 1}", f"{flags}, 0, 0", '"l"(data), "l"(weights)')
+    inputs = '"l"(data), "l"(weights)'
+    float16 = instruction("k16.f32.f16.f16", f"%{count}", f"%{count + 1}", "1", f"{flags}, 0, 0", inputs)
     registers = ", ".join(f"%{count + place}" for place in range(4))
-    inputs = ", ".join(f'"r"(data[{place}])' for place in range(4)) + ', "l"(weights)'
-    tf32 = instruction("k8.f32.tf32.tf32", f"{{{registers}}}", f"%{count + 4}", flags, inputs)
+    inputs = ", ".join(f'"r"(data[{place}])' for place in range(4)) + ', "l"(weights), "r"(more)'
+    tf32 = instruction("k8.f32.tf32.tf32", f"{{{registers}}}", f"%{count + 4}", f"%{count + 5}", flags, inputs)
     return f"""#ifndef TOPHUB_WGMMA_{columns}
 #define TOPHUB_WGMMA_{columns}
 #ifndef TOPHUB_MMA_EMULATED
@@ -82,7 +91,7 @@ __device__ __forceinline__ void tophub_multiply(
 }}
 
 __device__ __forceinline__ void tophub_multiply(
-    tophub_columns<{columns}>, float* sums, const unsigned* data, unsigned long long weights) {{
+    tophub_columns<{columns}>, float* sums, const unsigned* data, unsigned long long weights, int more = 1) {{
 {tf32}
 }}
 #endif  // TOPHUB_MMA_EMULATED

@@ -6,18 +6,23 @@ both factors are read from shared memory, TF32's data by way of registers, where
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tophub_registry.records.tensor_cores import FEWEST_STEPS, ROW_OF_GROUP, TILE, suits_warpgroups
 from tophub_registry.templates import cuda
+from tophub_registry.templates.mma import PRECISIONS, Name
 from tophub_registry.templates.mma_cuda import MAX_SHARED, MmaTemplate
 from tophub_registry.templates.mma_schedule import SUMS_PAD, Schedule
 from tophub_registry.templates.space import ConfigSpace, knob
+from tophub_registry.templates.template import Tensor
 from tophub_registry.templates.tensor_intrinsics import WARP
 from tophub_registry.templates.wgmma import ROWS, WARPS, function, intrinsics
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
@@ -36,23 +41,28 @@ _PROCESSORS = 132
 _REGISTERS, _OTHER_REGISTERS = 65536, 64
 """The registers of a multiprocessor, and how many a thread needs beside those of its sums."""
 
-_SUMS_A_CYCLE, _BYTES_A_CYCLE, _MOVED_A_CYCLE = 32, 45, 3000
+_SUMS_A_CYCLE, _BYTES_A_CYCLE, _MOVED_A_CYCLE = 35, 54, 1570
 """In a cycle of an H100, a multiprocessor adds a row's products to so many sums and copies so many bytes of factors,
-and all together write or read so many bytes of sums."""
+and all together write or read so many bytes of sums. Fitted to 4,509 measured configs, as are the following."""
 
-_ALONE, _NARROW = 1.45, 1.15
-"""How much longer a step takes on an H100 where a multiprocessor has one block only, and where groups share rows."""
+_ALONE, _NARROW = 1.52, 1.15
+"""How much longer a step takes where a multiprocessor has one block only, and where groups share rows."""
+
+_PRODUCTS: dict[Name, float] = {"float16": 1, "tf32": 1.47, "3xtf32": 3.5}
+"""How much longer products take: those of TF32 since data are rounded on the way; the third is a guess."""
+
+_STARTING, _ADDING = 665, 7300
+"""Cycles until a block computes, and for another kernel, that adds parts, on an H100."""
 
 _WORTH = 1.5
 """How many times the fewest cycles a config may be expected to take."""
-
-_STARTING, _ADDING = 2500, 3000
-"""Cycles until a block computes, and for another kernel, that adds parts, on an H100."""
 
 
 class WgmmaTemplate(MmaTemplate):
     """A layer on Hopper's tensor cores, in one precision."""
 
+    weight_parts: ClassVar[int] = 1
+    """How many numbers of a factor each weight is the sum of."""
     _default: tuple[Target, Config] | None = None
 
     def _not_served(self) -> str:
@@ -83,7 +93,7 @@ class WgmmaTemplate(MmaTemplate):
     def limits(self, config: Config) -> cuda.CudaLimits:
         m, n = (config.value(f"tile_{axis}") for axis in "mn")
         groups = m // ROWS * config.value("groups_n")
-        shared = config.value("stages") * (m + n) * ROW_OF_GROUP
+        shared = config.value("stages") * (m + self.weight_parts * n) * ROW_OF_GROUP
         if config.value("split_k") == 1:
             shared = max(shared, m * (n + SUMS_PAD) * cuda.FLOAT_BYTES)
         sums = ROWS * n // config.value("groups_n") // (WARPS * WARP)
@@ -107,9 +117,13 @@ class WgmmaTemplate(MmaTemplate):
         return self._fits(config, target) and self._cycles(config) <= _WORTH * self._cycles(self.default(target))
 
     def _fits(self, config: Config, target: Target) -> bool:
+        return self.runs_on(target) and self._together(config) > 0 and super().feasible(config, target)
+
+    def _together(self, config: Config) -> int:
+        """Return how many blocks a multiprocessor has room for."""
         limits = self.limits(config)
         registers = math.prod(limits.threads) * (limits.sums + _OTHER_REGISTERS)
-        return self.runs_on(target) and registers <= _REGISTERS and super().feasible(config, target)
+        return min(MAX_SHARED // limits.shared_bytes, _REGISTERS // registers)
 
     def runs_on(self, target: Target) -> bool:
         return cuda.is_family(target, _FAMILY)
@@ -126,9 +140,10 @@ class WgmmaTemplate(MmaTemplate):
     def _cycles(self, config: Config) -> float:
         """Return about how many cycles of an H100 a config takes."""
         m, n, parts = (config.value(name) for name in ("tile_m", "tile_n", "split_k"))
-        step = max(m * n / _SUMS_A_CYCLE, (m + n) * ROW_OF_GROUP / _BYTES_A_CYCLE)
+        products = m * n / _SUMS_A_CYCLE * _PRODUCTS[self.precision.name]
+        step = max(products, (m + self.weight_parts * n) * ROW_OF_GROUP / _BYTES_A_CYCLE)
         waves = math.ceil(self._blocks(config) / _PROCESSORS)
-        alone = min(waves, MAX_SHARED // self.limits(config).shared_bytes) == 1
+        alone = min(waves, self._together(config)) == 1
         step *= (_ALONE if alone else 1) * (_NARROW if config.value("groups_n") > 1 else 1)
         sums = self.product.rows * self.product.columns * self.product.batch * cuda.FLOAT_BYTES
         moved = sums if parts == 1 else _ADDING * _MOVED_A_CYCLE + 2 * parts * sums
@@ -139,6 +154,32 @@ class WgmmaTemplate(MmaTemplate):
     @property
     def schedule_type(self) -> type[Schedule]:
         return _Schedule
+
+
+class SplitWgmmaTemplate(WgmmaTemplate):
+    """A layer in 3xTF32, whose weights are split when they are packed: `[steps, 2, columns, tile_k]`."""
+
+    weight_parts = 2
+
+    def limits(self, config: Config) -> cuda.CudaLimits:
+        limits = super().limits(config)
+        return dataclasses.replace(limits, sums=2 * limits.sums)  # those of a step, and those of all
+
+    def tensors(self, config: Config) -> list[Tensor]:
+        data, weights, output = super().tensors(config)
+        steps, *tile = weights.shape
+        return [data, Tensor((steps, self.weight_parts, *tile), weights.dtype), output]
+
+    def packed(self, config: Config, weights: NDArray[Any]) -> NDArray[Any]:
+        import numpy as np
+
+        whole = super().packed(config, weights)
+        rounded = PRECISIONS["tf32"].rounded(whole)
+        parts: NDArray[Any] = np.stack([rounded, np.where(np.isfinite(whole), whole - rounded, 0)], axis=1)
+        return parts
+
+    def weight(self, other: Any, step: Any, column: Any, channel: Any) -> Any:
+        return other[step, 0, column, channel] + other[step, 1, column, channel]
 
 
 class _Schedule(Schedule):
@@ -175,7 +216,9 @@ class _Schedule(Schedule):
         """Let all threads copy a step's data or weights into shared memory, 16 bytes at a time."""
         sch = self._sch
         sch.compute_at(block, step)
-        self._by_all_threads(sch.get_loops(block)[-2:], self._precision.vector)
+        loops = sch.get_loops(block)
+        inside = next(depth for depth, loop in enumerate(loops) if sch.get(loop).same_as(sch.get(step))) + 1
+        self._by_all_threads(loops[inside:], self._precision.vector)
 
     def _after_copies(self) -> list[Any]:
         from tvm import tirx
