@@ -33,7 +33,7 @@ class Bar(NamedTuple):
     kind: str = ""
 
 
-class Change(NamedTuple):
+class VersionChange(NamedTuple):
     """What changed from one version to the next.
 
     Attributes
@@ -93,11 +93,11 @@ class Scale(NamedTuple):
         return [10.0**power for power in range(self.low, self.high + 1)]
 
 
-def change(differences: LogDiff) -> Change:
+def change(differences: LogDiff) -> VersionChange:
     """Count differences."""
     counts = Counter(each.kind for each in differences.differences)
     speedups = [each.speedup for each in differences.differences if each.kind in ("faster", "slower") and each.speedup]
-    return Change(
+    return VersionChange(
         {kind: counts[kind] for kind in KINDS if counts[kind]},
         differences.same,
         statistics.geometric_mean(speedups) if speedups else None,

@@ -146,7 +146,7 @@ def _details(records: Iterable[ListedRecord]) -> dict[str, object]:
         alike = tuple(pair for key, *pair in provenance if key not in _OF_ONE_RECORD)
         rows.append(
             [
-                shown(record.input.args, _LONGEST_ARGUMENTS),
+                printable(shown(record.input.args, _LONGEST_ARGUMENTS)),
                 str(config.index),
                 knobs.number(tuple(_text(knob.name) for knob in config.entity)),
                 [_text(shortened(knob.value)) for knob in config.entity],
