@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "Write a page for the browser that shows how tuning went",
     "gain": "Time a model's kernels with the default configs and with a log's records",
     "compile": "Compile a whole model with the best records, as a shared library",
+    "misses": "List the layers of your models that had no record, to tune or to send them",
     "bench": "Time a whole model with records against other frameworks",
     "merge": "Merge logs: for each target and workload the best record",
     "validate": "Check logs, line by line",
