@@ -37,12 +37,18 @@ const seconds = (cost) => {
 };
 const plural = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
 
-// A query's words must all fit. Sizes (64x56x56, 512) fit whole numbers only: 3x3 does not find 13x3.
+// A query's words must all fit. Sizes (64x56x56, 512) fit whole numbers only: 3x3 does not find 13x3. `task:` is followed
+// by a whole name.
 function matcher(query) {
   const spelled = query.toLowerCase().replace(/[×*]/g, "x").replace(/[()[\]]/g, " ").replace(/(\d)\s*,\s*(?=\d)/g, "$1x");
-  const words = spelled.split(/\s+/).filter(Boolean).map((word) =>
-    /^x?\d+(x\d+)*x?$/.test(word) ? new RegExp(`(?<![0-9.])${word}(?![0-9.])`) : word);
-  return (text) => words.every((word) => typeof word === "string" ? text.includes(word) : word.test(text));
+  const tests = spelled.split(/\s+/).filter(Boolean).map((word) => {
+    if (word.startsWith("task:")) return (row) => row.task.toLowerCase() === word.slice(5);
+    if (!/^x?\d+(x\d+)*x?$/.test(word)) return (row) => row.text.includes(word);
+    const [before, after] = [word.startsWith("x") ? "" : "(?:^|[^0-9.])", word.endsWith("x") ? "" : "(?![0-9.])"];
+    const sizes = new RegExp(before + word + after);
+    return (row) => sizes.test(row.text);
+  });
+  return (row) => tests.every((fits) => fits(row));
 }
 
 // A table of very many rows: sorted by any column, shown some at a time, each row with details on demand.
@@ -263,7 +269,7 @@ async function searchRecords(element) {
     if (found.hidden) return;
     try {
       const fits = matcher(query);
-      const matches = (await all()).filter((row) => fits(row.text));
+      const matches = (await all()).filter(fits);
       if (query !== input.value.trim()) return; // somebody has typed on
       head.textContent = matches.length ? plural(matches.length, "record") : `No record fits “${query}”.`;
       list.show(matches);

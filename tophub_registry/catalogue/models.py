@@ -170,9 +170,9 @@ def coverage(catalogue: Catalogue, tasks: Iterable[TaskFile]) -> list[Coverage]:
     """Return how well each package's newest version covers each model, for each target that it has records for."""
     found: list[Coverage] = []
     for file in tasks:
-        for package in catalogue.packages:
-            for target, records in _by_target(package.shown, file.kind).items():
-                found.append(Coverage(file.model, package.shown, target, _covered(file, records)))
+        for version in (package.newest for package in catalogue.packages if package.newest is not None):
+            for target, records in _by_target(version, file.kind).items():
+                found.append(Coverage(file.model, version, target, _covered(file, records)))
     return found
 
 

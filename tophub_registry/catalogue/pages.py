@@ -79,11 +79,12 @@ class _Renderer:
 
     def start(self) -> DataFile:
         packages = self._catalogue.packages
+        newest = [package.newest for package in packages if package.newest is not None]
         released = max((version.published.released for each in packages for version in each.versions), default="")
         top = [
             ("packages", f"{len(packages):,}"),
             ("versions", f"{sum(len(package.versions) for package in packages):,}"),
-            ("records in the newest versions", f"{sum(each.shown.published.records for each in packages):,}"),
+            ("records in the newest versions", f"{sum(each.published.records for each in newest):,}"),
             ("last release", released.partition("T")[0]),
         ]
         return self._page(
@@ -92,7 +93,7 @@ class _Renderer:
             here="start",
             top=top,
             packages=packages,
-            searched=[package.shown for package in packages if package.shown.state == "published"],
+            searched=[version for version in newest if version.state == "published"],
             columns=_columns,
         )
 
