@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from tests.records.rows import MEASURED, text
+from tests.records.rows import MEASURED, row, text
+from tests.registries import OLD_ROW
 from tophub_registry.packages.version import Reference
 from tophub_registry.publishing.release import release
 from tophub_registry.publishing.yank import yank
@@ -45,13 +47,44 @@ def make_registry(folder: Path) -> Path:
 def hostile_registry(folder: Path) -> Path:
     """Make a registry whose only log has markup, scripts and control characters wherever text may be."""
     said = {**SAID, "device": HOSTILE, "tuner": f"{HOSTILE}\u202e", "__proto__": {"bad": HOSTILE}, HOSTILE: HOSTILE}
-    row = json.loads(text(tophub=said, target=f"llvm -mcpu='{HOSTILE.replace(chr(39), '')}'"))
-    row["input"][2][0] = ["TENSOR", [1, 64, 56, 56], f"{HOSTILE}\u202e"]
-    row["config"]["entity"] = [[HOSTILE, "ot", HOSTILE], ["__proto__", "ot", {"__proto__": HOSTILE}]]
+    bad = json.loads(text(tophub=said, target=f"llvm -mcpu='{HOSTILE.replace(chr(39), '')}'"))
+    bad["input"][2][0] = ["TENSOR", [1, 64, 56, 56], f"{HOSTILE}\u202e"]
+    bad["config"]["entity"] = [[HOSTILE, "ot", HOSTILE], ["__proto__", "ot", {"__proto__": HOSTILE}]]
     log = folder / "llvm_v0.01.log"
-    log.write_text(f"# {HOSTILE}\n{json.dumps(row)}\n")
+    log.write_text(f"# {HOSTILE}\n{json.dumps(bad)}\n")
     release("llvm", log, folder / "registry")
     return folder / "registry"
+
+
+def odd_registry(tmp_path: Path) -> Path:
+    """Make a registry whose only log has whatever a reader accepts: an index may list one that nobody examined."""
+    odd = [row(channels=channels, tophub={"device": "d"}) for channels in range(1, 12)]
+    odd[0]["result"] = [[5e-324], 0, 1.5, 1e300]
+    odd[1]["result"] = [[1e10, 1e-300], 0, -1.5, -5.0]
+    odd[2]["result"][1] = 4
+    odd[3]["config"] |= {"index": -(10**4000), "entity": [["k", "ot", 10**4000], ["", "sp", []], ["n", "ot", None]]}
+    odd[4]["input"][1:3] = ["unknown_task", [10**4000, 1e300, ["TENSOR"], {"a": [1.5]}]]
+    odd[5]["input"][2][0] = ["TENSOR", [-1, 0], "float32"]
+    odd[6]["input"][0] = "c -model=unknown"
+    odd[7]["tophub"] = {"peak_gflops": 1e300, "started": 1e300, "trials": -1, "threads": 10**30}
+    odd[8]["tophub"] = {"converted": {"log_version": 0.1, "task": [1]}, "device": "", "more": {"a": None}}
+    odd[9]["input"][2] = []
+    odd[10] |= {"tvm_version": "", "more": 1}
+    data = "".join(f"{line}\n" for line in (*map(json.dumps, odd), OLD_ROW, "# comment")).encode()
+    (tmp_path / "llvm_v0.01.log").write_bytes(data)
+    entry = {
+        "file": "llvm_v0.01.log",
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "records": 1,
+        "released": "2026-01-01T00:00:00Z",
+        "base": None,
+        "tasks": {"a": 1},
+        "targets": {"b": 1},
+    }
+    index = {"serial": 1, "expires": "2027-01-01T00:00:00Z", "packages": {"llvm": {"v0.01": entry}}}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    return tmp_path
 
 
 class ReadPage(HTMLParser):

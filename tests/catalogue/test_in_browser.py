@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("jinja2", reason="needs the extra [report]")
 
 from tests.browser import in_browser, needs_chromium
-from tests.catalogue.sites import hostile_registry, make_registry
+from tests.catalogue.sites import hostile_registry, make_registry, odd_registry
 from tests.registries import served
 from tophub_registry.catalogue.site import write_site
 
@@ -90,6 +90,14 @@ def test_a_log_runs_no_script(tmp_path):
     assert "<title>bad</title>" not in drawn
     assert '<img src="x"' not in drawn
     assert "Config 193" in drawn
+
+
+@pytest.mark.parametrize("line", [1, 8])
+def test_odd_records_are_shown_without_a_complaint(line, tmp_path):
+    site = write_site(odd_registry(tmp_path), tmp_path / "site").folder
+    text, found = shown(site / "llvm_v0.01.html", f"#r{line}", f"line {line} of")
+    assert len(found) == 11
+    assert f"line {line} of llvm_v0.01.log" in text
 
 
 _MEASURE = """

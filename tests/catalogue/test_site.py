@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("jinja2", reason="needs the extra [report]")
 
-from tests.catalogue.sites import HOSTILE, ReadPage, data_of, hostile_registry, make_registry
+from tests.catalogue.sites import HOSTILE, ReadPage, data_of, hostile_registry, make_registry, odd_registry
 from tests.records.rows import record
 from tophub_registry.catalogue.site import write_site
 from tophub_registry.errors import InputError, UsageError
@@ -148,6 +148,13 @@ def test_a_log_can_not_put_anything_into_the_site_but_text(tmp_path):
         assert "\\u202e" not in script.read_text()
         assert '"__proto__":' not in script.read_text()
     assert HOSTILE in data_of(site, "llvm_v0.01/records")["places"][0]
+
+
+def test_records_that_are_valid_and_odd_have_pages_too(tmp_path):
+    written = write_site(odd_registry(tmp_path), tmp_path / "site")
+    assert written.missing == ()
+    assert len(data_of(written.folder, "llvm_v0.01/0")["rows"]) == written.records == 11
+    assert "1 rows of log version 0.1 that can't be converted" in ReadPage(written.folder / "llvm_v0.01.html").text
 
 
 def test_an_empty_registry_has_a_page_too(tmp_path):

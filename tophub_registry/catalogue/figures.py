@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _EDGES = (0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0)
 _QUARTERS = 4
 
+_TICKS = 12
+
 _FEWEST = 10
 """Of fewer speedups there is no histogram."""
 
@@ -88,9 +90,14 @@ class Scale(NamedTuple):
         return (math.log10(value) - self.low) / (self.high - self.low)
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return 10.0**self.low, 10.0**self.high
+
+    @property
     def ticks(self) -> list[float]:
-        """The powers of ten on it."""
-        return [10.0**power for power in range(self.low, self.high + 1)]
+        """Powers of ten on it, all of them if there are not many."""
+        return [10.0**power for power in range(self.low, self.high + 1, (self.high - self.low) // _TICKS + 1)]
 
 
 def change(differences: LogDiff) -> VersionChange:

@@ -52,7 +52,7 @@ def files(
     page = _Renderer(catalogue, title, has_models=bool(models.tasks or models.measured))
     yield page.start()
     yield DataFile(_STYLE, html.text("tophub_registry.report", "page.css") + html.text(_PACKAGE, _STYLE))
-    yield DataFile(_SCRIPT, html.text(_PACKAGE, _SCRIPT))
+    yield DataFile(_SCRIPT, "\n".join(html.text(_PACKAGE, name) for name in ("list.js", "plots.js", _SCRIPT)))
     yield page.devices()
     if page.has_models:
         yield page.models(models)

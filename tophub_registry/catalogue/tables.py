@@ -16,7 +16,7 @@ from tophub_registry.records.diff import LogDiff
 from tophub_registry.records.flops import flop
 from tophub_registry.records.record import EARLIEST
 from tophub_registry.records.task import describe
-from tophub_registry.report.spelling import printable, shortened
+from tophub_registry.report.spelling import printable
 
 if TYPE_CHECKING:
     from tophub_registry.catalogue.reading import ListedRecord, ListedVersion
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 PART = 200
 """How many records' details are in one file."""
 
+_LONGEST_VALUE = 80
 _LONGEST_TEXT = 300
 _LONGEST_ARGUMENTS = 1000
+
+_SHORTEST = 1e-12
+"""Seconds; the rate of a shorter measurement means nothing."""
 
 _OF_ONE_RECORD = ("trials", "started", "measured", "revalidated", "slower_in")
 """Keys of the provenance whose values differ from record to record; the others are written once for many."""
@@ -96,7 +100,9 @@ def place(record: Record) -> str:
 def gflops(record: Record) -> float | None:
     """Return a record's rate in 10^9 operations a second, None if it failed or its arithmetic is unknown."""
     operations = flop(record.input.task, record.input.args) if record.valid else None
-    return None if operations is None or record.mean_cost <= 0 else operations / record.mean_cost / 1e9
+    if operations is None or record.mean_cost < _SHORTEST:
+        return None
+    return operations / record.mean_cost / 1e9
 
 
 def sizes(task: str, args: list[Any]) -> str:
@@ -147,9 +153,9 @@ def _details(records: Iterable[ListedRecord]) -> dict[str, object]:
         rows.append(
             [
                 printable(shown(record.input.args, _LONGEST_ARGUMENTS)),
-                str(config.index),
+                shown(config.index, _LONGEST_VALUE),
                 knobs.number(tuple(_text(knob.name) for knob in config.entity)),
-                [_text(shortened(knob.value)) for knob in config.entity],
+                [_value(knob.value) for knob in config.entity],
                 [_rounded(cost) for cost in record.result.costs],
                 _time(record.result.timestamp),
                 shared.number(json.dumps([*alike, ("TVM", _text(record.tvm_version))])),
@@ -181,6 +187,11 @@ def _spelled(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return _text(value if isinstance(value, str) else shown(value, _LONGEST_TEXT))
+
+
+def _value(value: Any) -> str:
+    """Return a knob's value, shortened."""
+    return printable(shown(value, _LONGEST_VALUE)) if not isinstance(value, str) else _text(value)
 
 
 def _changes(changes: LogDiff) -> dict[str, object]:
