@@ -13,11 +13,22 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
-def in_browser(page: Path, *, width: int = 1200) -> str:
-    """Return the page as a browser has it after its scripts ran, and fail where it complains."""
+def in_browser(page: Path, *, width: int = 1200, fragment: str = "", address: str | None = None) -> str:
+    """Return the page as a browser has it after its scripts ran, and fail where it complains.
+
+    Parameters
+    ----------
+    width
+        Of the window; no window is narrower than 500 pixels.
+    fragment
+        What follows the address, with its `#`.
+    address
+        Where the page is served, if it is not opened from its folder.
+    """
+    profile = page.parent.with_name(f"{page.parent.name}-profile")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},4000"]
-    flags += ["--virtual-time-budget=8000", f"--user-data-dir={page.parent / 'profile'}", "--enable-logging=stderr"]
-    command = [str(CHROMIUM), *flags, "--dump-dom", page.as_uri()]
+    flags += ["--virtual-time-budget=8000", f"--user-data-dir={profile}", "--enable-logging=stderr"]
+    command = [str(CHROMIUM), *flags, "--dump-dom", (address or page.as_uri()) + fragment]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     complaints = [line for line in run.stderr.splitlines() if "CONSOLE" in line]
     assert not complaints

@@ -7,6 +7,7 @@ Everything that is not listed in `tophub_registry.__all__` is private.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -80,6 +81,9 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
 ) -> CompiledModel:
     """Compile a model with the records of a target's package or of your own logs.
 
+    If that is switched on (`tophub misses --on`), the tasks of layers without a record of their own are kept on this
+    machine, unless `records` are given.
+
     Parameters
     ----------
     model, batch, shapes, params
@@ -128,17 +132,24 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
         if records is not None:
             raise UsageError("tune and records exclude each other", remedy="tophub.tune writes a log of your own")
         model = read_model(model, batch=batch, shapes=shapes, params=params)
-        return compile_tuned(model, target, Limit.parse(tune), threads=threads, precision=precision).compiled
-    return compile_model(
-        model,
-        target,
-        records=records,
-        batch=batch,
-        shapes=shapes,
-        params=params,
-        threads=threads,
-        precision=precision,
-    )
+        compiled = compile_tuned(model, target, Limit.parse(tune), threads=threads, precision=precision).compiled
+    else:
+        compiled = compile_model(
+            model,
+            target,
+            records=records,
+            batch=batch,
+            shapes=shapes,
+            params=params,
+            threads=threads,
+            precision=precision,
+        )
+    if records is None:
+        from tophub_registry.misses import keep_misses
+
+        if (error := keep_misses(compiled, precision)) is not None:
+            logging.getLogger("tophub_registry").warning("misses are not kept: %s", error)
+    return compiled
 
 
 def extract(

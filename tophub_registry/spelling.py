@@ -27,6 +27,12 @@ def seconds(cost: float | None) -> str:
     return f"{number(cost / size)} {unit}"
 
 
+def size(count: int) -> str:
+    """Return a number of bytes in kB, MB or GB."""
+    unit, part = next(((unit, part) for unit, part in (("GB", 1e9), ("MB", 1e6)) if count >= part), ("kB", 1e3))
+    return f"{number(count / part)} {unit}"
+
+
 def duration(seconds: float | None) -> str:
     """Return seconds as hours, minutes and seconds; empty for None."""
     if seconds is None:
@@ -44,6 +50,14 @@ def day(timestamp: float | None) -> str:
         return ""
     try:
         return datetime.fromtimestamp(timestamp, timezone.utc).date().isoformat()
+    except (OverflowError, OSError, ValueError):
+        return "no date"
+
+
+def minute(timestamp: float) -> str:
+    """Return the day and minute, in UTC, of a time in seconds since 1970."""
+    try:
+        return datetime.fromtimestamp(timestamp, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     except (OverflowError, OSError, ValueError):
         return "no date"
 

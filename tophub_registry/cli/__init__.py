@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "Write a page for the browser that shows how tuning went",
     "gain": "Time a model's kernels with the default configs and with a log's records",
     "compile": "Compile a whole model with the best records, as a shared library",
+    "misses": "List the layers of your models that had no record, to tune or to send them",
     "bench": "Time a whole model with records against other frameworks",
     "merge": "Merge logs: for each target and workload the best record",
     "validate": "Check logs, line by line",
@@ -34,6 +35,7 @@ COMMANDS = {
     "withdraw": "Remove records from a log for good, so that no merge brings them back",
     "import": "Import packages into a registry",
     "fetch": "Fetch packages into ~/.tvm/tophub, checked and cached",
+    "site": "Write a registry's catalogue as static pages, with search",
     "list": "List the packages of a registry, and which of them are on this machine",
 }
 """Every command and its one line in the overview."""

@@ -83,6 +83,7 @@ def command(
     _check_options(tune, log, verify=verify)
     from tophub_registry.compiler.compiler import check_linker, compile_model
     from tophub_registry.devices.device import at_hand
+    from tophub_registry.misses import keep_misses
 
     output = output or Path(f"{re.sub('(-symbol)?[.](json|onnx|pt2)$', '', Path(model).name)}.so")
     if output.is_dir():
@@ -96,6 +97,8 @@ def command(
     how: Any = {"shapes": shapes, "params": params, "precision": precision}
     tuned = tune and tuning.tuned(model, target, tune, output, force=force, **how)
     compiled = tuned.compiled if tuned else compile_model(model, target, records=log, **how)
+    if not log and (error := keep_misses(compiled, precision)) is not None:
+        terminal.err(f"tophub: note: misses are not kept: {terminal.line(error)}\n")
     lost: list[LosingKernel] = []
     if verify:
         notes.progress("timing the records against the default configs")

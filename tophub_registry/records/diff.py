@@ -6,7 +6,7 @@ Logs of different devices have no target in common. Their workloads can be compa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tophub_registry.records.families import without_general_keys
 from tophub_registry.records.log import parse_record, read_lines
@@ -16,7 +16,7 @@ from tophub_registry.records.target import Target
 from tophub_registry.records.task import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from tophub_registry.records.record import Record
@@ -89,6 +89,13 @@ class LogDiff:
     unconvertible: int
 
 
+class Compared(NamedTuple):
+    """A log to compare: its successful records, of which the best count, and the number of rows left out."""
+
+    records: Sequence[Record]
+    unconvertible: int
+
+
 def compare(before: Path, after: Path, *, by: By | None = None) -> LogDiff:
     """Compare two logs. Memory grows with the number of workloads, not with the files.
 
@@ -103,7 +110,12 @@ def compare(before: Path, after: Path, *, by: By | None = None) -> LogDiff:
     InputError
         A log can't be read or has a line that is not a record.
     """
-    (old, old_left_out), (new, new_left_out) = _best(before), _best(after)
+    return compare_records(_best(before), _best(after), by=by)
+
+
+def compare_records(before: Compared, after: Compared, *, by: By | None = None) -> LogDiff:
+    """Compare two logs that were read already, as `compare` does."""
+    (old, old_left_out), (new, new_left_out) = before, after
     if by is None:
         by = "target" if _targets(old) & _targets(new) or not (old and new) else "backend"
     ones, others = _by_key(old, by), _by_key(new, by)
@@ -131,12 +143,12 @@ def compare(before: Path, after: Path, *, by: By | None = None) -> LogDiff:
     return LogDiff(by, same, tuple(differences), old_left_out + new_left_out)
 
 
-def _best(path: Path) -> tuple[list[Record], int]:
+def _best(path: Path) -> Compared:
     """Return a log's best records, and how many rows could not be converted."""
     merger = Merger()
     merger.add(read_lines(path), path)
     records = [parse_record(text) for text in merger.lines() if not text.startswith(b"#")]
-    return records, merger.report().dropped.unconvertible
+    return Compared(records, merger.report().dropped.unconvertible)
 
 
 def _targets(records: Iterable[Record]) -> set[Target]:

@@ -6,6 +6,7 @@ are untrusted text. Needs the extra [report].
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tophub_registry.errors import MissingExtra
 from tophub_registry.report.spelling import printable, shortened
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
 _MINIFIED: dict[str, object] = {"separators": (",", ":"), "allow_nan": False}
@@ -28,7 +30,7 @@ def check_installed() -> None:
         raise MissingExtra("report", error) from error
 
 
-def render(package: str, template: str, **values: Any) -> str:
+def render(package: str, template: str, /, **values: Any) -> str:
     """Render a template.
 
     Parameters
@@ -43,10 +45,17 @@ def render(package: str, template: str, **values: Any) -> str:
     Raises
     ------
     MissingExtra
-        Jinja or Plotly is not installed.
+        Jinja is not installed.
     """
-    check_installed()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    return _environment(package).get_template(template).render(values)
+
+
+@functools.lru_cache
+def _environment(package: str) -> Environment:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtra("report", error) from error
 
     environment = Environment(
         loader=PackageLoader(package, "."),
@@ -57,9 +66,9 @@ def render(package: str, template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = _MINIFIED
-    for spelled in (spelling.number, spelling.percent, spelling.seconds, spelling.duration, shortened):
+    for spelled in (spelling.number, spelling.percent, spelling.seconds, spelling.duration, spelling.size, shortened):
         environment.filters[spelled.__name__] = spelled
-    return environment.get_template(template).render(values)
+    return environment
 
 
 def plotly() -> Markup:
