@@ -81,14 +81,15 @@ def _of_pairs(bundle: Bundle, records: Mapping[int, Record]) -> Iterator[Finding
         yield Finding("pairs", message, remedy=_AGAIN, file=bundle.place(PAIRS))
         return
     for pair in bundle.pairs:
-        yield from _of_pair(records[pair.line], pair, bundle.place(LOG))
+        for finding in _of_pair(records[pair.line], pair, _AGAIN):
+            yield dataclasses.replace(finding, file=bundle.place(LOG), line=pair.line)
 
 
-def _of_pair(record: Record, pair: Pair, file: str) -> Iterator[Finding]:
+def _of_pair(record: Record, pair: Pair, remedy: str) -> Iterator[Finding]:
     if (reason := unsupported(record, pair)) is not None:
-        yield Finding("cost", reason, remedy=_AGAIN, file=file, line=pair.line)
+        yield Finding("cost", reason, remedy=remedy)
     elif (reason := loss(record, pair)) is not None:
-        yield Finding("no-gain", reason, "warning", "it is left out", file=file, line=pair.line)
+        yield Finding("no-gain", reason, "warning", "it is left out")
 
 
 _AGAIN = "contribute again, from the machine that measured it"
@@ -125,8 +126,8 @@ def check_answer(
             message = f"the repeats of line {pair.line} are copied from the bundle"
             findings.append(Finding("answer", message, remedy=REMEDY, file=place))
         findings += [
-            dataclasses.replace(each, message=f"line {pair.line}: {each.message}", file=place, line=0)
-            for each in _of_pair(records[pair.line], pair, place)
+            dataclasses.replace(each, message=f"line {pair.line}: {each.message}", file=place)
+            for each in _of_pair(records[pair.line], pair, REMEDY)
         ]
     return findings
 

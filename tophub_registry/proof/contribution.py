@@ -7,13 +7,14 @@ left out with the reason, so that what is written can be accepted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tophub_registry._version import __version__
 from tophub_registry.compiler.compiler import compile_model
+from tophub_registry.devices.device import at_hand
 from tophub_registry.devices.environment import read_environment
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.measurement.measure import Measurer
@@ -146,12 +147,12 @@ def contribute(
     with TemporaryDirectory(prefix="tophub-contribution-") as scratch:
         new = _claims(log, against, Path(scratch))
     target = _target(new, log)
+    _check_device(new, log)
     order = in_drawn_order({claim.line: claim.record for claim in new}, "")[: limit.records]
     by_line = {claim.line: claim for claim in new}
     source = "" if against is None else _name(against)
     with Measurer(target) as measurer:
         said = measurer.describe()
-        _check_device(new, said, log)
         pairs = list(_taken([by_line[line] for line in order], measurer, source, limit, progress))
     environment = read_environment(target, said)
     for claim in new:
@@ -222,10 +223,10 @@ def answer(
             raise InputError(f"record {each.line} can't be measured: {finding.message}", file=file)
     wanted = [Claim(each.record, each.line, None) for each in asked.drawn]
     target = _target(wanted, file)
+    _check_device(wanted, file)
     started = iso_time(now())
     with Measurer(target) as measurer:
         said = measurer.describe()
-        _check_device(wanted, said, file)
         pairs = list(_taken(wanted, measurer, "", Limit(rounds=rounds), progress))
     return Answer(
         format=1,
@@ -275,8 +276,9 @@ def _target(wanted: Sequence[Claim], log: Path) -> Target:
     return target
 
 
-def _check_device(wanted: Iterable[Claim], said: Provenance, log: Path) -> None:
+def _check_device(wanted: Sequence[Claim], log: Path) -> None:
     """Raise EnvironmentFailure if a record names another device, or fewer or more threads, than this machine's."""
+    here = at_hand(wanted[0].record.target.kind)
     for claim in wanted:
         its = claim.record.tophub
         if its is None or its.device is None or its.weights != _weights(claim.record):
@@ -285,10 +287,9 @@ def _check_device(wanted: Iterable[Claim], said: Provenance, log: Path) -> None:
                 file=log,
                 remedy="`tophub validate --level replay -o NEW.log` measures again: contribute that",
             )
-        if (its.device, its.threads) != (said.device, said.threads):
-            raise EnvironmentFailure(
-                f"a record was measured on {its.where}, and this is {said.where}", file=log, remedy=_ELSEWHERE
-            )
+        if (its.device, its.threads) != (here.device, here.threads):
+            message = f"a record was measured on {its.where}, and this is {here.where}"
+            raise EnvironmentFailure(message, file=log, remedy=_ELSEWHERE)
 
 
 def _weights(record: Record) -> str | None:
