@@ -23,7 +23,7 @@ from tophub_registry.devices.device import resolve
 from tophub_registry.errors import InputError
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.proof.acceptance import accept, check, check_answer, refused
-from tophub_registry.proof.contribution import Limit, contribute
+from tophub_registry.proof.contribution import Sample, contribute
 from tophub_registry.publishing.bundle import Bundle, open_bundle, records_of, write_bundle
 from tophub_registry.publishing.challenge import challenge, read_answer, read_challenge, write
 from tophub_registry.publishing.release import release
@@ -121,11 +121,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             log.write(json.dumps(row) + "\n")
             log.write(json.dumps(row | {"result": [[1e9], 4, 1.5, time.time()]}) + "\n")  # a trial that failed
     against = write_rows(folder / "llvm_v0.01.log", 2)
-    assert run("contribute", its.log, "-o", its.bundle, "--against", against, "--rounds", "5") == 0
+    options = ["--against", against, "--rounds", "5", *_a_model(folder)]
+    assert run("contribute", its.log, "-o", its.bundle, *options) == 0
     with open_bundle(its.bundle) as bundle:
         write(its.challenge, challenge(bundle, count=2))
     assert run("contribute", "--answer", its.challenge, "-o", its.answer, "--rounds", "5") == 0
     return its
+
+
+def _a_model(folder: Path) -> list[str]:
+    """Return the option for a model with one of the layers, where models can be written."""
+    if importlib.util.find_spec("onnx") is None:
+        return []
+    import onnx
+
+    from tests.frontends.nets import Net
+
+    net = Net((1, 256))
+    onnx.save(net.model(net.add("MatMul", "x", net.weight(256, 640))), folder / "model.onnx")
+    return ["--model", str(folder / "model.onnx")]
 
 
 @pytest.fixture
@@ -175,7 +189,10 @@ def test_a_bundle_has_the_best_records_the_machine_and_what_was_measured(bundle:
     for pair in bundle.pairs:
         assert len(pair.costs) == len(pair.default) == 5
         assert 0 <= pair.error < 1e-4
-    assert bundle.environment.machine not in Path("/etc/machine-id").read_text()
+    assert b"at night" not in bundle.path.read_bytes()
+    if importlib.util.find_spec("onnx") is not None:
+        assert bundle.model.layers == 1
+        assert 0 < bundle.model.after < 1
 
 
 def test_the_same_contents_are_the_same_bytes(made: Made, tmp_path: Path) -> None:
@@ -373,8 +390,8 @@ def test_a_sample_is_drawn_and_time_runs_out(made: Made, registry: Path, tmp_pat
     with open_bundle(tmp_path / "some.zip") as bundle:
         assert (len(bundle.pairs), len(records_of(bundle))) == (1, 3)
         assert refused(check(bundle, registry)) == []
-    assert [Limit(seconds=0.0).over(done) for done in (0, 1)] == [False, True]
-    assert not Limit().over(1)
+    assert [Sample(seconds=0.0).over(done) for done in (0, 1)] == [False, True]
+    assert not Sample().over(1)
 
 
 def test_what_does_not_hold_is_left_out_and_what_is_another_machines_is_not_contributed(
@@ -382,7 +399,7 @@ def test_what_does_not_hold_is_left_out_and_what_is_another_machines_is_not_cont
 ) -> None:
     first, *others = [record for record in read_records(made.log) if record.valid]
     write_log(tmp_path / "boast.log", [scaled(0.05)(first), *others])
-    done = contribute(tmp_path / "boast.log", limit=Limit(rounds=3))
+    done = contribute(tmp_path / "boast.log", sample=Sample(rounds=3))
     assert [each.record.config for each in done.left_out] == [first.config]
     assert "claimed, but the fastest of 3 repeats took" in done.left_out[0].reason
     write_log(tmp_path / "other.log", [changed(first, {"device": "another"})])

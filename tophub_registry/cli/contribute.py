@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tophub_registry.packages.digest import Digest
-    from tophub_registry.proof.contribution import Contribution, Limit
+    from tophub_registry.proof.contribution import Contribution, Sample
     from tophub_registry.publishing.bundle import WholeModel
 
 
@@ -78,10 +78,10 @@ def command(
     elif log is not None:
         found = log_argument.find(log)
         to = output or Path(f"{found.stem}.zip")
-        from tophub_registry.proof.contribution import Limit
+        from tophub_registry.proof.contribution import Sample
 
-        limit = Limit(records, None if minutes is None else 60 * minutes, rounds)
-        _contribute(found, to, against, model, limit, as_json=as_json)
+        sample = Sample(records, None if minutes is None else 60 * minutes, rounds)
+        _contribute(found, to, against, model, sample, as_json=as_json)
 
 
 def _answer(file: Path, output: Path, rounds: int, *, as_json: bool) -> None:
@@ -110,14 +110,14 @@ def _check_new(output: Path) -> None:
 
 
 def _contribute(
-    log: Path, output: Path, against: Path | None, model: str | None, limit: Limit, *, as_json: bool
+    log: Path, output: Path, against: Path | None, model: str | None, sample: Sample, *, as_json: bool
 ) -> None:
     from tophub_registry.proof.contribution import contribute, whole_model
     from tophub_registry.records.task import describe
 
     _check_new(output)
     before = log_argument.find(against) if against is not None else _newest(log)
-    done = contribute(log, against=before, limit=limit, progress=_progress)
+    done = contribute(log, against=before, sample=sample, progress=_progress)
     whole = None
     if model is not None:
         notes.progress(f"timing {model} without and with the records")

@@ -22,8 +22,8 @@ from tophub_registry.proof.claims import Claim, claims
 from tophub_registry.proof.evidence import loss, unsupported
 from tophub_registry.proof.provenance import misfit
 from tophub_registry.publishing.bundle import ENVIRONMENT, LOG, MANIFEST, PAIRS, Bundle, Pair, records_of
-from tophub_registry.publishing.challenge import REMEDY, Answer, Challenge, in_drawn_order, misfits
-from tophub_registry.publishing.copies import Original, copies, published, spelled
+from tophub_registry.publishing.challenge import REMEDY, Challenge, ChallengeAnswer, in_drawn_order, misfits
+from tophub_registry.publishing.copies import PublishedRecord, copies, published, spelled
 from tophub_registry.publishing.repository_release import Repository, RepositoryRelease, release_in_repository
 from tophub_registry.records.families import without_general_keys
 from tophub_registry.records.finding import Finding
@@ -96,7 +96,7 @@ _AGAIN = "contribute again, from the machine that measured it"
 
 
 def check_answer(
-    answer: Answer, asked: Challenge, bundle: Bundle, file: Path, *, time: datetime | None = None
+    answer: ChallengeAnswer, asked: Challenge, bundle: Bundle, file: Path, *, time: datetime | None = None
 ) -> list[Finding]:
     """Return what is wrong with the answer to a challenge; errors are reasons to refuse it.
 
@@ -151,7 +151,7 @@ class Accepted:
     left_out: Mapping[int, str]
 
 
-def accept(bundle: Bundle, answer: Answer, repository: Repository, *, dry_run: bool = False) -> Accepted:
+def accept(bundle: Bundle, answer: ChallengeAnswer, repository: Repository, *, dry_run: bool = False) -> Accepted:
     """Release a bundle's records as the next version of their package, together with those published before.
 
     A record that replaces a published one must have been timed in turns with it, and not have lost. One whose config is
@@ -217,14 +217,14 @@ def _identity(record: Record) -> tuple[Target, str, str]:
     return without_general_keys(record.target), record.workload, spelled(record)
 
 
-def _twins(records: Mapping[int, Record], originals: Iterable[Original]) -> dict[int, Original]:
+def _twins(records: Mapping[int, Record], originals: Iterable[PublishedRecord]) -> dict[int, PublishedRecord]:
     """Return for each record, by line, the newest published one of the same target, workload and config."""
     lines = {_identity(record): line for line, record in records.items()}
     found = ((lines.get(_identity(original.record)), original) for original in originals)
     return {line: original for line, original in found if line is not None}
 
 
-def _rank(line: int, answer: Answer, twin: Original | None, bundle: Bundle) -> Rank:
+def _rank(line: int, answer: ChallengeAnswer, twin: PublishedRecord | None, bundle: Bundle) -> Rank:
     if line not in {pair.line for pair in answer.pairs}:
         return Rank.CLAIMED
     if twin is None or not _elsewhere(twin.record.tophub, bundle):
@@ -241,7 +241,7 @@ def _elsewhere(its: Provenance | None, bundle: Bundle) -> bool:
     return its.device is not None and its.device != bundle.environment.device
 
 
-def _confirmed(record: Record, rank: Rank, answer: Answer, bundle: Bundle) -> Record:
+def _confirmed(record: Record, rank: Rank, answer: ChallengeAnswer, bundle: Bundle) -> Record:
     """Return a record as it is published: with its machine, and who has confirmed its cost."""
     told = (record.tophub or Provenance()).model_dump(exclude_unset=True)
     if bundle.environment.machine is not None:

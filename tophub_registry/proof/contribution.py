@@ -27,7 +27,7 @@ from tophub_registry.proof.confirmation import in_turns
 from tophub_registry.proof.evidence import loss, take, unsupported
 from tophub_registry.proof.provenance import misfit
 from tophub_registry.publishing.bundle import Pair, WholeModel, write_bundle
-from tophub_registry.publishing.challenge import Answer, Challenge, in_drawn_order
+from tophub_registry.publishing.challenge import Challenge, ChallengeAnswer, in_drawn_order
 from tophub_registry.records.environment import Environment
 from tophub_registry.records.families import without_general_keys
 from tophub_registry.records.log import parse_record, read_lines, write_log
@@ -47,7 +47,7 @@ _ELSEWHERE = "contribute from the machine that measured them"
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class NotContributed:
     """A record that is not contributed, and why."""
 
     record: Record
@@ -78,7 +78,7 @@ class Contribution:
     against: Path | None
     records: tuple[Record, ...]
     pairs: tuple[Pair, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[NotContributed, ...]
     environment: Environment
 
     @property
@@ -93,7 +93,7 @@ class Contribution:
 
 
 @dataclass(frozen=True)
-class Limit:
+class Sample:
     """How much is measured; a sample is drawn from the log's own bytes.
 
     Attributes
@@ -120,7 +120,7 @@ def contribute(
     log: Path,
     *,
     against: Path | None = None,
-    limit: Limit | None = None,
+    sample: Sample | None = None,
     progress: Progress = lambda _done, _of: None,
 ) -> Contribution:
     """Time a log's new records on this machine.
@@ -131,7 +131,7 @@ def contribute(
         The log, as it was tuned: of each workload the best record counts.
     against
         The package's newest version, whose records would be replaced; None if there is none.
-    limit
+    sample
         How much is measured.
     progress
         Is told how far it is.
@@ -143,17 +143,17 @@ def contribute(
     EnvironmentFailure
         Its records were measured on another device; or something can't be measured.
     """
-    limit = limit or Limit()
+    sample = sample or Sample()
     with TemporaryDirectory(prefix="tophub-contribution-") as scratch:
         new = _claims(log, against, Path(scratch))
     target = _target(new, log)
     _check_device(new, log)
-    order = in_drawn_order({claim.line: claim.record for claim in new}, "")[: limit.records]
+    order = in_drawn_order({claim.line: claim.record for claim in new}, "")[: sample.records]
     by_line = {claim.line: claim for claim in new}
     source = "" if against is None else _name(against)
     with Measurer(target) as measurer:
         said = measurer.describe()
-        pairs = list(_taken([by_line[line] for line in order], measurer, source, limit, progress))
+        pairs = list(_taken([by_line[line] for line in order], measurer, source, sample, progress))
     environment = read_environment(target, said)
     for claim in new:
         if (finding := misfit(claim.record, environment)) is not None:
@@ -199,7 +199,7 @@ def answer(
     *,
     rounds: int = ROUNDS,
     progress: Progress = lambda _done, _of: None,
-) -> Answer:
+) -> ChallengeAnswer:
     """Measure a challenge's records, and no others, on this machine.
 
     Parameters
@@ -227,8 +227,8 @@ def answer(
     started = iso_time(now())
     with Measurer(target) as measurer:
         said = measurer.describe()
-        pairs = list(_taken(wanted, measurer, "", Limit(rounds=rounds), progress))
-    return Answer(
+        pairs = list(_taken(wanted, measurer, "", Sample(rounds=rounds), progress))
+    return ChallengeAnswer(
         format=1,
         bundle=asked.bundle,
         nonce=asked.nonce,
@@ -298,16 +298,16 @@ def _weights(record: Record) -> str | None:
 
 
 def _taken(
-    chosen: Sequence[Claim], measurer: Measurer, source: str, limit: Limit, progress: Progress
+    chosen: Sequence[Claim], measurer: Measurer, source: str, sample: Sample, progress: Progress
 ) -> Iterator[Pair]:
     for done, claim in enumerate(chosen):
-        if limit.over(done):
+        if sample.over(done):
             return
         progress(done, len(chosen))
-        yield take(claim, measurer, source, rounds=limit.rounds)
+        yield take(claim, measurer, source, rounds=sample.rounds)
 
 
-def _kept(new: Sequence[Claim], pairs: Sequence[Pair]) -> tuple[list[tuple[Claim, Pair | None]], list[LeftOut]]:
+def _kept(new: Sequence[Claim], pairs: Sequence[Pair]) -> tuple[list[tuple[Claim, Pair | None]], list[NotContributed]]:
     """Divide claims into those that hold, or were not timed, and the others."""
     by_line = {pair.line: pair for pair in pairs}
     kept: list[tuple[Claim, Pair | None]] = []
@@ -316,7 +316,7 @@ def _kept(new: Sequence[Claim], pairs: Sequence[Pair]) -> tuple[list[tuple[Claim
         pair = by_line.get(claim.line)
         reason = pair and (loss(claim.record, pair) or unsupported(claim.record, pair))
         if reason:
-            left_out.append(LeftOut(claim.record, reason))
+            left_out.append(NotContributed(claim.record, reason))
         else:
             kept.append((claim, pair))
     return kept, left_out

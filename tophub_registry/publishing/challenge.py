@@ -69,7 +69,7 @@ class Challenge(BaseModel):
     drawn: list[Drawn]
 
 
-class Answer(BaseModel):
+class ChallengeAnswer(BaseModel):
     """What a contributor answers.
 
     Attributes
@@ -97,7 +97,7 @@ class Answer(BaseModel):
     pairs: list[Pair]
     digest: str = ""
 
-    def signed(self) -> Answer:
+    def signed(self) -> ChallengeAnswer:
         """Return the same with its digest."""
         return self.model_copy(update={"digest": self.own_digest()})
 
@@ -141,7 +141,7 @@ def challenge(bundle: Bundle, *, count: int = RECORDS, days: float = DAYS, time:
     )
 
 
-def write(path: Path, value: Challenge | Answer) -> None:
+def write(path: Path, value: Challenge | ChallengeAnswer) -> None:
     """Write a challenge or an answer, all or nothing.
 
     Raises
@@ -169,7 +169,7 @@ def read_challenge(path: Path) -> Challenge:
     return parse_json(Challenge, _read(path), path, remedy="ask for the challenge again")
 
 
-def read_answer(path: Path) -> Answer:
+def read_answer(path: Path) -> ChallengeAnswer:
     """Read an answer.
 
     Raises
@@ -177,13 +177,13 @@ def read_answer(path: Path) -> Answer:
     InputError
         There is none, or it is damaged.
     """
-    return parse_json(Answer, _read(path), path, remedy=REMEDY)
+    return parse_json(ChallengeAnswer, _read(path), path, remedy=REMEDY)
 
 
 REMEDY = "answer the challenge again with `tophub contribute --answer`"
 
 
-def misfits(answer: Answer, asked: Challenge, bundle: Bundle, time: datetime) -> Iterable[str]:
+def misfits(answer: ChallengeAnswer, asked: Challenge, bundle: Bundle, time: datetime) -> Iterable[str]:
     """Yield why an answer is not one to a challenge, whatever was measured.
 
     Parameters

@@ -20,7 +20,7 @@ from tophub_registry.records.record import EARLIEST, Record
 from tophub_registry.records.unconvertible import NoConversionError
 
 
-class Original(NamedTuple):
+class PublishedRecord(NamedTuple):
     """A published record, and where it is."""
 
     record: Record
@@ -33,7 +33,7 @@ class Original(NamedTuple):
         return f"{self.name}, line {self.line}"
 
 
-def published(registry: Path, index: Index, package: str) -> Iterator[Original]:
+def published(registry: Path, index: Index, package: str) -> Iterator[PublishedRecord]:
     """Yield the different records of all versions of a package, each from the first that has it."""
     seen: set[bytes] = set()
     for version, entry in sorted(index.versions(package).items()):
@@ -49,10 +49,10 @@ def published(registry: Path, index: Index, package: str) -> Iterator[Original]:
             except NoConversionError:
                 continue
             if record is not None:
-                yield Original(record, f"{package} {version}", line.number)
+                yield PublishedRecord(record, f"{package} {version}", line.number)
 
 
-def copies(records: Mapping[int, Record], originals: Iterator[Original]) -> Iterator[Finding]:
+def copies(records: Mapping[int, Record], originals: Iterator[PublishedRecord]) -> Iterator[Finding]:
     """Yield a finding for each record, given by line, that is a copy of a published one."""
     by_costs = {(each.workload, tuple(each.result.costs)): line for line, each in records.items()}
     by_time = {_moment(each): line for line, each in records.items() if each.result.timestamp >= EARLIEST}
@@ -74,7 +74,7 @@ def spelled(record: Record) -> str:
     return json.dumps([list(knob) for knob in record.config.entity])
 
 
-def _finding(record: Record, original: Original, line: int) -> Finding:
+def _finding(record: Record, original: PublishedRecord, line: int) -> Finding:
     its = original.record
     remedy = "contribute what you measured yourself; `tophub validate --level replay -o LOG` measures again"
     if record.result.costs != its.result.costs:
