@@ -366,6 +366,8 @@ def test_what_a_second_machine_reproduces_has_the_highest_rank(made: Made, regis
     assert ranks(registry / "llvm_v0.03.log") == ["claimed"] * 2 + ["reproduced"] * 3
     machines = {its.tophub.machine for its in read_records(registry / "llvm_v0.03.log") if its.tophub}
     assert machines == {"b" * 12}
+    contributed(2.0, "c" * 12)
+    assert not (registry / "llvm_v0.04.log").exists()  # its costs are too different to confirm the others
 
 
 def test_a_record_does_not_replace_one_that_it_was_not_timed_against(

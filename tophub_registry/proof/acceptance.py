@@ -155,7 +155,7 @@ def accept(bundle: Bundle, answer: ChallengeAnswer, repository: Repository, *, d
     """Release a bundle's records as the next version of their package, together with those published before.
 
     A record that replaces a published one must have been timed in turns with it, and not have lost. One whose config is
-    published already, measured on another machine, replaces that row: it is reproduced.
+    published already, with about the same cost on another machine, replaces that row: it is reproduced.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def accept(bundle: Bundle, answer: ChallengeAnswer, repository: Repository, *, d
     index = known_index(repository.registry)
     records = records_of(bundle)
     twins = _twins(records, published(repository.registry, index, package))
-    ranks = {line: _rank(line, answer, twins.get(line), bundle) for line in records}
+    ranks = {line: _rank(line, record, answer, twins.get(line), bundle) for line, record in records.items()}
     rows = {line: _confirmed(record, ranks[line], answer, bundle) for line, record in records.items()}
     pairs = {pair.line: pair for pair in bundle.pairs}
     lines = {_identity(record): line for line, record in records.items()}
@@ -224,12 +224,24 @@ def _twins(records: Mapping[int, Record], originals: Iterable[PublishedRecord]) 
     return {line: original for line, original in found if line is not None}
 
 
-def _rank(line: int, answer: ChallengeAnswer, twin: PublishedRecord | None, bundle: Bundle) -> Rank:
+APART = 0.25
+"""By what fraction two machines' costs of one config may differ for it to be reproduced."""
+
+
+def _rank(line: int, record: Record, answer: ChallengeAnswer, twin: PublishedRecord | None, bundle: Bundle) -> Rank:
     if line not in {pair.line for pair in answer.pairs}:
         return Rank.CLAIMED
-    if twin is None or not _elsewhere(twin.record.tophub, bundle):
+    if twin is None or not _elsewhere(twin.record.tophub, bundle) or not _agree(twin.record, record):
         return Rank.REPLAYED
     return Rank.REPRODUCED
+
+
+def _agree(one: Record, other: Record) -> bool:
+    """Whether two machines' costs of one config are about the same, measured under the same conditions."""
+    if one.cost.cached != other.cost.cached:
+        return False
+    lower, higher = sorted((one.mean_cost, other.mean_cost))
+    return higher <= (1 + APART) * lower
 
 
 def _elsewhere(its: Provenance | None, bundle: Bundle) -> bool:

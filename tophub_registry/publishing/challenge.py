@@ -10,13 +10,13 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 
-from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.index import iso_time, now
 from tophub_registry.publishing.bundle import Bundle, Pair, parse_json, records_of
@@ -33,6 +33,24 @@ _MAX = 16 << 20
 """The largest challenge or answer that is read, in bytes."""
 
 _PLAIN = ConfigDict(frozen=True, strict=True, extra="allow")
+
+
+def _existing(text: str) -> str:
+    _at(text)
+    return text
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text[:-1]).replace(tzinfo=timezone.utc)
+
+
+_FORM = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
+
+Time = Annotated[str, Field(pattern=_FORM), AfterValidator(_existing)]
+"""ISO 8601 in UTC; such strings sort by time."""
+
+_CLOCKS = timedelta(days=1)
+"""By how much two machines' clocks may differ."""
 
 
 class Drawn(BaseModel):
@@ -64,8 +82,8 @@ class Challenge(BaseModel):
     format: Literal[1]
     bundle: str
     nonce: str
-    issued: str
-    expires: str
+    issued: Time
+    expires: Time
     drawn: list[Drawn]
 
 
@@ -91,8 +109,8 @@ class ChallengeAnswer(BaseModel):
     format: Literal[1]
     bundle: str
     nonce: str
-    started: str
-    finished: str
+    started: Time
+    finished: Time
     environment: Environment
     pairs: list[Pair]
     digest: str = ""
@@ -128,7 +146,14 @@ def challenge(bundle: Bundle, *, count: int = RECORDS, days: float = DAYS, time:
         How long an answer is accepted.
     time
         The time of the challenge; by default now.
+
+    Raises
+    ------
+    UsageError
+        No record is to be drawn.
     """
+    if count < 1:
+        raise UsageError(f"can't draw {count} records", remedy="draw 1 or more")
     time, nonce, records = time or now(), secrets.token_hex(16), records_of(bundle)
     lines = draw(records, bundle.digest.sha256, nonce, count)
     return Challenge(
@@ -199,7 +224,8 @@ def misfits(answer: ChallengeAnswer, asked: Challenge, bundle: Bundle, time: dat
         yield "it answers for another bundle: the SHA-256 is not this one's"
     if iso_time(time) > asked.expires or answer.finished > asked.expires:
         yield f"stale: the challenge could be answered until {asked.expires}"
-    if not asked.issued <= answer.started <= answer.finished:
+    earliest = iso_time(_at(asked.issued) - _CLOCKS)
+    if not earliest <= answer.started <= answer.finished:
         yield f"measured at {answer.started}, before the challenge was issued at {asked.issued}"
     lines = [each.line for each in asked.drawn]
     if lines != draw(records_of(bundle), bundle.digest.sha256, asked.nonce, len(lines)):

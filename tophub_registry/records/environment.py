@@ -5,7 +5,9 @@ Everything in it is a claim too. Reading it is `devices.environment`'s, and whet
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat, PositiveInt
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, PositiveInt
 
 
 class Clocks(BaseModel):
@@ -74,4 +76,4 @@ class Environment(BaseModel):
     python: str
     tvm: str
     tophub: str
-    machine: str | None = None
+    machine: Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")] | None = None

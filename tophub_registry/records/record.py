@@ -250,8 +250,11 @@ def _step(seconds: float) -> int:
     return exponent * _STEPS + int(mantissa * 2 * _STEPS)
 
 
+_UNCONFIRMED = {str(rank): int(max(Rank) - rank) for rank in Rank}
+
+
 def _unconfirmed(rank: str | None) -> int:
-    return max(Rank) - Rank.parse(rank)
+    return _UNCONFIRMED.get(rank or "", _UNCONFIRMED[str(Rank.CLAIMED)])
 
 
 class Record(BaseModel):
