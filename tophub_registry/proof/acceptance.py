@@ -19,7 +19,7 @@ from tophub_registry.errors import InputError
 from tophub_registry.packages.folder import known_index
 from tophub_registry.packages.index import now
 from tophub_registry.proof.claims import Claim, claims
-from tophub_registry.proof.evidence import loss, unsupported
+from tophub_registry.proof.evidence import invented, loss, unsupported
 from tophub_registry.proof.provenance import misfit
 from tophub_registry.publishing.bundle import ENVIRONMENT, LOG, MANIFEST, PAIRS, Bundle, Pair, records_of
 from tophub_registry.publishing.challenge import REMEDY, Challenge, ChallengeAnswer, in_drawn_order, misfits
@@ -66,6 +66,11 @@ def check(bundle: Bundle, registry: Path) -> list[Finding]:
     for line, record in records.items():
         if (reason := misfit(record, bundle.environment)) is not None:
             findings.append(dataclasses.replace(reason, file=log, line=line))
+        if (same := invented(record)) is not None:
+            findings.append(Finding("cost", same, remedy=_AGAIN, file=log, line=line))
+        elif not record.result.costs[1:]:
+            message = "measured only once: nobody knows how far its cost is to be trusted"
+            findings.append(Finding("single", message, "warning", file=log, line=line))
     originals = published(registry, index, bundle.manifest.package)
     findings += [dataclasses.replace(each, file=log) for each in copies(records, originals)]
     findings += _of_pairs(bundle, records)

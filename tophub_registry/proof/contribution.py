@@ -190,7 +190,7 @@ def whole_model(contribution: Contribution, model: str) -> WholeModel:
         kernels = [layer.kernel for layer in after.layers]
         layers = sum(kernel is not None and kernel.answer.source == str(rows) for kernel in kernels)
     seconds = in_turns(before, after)
-    return WholeModel(name=model, layers=layers, before=seconds[0], after=seconds[1])
+    return WholeModel(name=Path(model).name, layers=layers, before=seconds[0], after=seconds[1])
 
 
 def answer(

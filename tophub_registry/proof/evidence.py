@@ -63,6 +63,12 @@ def loss(record: Record, pair: Pair) -> str | None:
     return timed.loss(TimedRecord(other, tuple(pair.replaced.costs), usual))
 
 
+def invented(record: Record) -> str | None:
+    """Return why a record's own repeats can't have been measured; None if they can."""
+    costs = record.result.costs
+    return f"all {len(costs)} repeats are the same number: {costs[0]}" if costs[1:] and len(set(costs)) == 1 else None
+
+
 def unsupported(record: Record, pair: Pair) -> str | None:
     """Return why a record's repeats don't support its cost; None if they do."""
     if not pair.costs:

@@ -92,7 +92,7 @@ class WholeModel(BaseModel):
     Attributes
     ----------
     name
-        The model, as it was given.
+        The model's name, or its file's without the folder.
     layers
         How many layers use a contributed record.
     before, after
