@@ -254,7 +254,7 @@ def test_a_falsified_device_is_refused(made: Made, registry: Path, tmp_path: Pat
     forger = forged(made, tmp_path / "2.zip", lambda its: changed(its, {"device": other}), device=other)
     assert "one device has 2 makers" in reasons(forger, registry)[0].message
     (found, *_) = reasons(forged(made, tmp_path / "3.zip", threads=64), registry)
-    assert found.message == f"measured with {bundle.environment.threads} threads, but the environment has 64"
+    assert found.message == f"measured on {bundle.environment.device}, 1 thread, but the environment has 64 threads"
     (found, *_) = reasons(forged(made, tmp_path / "4.zip", target="llvm -mcpu=cascadelake"), registry)
     assert (found.rule, found.message.split(", but")[1]) == (
         "environment",

@@ -9,9 +9,12 @@ import pytest
 pytest.importorskip("tvm", reason="needs the extra [tune]")
 
 from tests.records.rows import record
+from tophub_registry.proof.comparison import TimedRecord
 from tophub_registry.proof.evidence import invented
 from tophub_registry.proof.provenance import misfit
+from tophub_registry.proof.replay import _measured_again
 from tophub_registry.records.environment import Environment
+from tophub_registry.records.record import Provenance
 
 EPYC = {
     "target": "llvm -mcpu=znver4",
@@ -62,7 +65,11 @@ def test_what_fits_is_not_refused(environment: dict[str, Any]) -> None:
         (EPYC, {"target": "llvm -mcpu=znver3"}, "environment: made for llvm -mcpu=znver3, but the environment is llvm"),
         (EPYC, {"device": None}, "device: the record does not say on which device it was measured"),
         (EPYC, {"device": "AMD EPYC 9654, 2 cores"}, "device: measured on AMD EPYC 9654, 2 cores, but the environment"),
-        (EPYC, {"threads": 1}, "device: measured with 1 threads, but the environment has 2"),
+        (
+            EPYC,
+            {"threads": 1},
+            "device: measured on AMD EPYC 9254, 2 cores, 1 thread, but the environment has 2 threads",
+        ),
         (XEON, {}, "device: one device has 2 makers: Intel(R) Xeon(R), 2 cores and znver4"),
         (EPYC | {"vendor": "GenuineIntel"}, {}, "device: one device has 2 makers: GenuineIntel and znver4"),
         (H100 | {"device": "NVIDIA A100-SXM4-40GB"}, {}, "device: the device NVIDIA A100-SXM4-40GB is no h100"),
@@ -72,6 +79,12 @@ def test_what_fits_is_not_refused(environment: dict[str, Any]) -> None:
 )
 def test_what_does_not_fit_is_refused(environment: dict[str, Any], told: dict[str, Any], reason: str) -> None:
     assert str(found(environment, **told)).startswith(reason)
+
+
+def test_a_rank_is_of_the_cost_that_was_confirmed() -> None:
+    ranked = record(tophub={"device": "x", "tuner": "y", "rank": "reproduced", "machine": "0123"})
+    again = _measured_again(TimedRecord(ranked, (1e-3, 2e-3), 1.0), Provenance(device="z"))
+    assert again.tophub.model_dump(exclude_unset=True, exclude={"revalidated"}) == {"device": "z", "tuner": "y"}
 
 
 def test_repeats_that_are_all_the_same_were_not_measured() -> None:

@@ -48,7 +48,7 @@ def _device(record: Record, environment: Environment) -> str | None:
     if its.device != environment.device:
         return f"measured on {its.device}, but the environment is {environment.device}"
     if its.threads != environment.threads:
-        return f"measured with {its.threads} threads, but the environment has {environment.threads}"
+        return f"measured on {its.where}, but the environment has {environment.threads} threads"
     return None
 
 
