@@ -285,8 +285,8 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
     Returns
     -------
     Answer
-        `record`, `match` (how well the record's target fits) and `source` (the log that it is from). If no record is
-        found, `record` is None and `match` is `Match.NONE`.
+        `record`, `match` (how well the record's target fits), `source` (the log that it is from) and `rank` (who has
+        confirmed its cost). If no record is found, `record` and `rank` are None, and `match` is `Match.NONE`.
 
     Raises
     ------

@@ -109,7 +109,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("tophub co", {"compile", "convert"}),
+        ("tophub co", {"compile", "contribute", "convert"}),
         ("tophub ", set(COMMANDS)),
         ("tophub tune tasks.json --total", {"--total-trials"}),
     ],

@@ -48,6 +48,7 @@ def test_each_workload_has_its_best_config_its_time_its_speed_and_its_device(log
         "   speed    204 GFLOPS, 40.8% of the device's peak",
         "   device   AMD EPYC, 2 cores, 2 threads",
         "   measured 2026-01-01 by tophub-registry 0.1.0 model; best of 3 trials, 1 failed",
+        "   rank     claimed",
         "   config   193",
         "     tile_ic   [-1, 16]",
         "     tile_oc   [-1, 32]",
@@ -83,7 +84,7 @@ def test_a_log_can_not_steer_the_terminal(tmp_path):
     log = tmp_path / "new.log"
     log.write_text(text(tophub={"device": "\x1b[31mred\x1b[0m\nline"}) + "\n")
     assert "\x1b" not in (said := tophub("show", log, "--best").stdout)
-    assert len(said.splitlines()) == 11
+    assert len(said.splitlines()) == 12
 
 
 def test_the_kernel_is_asked_for_with_the_rest_and_a_task_without_a_template_has_none(log):

@@ -30,6 +30,7 @@ COMMANDS = {
     "diff": "Compare two logs",
     "audit": "Show the evidence for the records of logs: age, tool, spread, coverage",
     "convert": "Convert a log from log version 0.1, of TVM 0.6, to 0.2, or back",
+    "contribute": "Make one file of a log and the evidence for it, for a maintainer",
     "release": "Publish a log as a package's next version in a registry",
     "yank": "Mark a published version as not to be used, or undo that",
     "withdraw": "Remove records from a log for good, so that no merge brings them back",

@@ -13,6 +13,7 @@ import typer
 from tophub_registry import spelling
 from tophub_registry.cli import log_argument, table, terminal
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.records.rank import Rank
 from tophub_registry.records.summary import summarise, tool
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
     if as_json:
         terminal.out(json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
         return
-    columns = ("target", "task", ">workloads", ">records", ">failed", ">GFLOPS", ">median", "measured", "by")
+    confirmed = any(_confirmed(group.ranks) for group in summary.groups)
+    ranks = ["rank"] if confirmed else []
+    columns = ("target", "task", ">workloads", ">records", *ranks, ">failed", ">GFLOPS", ">median", "measured", "by")
     table.show(
         columns,
         (
@@ -67,6 +70,7 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
                 group.task,
                 str(group.workloads),
                 str(group.records),
+                *([_confirmed(group.ranks)] if confirmed else []),
                 str(group.failed),
                 spelling.number(group.best_gflops) or "-",
                 spelling.number(group.median_gflops) or "-",
@@ -78,6 +82,11 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
         expendable=("by", "measured", "failed", "median", "workloads"),
     )
     _tell_unconvertible(summary.unconvertible)
+
+
+def _confirmed(ranks: dict[str, int]) -> str:
+    """Return how many records others have confirmed: `3 replayed, 1 reproduced`; empty if none."""
+    return ", ".join(f"{count} {rank}" for rank, count in ranks.items() if rank != str(Rank.CLAIMED))
 
 
 def _show_best(
@@ -153,6 +162,7 @@ def _as_text(number: int, task: TaskHistory, kernel: str | None) -> str:
     if device(task.best):
         lines.append(f"   device   {device(task.best)}")
     lines.append(f"   measured {spelling.day(task.best.result.timestamp)} by {tool(task.best)}; best of {trials}")
+    lines.append(f"   rank     {task.best.rank}")
     lines.append(f"   config   {task.best.config.index}")
     width = max((len(knob.name) for knob in task.best.config.entity), default=0)
     lines += [f"     {knob.name:<{width}} {json.dumps(knob.value)}" for knob in task.best.config.entity]
@@ -171,6 +181,7 @@ def _as_json(number: int, task: TaskHistory, kernel: str | None) -> dict[str, ob
         "failures": task.failures,
         "default": task.default,
         "best": None if best is None else best.mean_cost,
+        "rank": None if best is None else str(best.rank),
         "gflops": task.gflops,
         "peak_gflops": task.peak_gflops,
         "record": None if best is None else best.model_dump(exclude_unset=True),

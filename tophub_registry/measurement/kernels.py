@@ -12,7 +12,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.devices.threads import settle_threads
 from tophub_registry.measurement.places import NoDevice, Place, Session
@@ -85,6 +85,21 @@ def _link(library: Any, path: str) -> None:
     object_file.unlink()
 
 
+class Ran(NamedTuple):
+    """A kernel that was run.
+
+    Attributes
+    ----------
+    costs
+        For each repeat the mean time of a run, in seconds.
+    error
+        The largest error of its output, as a fraction of the largest number.
+    """
+
+    costs: list[float]
+    error: float
+
+
 @dataclass
 class _Kept:
     """The state that a worker process keeps between kernels: its device, and a workload's arrays."""
@@ -133,7 +148,7 @@ def _session() -> Session:
     return _kept.session
 
 
-def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[list[float]]:
+def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[Ran]:
     """Check and time kernels of the prepared workload in turns, so that a disturbance affects all of them.
 
     Parameters
@@ -146,7 +161,7 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
     Returns
     -------
     list
-        For each kernel its costs: for each repeat the mean time of a run, in seconds.
+        For each kernel its costs, and the error of its output.
 
     Raises
     ------
@@ -169,17 +184,18 @@ def run(kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[li
         raise
 
 
-def _run(session: Session, kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[list[float]]:
+def _run(session: Session, kernels: list[tuple[str, Config]], kind: str, timing: Timing) -> list[Ran]:
     prepared = _kept.arrays
     if prepared is None:
         raise NoDevice("no workload is prepared")
     measures: list[Callable[[], float]] = []
     repeats: list[int] = []
+    errors: list[float] = []
     for path, config in kernels:
         module = session.load(path)
         arguments = prepared.arguments(config)
         module["main"](*arguments)
-        prepared.reference.check(config, arguments[-1].numpy())
+        errors.append(prepared.reference.check(config, arguments[-1].numpy()))
         clock = session.clock(module, arguments, prepared.reference.template.weights, kind)
         first = clock(1)
         slow = first > timing.give_up
@@ -191,4 +207,4 @@ def _run(session: Session, kernels: list[tuple[str, Config]], kind: str, timing:
         for kernel, measure_again in enumerate(measures):
             if repeat < repeats[kernel]:
                 costs[kernel].append(measure_again())
-    return costs
+    return list(map(Ran, costs, errors))

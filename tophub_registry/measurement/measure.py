@@ -69,7 +69,7 @@ class _Run(NamedTuple):
 
     kernel: _Kernel
     ready: Future[None]
-    costs: Future[list[list[float]]]
+    costs: Future[list[kernels.Ran]]
     began: float
 
 
@@ -196,7 +196,11 @@ class Measurer:
         return said
 
     def compare(self, template: Template, configs: Sequence[Config], rounds: int) -> list[list[float]]:
-        """Time the kernels of several configs in turns and return the costs of each, in seconds.
+        """Time the kernels of several configs in turns and return the costs of each, in seconds; see `run_in_turns`."""
+        return [ran.costs for ran in self.run_in_turns(template, configs, rounds)]
+
+    def run_in_turns(self, template: Template, configs: Sequence[Config], rounds: int) -> list[kernels.Ran]:
+        """Time the kernels of several configs in turns and return the costs of each, and the errors of their outputs.
 
         Raises
         ------
@@ -295,7 +299,7 @@ class Measurer:
             Path(kernel.path).unlink(missing_ok=True)
             seconds = time.monotonic() - run.began
             return Measured(
-                kernel.config, Result(run.costs.result()[0], int(ErrorNo.NO_ERROR), seconds, time.time()), None
+                kernel.config, Result(run.costs.result()[0].costs, int(ErrorNo.NO_ERROR), seconds, time.time()), None
             )
         if self._lost(error):
             kernel.losses += 1

@@ -41,8 +41,14 @@ class ReferenceOutput:
         """Whether this is for a template's workload."""
         return type(self.template) is type(template) and self.template.args == template.args
 
-    def check(self, config: Config, output: Any) -> None:
-        """Raise WrongAnswer if a kernel's output, in the kernel's layout, is not the expected one."""
+    def check(self, config: Config, output: Any) -> float:
+        """Return the largest error of a kernel's output, in the kernel's layout, as a fraction of its largest number.
+
+        Raises
+        ------
+        WrongAnswer
+            The error is more than rounding can explain.
+        """
         import numpy as np
 
         difference = self.template.unpack(config, output) - self.expected
@@ -51,6 +57,7 @@ class ReferenceOutput:
             raise WrongAnswer("the output contains NaN, or was not written completely")
         if error > self._tolerance:
             raise WrongAnswer(f"the output is off by {error:.2g} of its largest number")
+        return error
 
 
 class DeviceArrays:

@@ -64,7 +64,7 @@ class DeviceWorker:
 
     def run(
         self, template: Template, built: list[tuple[str, Config]], kind: str, timing: Timing, limit: float
-    ) -> tuple[Future[None], Future[list[list[float]]]]:
+    ) -> tuple[Future[None], Future[list[kernels.Ran]]]:
         """Prepare the workload and run kernels; each of the two has its own time limit."""
         ready = self._workers.schedule(kernels.prepare, self._place, template, kind, timeout=_PREPARATION)
         limit += self._place.grace

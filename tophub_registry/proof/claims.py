@@ -101,16 +101,15 @@ def prove(made: Iterable[Claim], *, rounds: int = ROUNDS) -> Iterator[Loss]:
     for claim in made:
         by_target[claim.record.target][claim.record.workload].append(claim)
     for target in by_target:
-        _check_is_here(target)
+        check_is_here(target)
     for target, workloads in by_target.items():
         with Measurer(target) as measurer:
             for group in workloads.values():
                 yield from _prove_group(group, measurer, rounds)
 
 
-def _check_is_here(target: Target) -> None:
+def check_is_here(target: Target, remedy: str = "prove them on their own device") -> None:
     """Raise EnvironmentFailure unless a target is this machine's device."""
-    remedy = "prove them on their own device"
     if target.kind not in KINDS:
         raise EnvironmentFailure(f"records for {target} can't be timed: there are no templates for it", remedy=remedy)
     try:

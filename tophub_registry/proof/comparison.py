@@ -37,12 +37,18 @@ class TimedRecord:
         The median of the default config in the same rounds, in seconds.
     failure
         Why the kernel can't be measured.
+    default_costs
+        The default config's seconds in each round.
+    error
+        The largest error of the kernel's output, as a fraction of its largest number.
     """
 
     record: Record
     costs: tuple[float, ...]
     default: float
     failure: str | None = None
+    default_costs: tuple[float, ...] = ()
+    error: float | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -101,13 +107,17 @@ def time_in_turns(
     # Each config once: two kernels of the same one differ by noise.
     distinct = {_spelled(config): config for config in (default, *configs)}
     try:
-        costs = dict(zip(distinct, measurer.compare(template, list(distinct.values()), rounds), strict=True))
+        ran = dict(zip(distinct, measurer.run_in_turns(template, list(distinct.values()), rounds), strict=True))
     except EnvironmentFailure as error:
         if len(records) > 1:
             return [timed for one in records for timed in time_in_turns(template, [one], measurer, rounds=rounds)]
         return [TimedRecord(records[0], (), time_default(template, measurer, rounds=rounds), error.message)]
-    usual = median(costs[_spelled(default)])
-    return [TimedRecord(record, tuple(costs[_spelled(record.config)]), usual) for record in records]
+    usual = tuple(ran[_spelled(default)].costs)
+    its = [(record, ran[_spelled(record.config)]) for record in records]
+    return [
+        TimedRecord(record, tuple(kernel.costs), median(usual), default_costs=usual, error=kernel.error)
+        for record, kernel in its
+    ]
 
 
 def _spelled(config: Config) -> str:

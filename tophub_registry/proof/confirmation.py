@@ -258,7 +258,9 @@ def _finalists(ranked: Sequence[Record], count: int) -> list[Record]:
         return []
     best = ranked[0].cost
     close = (
-        record for record in ranked if record.cost[:-1] == best[:-1] and record.cost.seconds <= _CLOSE * best.seconds
+        record
+        for record in ranked
+        if record.cost.conditions == best.conditions and record.cost.seconds <= _CLOSE * best.seconds
     )
     return list(itertools.islice(close, count))
 

@@ -87,7 +87,8 @@ def replay(records: Iterable[Record], measurer: Measurer, *, rounds: int = ROUND
 
 def _measured_again(timed: TimedRecord, provenance: Provenance) -> Record:
     record = timed.record
-    history = (record.tophub or Provenance()).model_dump(exclude_unset=True)
+    # A rank is of the cost that was confirmed, on the machine where it was measured.
+    history = (record.tophub or Provenance()).model_dump(exclude_unset=True, exclude={"rank", "machine"})
     today = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     update = {**history, **provenance.model_dump(exclude_unset=True), "revalidated": today}
     result = Result(list(timed.costs), int(ErrorNo.NO_ERROR), record.result.all_cost, time.time())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.errors import InputError
+from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.folder import newest_log, read_index
 from tophub_registry.packages.index import Index, now
 from tophub_registry.packages.version import FileName, Version, check_package
@@ -44,13 +45,13 @@ class Repository:
     registry
         The registry's folder.
     changelog
-        The file that gets a line on the version.
+        The file that gets a line on the version; None if there is none.
     tvm_tree
         A TVM's checkout, or the folder in which TVM is installed, that is to use the version.
     """
 
     registry: Path
-    changelog: Path
+    changelog: Path | None
     tvm_tree: Path | None = None
 
 
@@ -163,14 +164,19 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
                 new = [_rewritten(each, addressed, Path(scratch) / f"new{i}.log") for i, each in enumerate(new)]
             merged = _merge(old, new, log, _Merging(min_gain, policy, prove))
         planned = None
-        if current is None or merged.added + merged.improved > 0:
+        if (
+            current is None
+            or merged.added + merged.improved > 0
+            or (again and not _same(log, registry, index, package))
+        ):
             with _blaming(blamed, log):
                 planned = plan_release(package, log, registry, model=model, policy=policy, time=time)
             log = log.rename(log.with_name(planned.path.name))  # which pins the number
             index = index.with_version(package, planned.version, planned.published, time)
         version = _version(current, planned)
         added = None if alone or planned is None else merged
-        edits = [note_version(repository.changelog, index, package, version, added)]
+        notes = repository.changelog
+        edits = [None if notes is None else note_version(notes, index, package, version, added)]
         if tophub is not None:
             edits.append(raise_version(tophub, package, version))
         done = RepositoryRelease(
@@ -232,6 +238,12 @@ def _blaming(new: Path, log: Path) -> Iterator[None]:
         if error.file != str(log):
             raise
         raise InputError(error.message, file=new, remedy=error.remedy) from error
+
+
+def _same(log: Path, registry: Path, index: Index, package: str) -> bool:
+    """Whether a log is the package's current version, byte for byte."""
+    current = newest_log(registry, index, package)
+    return current is not None and Digest.of(log) == Digest.of(current)
 
 
 def _version(current: Version | None, planned: Release | None) -> Version:

@@ -2,9 +2,9 @@
 
 Several logs are searched, in order of preference. The closer match wins; among equals the earlier log, so that
 the user's own records come first but do not hide the others; then what was measured under the wanted conditions, with
-cold weights and as many threads; then the lower mean cost. A record of another device
-is never returned without saying so. Failed measurements are skipped, and so are rows of log version 0.1 that can't
-be converted, which belong to no workload of today.
+cold weights and as many threads; then the lower mean cost, or of costs that are about the same, the higher rank. A
+record of another device is never returned without saying so. Failed measurements are skipped, and so are rows of log
+version 0.1 that can't be converted, which belong to no workload of today.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from tophub_registry.records.unconvertible import NoConversionError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from tophub_registry.records.record import Record
+    from tophub_registry.records.rank import Rank
+    from tophub_registry.records.record import Cost, Record
     from tophub_registry.records.skim import Key, Skimmed
 
 _ALIASES = {"vtacpu": "vta", "webgpu": "opencl", "vulkan": "opencl", "nvptx": "cuda"}
@@ -163,6 +164,11 @@ class Answer:
     source: str | None
     conditions: Conditions = AS_WANTED
 
+    @property
+    def rank(self) -> Rank | None:
+        """Who has confirmed the record's cost; None if there is no record."""
+        return None if self.record is None else self.record.rank
+
 
 NOTHING = Answer(None, Match.NONE, None)
 
@@ -264,8 +270,7 @@ class _Rank(NamedTuple):
     distance: int
     log: int
     conditions: Conditions
-    beaten: bool
-    seconds: float
+    cost: Cost
     text: bytes
 
 
@@ -310,7 +315,7 @@ class _Search:
             match = self._match(row.key)
             if match is Match.NONE or row.failed:
                 continue
-            rank = _Rank(-match, order, self._conditions(row), row.cost.beaten, row.cost.seconds, line.text)
+            rank = _Rank(-match, order, self._conditions(row), row.cost, line.text)
             if self._every is not None and row.key.workload in self._every:
                 self._every[row.key.workload].append(_Candidate(rank, source.name))
             best = self._best.get(row.key.workload)

@@ -1,7 +1,8 @@
 """Merging logs: for each target and workload the records with the lowest mean cost.
 
 A cost measured with cold weights, as a model runs a kernel, goes before any that was measured with weights in the
-cache, however low; and a config that was beaten by another in a whole model goes behind it.
+cache, however low; and a config that was beaten by another in a whole model goes behind it. Where two costs are about
+the same, the record with the higher rank goes first (`records.record.Cost`).
 
 Merging has laws. The result depends neither on the order of files and rows nor on how the work is divided, and
 merging the result again changes nothing. The same input gives the same bytes. Every row read is either written or
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from tophub_registry.records.withdrawal import Identity
 
 _MAX_LEFT_OUT = 100
+
+_NO_LIMIT = Cost(True, True, sys.maxsize, sys.maxsize, math.inf)
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, _Entry] = {}
-        self.limit = Cost(True, True, math.inf)
+        self.limit = _NO_LIMIT
         self.before: Cost | None = None
         self.spread: float | None = None
 
@@ -387,7 +391,9 @@ class Merger:
 
     def _gains_enough(self, cost: Cost, text: bytes, group: _Group) -> bool:
         """Whether a new record beats the old log's best by the minimal gain, or does not compete with it."""
-        if self._min_gain is None or group.before is None or cost > group.before or cost[:-1] < group.before[:-1]:
+        if self._min_gain is None or group.before is None or cost > group.before:
+            return True
+        if cost.conditions < group.before.conditions:
             return True
         gain = group.before.seconds - cost.seconds
         spread = _spread(text)

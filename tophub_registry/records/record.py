@@ -7,6 +7,7 @@ keys. Source of the format: `tvm.autotvm.record.encode` of TVM 0.7 to 0.19.
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from pydantic import (
@@ -20,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from tophub_registry.records.rank import Rank
 from tophub_registry.records.target import Target
 
 LOG_VERSION = 0.2
@@ -183,6 +185,10 @@ class Provenance(BaseModel):
     """What the record was converted from, if it was."""
     revalidated: str | None = None
     """When the cost was measured again and confirmed, in ISO 8601."""
+    rank: str | None = None
+    """Who has confirmed the cost: 'replayed' or 'reproduced' (`Rank`); None if nobody has."""
+    machine: str | None = None
+    """An anonymous number of the machine, by which a second one is told from the first."""
 
     @property
     def where(self) -> str | None:
@@ -196,6 +202,9 @@ class Cost(NamedTuple):
     """A record's cost, in the order of preference.
 
     What was measured with weights in the cache can't be compared with what was measured without, and is worth less.
+    Costs are compared by steps of 1.6 to 3.1 %, about as much as two measurements of the same kernel differ. Within a
+    step the higher rank is preferred, then the lower cost. Steps don't depend on what is compared, so that the order
+    of three costs is never circular.
 
     Attributes
     ----------
@@ -203,20 +212,49 @@ class Cost(NamedTuple):
         Whether weights may have been in the cache.
     beaten
         Whether another config was faster in a whole model.
+    step
+        The step that the seconds are in.
+    unconfirmed
+        0 for the highest rank, more for lower ones.
     seconds
         The mean of the repeats.
     """
 
     cached: bool
     beaten: bool
+    step: int
+    unconfirmed: int
     seconds: float
+
+    @property
+    def conditions(self) -> tuple[bool, bool]:
+        """What must be equal for the seconds to be comparable."""
+        return self.cached, self.beaten
 
     @staticmethod
     def of(seconds: float, provenance: Provenance | None) -> Cost:
         """Return the cost of a record with this provenance."""
         if provenance is None:
-            return Cost(True, False, seconds)
-        return Cost(provenance.weights != "cold", provenance.slower_in is not None, seconds)
+            return Cost(True, False, _step(seconds), _unconfirmed(None), seconds)
+        cached, beaten = provenance.weights != "cold", provenance.slower_in is not None
+        return Cost(cached, beaten, _step(seconds), _unconfirmed(provenance.rank), seconds)
+
+
+_STEPS = 32
+"""Steps between a cost and twice as much."""
+
+
+def _step(seconds: float) -> int:
+    """Return the step that a cost is in, by exact arithmetic: it must be the same on every machine."""
+    mantissa, exponent = math.frexp(seconds)
+    return exponent * _STEPS + int(mantissa * 2 * _STEPS)
+
+
+_UNCONFIRMED = {str(rank): int(max(Rank) - rank) for rank in Rank}
+
+
+def _unconfirmed(rank: str | None) -> int:
+    return _UNCONFIRMED.get(rank or "", _UNCONFIRMED[str(Rank.CLAIMED)])
 
 
 class Record(BaseModel):
@@ -255,6 +293,11 @@ class Record(BaseModel):
     def cost(self) -> Cost:
         """The cost as it is compared with others'."""
         return Cost.of(self.mean_cost, self.tophub)
+
+    @property
+    def rank(self) -> Rank:
+        """Who has confirmed the cost."""
+        return Rank.parse(None if self.tophub is None else self.tophub.rank)
 
     @property
     def weights(self) -> str | None:

@@ -58,12 +58,18 @@ def limit(target: Target) -> float:
     return ANY_PROCESSOR if target.kind in ("llvm", "c", "hexagon") else ANY_ACCELERATOR
 
 
-def quickest(target: Target, task: str, args: Sequence[Value]) -> float:
-    """Return the least time in seconds that a kernel of a workload can take; 0 if its arithmetic is unknown."""
+def quickest(target: Target, task: str, args: Sequence[Value], peak: float | None = None) -> float:
+    """Return the least time in seconds that a kernel of a workload can take; 0 if its arithmetic is unknown.
+
+    Parameters
+    ----------
+    peak
+        The device's own float32 peak, in operations a second, if it is known.
+    """
     operations = flop(task, args)
     if operations is None:
         return 0.0
-    bound = limit(target) * _MARGIN
+    bound = (peak or limit(target)) * _MARGIN
     if "winograd" in task:
         bound *= _WINOGRAD
     if on_matrix_units(task) or (target.kind != "llvm" and args[0][2] in _NARROW_TYPES):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tophub_registry.records.log import Line
+    from tophub_registry.records.rank import Rank
     from tophub_registry.records.record import Record
     from tophub_registry.records.target import Target
 
@@ -40,6 +41,8 @@ class Group:
         When they were measured, in seconds since 1970; None if no record says so.
     tools
         The tools that made them, the most frequent first.
+    ranks
+        The number of records of each rank, the highest first, of those that succeeded.
     """
 
     target: str
@@ -52,6 +55,7 @@ class Group:
     oldest: float | None
     newest: float | None
     tools: tuple[str, ...]
+    ranks: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ class _Group:
         self._rates = array("d")
         self._times: tuple[float, float] | None = None
         self._tools: Counter[str] = Counter()
+        self._ranks: Counter[Rank] = Counter()
         self._records = 0
         self._failed = 0
 
@@ -139,6 +144,7 @@ class _Group:
             self._failed += 1
             return
         self._records += 1
+        self._ranks[record.rank] += 1
         operations = flop(record.input.task, record.input.args)
         if operations is not None:
             self._rates.append(operations / record.mean_cost / 1e9)
@@ -160,4 +166,5 @@ class _Group:
             oldest=oldest,
             newest=newest,
             tools=tuple(name for name, _ in self._tools.most_common()),
+            ranks={str(rank): self._ranks[rank] for rank in sorted(self._ranks, reverse=True)},
         )
