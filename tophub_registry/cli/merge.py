@@ -29,7 +29,7 @@ def command(
             "--output",
             "-o",
             help="The merged log.",
-            show_default="PACKAGE's next version beside OLD, or here if OLD is a package",
+            show_default="PACKAGE's next version beside OLD, or here if OLD is a package or in a registry",
         ),
     ] = None,
     keep: Annotated[
