@@ -117,7 +117,6 @@ def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path, toph
     run = tophub("tune", path, "--batch", 3, "-o", log, "--resume", "--total-trials", 9, "--json")
     assert [each["trials"] for each in json.loads(run.stdout)] == [3, 3, 3]
     assert "got no trials" not in run.stderr
-    assert "whole model" not in tophub("tune", path, "-o", log, "--resume", "--total-trials", 9, "--no-confirm").stderr
 
 
 @pytest.mark.parametrize(
