@@ -151,7 +151,7 @@ def docstring(text: str) -> str:
     example = items = False
     for line in text.splitlines():
         if line.startswith("**"):
-            items = line not in {"**Examples**", "**Returns**"}
+            items = line != "**Examples**"
         if line.startswith(">>>") and not example:
             lines.append("```pycon")
             example = True
@@ -159,7 +159,7 @@ def docstring(text: str) -> str:
             lines.append("```")
             example = False
         if items and line and not line[0].isspace() and not line.startswith("**"):
-            lines.append(f"- `{line}`")
+            lines.append(f"- `{line}`:")
         else:
             lines.append(line)
     return "\n".join(lines + ["```"] * example)
@@ -183,7 +183,7 @@ def findings() -> str:
     lines = [
         "# Findings",
         "",
-        "What `tophub validate` reports: `FILE:LINE: SEVERITY: RULE: MESSAGE`. With an error the exit",
+        "What `tophub validate` reports: `FILE:LINE: SEVERITY: MESSAGE (WHAT TO DO) [RULE]`. With an error the exit",
     ]
     lines += ["code is 1, and the log can't be released.", "", "| rule | level | | meaning | what to do |"]
     lines += ["| --- | --- | --- | --- | --- |"]

@@ -93,6 +93,21 @@ def test_colours_and_bold_text_are_for_terminals_that_want_them(tmp_path, monkey
     assert "\x1b" not in piped.stdout + piped.stderr
 
 
+def test_a_terminal_is_told_what_usually_comes_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.log").write_text(json.dumps(row()) + "\n")
+    program = [sys.executable, "-m", "tophub_registry.cli"]
+    for arguments, told in (
+        (
+            ["merge", "new.log", "-o", "cuda_v0.01.log"],
+            "tophub: next: tophub release cuda cuda_v0.01.log --registry FOLDER",
+        ),
+        (["release", "llvm", "new.log", "--registry", "mine"], "tophub: next: tophub fetch llvm --location mine"),
+    ):
+        assert screen_after([*program, *arguments], columns=200)[-1] == told
+        assert "next" not in subprocess.run([*program, "list"], capture_output=True, text=True, check=True).stderr
+
+
 def test_every_command_writes_through_one_place():
     for path in Path(terminal.__file__).parent.glob("*.py"):
         if path.name != "terminal.py":

@@ -54,5 +54,5 @@ def test_errors_with_their_remedies_by_exit_code():
 def test_docstrings_become_markdown():
     text = "Do it.\n\nParameters\n----------\nname, other\n    Their meaning.\n\nExamples\n--------\n>>> 1 + 1\n2"
     made = reference.docstring(text)
-    assert "\n**Parameters**\n\n- `name, other`\n    Their meaning.\n" in made
+    assert "\n**Parameters**\n\n- `name, other`:\n    Their meaning.\n" in made
     assert made.endswith("\n**Examples**\n\n```pycon\n>>> 1 + 1\n2\n```")
