@@ -82,7 +82,7 @@ def _run(block: Block, names: dict[str, Any], port: str, servers: contextlib.Exi
         return
     for line in commands(block.code):
         command = _adapted(line, port)
-        words = shlex.split(command)
+        words = [each for word in shlex.split(command) for each in _expanded(word)]
         if words[0] == "export":
             name, _, value = words[1].partition("=")
             os.environ[name] = value
@@ -102,6 +102,11 @@ def _run(block: Block, names: dict[str, Any], port: str, servers: contextlib.Exi
         else:
             done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def _expanded(word: str) -> list[str]:
+    """Return the files that a pattern means, as the shell does."""
+    return (sorted(map(str, Path().glob(word))) if "*" in word else []) or [word]
 
 
 def _adapted(text: str, port: str) -> str:
