@@ -4,6 +4,7 @@
 # make test-torch  tests the PyTorch and ONNX front ends, and the frameworks that `tophub bench` compares with, in a
 #                  separate environment: PyTorch is a large download
 # make check   format, lint, types, and the import rules between subpackages
+# make docs    builds the documentation's site in build/docs, to open in a browser: build/docs/index.html
 # make bench   runs the benchmarks, each against a peer in the same run
 
 # MXNet 1.9.1 needs NumPy 1, which ends at Python 3.12.
@@ -20,7 +21,7 @@ PYTEST := $(BIN)/pytest -n 2 --durations 25 --dist loadfile --no-loadscope-reord
 
 TIMED = $(BIN)/pytest -m timed $$(grep -rl --include='test_*.py' 'mark\.timed' tests)
 
-.PHONY: demo test test-all test-torch check bench clean
+.PHONY: demo test test-all test-torch check docs bench clean
 
 demo: .venv/.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
@@ -44,6 +45,9 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: .venv/.dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/merge.py
@@ -63,6 +67,11 @@ bench: .venv/.dev
 	@echo "Installing tophub-registry into .venv, with everything that its tests and checks need (once; a minute or two)"
 	@$(INSTALL) ".[tune,mxnet,test,dev]"
 	@touch $@ .venv/.demo
+
+.venv/.docs: pyproject.toml | .venv/bin/python
+	@echo "Installing tophub-registry into .venv, with what makes the documentation's site (once; a minute)"
+	@$(INSTALL) ".[tune,docs]"
+	@touch $@
 
 .venv-torch/.ready: pyproject.toml
 	@test -n "$(TORCH_PYTHON)" || { tools/find_python.sh 3.13 3.12 3.11 3.10; exit 1; }

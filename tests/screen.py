@@ -17,9 +17,14 @@ _TOKEN = re.compile(r"\x1b\[\??(\d*)(?:;\d+)*([A-Za-z])|([\r\n])|([^\x1b\r\n]+)"
 
 def screen_after(command: Sequence[str | Path], *, columns: int = 80) -> list[str]:
     """Run a command in a terminal and return the lines that stand there in the end, without trailing blanks."""
+    return _screen(written_by(command, columns=columns))
+
+
+def written_by(command: Sequence[str | Path], *, columns: int = 80, **variables: str) -> str:
+    """Run a command in a terminal and return all that it writes, control sequences included."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 200, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), **variables}
     with subprocess.Popen([*map(str, command)], stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as run:
         os.close(theirs)
         written = b""
@@ -30,7 +35,7 @@ def screen_after(command: Sequence[str | Path], *, columns: int = 80) -> list[st
             pass
         run.wait(60)
     os.close(ours)
-    return _screen(written.decode())
+    return written.decode()
 
 
 def _screen(written: str) -> list[str]:

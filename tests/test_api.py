@@ -79,6 +79,14 @@ def test_tuning_uses_the_threads_that_are_asked_for(monkeypatch):
     assert [record.tophub.threads for record in read_records(Path("tuned.log"))] == [1]
 
 
+@pytest.mark.usefixtures("world")
+def test_one_log_needs_no_list():
+    (first, *_) = tophub.extract("model.onnx", "llvm").tasks
+    for records in ("mine.log", Path("mine.log"), ["mine.log"]):
+        answer = tophub.lookup("llvm -mcpu=znver4", first.task, first.args, records=records)
+        assert (answer.source, answer.match) == ("mine.log", tophub.Match.DEVICE)
+
+
 def test_importing_costs_nothing():
     code = "import sys, tophub_registry; print([m for m in ('numpy', 'tvm', 'pydantic', 'rich') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -89,6 +97,9 @@ def test_what_is_public_is_listed_and_typed():
     assert set(tophub.__all__) <= set(dir(tophub))
     for name in FUNCTIONS:
         assert inspect.signature(getattr(tophub, name)).return_annotation is not inspect.Signature.empty
+    for name in set(tophub.__all__) - {"__version__"}:
+        assert getattr(tophub, name).__name__ == name
+        assert inspect.getdoc(getattr(tophub, name))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tophub.nothing  # noqa: B018
 

@@ -26,14 +26,40 @@ if TYPE_CHECKING:
         tune,
         validate,
     )
+    from tophub_registry.compiler.compiled import CompiledLayer, CompiledModel
     from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, TophubError, UsageError
+    from tophub_registry.frontends.model import Model
+    from tophub_registry.packages.fetch import Fetch, Fetched
+    from tophub_registry.packages.index import Notice
+    from tophub_registry.records.finding import Finding
+    from tophub_registry.records.lookup import Answer, Match
+    from tophub_registry.records.merge import MergeReport
+    from tophub_registry.records.record import Record
+    from tophub_registry.records.task import Task, TaskFile
+    from tophub_registry.records.validate import Validation
+    from tophub_registry.tuner.tune import TaskOutcome
 
 __all__ = [
+    "Answer",
+    "CompiledLayer",
+    "CompiledModel",
     "EnvironmentFailure",
+    "Fetch",
+    "Fetched",
+    "Finding",
     "InputError",
+    "Match",
+    "MergeReport",
     "MissingExtra",
+    "Model",
+    "Notice",
+    "Record",
+    "Task",
+    "TaskFile",
+    "TaskOutcome",
     "TophubError",
     "UsageError",
+    "Validation",
     "__version__",
     "apply_records",
     "compile",
@@ -47,11 +73,30 @@ __all__ = [
     "validate",
 ]
 
+_HOMES = {
+    "Answer": "records.lookup",
+    "CompiledLayer": "compiler.compiled",
+    "CompiledModel": "compiler.compiled",
+    "Fetch": "packages.fetch",
+    "Fetched": "packages.fetch",
+    "Finding": "records.finding",
+    "Match": "records.lookup",
+    "MergeReport": "records.merge",
+    "Model": "frontends.model",
+    "Notice": "packages.index",
+    "Record": "records.record",
+    "Task": "records.task",
+    "TaskFile": "records.task",
+    "TaskOutcome": "tuner.tune",
+    "Validation": "records.validate",
+}
+"""The modules of the public types; errors and functions have a module each."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "errors" if name[0].isupper() else "api"
+    home = _HOMES.get(name, "errors" if name[0].isupper() else "api")
     return getattr(importlib.import_module(f"tophub_registry.{home}"), name)
 
 

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from tophub_registry.tuner.tune import TaskOutcome
 
 StrPath = str | Path
+Records = StrPath | Sequence[StrPath]
+"""One log, or several in order of preference."""
+
+
+def _logs(records: Records | None) -> Sequence[StrPath] | None:
+    return [records] if isinstance(records, (str, Path)) else records
 
 
 def read_model(
@@ -71,7 +77,7 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
     model: Any,
     target: str = "llvm",
     *,
-    records: Sequence[StrPath] | None = None,
+    records: Records | None = None,
     batch: int = 1,
     shapes: Mapping[str, Sequence[int]] | None = None,
     params: StrPath | None = None,
@@ -92,7 +98,8 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
         A target in the notation of logs: `llvm -mcpu=znver4`, `cuda -model=h100`. `llvm` alone means this machine's
         processor, `cuda` alone its GPU.
     records
-        Logs to take the records from; None: what `tune` measured before, and the target's package, fetched if needed.
+        A log to take the records from, or several in order of preference; None: what `tune` measured before, and the
+        target's package, fetched if needed.
     tune
         Tune the model on this machine first, for a time (`90s`, `3m`, `1h`) or a number of trials (`500`). What is
         measured is kept in `~/.tvm/tophub/own`, and used from then on; what was measured before counts.
@@ -137,7 +144,7 @@ def compile(  # noqa: A001  # it is called `tophub.compile`
         compiled = compile_model(
             model,
             target,
-            records=records,
+            records=_logs(records),
             batch=batch,
             shapes=shapes,
             params=params,
@@ -269,7 +276,7 @@ def tune(
     return outcomes
 
 
-def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath] | None = None) -> Answer:
+def lookup(target: str, task: str, args: list[Any], *, records: Records | None = None) -> Answer:
     """Look up the best record of a workload.
 
     Parameters
@@ -279,8 +286,8 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
     task, args
         The workload, as AutoTVM names it: `conv2d_NCHWc.x86`, and the arguments as in a record's `input`.
     records
-        Logs to look in; None: your own, where `compile(tune=…)` keeps what it measured, and the target's package,
-        fetched if needed.
+        A log to look in, or several; None: your own, where `compile(tune=…)` keeps what it measured, and the target's
+        package, fetched if needed.
 
     Returns
     -------
@@ -300,7 +307,7 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
     Examples
     --------
     >>> (first, *_) = tophub.extract("model.onnx", "llvm").tasks
-    >>> answer = tophub.lookup("llvm -mcpu=znver4", first.task, first.args, records=["mine.log"])
+    >>> answer = tophub.lookup("llvm -mcpu=znver4", first.task, first.args, records="mine.log")
     >>> answer.record.mean_cost, str(answer.match), answer.source
     (0.0001, 'device', 'mine.log')
     """
@@ -317,11 +324,12 @@ def lookup(target: str, task: str, args: list[Any], *, records: Sequence[StrPath
         from tophub_registry.devices.device import resolve
 
         parsed = resolve(target)
-    if records is None:
+    paths = _logs(records)
+    if paths is None:
         root = Root.at()
         logs = find_sources(parsed, find_location(), root, own=root.own_logs(looking.backend_of(parsed))).logs
     else:
-        logs = tuple(looking.Source(str(path), Path(path)) for path in records)
+        logs = tuple(looking.Source(str(path), Path(path)) for path in paths)
     return looking.lookup(parsed, workload_key(task, args, {}), logs, threads=thread_count())
 
 
@@ -419,7 +427,7 @@ def validate(log: StrPath, *, level: Literal["row", "space", "log"] = "log") -> 
     return validation.validate(Path(log), level)
 
 
-def apply_records(module: Any, target: Any, *, records: Sequence[StrPath] | None = None) -> Any:
+def apply_records(module: Any, target: Any, *, records: Records | None = None) -> Any:
     """Replace the layers of a Relax module by their records' kernels, in your own pipeline.
 
     Call it before `LegalizeOps`, on the output of a front end. Functions that are a sequence of operators on known
@@ -434,7 +442,8 @@ def apply_records(module: Any, target: Any, *, records: Sequence[StrPath] | None
     target
         A `tvm.target.Target`, or a target in the notation of logs.
     records
-        Logs to take the records from; None: the target's package, fetched if needed.
+        A log to take the records from, or several in order of preference; None: the target's package, fetched if
+        needed.
 
     Returns
     -------
@@ -457,10 +466,10 @@ def apply_records(module: Any, target: Any, *, records: Sequence[StrPath] | None
     """
     from tophub_registry.compiler import relax_pass
 
-    return relax_pass.apply_records(module, target, records=records)
+    return relax_pass.apply_records(module, target, records=_logs(records))
 
 
-def pipeline(target: Any, *, records: Sequence[StrPath] | None = None) -> Any:
+def pipeline(target: Any, *, records: Records | None = None) -> Any:
     """Return a Relax pipeline for `tvm.compile`: records, then TVM's default pipeline for the target.
 
     Parameters
@@ -479,4 +488,4 @@ def pipeline(target: Any, *, records: Sequence[StrPath] | None = None) -> Any:
     """
     from tophub_registry.compiler import relax_pass
 
-    return relax_pass.pipeline(target, records=records)
+    return relax_pass.pipeline(target, records=_logs(records))

@@ -159,7 +159,7 @@ def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
     assert "To tune the model" not in told
 
 
-def test_the_library_runs_without_this_package_as_the_output_and_the_readme_say(
+def test_the_library_runs_without_this_package_as_the_output_and_the_documentation_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(MODEL, "-o", tmp_path / "model.so") == 0
@@ -167,10 +167,9 @@ def test_the_library_runs_without_this_package_as_the_output_and_the_readme_say(
     assert told.err == "tophub: note: the weights are random, as no --params was given\n"
     printed = told.out.partition(" alone (the weights are inside; TVM_NUM_THREADS sets the threads")[2].splitlines()[1:]
     snippet = "\n".join(line.strip() for line in itertools.takewhile(lambda line: line.startswith("  "), printed))
-    section = (DATA.parent / "README.md").read_text(encoding="utf-8").partition("### Running the library")[2]
-    readme = section.partition("```python\n")[2].partition("```")[0]
-    readme = readme.replace("resnet18_v1.so", "model.so").replace("(1, 3, 224, 224)", "(1, 3, 32, 32)")
-    for lines in (f"{snippet}\nprint(output.numpy().shape)", f"{readme}\nprint(scores.shape)"):
+    page = (DATA.parent / "docs" / "models.md").read_text(encoding="utf-8").partition("## Running the library")[2]
+    example = page.partition("```python\n")[2].partition("```")[0].replace("(1, 3, 224, 224)", "(1, 3, 32, 32)")
+    for lines in (f"{snippet}\nprint(output.numpy().shape)", f"{example}\nprint(scores.shape)"):
         command = [sys.executable, "-I", "-c", f"import sys; sys.modules['tophub_registry'] = None\n{lines}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (0, "(1, 10)\n"), done.stderr

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.records.rows import row
-from tests.screen import screen_after
+from tests.screen import screen_after, written_by
 from tophub_registry.cli import COMMANDS, main, terminal
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
@@ -77,6 +79,33 @@ def test_a_command_that_fails_leaves_its_error_alone_on_the_screen(tmp_path):
     assert len(lines) == 1
     assert lines[0].startswith("tophub: error: ")
     assert not lines[0].endswith("…")
+
+
+def test_colours_and_bold_text_are_for_terminals_that_want_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    styled = re.compile(r"\x1b\[[\d;]*m")
+    coloured = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|4\d|9\d)")
+    program = [sys.executable, "-m", "tophub_registry.cli", "list"]
+    assert styled.search(written_by(program))
+    assert not coloured.search(written_by(program, NO_COLOR="1"))
+    piped = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert "\x1b" not in piped.stdout + piped.stderr
+
+
+def test_a_terminal_is_told_what_usually_comes_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.log").write_text(json.dumps(row()) + "\n")
+    program = [sys.executable, "-m", "tophub_registry.cli"]
+    for arguments, told in (
+        (
+            ["merge", "new.log", "-o", "cuda_v0.01.log"],
+            "tophub: next: tophub release cuda cuda_v0.01.log --registry FOLDER",
+        ),
+        (["release", "llvm", "new.log", "--registry", "mine"], "tophub: next: tophub fetch llvm --location mine"),
+    ):
+        assert screen_after([*program, *arguments], columns=200)[-1] == told
+        assert "next" not in subprocess.run([*program, "list"], capture_output=True, text=True, check=True).stderr
 
 
 def test_every_command_writes_through_one_place():

@@ -113,6 +113,7 @@ def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path, toph
     run = tophub("tune", path, "--total-trials", 5, "--batch", 3, "-o", log)
     told = "1 of 3 tasks got no trials: dense_nopack.x86 1x64 8x64; --resume --total-trials 9 reaches all"
     assert (run.returncode, told in run.stderr) == (0, True), run.stderr
+    assert "tasks.json is not a whole model to compare the best configs in: `tophub tune MODEL" in run.stderr
     run = tophub("tune", path, "--batch", 3, "-o", log, "--resume", "--total-trials", 9, "--json")
     assert [each["trials"] for each in json.loads(run.stdout)] == [3, 3, 3]
     assert "got no trials" not in run.stderr

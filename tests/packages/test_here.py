@@ -46,6 +46,15 @@ def test_a_yanked_version_is_passed_over(registry, root):
     assert packages_here(CUDA, Folder(registry), root) == [registry / "cuda_v0.02.log"]
 
 
+def test_a_version_that_its_own_registry_yanked_is_passed_over_whatever_the_location(registry, root):
+    fetch([Reference.parse("cuda@v0.02"), Reference.parse("cuda@v0.03")], Folder(registry), root)
+    yank(Reference.parse("cuda@v0.03"), "wrong device", registry)
+    fetch([], Folder(registry), root)  # which tells the root
+    for location in (None, NOBODY, Folder(registry)):
+        assert find_log(Path("cuda"), root, lambda: location).name == "cuda_v0.02.log"  # noqa: B023
+    assert find_log(Path("cuda@v0.03"), root, lambda: None) == root.path / "cuda_v0.03.log", "asked for by number"
+
+
 def test_the_same_bytes_in_root_and_location_count_once_and_others_with_the_same_number_too(registry, root):
     fetch([], Folder(registry), root)
     assert packages_here(CUDA, Folder(registry), root) == [registry / "cuda_v0.03.log"]

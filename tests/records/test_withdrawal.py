@@ -10,6 +10,7 @@ import pytest
 from tests.records.rows import record, text
 from tophub_registry.cli import main
 from tophub_registry.errors import UsageError
+from tophub_registry.publishing.release import release
 from tophub_registry.records.families import keyed
 from tophub_registry.records.log import read_records, read_rows
 from tophub_registry.records.merge import merge_logs
@@ -44,6 +45,21 @@ def test_it_is_gone_and_no_merge_brings_it_back_in_whatever_order(tmp_path):
     assert (tmp_path / "later.log").read_bytes() == results[0]
     comments = [row.comment for row in read_rows(tmp_path / "later.log") if row.comment]
     assert any("wrong results with odd widths" in comment for comment in comments)
+
+
+def test_nothing_unreleased_is_left_in_a_registry(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    release("llvm", write(tmp_path / "new.log", WRONG, OTHER), tmp_path / "registry")
+    before = sorted(path.name for path in (tmp_path / "registry").iterdir())
+    (log,) = (tmp_path / "registry").glob("llvm_v*.log")
+    with pytest.raises(SystemExit) as ended:
+        main(["withdraw", f"registry/{log.name}", "--line", "1", "--reason", "wrong results"])
+    assert not ended.value.code
+    assert sorted(path.name for path in (tmp_path / "registry").iterdir()) == before
+    assert "`tophub release llvm llvm_v0.02.log --registry registry` publishes it" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["release", "llvm", "llvm_v0.02.log", "--registry", "registry"])
+    assert not ended.value.code
 
 
 def test_a_family_among_the_keys_makes_no_difference(tmp_path):

@@ -23,7 +23,13 @@ def confirm_all(models: Sequence[str], shapes: Mapping[str, Sequence[int]], targ
     if target.kind != "llvm":
         return
     for model in models:
-        if not tasks_argument.is_task_file(Path(model)):
+        if tasks_argument.is_task_file(Path(model)):
+            command = f"tophub tune MODEL -o {terminal.line(log)} --resume"
+            terminal.err(
+                f"tophub: note: {terminal.line(model)} is not a whole model to compare the best configs in: "
+                f"`{command}` does it, with the same limits\n"
+            )
+        else:
             terminal.err(f"tophub: {terminal.clean(model)}: {_told(_confirm(model, shapes, target, log))}\n")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import interrupts, tasks_argument, terminal
+from tophub_registry.cli import interrupts, notes, tasks_argument, terminal
 from tophub_registry.cli.model_options import Precision, Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.frontends import KINDS
@@ -62,6 +62,8 @@ def command(
         _print(tasks)
     _note_untuned(untuned(read.layers, kind))
     _note_untranslated(read.untranslated)
+    if output is not None and not as_json:
+        notes.then("tophub", "tune", output, "--target", kind, "-o", "new.log")
 
 
 def _print(tasks: TaskFile) -> None:

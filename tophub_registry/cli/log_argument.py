@@ -37,16 +37,28 @@ def find_all(logs: Iterable[Path]) -> list[Path]:
 
 
 def next_version(log: Path, found: Path) -> Path:
-    """Return the file of the next version: beside the log, or in the current folder if LOG is a package.
+    """Return the file of the next version: beside the log, or in the current folder if LOG is a package or published.
+
+    Nothing is written into a registry except by `tophub release`: clients that go by names would fetch it.
 
     Raises
     ------
     UsageError
         The log is not named like a version of a package.
     """
+    from tophub_registry.packages.index import INDEX_FILE
     from tophub_registry.packages.version import next_file
 
     path = next_file(found)
     if path is None:
         raise UsageError(f"{log.name} is not named PACKAGE_vN.NN.log, so it has no next version", remedy="give -o FILE")
-    return path if found == log else Path(path.name)
+    if found != log:
+        return Path(path.name)
+    if not (found.parent / INDEX_FILE).exists():
+        return path
+    package = path.name.partition("_v")[0]
+    command = f"tophub release {package} {path.name} --registry {found.parent}"
+    terminal.err(
+        f"tophub: note: the next version is {path.name}, in this folder: `{terminal.line(command)}` publishes it\n"
+    )
+    return Path(path.name)

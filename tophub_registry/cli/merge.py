@@ -12,6 +12,7 @@ import typer
 
 from tophub_registry.cli import log_argument, notes, terminal
 from tophub_registry.errors import UsageError
+from tophub_registry.packages.version import FileName
 from tophub_registry.records.fitness import Policy
 from tophub_registry.records.merge import MergeReport, merge_logs
 from tophub_registry.templates.validation import check_space
@@ -29,7 +30,7 @@ def command(
             "--output",
             "-o",
             help="The merged log.",
-            show_default="PACKAGE's next version beside OLD, or here if OLD is a package",
+            show_default="PACKAGE's next version beside OLD, or here if OLD is a package or in a registry",
         ),
     ] = None,
     keep: Annotated[
@@ -64,6 +65,12 @@ def command(
         return
     terminal.out(f"{_text(report)}\n{output}\n")
     notes.left_out(report.left_out)
+    notes.then("tophub", "release", _package(output), output, "--registry", "FOLDER")
+
+
+def _package(log: Path) -> str:
+    name = FileName.parse(log.name)
+    return "PACKAGE" if name is None else name.package
 
 
 def _number(keep: str) -> int | None:

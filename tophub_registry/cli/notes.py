@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from tophub_registry.cli import terminal
@@ -29,6 +31,12 @@ def random_weights() -> None:
 def progress(what: str) -> None:
     """Show on a terminal what is being done; an empty text clears it."""
     terminal.status(f"{what} …" if what else "")
+
+
+def then(*words: object) -> None:
+    """Name, on a terminal, the command that usually comes next; words in capitals are the user's to fill in."""
+    if sys.stderr.isatty():
+        terminal.err(f"tophub: next: {terminal.line(shlex.join(map(str, words)))}\n")
 
 
 def lines_of(numbers: Sequence[int]) -> str:

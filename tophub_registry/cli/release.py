@@ -75,6 +75,8 @@ def command(
             "the newest version (`tophub merge` joins two logs; `tophub yank` takes a version back)\n"
         )
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    if not as_json:
+        notes.then("tophub", "fetch", package, "--location", folder)
 
 
 class _Part(NamedTuple):

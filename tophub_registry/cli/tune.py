@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tophub_registry.cli import confirmation, log_argument, tasks_argument, terminal
+from tophub_registry.cli import confirmation, log_argument, notes, tasks_argument, terminal
 from tophub_registry.cli.model_options import Precision, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.tasks.rules import FLOAT32, check_precision, is_own
@@ -160,6 +160,9 @@ def command(  # each is an option of the command line
             + f"; measured on {device}\n"
         )
     confirmation.confirm_all(model if place.here and not no_confirm else [], shapes_of(shape), resolved, output)
+    if not as_json:
+        whole = [each for each in model if not tasks_argument.is_task_file(Path(each))]
+        notes.then("tophub", "compile", *(whole or ["MODEL"])[:1], "--target", resolved, "--log", output)
 
 
 def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool) -> list[Task]:

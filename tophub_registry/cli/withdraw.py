@@ -22,7 +22,7 @@ def command(
             "--output",
             "-o",
             help="The log without them.",
-            show_default="PACKAGE's next version beside LOG, or here if LOG is a package",
+            show_default="PACKAGE's next version beside LOG, or here if LOG is a package or in a registry",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,

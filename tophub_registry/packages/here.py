@@ -33,15 +33,15 @@ def packages_here(target: Target, location: Location | None, root: Root) -> list
         The location's index is invalid.
     """
     places = list(_folders(location, root))
-    found = [here.path for package in backends_of(target) for here in _newest(package, places)]
+    found = [here.path for package in backends_of(target) for here in _newest(package, places, root)]
     return list({Digest.of(path): path for path in reversed(found)}.values())[::-1]
 
 
 def find_log(argument: Path, root: Root, location: Callable[[], Location | None] = find_location) -> Path:
     """Return the log that a user's argument means: a path, a package, or `package@version`.
 
-    An existing file comes first. A package means its newest version on this machine, which may be newer than the
-    location's; if two files have the same version, the location's.
+    An existing file comes first. A package means its newest version on this machine that is not yanked, which may be
+    newer than the location's; if two files have the same version, the location's.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
     places = list(_folders(location(), root))
     if version is None:
         # max returns the first of equals, which is the location's.
-        newest = max(_newest(package, places), key=lambda here: here.version, default=None)
+        newest = max(_newest(package, places, root), key=lambda here: here.version, default=None)
         found = None if newest is None else newest.path
     else:
         here = (version_here(folder, index, package, version) for folder, index in places)
@@ -82,10 +82,22 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
     return found
 
 
-def _newest(package: str, places: Iterable[tuple[Path, Index | None]]) -> Iterator[Here]:
+def _newest(package: str, places: Iterable[tuple[Path, Index | None]], root: Root) -> Iterator[Here]:
     for folder, index in places:
-        if (here := newest_here(folder, index, package)) is not None:
+        here = newest_here(folder, index, package)
+        while here is not None and _yanked_elsewhere(package, here, index, root):
+            here = newest_here(folder, index, package, before=here.version)
+        if here is not None:
             yield here
+
+
+def _yanked_elsewhere(package: str, here: Here, index: Index | None, root: Root) -> bool:
+    """Return whether a file that the index does not list was yanked by the registry that published it."""
+    published = None if index is None else index.versions(package).get(here.version)
+    if published is not None and published.digest == Digest.of(here.path):
+        return False
+    origin = root.origin(here.path)
+    return origin is not None and origin.published.yanked is not None
 
 
 def _folders(location: Location | None, root: Root) -> Iterator[tuple[Path, Index | None]]:

@@ -15,11 +15,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from tophub_registry.errors import UsageError
+from tophub_registry.records.validate import RULES as ROW_AND_LOG_RULES
 from tophub_registry.records.validate import Validation, validate_log
 from tophub_registry.templates.validation import check_space
 
 LEVELS = ("row", "space", "log", "replay")
 """The levels, each of which includes those before it."""
+
+
+RULES = ROW_AND_LOG_RULES | {
+    "space": "the config is not in its template's space",
+    "index": "the index belongs to another config of the space",
+    "replay": "the claimed cost does not hold on this machine, or the kernel is wrong or can't be measured",
+    "cached": "the cost was claimed with weights in the cache, and measured with cold ones",
+    "no-gain": "the record is no faster than AutoTVM's default config",
+}
+"""The rules of all levels."""
+
+_LEVELS_OF_RULES = {
+    "release": "failed package empty",
+    "space": "space index",
+    "log": "duplicate several targets devices unchanged",
+    "replay": "replay cached no-gain",
+}
+LEVEL_OF = dict.fromkeys(RULES, "row") | {
+    rule: level for level, rules in _LEVELS_OF_RULES.items() for rule in rules.split()
+}
+"""The level that checks a rule; `release` for what only matters to whether a log can be published."""
 
 
 def includes(level: str, other: str) -> bool:

@@ -103,7 +103,7 @@ def refusal(log: str | Path, policy: Policy, package: str | None = None) -> tupl
         if (finding := _of_row(record, policy, package)) is not None:
             return package, replace(finding, line=line.number)
         records += 1
-    return package, None if records else Finding("empty", "the log has no records")
+    return package, None if records else Finding("empty", "the log has no records", remedy="nothing to publish")
 
 
 def _refused(rule: str, error: InputError, line: int) -> Finding:

@@ -232,7 +232,8 @@ class _Together:
                 "several", message, "warning", "normal for a log of trials; `tophub merge` keeps the best of each"
             )
         if len(self._targets) > 1:
-            yield Finding("targets", f"{len(self._targets)} targets: {_counted(self._targets)}", "warning")
+            message = f"{len(self._targets)} targets: {_counted(self._targets)}"
+            yield Finding("targets", message, "warning", "normal for a package that serves several devices")
         for target, devices in self._devices.items():
             if len(devices) > 1:
                 message = f"{target} was measured on {len(devices)} devices: {_counted(devices)}"

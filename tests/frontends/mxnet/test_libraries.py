@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from tophub_registry.errors import MissingExtra
+from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.names import NAMES
 
 
 def python(code, *, path=None):
@@ -54,3 +56,21 @@ def test_a_missing_library_is_told_with_the_way_to_get_it(missing):
     )
     assert "needs the extra [mxnet]: " in python(code)
     assert MissingExtra("mxnet", ModuleNotFoundError(name=missing)).exit_code == 3
+
+
+@pytest.mark.parametrize("name", ["resnet18v1", "resnet18_v1"])
+def test_a_mistyped_name_asks_for_no_extra(name):
+    code = (
+        "import sys; sys.modules['mxnet'] = None\n"
+        "from tophub_registry.errors import TophubError\n"
+        "from tophub_registry.frontends import read_model\n"
+        f"try: read_model({name!r})\n"
+        "except TophubError as error: print(error)"
+    )
+    mistyped = "gluoncv has no model 'resnet18v1' (did you mean resnet18_v1"
+    assert (mistyped in python(code)) == (name == "resnet18v1")
+
+
+@pytest.mark.usefixtures("mxnet")
+def test_the_names_are_those_that_gluoncv_has():
+    assert set(libraries.gluoncv().model_zoo.get_model_list()) == NAMES

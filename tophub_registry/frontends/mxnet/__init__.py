@@ -51,9 +51,14 @@ def read(
     MissingExtra
         MXNet, gluoncv or TVM is not installed.
     """
-    from tophub_registry.frontends.mxnet import libraries
+    from tophub_registry.frontends.mxnet import libraries, names
 
-    libraries.mxnet()
+    try:
+        libraries.mxnet()
+    except MissingExtra:
+        if isinstance(model, str) and not model.endswith(".json"):
+            names.check(model)  # no extra helps with a mistyped name
+        raise
     try:
         from tophub_registry.frontends.mxnet.translation import translate_source
     except ImportError as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet import libraries, names
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 
 
@@ -26,13 +25,7 @@ def zoo_symbol(name: str) -> Any:
         MXNet or gluoncv is not installed.
     """
     mx = libraries.mxnet()
-    known = list(libraries.gluoncv().model_zoo.get_model_list())
-    if name.lower() not in known:
-        close = difflib.get_close_matches(name.lower(), known, 3)
-        raise UsageError(
-            f"gluoncv has no model {name!r}",
-            remedy=f"did you mean {' or '.join(close)}?" if close else "a symbol file's name ends in .json",
-        )
+    names.check(name, list(libraries.gluoncv().model_zoo.get_model_list()))
     if name.lower().endswith("_int8"):
         raise UsageError(f"{name!r} is quantised", remedy="only models in float32 have tasks")
     # Without its own name manager, layer numbers continue from earlier models in this process.

@@ -1,0 +1,186 @@
+"""Runs the documentation's blocks as a reader would, all in one process; `test_pages.py` starts it.
+
+python -m tests.docs.run FOLDER    writes a line of JSON for each page: {"page": …, "error": …, "seconds": …}
+
+The command `tophub` runs in this process, which imports TVM once; other commands run in bash. What runs is shorter than
+what the page says: see `SHORTER`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.docs.blocks import PAGES, Block, blocks_of, commands
+from tophub_registry.cli import main
+
+STARTS_WITH = {
+    "README.md": ["model.onnx"],
+    "todays-tvm.md": ["model.onnx"],
+    "old-tvm.md": ["model.onnx"],
+    "device.md": ["model.onnx"],
+    "registry.md": ["new.log"],
+    "models.md": ["model.onnx"],
+    "comparing.md": ["model.onnx"],
+    "logs.md": ["model.onnx", "mine.log", "new.log"],
+    "lookup.md": ["model.onnx"],
+    "shell.md": ["model.onnx"],
+}
+"""The files that a page's folder has in the beginning, from the tutorial's folder; `new.log` is its `mine.log`."""
+
+SHORTER = [
+    (r"--tune \S+", "--tune 4"),
+    (r"--(total-)?trials \d+", r"--\1trials 4"),
+    (r"\btrials=\d+", "trials=4, confirm=False"),
+    (r"\b224\b", "32"),
+    (r"\[32, 64, 128, 128\]", "[16, 16]"),
+    (r"^(tophub (?:bench|gain) .*)$", r"\1 --rounds 1"),
+    (r"^(tophub tune .*)-o (?!mine)", r"\1--no-confirm -o "),
+]
+"""Four trials, one round, three layers, small images, and a comparison in the whole model in the tutorial only."""
+
+_LONG = {"bench", "compile", "tune"}
+
+_made: dict[tuple[str, str | None], list[Path]] = {}
+"""What the long commands so far made, by command and location: they are not run again for the same model."""
+
+
+def run_page(page: Path, folder: Path, home: Path) -> None:
+    """Run a page's blocks in order, in its folder."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT, HOME=str(home))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    port = str(_free_port())
+    with contextlib.ExitStack() as servers:
+        for block in blocks_of(page):
+            if block.runs:
+                try:
+                    _run(block, names, port, servers)
+                except BaseException as error:
+                    raise RuntimeError(f"{block.page}:{block.line}") from error
+
+
+def _run(block: Block, names: dict[str, Any], port: str, servers: contextlib.ExitStack) -> None:
+    if block.language == "python":
+        code = compile(_adapted(block.code, port), block.page, "exec")
+        with _told():
+            exec(code, names)  # noqa: S102  # the documentation's example
+        return
+    for line in commands(block.code):
+        command = _adapted(line, port)
+        words = [each for word in shlex.split(command) for each in _expanded(word)]
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            os.environ[name] = value
+        elif words[-1] == "&":
+            servers.enter_context(_server(words[:-1], port))
+        elif words[0] == "tophub":
+            key = command, os.environ.get("TOPHUB_LOCATION")
+            if key in _made:
+                for path in _made[key]:
+                    shutil.copy(path, path.name)
+                continue
+            before = {path: path.stat().st_mtime_ns for path in Path.cwd().iterdir()}
+            _tophub(words[1:])
+            if words[1] in _LONG:
+                made = (path for path in Path.cwd().iterdir() if before.get(path) != path.stat().st_mtime_ns)
+                _made[key] = [path for path in made if path.is_file()]
+        else:
+            done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def _expanded(word: str) -> list[str]:
+    """Return the files that a pattern means, as the shell does."""
+    return (sorted(map(str, Path().glob(word))) if "*" in word else []) or [word]
+
+
+def _adapted(text: str, port: str) -> str:
+    for pattern, shorter in SHORTER:
+        text = re.sub(pattern, shorter, text)
+    return text.replace("8000", port)
+
+
+def _tophub(words: list[str]) -> None:
+    file = None
+    if ">" in words:
+        words, file = words[: words.index(">")], Path(words[-1])
+    code: object = 0
+    environment = dict(os.environ)
+    with _told() as told:
+        try:
+            main(words)
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
+    if code:
+        raise AssertionError(f"tophub {shlex.join(words)} ended with {code}:\n{told.getvalue()}")
+    if file is not None:
+        file.write_text(told.getvalue())
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[io.StringIO]:
+    """Keep what is printed."""
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        yield told
+
+
+@contextlib.contextmanager
+def _server(words: list[str], port: str) -> Iterator[None]:
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(200):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), 1):
+                    break
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _run_all(top: Path) -> None:
+    (top / "home").mkdir()
+    tutorial = next(page for page in PAGES if page.name == "tutorial.md")
+    for page in [tutorial, *(each for each in PAGES if each != tutorial)]:
+        folder, error, started = top / page.stem, "", time.monotonic()
+        try:
+            folder.mkdir()
+            for name in STARTS_WITH.get(page.name, ()):
+                shutil.copy(top / "tutorial" / name.replace("new.log", "mine.log"), folder / name)
+            run_page(page, folder, top / "home")
+        except BaseException:  # noqa: BLE001  # an example may end the program
+            error = traceback.format_exc()
+        seconds = round(time.monotonic() - started, 1)
+        sys.stdout.write(json.dumps({"page": page.name, "error": error, "seconds": seconds}) + "\n")
+        sys.stdout.flush()
+
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("TOPHUB_", "TVM_", "OMP_"))}
+ENVIRONMENT["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), ENVIRONMENT["PATH"]])
+
+if __name__ == "__main__":
+    _run_all(Path(sys.argv[1]).resolve())
