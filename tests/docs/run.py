@@ -33,6 +33,8 @@ STARTS_WITH = {
     "old-tvm.md": ["model.onnx"],
     "device.md": ["model.onnx"],
     "registry.md": ["new.log"],
+    "catalogue.md": ["model.onnx", "new.log"],
+    "misses.md": ["model.onnx"],
     "models.md": ["model.onnx"],
     "comparing.md": ["model.onnx"],
     "logs.md": ["model.onnx", "mine.log", "new.log"],

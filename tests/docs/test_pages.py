@@ -79,7 +79,8 @@ def prose(page: Path) -> str:
 def options() -> dict[str, set[str]]:
     """Return each command's options, from the reference."""
     sections = reference.command_line().split("\n## `tophub ")[1:]
-    return {section.partition("`")[0]: set(re.findall(r"`(--[a-z-]+)`", section)) for section in sections}
+    rows = {section.partition("`")[0]: re.findall(r"(?m)^\| (`.*?`) ", section) for section in sections}
+    return {command: {option for row in its for option in OPTION.findall(row)} for command, its in rows.items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

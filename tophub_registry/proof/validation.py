@@ -29,6 +29,13 @@ RULES = ROW_AND_LOG_RULES | {
     "replay": "the claimed cost does not hold on this machine, or the kernel is wrong or can't be measured",
     "cached": "the cost was claimed with weights in the cache, and measured with cold ones",
     "no-gain": "the record is no faster than AutoTVM's default config",
+    "environment": "what a contribution says of its machine is not complete, or does not fit the records' target",
+    "device": "records, environment and measurements of a contribution are not of one device",
+    "peak": "a contribution's costs are faster than its device can be",
+    "copied": "the record is published already, or is another's",
+    "pairs": "a contribution's repeats in turns are missing, or do not support its costs",
+    "single": "the cost rests on a single repeat",
+    "answer": "an answer does not belong to the challenge and the contribution",
 }
 """The rules of all levels."""
 
@@ -37,11 +44,13 @@ _LEVELS_OF_RULES = {
     "space": "space index",
     "log": "duplicate several targets devices unchanged",
     "replay": "replay cached no-gain",
+    "contribution": "environment device peak copied pairs single answer",
 }
 LEVEL_OF = dict.fromkeys(RULES, "row") | {
     rule: level for level, rules in _LEVELS_OF_RULES.items() for rule in rules.split()
 }
-"""The level that checks a rule; `release` for what only matters to whether a log can be published."""
+"""The level that checks a rule; `release` for what only matters to whether a log can be published, `contribution` for what
+is asked of one."""
 
 
 def includes(level: str, other: str) -> bool:
