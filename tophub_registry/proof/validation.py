@@ -49,8 +49,10 @@ _LEVELS_OF_RULES = {
 LEVEL_OF = dict.fromkeys(RULES, "row") | {
     rule: level for level, rules in _LEVELS_OF_RULES.items() for rule in rules.split()
 }
-"""The level that checks a rule; `release` for what only matters to whether a log can be published, `contribution` for what
-is asked of one."""
+"""The level that checks a rule.
+
+`release` is for what only matters to whether a log can be published, `contribution` for what is asked of one.
+"""
 
 
 def includes(level: str, other: str) -> bool:
