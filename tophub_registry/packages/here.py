@@ -73,6 +73,8 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
     else:
         here = (version_here(folder, index, package, version) for folder, index in places)
         found = next((path for path in here if path is not None), None)
+    if found is None and argument.is_dir():
+        raise InputError("this is a folder, not a log", file=argument)
     if found is None:
         raise InputError(
             "no such file, and no such package on this machine",

@@ -155,10 +155,9 @@ def contribute(
         said = measurer.describe()
         pairs = list(_taken([by_line[line] for line in order], measurer, source, sample, progress))
     environment = read_environment(target, said)
-    for claim in new:
-        if (finding := misfit(claim.record, environment)) is not None:
-            raise EnvironmentFailure(finding.message, file=log, remedy=finding.remedy)
+    new, too_fast = _fitting(new, environment, log)
     kept, left_out = _kept(new, pairs)
+    left_out += too_fast
     proven = [pair.model_copy(update={"line": line}) for line, (_, pair) in enumerate(kept, 1) if pair is not None]
     if not proven:
         reasons = "; ".join(dict.fromkeys(each.reason for each in left_out))
@@ -305,6 +304,26 @@ def _taken(
             return
         progress(done, len(chosen))
         yield take(claim, measurer, source, rounds=sample.rounds)
+
+
+def _fitting(new: Sequence[Claim], environment: Environment, log: Path) -> tuple[list[Claim], list[NotContributed]]:
+    """Divide claims into those that fit the environment, and those that are too fast for the peak measured just now.
+
+    Raises
+    ------
+    EnvironmentFailure
+        One is of another device.
+    """
+    fitting, too_fast = [], []
+    for claim in new:
+        finding = misfit(claim.record, environment)
+        if finding is None:
+            fitting.append(claim)
+        elif finding.rule == "peak":  # which other programs may have lowered
+            too_fast.append(NotContributed(claim.record, f"{finding.message}, as measured just now"))
+        else:
+            raise EnvironmentFailure(finding.message, file=log, remedy=finding.remedy)
+    return fitting, too_fast
 
 
 def _kept(new: Sequence[Claim], pairs: Sequence[Pair]) -> tuple[list[tuple[Claim, Pair | None]], list[NotContributed]]:
