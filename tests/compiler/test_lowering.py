@@ -91,10 +91,14 @@ def test_a_transposed_convolution_gets_the_record_of_autotvms_convolution_if_tha
     assert_close(compiled.run(*inputs), model.reference(*inputs))
 
 
-def test_a_transposed_convolution_has_its_own_template_on_a_gpu():
-    compiled = compile_model(transposed(**WINDOWS["simple_pose's"]), "cuda -model=h100 -arch=sm_90", records=[])
+@pytest.mark.parametrize(
+    ("precision", "task"), [("float32", "conv2d_nchw.cuda"), ("tf32", "conv2d_transpose_nchw_mma_tf32.cuda")]
+)
+def test_a_transposed_convolution_is_a_plain_one_on_a_gpu_except_on_tensor_cores(precision, task):
+    model = transposed(**WINDOWS["simple_pose's"])
+    compiled = compile_model(model, "cuda -model=h100 -arch=sm_90", records=[], precision=precision)
 
-    assert compiled.layers[-1].kernel.template.task == "conv2d_transpose_nchw.cuda"
+    assert compiled.layers[-1].kernel.template.task == task
 
 
 @pass_instrument

@@ -80,8 +80,9 @@ def test_one_such_row_makes_a_log_unfit_and_is_named(rule, tmp_path, capsys):
 def test_an_empty_log_and_one_of_comments_alone_are_unfit(tmp_path):
     for rows in ((), ("# nothing",)):
         log = write(tmp_path / "new.log", *rows)
-        assert refusal(log, POLICY) == (None, Finding("empty", "the log has no records"))
-        assert validate_log(log).unfit == Finding("empty", "the log has no records")
+        empty = Finding("empty", "the log has no records", remedy="nothing to publish")
+        assert refusal(log, POLICY) == (None, empty)
+        assert validate_log(log).unfit == empty
 
 
 def test_a_fit_log_is_said_to_be_one_and_for_what(tmp_path, capsys):
