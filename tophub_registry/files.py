@@ -13,6 +13,7 @@ import errno
 import fcntl
 import functools
 import io
+import json
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tophub_registry.errors import EnvironmentFailure, UsageError
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """The errors of file systems without hard links."""
@@ -83,7 +84,7 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
                     temporary.replace(path)
                 else:
                     _become(temporary, path)
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
         finally:
             with suppress(EnvironmentFailure, OSError):  # a failed write was reported already
                 stream.close()
@@ -173,10 +174,26 @@ def _exists(path: Path) -> UsageError:
     return UsageError("the file is already there and is never overwritten", file=path, remedy="choose another name")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename itself durable: without this a power cut can undo the directory entry."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path) -> object:
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it can't be read, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError("no such file", file=path) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"not a JSON file: {error}", file=path) from error

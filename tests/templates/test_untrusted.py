@@ -89,7 +89,7 @@ def look_at(task, args):
 def test_argument_lists_over_all_templates():
     assert set(ARGUMENTS) == set(TEMPLATES)
     chance = random.Random(0)
-    taken, told = set(), 0
+    taken, told = [], 0
     tracemalloc.start()
     for number in range(INPUTS):
         task = sorted(ARGUMENTS)[number % len(ARGUMENTS)]
@@ -97,13 +97,14 @@ def test_argument_lists_over_all_templates():
         began = time.process_time()
         try:
             look_at(task, args)
-            taken.add(task)
+            taken.append(task)
         except InputError as error:
             told = max(told, len(str(error)))
         assert time.process_time() - began < SECONDS, (task, args)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert taken == set(TEMPLATES)  # whatever is strange about them, some are sound
+    assert len(taken) > INPUTS / 13
+    assert set(taken) == set(TEMPLATES)  # whatever is strange about them, some are sound
     assert told < 500
     assert peak < 512 << 20
 

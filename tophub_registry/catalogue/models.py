@@ -6,7 +6,6 @@ writes them, and times of whole models, as `tophub bench` writes them.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tophub_registry.errors import InputError
+from tophub_registry.files import read_json
 from tophub_registry.records.task import TaskFile
 
 if TYPE_CHECKING:
@@ -142,12 +142,7 @@ def read_models(paths: Iterable[Path]) -> ModelFiles:
     tasks: list[TaskFile] = []
     measured: list[MeasuredModel] = []
     for path in paths:
-        try:
-            content = json.loads(path.read_bytes())
-        except FileNotFoundError as error:
-            raise InputError("no such file", file=path) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"not a JSON file: {error}", file=path) from error
+        content = read_json(path)
         if isinstance(content, dict) and "frameworks" in content:
             measured.append(_measured(content, path))
         else:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
+from tophub_registry.files import sync_folder
 
 MANIFEST = "catalogue.json"
 
@@ -54,8 +55,8 @@ class NewFolder:
         """Make the files' names durable."""
         for folder in self._path.rglob("*"):
             if folder.is_dir():
-                _sync(folder)
-        _sync(self._path)
+                sync_folder(folder)
+        sync_folder(self._path)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -103,7 +104,7 @@ def replacing(folder: Path) -> Iterator[NewFolder]:
         new.sync()
         check_replaceable(folder)
         _become(temporary, folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except OSError as error:
         raise EnvironmentFailure(f"can't be written: {error.strerror or error}", file=folder) from error
     finally:
@@ -148,11 +149,3 @@ def _clear_leftovers(parent: Path) -> None:
                 with suppress(OSError):
                     if time.time() - path.stat().st_mtime > _ABANDONED:
                         shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from tophub_registry.cli import interrupts
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.files import read_json
 from tophub_registry.frontends import KINDS, is_relax_module
 from tophub_registry.records.task import Task, TaskFile
 from tophub_registry.tasks.rules import FLOAT32, is_own
@@ -104,10 +104,5 @@ def is_task_file(path: Path) -> bool:
     """Return whether MODEL is a task file, and not a model in JSON."""
     if path.suffix != ".json" or is_relax_module(path):
         return False
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError("no such file", file=path) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file: {error}", file=path) from error
+    content = read_json(path)
     return isinstance(content, dict) and "nodes" not in content
