@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import pytest
+
+from tests.tasks.modules import one_layer
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [compile]")
 np = pytest.importorskip("numpy")
 
 
-def convolved(data: tuple[int, ...], kernel: tuple[int, ...], **window: Any) -> tvm.IRModule:
-    """Return a module with one convolution, and a ReLU behind it."""
-    from tvm import relax
-
-    numbers = np.random.default_rng(0)
-    weight = relax.const(numbers.standard_normal(kernel).astype("float32"))
-    builder = relax.BlockBuilder()
-    image = relax.Var("image", relax.TensorType(data, "float32"))
-    with builder.function("main", [image]):
-        with builder.dataflow():
-            value = builder.emit(relax.op.nn.conv2d(image, weight, **window), name_hint="layer")
-            output = builder.emit_output(relax.op.nn.relu(value))
-        builder.emit_func_output(output)
-    return builder.get()
+convolved = partial(one_layer, "conv2d")
 
 
 def test_random_convolutions_compute_the_same_in_phases() -> None:
