@@ -56,11 +56,13 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
     Raises
     ------
     UsageError
-        `path` exists and `overwrite` is false; nothing was changed.
+        `path` exists and `overwrite` is false, or it is a folder; nothing was changed.
     EnvironmentFailure
         The disk is full, the folder can't be written to, …; nothing was changed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UsageError("this is a folder", file=path, remedy="name a file")
     if not overwrite and path.exists():
         raise _exists(path)
     with _errors_of(path):

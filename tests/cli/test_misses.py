@@ -91,7 +91,7 @@ def test_misses_are_counted_written_as_tasks_and_gone_once_they_have_records(hom
             records.append(like.model_copy(update={"input": like.input._replace(args=task.args), "config": config}))
     write_log(home / ".tvm" / "tophub" / "own" / "llvm.log", records)
 
-    assert run("misses", "--clear").stdout == "no misses are kept any more; misses are kept\n"
+    assert run("misses", "--clear").stdout == "all misses are forgotten; from now on misses are kept\n"
     tophub.compile("model.json", "llvm")
     assert kept() == {}
 

@@ -72,7 +72,7 @@ def command(
     elif on is not None:
         _tell_switched(found, is_on)
     elif clear:
-        terminal.out(f"no misses are kept any more; {_state(is_on)}\n")
+        terminal.out(f"all misses are forgotten; from now on {_state(is_on)}\n")
     else:
         _print(shown, is_on)
 

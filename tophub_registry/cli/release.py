@@ -1,6 +1,7 @@
 """`tophub release`."""
 
 import json
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import typer
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.model_options import Processor, Threads
 from tophub_registry.cli.registry_option import Registry, find_registry
-from tophub_registry.errors import InputError
+from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.folder import newest_log, read_index
 from tophub_registry.publishing.release import Release, plan_release, release
 from tophub_registry.records.fitness import Policy
@@ -23,7 +24,7 @@ from tophub_registry.templates.validation import check_space
 
 def command(
     package: Annotated[str, typer.Argument(help="The package, for example llvm.", show_default=False)],
-    log: Annotated[Path, typer.Argument(help="The log to publish.", show_default=False)],
+    logs: Annotated[list[Path], typer.Argument(help="The log to publish.", metavar="LOG", show_default=False)],
     registry: Registry = None,
     prove: Annotated[
         bool,
@@ -53,6 +54,7 @@ def command(
     A log named PACKAGE_vN.NN.log gets that version, any other the next one. Every row is checked; a published file
     is never rewritten. The registry is created if it is missing.
     """
+    log = _only(logs, package)
     folder, policy = find_registry(registry), Policy((check_space,))
     if model is not None:
         from tophub_registry.cost_model.model import check_beside
@@ -77,6 +79,13 @@ def command(
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.then("tophub", "fetch", package, "--location", folder)
+
+
+def _only(logs: Sequence[Path], package: str) -> Path:
+    if logs[1:]:
+        merge = shlex.join(["tophub", "merge", *map(str, logs), "-o", f"{package}.log"])
+        raise UsageError(f"a version is made of one log, and {len(logs)} are given", remedy=f"join them: `{merge}`")
+    return logs[0]
 
 
 class _Part(NamedTuple):

@@ -173,12 +173,16 @@ def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool)
     return [task for task in chosen if not (autotvm_only and is_own(task.task))]
 
 
+_NAMED = 3
+
+
 def _note_untried(outcomes: list[TaskOutcome], batch: int) -> None:
     """Note the tasks that --total-trials was too small for, and how many trials reach all."""
     untried = [outcome for outcome in outcomes if not outcome.trials]
     if untried:
         enough = sum(min(batch, outcome.planned) for outcome in outcomes)
-        names = terminal.line(", ".join(str(outcome.task) for outcome in untried))
+        more = f" and {len(untried) - _NAMED} more" if untried[_NAMED:] else ""
+        names = terminal.line(", ".join(str(outcome.task) for outcome in untried[:_NAMED]) + more)
         terminal.err(
             f"tophub: note: {len(untried)} of {len(outcomes)} tasks got no trials: {names}; "
             f"--resume --total-trials {enough} reaches all\n"

@@ -26,7 +26,7 @@ class Expectation(NamedTuple):
     Attributes
     ----------
     without
-        How many layers have no record of their own, of those that a template covers.
+        How many layers were never tuned, of those that a template covers.
     gain
         The share of a run's time that tuning them is expected to save.
     """
@@ -42,9 +42,14 @@ def expectation(compiled: CompiledModel) -> Expectation:
     for layer in covered:
         cost = 0.0 if layer.kernel is None else layer.kernel.cost
         total += cost
-        if not layer.recorded:
+        if _is_untuned(layer):
             saved += cost * (1 - 1 / _excess(layer, compiled.target.kind))
-    return Expectation(sum(not layer.recorded for layer in covered), saved / total if total else 0.0)
+    return Expectation(sum(map(_is_untuned, covered)), saved / total if total else 0.0)
+
+
+def _is_untuned(layer: CompiledLayer) -> bool:
+    """Whether a layer has no record of its own; one whose records lost in the whole model was tuned."""
+    return not layer.recorded and not layer.beaten
 
 
 def _excess(layer: CompiledLayer, kind: str) -> float:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from statistics import geometric_mean, median
 
 from tophub_registry.errors import InputError
 from tophub_registry.packages.folder import known_index
@@ -21,7 +22,7 @@ from tophub_registry.packages.index import now
 from tophub_registry.proof.claims import Claim, claims
 from tophub_registry.proof.evidence import invented, loss, unsupported
 from tophub_registry.proof.provenance import misfit
-from tophub_registry.publishing.bundle import ENVIRONMENT, LOG, MANIFEST, PAIRS, Bundle, Pair, records_of
+from tophub_registry.publishing.bundle import ENVIRONMENT, LOG, MANIFEST, MODEL, PAIRS, Bundle, Pair, records_of
 from tophub_registry.publishing.challenge import REMEDY, Challenge, ChallengeAnswer, in_drawn_order, misfits
 from tophub_registry.publishing.copies import PublishedRecord, copies, published, spelled
 from tophub_registry.publishing.repository_release import Repository, RepositoryRelease, release_in_repository
@@ -74,6 +75,8 @@ def check(bundle: Bundle, registry: Path) -> list[Finding]:
     originals = published(registry, index, bundle.manifest.package)
     findings += [dataclasses.replace(each, file=log) for each in copies(records, originals)]
     findings += _of_pairs(bundle, records)
+    if not refused(findings):
+        findings += _of_gain(bundle)
     return findings
 
 
@@ -95,6 +98,22 @@ def _of_pair(record: Record, pair: Pair, remedy: str) -> Iterator[Finding]:
         yield Finding("cost", reason, remedy=remedy)
     elif (reason := loss(record, pair)) is not None:
         yield Finding("no-gain", reason, "warning", "it is left out")
+
+
+WORTH = 1.01
+"""How many times as fast records must be, on average, for a contribution to gain something."""
+
+
+def _of_gain(bundle: Bundle) -> Iterator[Finding]:
+    """Yield what the contribution as a whole does not gain."""
+    gain = geometric_mean(median(pair.default) / median(pair.costs) for pair in bundle.pairs)
+    if gain < WORTH:
+        message = f"its records are {gain:.2f} times as fast as the default configs: they gain nothing"
+        yield Finding("no-gain", message, "warning", file=bundle.place(PAIRS))
+    model = bundle.model
+    if model is not None and model.before < WORTH * model.after:
+        message = f"{model.name} is {model.before / model.after:.2f} times as fast with them: it gains nothing"
+        yield Finding("no-gain", message, "warning", file=bundle.place(MODEL))
 
 
 _AGAIN = "contribute again, from the machine that measured it"

@@ -293,8 +293,13 @@ def _parsed(model: type[_Model], data: bytes | None, path: Path, name: str) -> _
     return parse_json(model, data, f"{path}/{name}", remedy=_AGAIN)
 
 
-def parse_json(model: type[_Model], data: bytes, file: str | Path, *, remedy: str) -> _Model:
+def parse_json(model: type[_Model], data: bytes, file: str | Path, *, remedy: str, what: str | None = None) -> _Model:
     """Parse JSON strictly into a model.
+
+    Parameters
+    ----------
+    what
+        What the file should be, as errors say it.
 
     Raises
     ------
@@ -306,7 +311,14 @@ def parse_json(model: type[_Model], data: bytes, file: str | Path, *, remedy: st
     except ValidationError as error:
         finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, finding["loc"]))
-        raise InputError(f"{place}: {finding['msg']}" if place else finding["msg"], file=file, remedy=remedy) from error
+        reason = f"{place}: {finding['msg']}" if place else finding["msg"]
+        if what is not None and finding["type"] in _OTHERWISE:
+            reason = f"not {what}: {reason}"
+        raise InputError(reason, file=file, remedy=remedy) from error
+
+
+_OTHERWISE = ("json_invalid", "missing", "model_type")
+"""Which of pydantic's errors say that a file is something else, rather than damaged."""
 
 
 def _check_files(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:

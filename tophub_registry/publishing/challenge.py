@@ -191,7 +191,7 @@ def read_challenge(path: Path) -> Challenge:
     InputError
         There is none, or it is damaged.
     """
-    return parse_json(Challenge, _read(path), path, remedy="ask for the challenge again")
+    return parse_json(Challenge, _read(path), path, remedy="ask for the challenge again", what="a challenge")
 
 
 def read_answer(path: Path) -> ChallengeAnswer:
@@ -202,7 +202,7 @@ def read_answer(path: Path) -> ChallengeAnswer:
     InputError
         There is none, or it is damaged.
     """
-    return parse_json(ChallengeAnswer, _read(path), path, remedy=REMEDY)
+    return parse_json(ChallengeAnswer, _read(path), path, remedy=REMEDY, what="an answer to a challenge")
 
 
 REMEDY = "answer the challenge again with `tophub contribute --answer`"

@@ -22,6 +22,8 @@ from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.version import FileName, Reference, Version
 from tophub_registry.publishing.registry import changing, put, write_index
 from tophub_registry.publishing.release import entry
+from tophub_registry.records.lookup import backend_of
+from tophub_registry.records.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,7 +144,7 @@ def import_packages(
         )
         for log in logs
     )
-    return Import(source.name, folder, versions, index.serial, (*_old_rows(logs), *skipped))
+    return Import(source.name, folder, versions, index.serial, (*_old_rows(logs), *_misnamed(logs), *skipped))
 
 
 class _Wanted(NamedTuple):
@@ -288,3 +290,15 @@ def _old_rows(logs: Sequence[_Log]) -> Iterator[Notice]:
             f"rows of log version 0.1, which TVM 0.7 and later skip: {', '.join(names)}",
             "`tophub convert` makes a log of version 0.2, to be released as a new version",
         )
+
+
+def _misnamed(logs: Sequence[_Log]) -> Iterator[Notice]:
+    """Say which logs have no record that clients would look for in them."""
+    for log in logs:
+        packages = {backend_of(Target.parse(target)) for target in log.contents.targets}
+        if log.wanted.package not in packages:
+            yield Notice(
+                "package",
+                f"{log.wanted.package} {log.wanted.version} has only records of {', '.join(sorted(packages))}",
+                "clients find nothing in it; rename the file, and import it into another registry",
+            )

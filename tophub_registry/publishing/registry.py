@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import INDEX_FILE, Index
@@ -41,9 +41,13 @@ def changing(folder: Path) -> Iterator[None]:
 
     Raises
     ------
+    UsageError
+        The folder is a catalogue.
     EnvironmentFailure
         Another process keeps the lock, or the folder can't be written to.
     """
+    if (folder / "catalogue.json").exists():
+        raise UsageError("this is a catalogue, which `tophub site` wrote", file=folder, remedy="name its registry")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=PATIENCE)

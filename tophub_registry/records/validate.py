@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.records.finding import Finding
 from tophub_registry.records.fitness import Policy, refusal
-from tophub_registry.records.log import parse_old_row, parse_row, read_lines
+from tophub_registry.records.log import open_log, parse_old_row, parse_row, read_lines
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import NoConversionError
 
@@ -57,6 +57,8 @@ MAX_FINDINGS = 10_000
 """Maximum number of findings kept; all are counted."""
 
 _SHOWN = 5
+
+_HEAD = 1024
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def validate_log(
     lines = _Together()
     rows = comments = 0
     policy = Policy(tuple(checks))
+    _check_text(path)
     for line in read_lines(path, progress=progress):
         if line.text.startswith(b"#"):
             comments += 1
@@ -159,6 +162,13 @@ def validate_log(
             found.add(finding, finding.line)
     package, unfit = refusal(path, policy)
     return replace(found.validation(rows, comments), package=package, unfit=unfit)
+
+
+def _check_text(path: Path) -> None:
+    """Raise InputError for a file that is no text at all, rather than find fault with each of its lines."""
+    with open_log(path) as stream:
+        if b"\0" in stream.read(_HEAD):
+            raise InputError("binary data, and no log", file=path, remedy="give the log itself")
 
 
 class _Found:
