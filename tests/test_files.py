@@ -62,6 +62,12 @@ def test_an_error_of_the_block_is_its_own(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_not_written_to_as_a_file(tmp_path, overwrite):
+    with pytest.raises(UsageError, match="this is a folder"):
+        write(tmp_path, overwrite=overwrite)
+
+
 def test_a_full_disk_is_told_of_the_file():
     with (
         pytest.raises(EnvironmentFailure, match="No space left") as caught,

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.registries import row, write_rows
+from tophub_registry.catalogue.replacing import MANIFEST
 from tophub_registry.cli import main
 
 
@@ -89,3 +90,19 @@ def test_a_release_without_records_that_the_last_one_had_says_so(tmp_path, capsy
     code, _, err = run(capsys, "llvm", "new.log", "--registry", "mine")
     assert code == 0
     assert err.startswith("tophub: warning: it lacks 2 workloads of v0.01, and clients use only the newest version")
+
+
+def test_several_logs_are_to_be_merged_first(tmp_path, capsys):
+    logs = [write_rows(tmp_path / name, 1).name for name in ("a.log", "b c.log")]
+    code, _, err = run(capsys, "llvm", *logs, "--registry", "mine")
+    assert code == 2
+    assert "2 are given (join them: `tophub merge a.log 'b c.log' -o llvm.log`)" in err
+
+
+def test_a_catalogue_is_no_registry(tmp_path, capsys):
+    log = write_rows(tmp_path / "a.log", 1)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / MANIFEST).write_text("{}")
+    code, _, err = run(capsys, "llvm", log, "--registry", "site")
+    assert code == 2
+    assert "this is a catalogue" in err

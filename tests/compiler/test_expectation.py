@@ -16,9 +16,11 @@ from tophub_registry.templates.registry import instantiate
 from tophub_registry.templates.template import Template
 
 
-def layer(cost: float | None, match: Match = Match.NONE, template: Template | None = None) -> Any:
+def layer(
+    cost: float | None, match: Match = Match.NONE, template: Template | None = None, *, beaten: bool = False
+) -> Any:
     kernel = None if cost is None else SimpleNamespace(cost=cost, template=template)
-    return SimpleNamespace(kernel=kernel, match=match, recorded=match is Match.DEVICE)
+    return SimpleNamespace(kernel=kernel, match=match, recorded=match is Match.DEVICE, beaten=beaten)
 
 
 def expected(target: str, *layers: Any) -> Expectation:
@@ -51,6 +53,10 @@ def test_a_default_config_on_tensor_cores_leaves_less_to_gain_than_one_for_float
         for task in ("conv2d_nchw_mma_tf32.cuda", "conv2d_nchw.cuda")
     )
     assert 0 < on_tensor_cores < float32
+
+
+def test_a_layer_whose_records_lost_in_the_whole_model_was_tuned() -> None:
+    assert expected("llvm", layer(1e-3, beaten=True)) == (0, 0)
 
 
 def test_a_model_without_any_template_expects_nothing() -> None:

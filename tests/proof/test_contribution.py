@@ -24,7 +24,7 @@ from tophub_registry.errors import InputError
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.proof.acceptance import accept, check, check_answer, refused
 from tophub_registry.proof.contribution import Sample, contribute
-from tophub_registry.publishing.bundle import Bundle, open_bundle, records_of, write_bundle
+from tophub_registry.publishing.bundle import Bundle, WholeModel, open_bundle, records_of, write_bundle
 from tophub_registry.publishing.challenge import challenge, read_answer, read_challenge, write
 from tophub_registry.publishing.release import release
 from tophub_registry.publishing.repository_release import Repository
@@ -193,6 +193,21 @@ def test_a_bundle_has_the_best_records_the_machine_and_what_was_measured(bundle:
     if importlib.util.find_spec("onnx") is not None:
         assert bundle.model.layers == 1
         assert 0 < bundle.model.after < 1
+
+
+def test_what_gains_nothing_is_said(made: Made, registry: Path, tmp_path: Path) -> None:
+    with open_bundle(made.bundle) as its:
+        log = its.log.read_bytes()
+        pairs = [pair.model_copy(update={"default": pair.costs}) for pair in its.pairs]
+        model = WholeModel(name="mine", layers=3, before=1e-3, after=0.999e-3)
+        write_bundle(tmp_path / "it.zip", "llvm", "0", log, its.environment, pairs, model)
+    with open_bundle(tmp_path / "it.zip") as bundle:
+        found = [finding for finding in check(bundle, registry) if finding.rule == "no-gain"]
+    assert {finding.severity for finding in found} == {"warning"}
+    assert [finding.message for finding in found][-2:] == [
+        "its records are 1.00 times as fast as the default configs: they gain nothing",
+        "mine is 1.00 times as fast with them: it gains nothing",
+    ]
 
 
 def test_the_same_contents_are_the_same_bytes(made: Made, tmp_path: Path) -> None:

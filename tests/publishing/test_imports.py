@@ -149,6 +149,13 @@ def test_rows_of_log_version_0_1_are_taken_as_they_are_and_noticed(plain, mine):
     assert "v0.10" not in notice.message
 
 
+def test_a_log_that_is_named_like_another_package_is_noticed(plain, mine):
+    rows = (plain / "llvm_v0.04.log").read_bytes()
+    (plain / "rocm_v0.01.log").write_bytes(rows)
+    (notice,) = take_over(Folder(plain), mine, "rocm").notices
+    assert (notice.rule, notice.message) == ("misnamed", "rocm v0.01 has only records of llvm")
+
+
 def test_a_folder_of_logs_becomes_a_registry_where_it_is(plain):
     before = contents(plain)
     take_over(Folder(plain), plain)

@@ -190,6 +190,12 @@ def test_a_missing_log(tmp_path: Path) -> None:
         validate_log(tmp_path / "no.log")
 
 
+def test_a_file_that_is_no_text_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "it.zip").write_bytes(b"PK\x03\x04\n\0\0\n" * 100)
+    with pytest.raises(InputError, match="binary data"):
+        validate_log(tmp_path / "it.zip")
+
+
 # Arithmetic.
 
 

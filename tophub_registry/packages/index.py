@@ -317,6 +317,7 @@ class Notice(NamedTuple):
         "no-model",
         "old-rows",
         "skipped",
+        "misnamed",
     ]
     message: str
     remedy: str | None = None

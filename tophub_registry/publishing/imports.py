@@ -298,7 +298,7 @@ def _misnamed(logs: Sequence[_Log]) -> Iterator[Notice]:
         packages = {backend_of(Target.parse(target)) for target in log.contents.targets}
         if log.wanted.package not in packages:
             yield Notice(
-                "package",
+                "misnamed",
                 f"{log.wanted.package} {log.wanted.version} has only records of {', '.join(sorted(packages))}",
                 "clients find nothing in it; rename the file, and import it into another registry",
             )
