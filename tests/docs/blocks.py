@@ -15,7 +15,7 @@ RUN = {"bash", "python"}
 SHOWN = {"text", "json", "toml"}
 """The languages of blocks that run, and of those that are only shown."""
 
-_NOT_RUN = "*Not run by the tests:"
+_NOT_RUN, _ELSEWHERE = "*Not run by the tests:", "*Run by `"
 
 
 class Block(NamedTuple):
@@ -33,6 +33,8 @@ class Block(NamedTuple):
         The lines between the fences.
     reason
         Why it can't run, as the paragraph before it says; empty if it runs.
+    elsewhere
+        Whether other tests run it, as that paragraph says.
     """
 
     page: str
@@ -40,10 +42,11 @@ class Block(NamedTuple):
     language: str
     code: str
     reason: str
+    elsewhere: bool
 
     @property
     def runs(self) -> bool:
-        return self.language in RUN and not self.reason
+        return self.language in RUN and not (self.reason or self.elsewhere)
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
@@ -59,7 +62,8 @@ def blocks_of(page: Path) -> Iterator[Block]:
         reason = _paragraph_before(lines, start)
         said = reason.removeprefix(_NOT_RUN).removesuffix("*").strip() if reason.startswith(_NOT_RUN) else ""
         language = lines[start].strip().removeprefix("```")
-        yield Block(page.name, start + 1, language, "\n".join(lines[start + 1 : number]), said)
+        code = "\n".join(lines[start + 1 : number])
+        yield Block(page.name, start + 1, language, code, said, reason.startswith(_ELSEWHERE))
         start = None
 
 

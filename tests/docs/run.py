@@ -24,15 +24,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.docs.blocks import PAGES, Block, blocks_of, commands
+from tests.cost_model.trials import taught
+from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, commands
 from tophub_registry.cli import main
+from tophub_registry.records.log import write_log
 
 STARTS_WITH = {
     "README.md": ["model.onnx"],
     "todays-tvm.md": ["model.onnx"],
     "old-tvm.md": ["model.onnx"],
     "device.md": ["model.onnx"],
-    "registry.md": ["new.log"],
+    "registry.md": ["new.log", "trials.log"],
+    "maintaining.md": ["new.log"],
     "catalogue.md": ["model.onnx", "new.log"],
     "misses.md": ["model.onnx"],
     "models.md": ["model.onnx"],
@@ -41,7 +44,10 @@ STARTS_WITH = {
     "lookup.md": ["model.onnx"],
     "shell.md": ["model.onnx"],
 }
-"""The files that a page's folder has in the beginning, from the tutorial's folder; `new.log` is its `mine.log`."""
+"""The files that a page's folder has in the beginning, from the tutorial's folder; `new.log` is its `mine.log`.
+
+`trials.log` has trials of several workloads; and every folder has the repository's `registry_data` and `tools`.
+"""
 
 SHORTER = [
     (r"--tune \S+", "--tune 4"),
@@ -172,7 +178,12 @@ def _run_all(top: Path) -> None:
         try:
             folder.mkdir()
             for name in STARTS_WITH.get(page.name, ()):
-                shutil.copy(top / "tutorial" / name.replace("new.log", "mine.log"), folder / name)
+                if name == "trials.log":
+                    write_log(folder / name, taught())
+                else:
+                    shutil.copy(top / "tutorial" / name.replace("new.log", "mine.log"), folder / name)
+            for name in ("registry_data", "tools"):
+                (folder / name).symlink_to(ROOT / name)
             run_page(page, folder, top / "home")
         except BaseException:  # noqa: BLE001  # an example may end the program
             error = traceback.format_exc()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import PAGES, blocks_of
 from tests.records.rows import record, row, text
 from tests.registries import OLD_ROW, body, served, write_rows
 from tophub_registry.devices.processor import processor
@@ -23,17 +24,23 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def dropin(old_client, tmp_path_factory):
-    """Install the wheel and what it needs beside the old client, not in it; return a function that runs the script."""
+def site(old_client, tmp_path_factory):
+    """Install the wheel and what it needs beside the old client, not in it; return the folder."""
     folder = tmp_path_factory.mktemp("base_install")
     pip = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
     wheel = [sys.executable, *pip, "wheel", "--no-deps", "--wheel-dir", folder, REPOSITORY]
     subprocess.run(wheel, check=True)
     install = [old_client.python, *pip, "install", "--target", folder / "site", *folder.glob("*.whl")]
     subprocess.run(install, check=True)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def dropin(old_client, site):
+    """Return a function that runs the script with the base install."""
 
     def run(*arguments, **options):
-        answer = old_client.run("dropin", *arguments, env={"PYTHONPATH": str(folder / "site")}, **options)
+        answer = old_client.run("dropin", *arguments, env={"PYTHONPATH": str(site)}, **options)
         return answer["answer"], answer["log"]
 
     return run
@@ -204,3 +211,21 @@ def test_without_a_registry_s_index_the_error_says_so(dropin, tmp_path, workload
     answer, log = dropin("query", json.dumps([MINE]), workloads, location=str(tmp_path / "plain"))
     assert tiles(answer["configs"]) == [[None] * 5]
     assert any("not a registry" in line for line in log)
+
+
+EXAMPLES = [block for page in PAGES for block in blocks_of(page) if block.elsewhere]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda block: f"{block.page}:{block.line}")
+def test_what_the_documentation_shows_runs(old_client, site, example, tmp_path):
+    """With a network, a target, and the server that the page has started."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    write_rows(folder / "my.log", 1)
+    with served(REPOSITORY / "registry_data") as server:
+        code = example.code.replace("http://127.0.0.1:8000", server.url)
+        (folder / "example.py").write_text(code)
+        environment = {"PYTHONPATH": str(site)}
+        answer = old_client.run("example", folder / "example.py", location=server.url, env=environment)
+    assert answer["built"] == "GraphExecutorFactoryModule"
+    assert [name.partition("_")[0] for name in answer["packages"]] == ["llvm"]
