@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.conftest import sample
 from tests.gpu.workloads import WORKLOADS, channels_last, conv2d, half_dense, transposed
 from tophub_registry.errors import InputError
 from tophub_registry.frontends.mxnet import libraries
@@ -32,7 +33,16 @@ def names(workload):
     return f"{task} {args[0][1]} {args[1][1]}"
 
 
-@pytest.fixture(params=WORKLOADS, ids=names)
+TRIED = sample(WORKLOADS, [task for task, _ in WORKLOADS], 2)
+"""Two workloads of each task, which are tried where not all are."""
+
+
+def cases(workloads):
+    """Return parameters of which `make test` takes those of `TRIED`."""
+    return [pytest.param(each, marks=[pytest.mark.exhaustive] * (each not in TRIED)) for each in workloads]
+
+
+@pytest.fixture(params=cases(WORKLOADS), ids=names)
 def workload(request):
     return request.param
 
@@ -115,7 +125,7 @@ def test_the_computation_and_the_reference_are_mxnets(workload):
         np.testing.assert_allclose(computed, expected, rtol=1e-3, atol=1e-3)
 
 
-def sample(template):
+def drawn(template):
     """Return a few configs that a device would take, and that are no walls of unrolled code to the compiler."""
     rng = random.Random(template.task)
     part = template.space.where({"auto_unroll_max_step": 0, "unroll_explicit": 0}).where({"auto_unroll_max_step": 64})
@@ -142,13 +152,13 @@ def sources(template, config):
 
 
 @pytest.fixture(scope="module")
-def computed():
-    """Run a kernel of each workload, all in one process; return each with its template, config and inputs."""
+def computed(exhaustive):
+    """Run a kernel of each workload, or of a sample, in one process; return each with template, config and inputs."""
     from tests.gpu.cuda_on_cpu import Launch, run_kernels
 
-    templates = [instantiate(*workload) for workload in WORKLOADS]
+    templates = [instantiate(*workload) for workload in (WORKLOADS if exhaustive else TRIED)]
     inputs = [random_inputs(template.args) for template in templates]
-    configs = [sample(template)[0] for template in templates]
+    configs = [drawn(template)[0] for template in templates]
     launches = []
     for template, config, arrays in zip(templates, configs, inputs, strict=True):
         packed = [np.ascontiguousarray(array) for array in template.pack(config, arrays)]
@@ -307,7 +317,7 @@ def args_groups(template):
 
 def test_limits_are_those_of_the_kernel(workload):
     template = instantiate(*workload)
-    for config in sample(template):
+    for config in drawn(template):
         module, limits = compiled(template, config), template.limits(config)
         kernels = re.split("__global__", module.imports[0].inspect_source())
         shared = [sum(map(int, re.findall(r"__shared__ [^;]*float \w+\[(\d+)\];", kernel))) for kernel in kernels]
@@ -408,7 +418,7 @@ def test_random_configs_compile_for_cuda(task):
 
     template = instantiate(*next(workload for workload in WORKLOADS if workload[0] == task))
     with tvm.target.Target({"kind": "cuda", "arch": ARCH}):
-        for config in (template.default(Target.parse("cuda")), *sample(template)):
+        for config in (template.default(Target.parse("cuda")), *drawn(template)):
             assert compile_cuda(sources(template, config), target_format="ptx", arch=ARCH, compiler="nvcc"), config
 
 
