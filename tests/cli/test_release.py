@@ -106,3 +106,10 @@ def test_a_catalogue_is_no_registry(tmp_path, capsys):
     code, _, err = run(capsys, "llvm", log, "--registry", "site")
     assert code == 2
     assert "this is a catalogue" in err
+
+
+def test_a_file_is_no_registry(tmp_path, capsys):
+    log = write_rows(tmp_path / "a.log", 1)
+    code, _, err = run(capsys, "llvm", log, "--registry", log)
+    assert code == 2
+    assert f"{log}: this is a file; a registry is a folder" in err

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registries import write_rows
+from tests.registries import served, write_rows
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.here import find_log, packages_here
@@ -77,11 +77,20 @@ def test_a_package_s_name_is_its_newest_log_here(registry, root, tmp_path, monke
     cuda = Path("cuda")
     assert find_log(cuda, root, lambda: Folder(registry)) == registry / "cuda_v0.03.log"
     write_rows(root.path / "cuda_v0.04.log", 7)
-    assert find_log(cuda, root, lambda: Folder(registry)) == root.path / "cuda_v0.04.log"
+    assert find_log(cuda, root, lambda: Folder(registry)) == registry / "cuda_v0.03.log", "as for whoever compiles"
     assert find_log(cuda, root, lambda: NOBODY) == root.path / "cuda_v0.04.log"
     write_rows(root.path / "cuda_v0.03.log", 7)
     (root.path / "cuda_v0.04.log").write_text("damaged")
     assert find_log(cuda, root, lambda: Folder(registry)) == registry / "cuda_v0.03.log", "the location's"
+
+
+def test_a_package_s_name_is_the_newest_that_the_location_in_use_has_published(root, tmp_path):
+    release("cuda", write_rows(tmp_path / "cuda_v0.01.log", 4), tmp_path / "mine")
+    write_rows(root.path / "cuda_v0.05.log", 5)
+    with served(tmp_path / "mine") as server:
+        fetched = fetch([Reference.parse("cuda")], Web(server.url), root).packages[0].path
+    assert find_log(Path("cuda"), root, lambda: Web(server.url)) == fetched
+    assert find_log(Path("cuda"), root, lambda: None) == root.path / "cuda_v0.05.log"
 
 
 def test_a_version_is_that_one_yanked_or_not(registry, root):

@@ -93,6 +93,13 @@ def test_without_a_network_what_is_here_is_taken(registry, root, tmp_path):
         find_sources(Target.parse("cuda"), location, root)
 
 
+def test_where_nothing_can_be_written_a_folders_own_file_is_taken(registry, tmp_path):
+    (tmp_path / "file").write_text("")
+    sources = find_sources(LLVM, Folder(registry), Root(tmp_path / "file" / "root"))
+    assert names(sources) == (["llvm v0.06"], ["offline"])
+    assert sources.logs[0].path == registry / "llvm_v0.06.log"
+
+
 def test_the_newest_here_is_no_yanked_and_no_damaged_one(registry, tmp_path):
     def newest(**options):
         here = newest_here(registry, read_index(registry), "llvm", **options)

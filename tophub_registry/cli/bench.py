@@ -180,6 +180,10 @@ def _write(comparison: Comparison, path: Path, *, force: bool) -> None:
         stream.write(text.encode())
 
 
+_NOISY = 0.2
+"""Half the interquartile range of times, relative to their median, from which they are not to be trusted."""
+
+
 def _print(comparison: Comparison) -> None:
     table.show(
         [
@@ -200,6 +204,10 @@ def _print(comparison: Comparison) -> None:
         each = f"{comparison.threads} thread{'' if comparison.threads == 1 else 's'} each"
         said += f"; {each}, TVM_BIND_THREADS={bound}"
     terminal.out(said + "\n")
+    spread = max((row.spread for row in comparison.rows if row.times), default=0.0)
+    if spread > _NOISY:
+        varied = f"times varied by up to {spelling.percent(spread)}"
+        terminal.out(f"{varied}: other programs were running, and small differences mean nothing\n")
     for row in comparison.rows:
         if row.failure is not None:
             terminal.out(f"{row.framework}: {row.failure}\n")

@@ -94,7 +94,9 @@ def _text(report: MergeReport) -> str:
     ]
     gains = [change.before / change.after for change in report.changes if change.before is not None]
     if gains:
-        lines.append(f"improved records are {min(gains):.2f} to {max(gains):.2f} times as fast as before")
+        why = " (below 1 where a record lost in a whole model, or was measured with weights in the cache)"
+        times = f"{min(gains):.2f} to {max(gains):.2f} times as fast as before"
+        lines.append(f"improved records are {times}{why if min(gains) < 1 else ''}")
     if not report.written:
         lines.append("note: the merged log has no records")
     if report.implausible_times:

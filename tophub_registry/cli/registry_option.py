@@ -20,9 +20,11 @@ def find_registry(given: Path | None) -> Path:
     Raises
     ------
     UsageError
-        None is given, and there is no `registry_data` here.
+        It is a file; or none is given, and there is no `registry_data` here.
     """
     if given is not None:
+        if given.is_file():
+            raise UsageError("this is a file; a registry is a folder", file=given)
         return given
     if not _HERE.is_dir():
         raise UsageError("no registry is given, and there is no registry_data here", remedy="give --registry DIR")

@@ -64,6 +64,10 @@ def check(limit: str) -> None:
     Limit.parse(limit)
 
 
+_NOISE = 0.03
+"""By what fraction medians differ without any reason; more so where other programs run."""
+
+
 def outcome(found: Tuned) -> None:
     """Print what tuning gave."""
     if not found.trials:
@@ -72,8 +76,14 @@ def outcome(found: Tuned) -> None:
     before, after = spelling.seconds(found.before), spelling.seconds(found.after)
     terminal.out(
         f"{found.trials} configs were measured, and are kept in {found.log}. In turns, a run took {before} before and "
-        f"{after} after, {found.after / found.before:.2f} times as long.\n"
+        f"{after} after, {found.after / found.before:.2f} times as long.{_doubt(found)}\n"
     )
+
+
+def _doubt(found: Tuned) -> str:
+    """Say so if two times do not differ by more than times do from run to run."""
+    apart = abs(found.after / found.before - 1)
+    return "" if apart > _NOISE else " That is no difference: runs vary by as much."
 
 
 def as_json(found: Tuned | None) -> dict[str, object]:
@@ -151,7 +161,10 @@ class _Bar:
 
     def comparing(self) -> None:
         self._bar.stop()
-        notes.progress(f"comparing the best configs in {terminal.clean(self._model)}")
+        what = f"comparing the best configs in {terminal.clean(self._model)}"
+        notes.progress(what)
+        if not self._watched:
+            terminal.err(f"tophub: {what}\n")
 
     def stop(self) -> None:
         self._bar.stop()

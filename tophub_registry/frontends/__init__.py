@@ -72,8 +72,16 @@ def _kind(model: Any) -> str:
 
 
 def _is_file_name(text: str) -> bool:
-    known = Path(text).suffix in {*_SUFFIXES, ".json", ".pt", ".pth"}
-    return known or "/" in text or ("." in text and Path(text).is_file())
+    path = Path(text)
+    known = path.suffix in {*_SUFFIXES, ".json", ".pt", ".pth"}
+    return known or "/" in text or ("." in text and (path.exists() or _is_no_name(text)))
+
+
+def _is_no_name(text: str) -> bool:
+    """Whether a text with a dot ends like a file, and is not the name of a model."""
+    from tophub_registry.frontends.mxnet.names import NAMES
+
+    return Path(text).suffix[1:].isalpha() and text.lower() not in NAMES
 
 
 _LIBRARIES = {"onnx": "onnx", "torch": "torch", "tvm": "relax"}
@@ -81,6 +89,8 @@ _SUFFIXES = {".onnx": "onnx", ".pt2": "torch"}
 
 
 def _kind_of_file(path: Path) -> str:
+    if path.is_dir():
+        raise UsageError("this is a folder", file=path, remedy=f"give {KINDS}")
     if path.suffix in _SUFFIXES:
         return _SUFFIXES[path.suffix]
     if path.suffix in {".pt", ".pth"}:

@@ -40,8 +40,8 @@ def packages_here(target: Target, location: Location | None, root: Root) -> list
 def find_log(argument: Path, root: Root, location: Callable[[], Location | None] = find_location) -> Path:
     """Return the log that a user's argument means: a path, a package, or `package@version`.
 
-    An existing file comes first. A package means its newest version on this machine that is not yanked, which may be
-    newer than the location's; if two files have the same version, the location's.
+    An existing file comes first. A package means the newest of the location's versions that is on this machine and not
+    yanked, as for whoever compiles; if there is none, the newest of any registry.
 
     Parameters
     ----------
@@ -67,8 +67,7 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
     package, version = Reference.parse(text)
     places = list(_folders(location(), root))
     if version is None:
-        # max returns the first of equals, which is the location's.
-        newest = max(_newest(package, places, root), key=lambda here: here.version, default=None)
+        newest = _latest(_newest(package, places, root, listed=True)) or _latest(_newest(package, places, root))
         found = None if newest is None else newest.path
     else:
         here = (version_here(folder, index, package, version) for folder, index in places)
@@ -84,11 +83,17 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
     return found
 
 
-def _newest(package: str, places: Iterable[tuple[Path, Index | None]], root: Root) -> Iterator[Here]:
+def _latest(found: Iterable[Here]) -> Here | None:
+    return max(found, key=lambda here: here.version, default=None)  # the first of equals, which is the location's
+
+
+def _newest(
+    package: str, places: Iterable[tuple[Path, Index | None]], root: Root, *, listed: bool = False
+) -> Iterator[Here]:
     for folder, index in places:
-        here = newest_here(folder, index, package)
+        here = newest_here(folder, index, package, listed=listed)
         while here is not None and _yanked_elsewhere(package, here, index, root):
-            here = newest_here(folder, index, package, before=here.version)
+            here = newest_here(folder, index, package, listed=listed, before=here.version)
         if here is not None:
             yield here
 

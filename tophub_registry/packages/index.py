@@ -260,7 +260,7 @@ class Index(BaseModel):
         if last is not None and version < last and published.imported is None:
             raise UsageError(
                 f"{package} {version} can't follow {last}, the latest version",
-                remedy=f"the next one is {last.next()}",
+                remedy=f"the next one is {last.next()}, which a log gets whose name has no version",
             )
         return self._with(package, version, published, time)
 

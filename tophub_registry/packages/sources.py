@@ -9,6 +9,7 @@ from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.fetch import ask_or_recall, fetch, newer_here
 from tophub_registry.packages.folder import newest_here
 from tophub_registry.packages.index import Notice, now
+from tophub_registry.packages.location import Folder
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.lookup import Source, backends_of
 
@@ -53,7 +54,8 @@ def find_sources(
 ) -> Sources:
     """Find the logs for a target, and fetch its package if it is not here.
 
-    If the location does not respond, the newest version on this machine is used, and a notice says so.
+    If the location does not respond, or the root can't be written to, the newest version on this machine is used, and a
+    notice says so.
 
     Parameters
     ----------
@@ -98,7 +100,8 @@ def find_sources(
     try:
         done = fetch([Reference(package, version)], location, root, index=index, time=time)
     except EnvironmentFailure as error:
-        here = None if version is not None else newest_here(root.path, index, package, listed=True)
+        kept = location.path if isinstance(location, Folder) else root.path
+        here = None if version is not None else newest_here(kept, index, package, listed=True)
         if here is None:
             raise
         name = f"{package} {here.version}"

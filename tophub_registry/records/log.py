@@ -311,6 +311,8 @@ def _explained(error: ValidationError, text: str | bytes) -> RowError:
         return RowError(f"this is a log of {tool}", "shape", remedy=remedy)
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message, rule = finding["msg"], finding["type"]
+    if b"\0" in data:
+        return RowError("binary data, and no log", "json", remedy="give the log itself")
     if rule == "json_invalid":
         return RowError(f"not a JSON row: {message.removeprefix('Invalid JSON: ')}", "json", remedy=_REPAIR)
     message = message if message[:2].isupper() else message[0].lower() + message[1:]
