@@ -8,8 +8,8 @@ python tools/zoo.py --sample 2                       a few at random, others aft
 python tools/zoo.py -o zoo.jsonl --resume --page docs/zoo.md     write the page too
 python tools/zoo.py -o cuda.jsonl --target 'cuda -model=h100 -arch=sm_90'     compile only, where there is no GPU
 
-Weights are random and nothing is downloaded. Ctrl-C loses nothing but the models that are being tried. The exit code is 1
-if a model failed, or a limit was reached, and that is neither gluoncv's nor MXNet's fault.
+Weights are random and nothing is downloaded. Ctrl-C loses nothing but the models that are being tried. The exit code is
+1 if a model failed or reached a limit, and that is neither gluoncv's nor MXNet's fault.
 """
 
 from __future__ import annotations
@@ -19,41 +19,26 @@ import fnmatch
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO
 
-import zoo_page
-from zoo_families import in_order, one_of_each
-from zoo_model import LIMIT, OURS
+from model_zoo.families import in_order, one_of_each
+from model_zoo.page import page, said
+from model_zoo.process import Limits, Row, try_one
+from model_zoo.worker import LIMIT, OURS
 
 from tophub_registry.errors import InputError, TophubError, UsageError
 from tophub_registry.frontends.mxnet.names import NAMES
 from tophub_registry.records.target import Target
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKER = Path(__file__).with_name("zoo_model.py")
-
-_LOOK = 0.2
-"""Seconds between two looks at a process."""
-
-Row = dict[str, Any]
-
-
-class Limits(NamedTuple):
-    """What one model may take: seconds, and GiB of memory."""
-
-    seconds: float
-    memory: float
+WORKER = "model_zoo.worker"
 
 
 def newest_log(target: str) -> Path:
@@ -62,83 +47,6 @@ def newest_log(target: str) -> Path:
     if not logs:
         raise UsageError(f"no package for {target}", remedy="choose llvm or cuda")
     return logs[-1]
-
-
-def try_one(command: Sequence[object], limits: Limits, stopped: threading.Event) -> Row | None:
-    """Run a process that prints JSON lines, and return all their fields; None if it was stopped.
-
-    A process that ends without the field `done`, or is ended at a limit, has a reason in the fields `whose` and `why`.
-    """
-    with tempfile.TemporaryDirectory(prefix="tophub-zoo-") as home:
-        lines, errors = Path(home) / "lines", Path(home) / "errors"
-        began = time.monotonic()
-        with lines.open("wb") as out, errors.open("wb") as err:
-            environment = _offline({**os.environ, "HOME": home, "PYTHONPATH": str(ROOT)})
-            process = subprocess.Popen(
-                [sys.executable, *map(str, command)], stdout=out, stderr=err, env=environment, start_new_session=True
-            )
-            try:
-                reached, most = _watch(process, limits, stopped)
-            finally:
-                _end(process)
-        if stopped.is_set() and reached is None and process.returncode == -signal.SIGKILL:
-            return None
-        row: Row = {}
-        for line in lines.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # it was killed while it wrote the last one
-                row |= json.loads(line)
-        stage = row.pop("stage", "start")
-        if not row.pop("done", False):
-            said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            row |= {"whose": LIMIT if reached else OURS, "why": f"{reached or _ended(process, said)} ({stage})"}
-        return {**row, "seconds": round(time.monotonic() - began, 1), "memory": round(most, 2)}
-
-
-def _watch(process: subprocess.Popen[bytes], limits: Limits, stopped: threading.Event) -> tuple[str | None, float]:
-    """Wait for a process, and return the limit that it reached, if any, and the most memory it took, in GiB."""
-    began, most = time.monotonic(), 0.0
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_LOOK)
-            return None, most
-        most = max(most, memory_of(process.pid))
-        if most > limits.memory:
-            return f"more than {limits.memory:g} GiB of memory", most
-        if time.monotonic() - began > limits.seconds:
-            return f"more than {limits.seconds:g} s", most
-        if stopped.is_set():
-            return None, most
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _ended(process: subprocess.Popen[bytes], said: Sequence[str]) -> str:
-    if process.returncode < 0:
-        return f"ended by {signal.Signals(-process.returncode).name}"
-    return f"ended with exit code {process.returncode}: {said[-1] if said else 'no reason given'}"
-
-
-def memory_of(pid: int) -> float:
-    """Return the memory of a process and its descendants in GiB; 0 where there is no /proc."""
-    total = 0.0
-    with suppress(OSError):
-        process = Path("/proc", str(pid))
-        pages = int((process / "statm").read_text(encoding="ascii").split()[1])
-        total = pages * os.sysconf("SC_PAGE_SIZE") / 2**30
-        for children in process.glob("task/*/children"):
-            total += sum(memory_of(int(child)) for child in children.read_text(encoding="ascii").split())
-    return total
-
-
-def _offline(environment: dict[str, str]) -> dict[str, str]:
-    """Return an environment in which every download fails at once."""
-    nowhere = "http://127.0.0.1:9"
-    return {**environment, **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)}
 
 
 def read_rows(path: Path, target: str) -> dict[str, Row]:
@@ -203,7 +111,7 @@ def run(models: Sequence[str], given: argparse.Namespace, tell: Callable[[Row], 
     def attempt(name: str) -> Row | None:
         if stopped.is_set():
             return None
-        row = try_one([given.worker, name, given.target, log], limits, stopped)
+        row = try_one(given.worker, [name, given.target, log], limits, stopped)
         return row and {"model": name, **always, **row}
 
     with ThreadPoolExecutor(given.jobs) as pool:
@@ -245,7 +153,7 @@ def tell_of(total: int, stream: IO[str]) -> Callable[[Row], None]:
         nonlocal done
         done += 1
         took = f"{row['seconds']:.0f} s, {row['memory']:.1f} GiB"
-        stream.write(f"{done}/{total} {row['model']}: {zoo_page.said(row)} ({took})\n")
+        stream.write(f"{done}/{total} {row['model']}: {said(row)} ({took})\n")
         stream.flush()
 
     return tell
@@ -266,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--jobs", type=int, default=1, metavar="N", help="how many models at a time")
     options.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds for a model, by default 600")
     options.add_argument("--memory", type=float, default=12, metavar="GIB", help="GiB for a model, by default 12")
-    options.add_argument("--worker", type=Path, default=WORKER, help=argparse.SUPPRESS)
+    options.add_argument("--worker", default=WORKER, help=argparse.SUPPRESS)
     return options
 
 
@@ -297,7 +205,7 @@ def _main(given: argparse.Namespace) -> int:
     rows = run(models, given, tell_of(len(models), sys.stdout))
     if given.page is not None:
         every = read_rows(given.output, given.target).values()
-        given.page.write_text(zoo_page.page([*every], commit("%h")), encoding="utf-8")
+        given.page.write_text(page([*every], NAMES), encoding="utf-8")
     return int(any(row.get("whose") in {OURS, LIMIT} for row in rows))
 
 

@@ -1,6 +1,6 @@
 """One model of gluoncv's zoo: read, extracted, run in MXNet, compiled, run, compared. `tools/zoo.py` starts it.
 
-python tools/zoo_model.py NAME TARGET LOG    prints JSON lines, each with more of what became of the model
+Its arguments are NAME TARGET LOG. It prints JSON lines, each with more of what became of the model
 
 The lines are printed as soon as something is known, so that something is known of a model whose process is killed.
 """
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 INT8, GLUONCV, MXNET, OURS, LIMIT = "int8", "gluoncv", "mxnet", "ours", "limit"
 """Whose reason it is that a model does not compile or is not compared."""
+
+CANT_TRANSLATE = "can't translate "
+"""How the reason begins of a model with operators that can't be translated."""
 
 SHOWN = 300
 """How many characters of an error are kept."""
@@ -45,13 +48,14 @@ def try_model(name: str, target: str, log: str, tell: Tell) -> None:
     Refused
         It can't be built, translated, compiled or run.
     """
-    from tophub_registry.devices.device import check_runs_here, resolve
+    from tophub_registry.devices.device import at_hand, check_runs_here, resolve
     from tophub_registry.errors import EnvironmentFailure
 
     if name.endswith("_int8"):
         raise Refused(INT8, "it is quantised")
     resolved = resolve(target)
-    tell(stage="read")
+    device = at_hand(resolved.kind).device
+    tell(stage="read", processor=str(resolved), device=device)
     model = read(name)
     tell(stage="extract")
     extract(model, resolved.kind, tell)
@@ -97,7 +101,7 @@ def read(name: str) -> Model:
     except Exception as error:
         try:
             source.symbol.infer_shape(**source.inputs)
-        except Exception as its:  # noqa: BLE001
+        except Exception as its:
             raise Refused(MXNET, f"it can't infer the shapes: {_reason(its)}") from its
         raise Refused(OURS, f"it can't be read: {_reason(error)}") from error
 
@@ -122,14 +126,14 @@ def compile_it(model: Model, target: str, log: str) -> Any:
     from tophub_registry.compiler.compiler import compile_model
 
     if missing := model.untranslated:
-        raise Refused(OURS, f"can't translate {', '.join(missing)}")
+        raise Refused(OURS, CANT_TRANSLATE + ", ".join(missing))
     with _blame(OURS):
         return compile_model(model, target, records=[Path(log)])
 
 
 def compare(model: Model, inputs: list[Any], found: list[Any], expected: list[Any], tell: Tell) -> None:
-    """Tell how far the outputs are from MXNet's; where they are far, also how far MXNet's are for almost the same input."""
-    import zoo_agreement as agreement
+    """Tell how far the outputs are from MXNet's, and if far, how far MXNet's own are for almost the same input."""
+    from . import agreement
 
     outcome = agreement.compare(found, expected)
     if not outcome.close:

@@ -17,7 +17,7 @@ _IMAGE_NETWORKS = ("inceptionv", "resnet", "vgg")
 
 
 def family(name: str) -> str:
-    """Return a model's family: detectors and the like by what they do on top of another network, the others by themselves."""
+    """Return a model's family; detectors and the like are named after what they do on top of another network."""
     found = _NAME.match(name)
     if found is None:
         return name
