@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import os
 import random
 import subprocess
 import sys
@@ -130,10 +129,8 @@ def run(models: Sequence[str], given: argparse.Namespace, tell: Callable[[Row], 
 
 def _append(path: Path, row: Row) -> None:
     with path.open("ab+") as stream:
-        if stream.tell():
-            stream.seek(-1, os.SEEK_END)
-            if stream.read() != b"\n":  # the line before was cut off
-                stream.write(b"\n")
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)  # a last line that was cut off
         stream.write(json.dumps(row).encode() + b"\n")
 
 
