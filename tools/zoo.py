@@ -136,10 +136,11 @@ def _append(path: Path, row: Row) -> None:
 
 def commit(form: str) -> str:
     """Return something of git's last commit; empty without git."""
-    done = subprocess.run(
-        ["git", "log", "-1", f"--format={form}"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
+    command = ["git", "log", "-1", f"--format={form}"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def tell_of(total: int, stream: IO[str]) -> Callable[[Row], None]:

@@ -114,15 +114,24 @@ def test_the_last_word_is_that_a_model_can_not_be_compiled(strange, tmp_path, ca
     assert "the operators Odd (layers: odd0, odd1); Odder (layers: odd2) can't be" in capsys.readouterr().err
 
 
-def test_tuning_says_so_before_it_starts_of_a_model_and_of_its_tasks(strange, tmp_path, capsys):
-    run(capsys, strange, "-o", tmp_path / "tasks.json")
-    for number, model in enumerate((strange, tmp_path / "tasks.json")):
-        with pytest.raises(SystemExit) as ended:
-            main(["tune", str(model), "--only", "1", "--trials", "1", "-o", str(tmp_path / f"{number}.log")])
-        assert not ended.value.code
-        err = capsys.readouterr().err
-        assert err.startswith(REFUSED.format(model=strange) + "tophub: measuring on ")
-        assert "compar" not in err  # in the whole model, which can't be compiled
+def test_tuning_says_so_before_it_starts(strange, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", str(strange), "--only", "1", "--trials", "1", "-o", str(tmp_path / "new.log")])
+    assert not ended.value.code
+    err = capsys.readouterr().err
+    assert err.startswith(REFUSED.format(model=strange) + "tophub: measuring on ")
+    assert "compar" not in err  # in the whole model, which can't be compiled
+
+
+def test_tuning_its_tasks_says_so_too(tmp_path, capsys):
+    path = tmp_path / "tasks.json"
+    untranslated = {"Odd": ["odd0", "odd1"], "Odder": ["odd2"]}
+    TaskFile(model="strange.onnx", kind="llvm", shapes={}, tasks=[], untranslated=untranslated).write(path)
+    with pytest.raises(SystemExit):
+        main(["tune", str(path), "--only", "1", "-o", str(tmp_path / "new.log")])
+    assert capsys.readouterr().err.startswith(
+        REFUSED.format(model="strange.onnx") + "tophub: error: there is no task 1"
+    )
 
 
 def test_what_can_be_compiled_has_no_such_key(tmp_path):

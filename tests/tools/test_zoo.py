@@ -16,11 +16,12 @@ import pytest
 
 from tools.model_zoo.agreement import compare, disturbed
 from tools.model_zoo.families import family, in_order, one_of_each
+from tools.model_zoo.page import page
 from tophub_registry.frontends.mxnet.names import NAMES
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "zoo.py"
-STANDS_IN = ("--worker", "tests.tools.zoo_worker", "--timeout", "5", "--memory", "0.25")
+STANDS_IN = ("--worker", "tests.tools.zoo_worker", "--timeout", "3", "--memory", "0.25")
 
 SMALL = (
     "cifar_resnet20_v1",
@@ -89,10 +90,10 @@ def test_reasons_that_are_not_ours_are_no_failure(tmp_path):
 def tried(tmp_path_factory):
     """What became of models of which most fail: the file, the page, and the tool."""
     folder = tmp_path_factory.mktemp("zoo")
-    file, page = folder / "zoo.jsonl", folder / "zoo.md"
+    file, written = folder / "zoo.jsonl", folder / "zoo.md"
     names = only("alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg13_bn")
-    done = run(*names, *STANDS_IN, "--jobs", 3, "-o", file, "--resume", "--page", page)
-    return file, page, done
+    done = run(*names, *STANDS_IN, "--jobs", 3, "-o", file, "--resume", "--page", written)
+    return file, written, done
 
 
 def test_a_model_that_fails_or_reaches_a_limit_says_why_and_the_others_go_on(tried):
@@ -101,7 +102,7 @@ def test_a_model_that_fails_or_reaches_a_limit_says_why_and_the_others_go_on(tri
     assert {name: (row.get("whose"), row.get("why")) for name, row in rows.items()} == {
         "vgg11": (None, None),
         "alexnet": ("ours", "ended with exit code 1: no such thing (extract)"),
-        "vgg13": ("limit", "more than 5 s (extract)"),
+        "vgg13": ("limit", "more than 3 s (extract)"),
         "vgg16": ("limit", "more than 0.25 GiB of memory (extract)"),
         "vgg19": ("ours", "ended by SIGSEGV (extract)"),
         "vgg13_bn": ("ours", "can't translate topk"),
@@ -114,8 +115,8 @@ def test_a_model_that_fails_or_reaches_a_limit_says_why_and_the_others_go_on(tri
 
 
 def test_the_page_counts_and_names_reasons(tried):
-    _, page, _ = tried
-    text = page.read_text(encoding="utf-8")
+    _, written, _ = tried
+    text = written.read_text(encoding="utf-8")
     assert "6 of the 332 models in gluoncv's model zoo (the others were not tried yet)" in text
     assert "on A processor for `llvm -mcpu=znver4`" in text
     for line in (
@@ -128,6 +129,17 @@ def test_the_page_counts_and_names_reasons(tried):
         "| `vgg11` | yes | 2e-06 | 1 of 3: convolution |  |",
     ):
         assert line in text.splitlines()
+
+
+def test_the_page_of_another_target_says_that_nothing_was_run():
+    row = {"model": "alexnet", "target": "cuda", "processor": "cuda -model=h100", "device": None, "layers": 8}
+    rows = [{**row, "compiled": True, "untuned": {}, "commit": "a1", "date": "2026-01-01"}]
+    text = page(rows, NAMES)
+    assert "compiled with the newest records, and not run, as there was no such device," in text
+    assert "at commit a1,\nfor `cuda -model=h100`." in text
+    assert "| alexnet | 1 | 1 | 1 |  |  | 0 |" in text.splitlines()
+    assert "agree with MXNet |" not in text
+    assert "All 1 models" in page(rows, ["alexnet"])
 
 
 def test_what_was_tried_is_left_out_and_what_was_our_fault_tried_again(tried, tmp_path):

@@ -144,8 +144,9 @@ def _counts(rows: Sequence[Row], names: Sequence[str]) -> list[list[object]]:
         [len(names), "in the zoo", ""],
         [len(rows), "tried", ""],
         [count(lambda row: row.get("compiled")), "compile", ""],
-        [count(lambda row: row.get("agrees")), "compile and agree with MXNet", ""],
     ]
+    if count(lambda row: "agrees" in row):
+        lines.append([count(lambda row: row.get("agrees")), "compile and agree with MXNet", ""])
     for whose, words in _WHOSE.items():
         if number := count(lambda row, whose=whose: row.get("whose") == whose):  # type: ignore[misc]
             lines.append([number, "do not", f"the reason is {words}"])
@@ -162,7 +163,8 @@ def _families(rows: Sequence[Row], names: Sequence[str]) -> list[list[object]]:
     for its, every in sorted(models.items()):
         found = tried[its]
         layers = sorted({sum(row["untuned"].values()) for row in found if "untuned" in row})
-        counts = [len(found), *(sum(bool(row.get(key)) for row in found) for key in ("compiled", "agrees"))]
+        compiled, agreeing = (sum(bool(row.get(key)) for row in found) for key in ("compiled", "agrees"))
+        counts = [len(found), compiled, agreeing if any("agrees" in row for row in rows) else ""]
         lines.append(
             [
                 its,

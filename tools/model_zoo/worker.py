@@ -1,14 +1,14 @@
 """One model of gluoncv's zoo: read, extracted, run in MXNet, compiled, run, compared. `tools/zoo.py` starts it.
 
-Its arguments are NAME TARGET LOG. It prints JSON lines, each with more of what became of the model
-
-The lines are printed as soon as something is known, so that something is known of a model whose process is killed.
+Its arguments are NAME TARGET LOG. It prints JSON lines, each with more of what became of the model, as soon as that is
+known: so something is known of a model whose process is killed, too.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -27,6 +27,9 @@ CANT_TRANSLATE = "can't translate "
 
 SHOWN = 300
 """How many characters of an error are kept."""
+
+_OPERATOR = re.compile(r'ir\.Op\(.*?name="([^"]+)".*?support_level=\d+\)', re.DOTALL)
+"""An operator, as TVM spells it in errors."""
 
 Tell = Callable[..., None]
 
@@ -167,7 +170,8 @@ def _reason(error: Exception) -> str:
         return error.message
     if type(error).__module__.startswith("mxnet"):
         return reason_of(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = _OPERATOR.sub(r"\1", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"
 
 

@@ -180,7 +180,7 @@ def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool)
     return [task for task in chosen if not (autotvm_only and is_own(task.task))]
 
 
-def _print(outcomes: list[TaskOutcome], where: str, device: str) -> None:
+def _print(outcomes: list[TaskOutcome], where: str, device: str | None) -> None:
     failed = sum(outcome.failed for outcome in outcomes)
     terminal.out(
         f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks {where}"
