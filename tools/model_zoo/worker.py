@@ -11,8 +11,8 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,10 @@ def try_model(name: str, target: str, log: str, tell: Tell) -> None:
         except Exception as error:  # noqa: BLE001  # MXNet can raise anything
             refused = Refused(MXNET, f"it can't be run: {_reason(error)}")
     tell(stage="compile")
-    compiled = compile_it(model, target, log)
+    try:
+        compiled = compile_it(model, target, log)
+    except Refused as its:
+        raise refused or its from its
     tell(compiled=True)
     if refused is not None:
         raise refused
@@ -97,8 +100,9 @@ def read(name: str) -> Model:
     try:
         source = read_source(name, batch=1, shapes=None, params=None)
     except Exception as error:
-        inputs = "forward() missing" in str(error.__cause__)
-        raise Refused(OURS if inputs else GLUONCV, _reason(error).partition(": ")[2] or _reason(error)) from error
+        several_inputs = "forward() missing" in str(error.__cause__)
+        why = _reason(error).removeprefix(f"gluoncv can't build {name!r}: ")
+        raise Refused(OURS if several_inputs else GLUONCV, why) from error
     try:
         return translate_source(source)
     except Exception as error:
@@ -147,18 +151,15 @@ def compare(model: Model, inputs: list[Any], found: list[Any], expected: list[An
         raise Refused(OURS, f"its outputs differ from MXNet's: {outcome}")
 
 
-class _blame:  # noqa: N801  # read as a word: with _blame(…)
-    """Makes any error in a block a reason."""
-
-    def __init__(self, whose: str) -> None:
-        self._whose = whose
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, Refused):
-            raise Refused(self._whose, _reason(error)) from error
+@contextmanager
+def _blame(whose: str) -> Iterator[None]:
+    """Make any error in a block a reason."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(whose, _reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
