@@ -94,11 +94,16 @@ def try_model(name: str, target: str, log: str, tell: Tell) -> None:
 
 def read(name: str) -> Model:
     """Return a model with random weights."""
+    from tophub_registry.errors import EnvironmentFailure, MissingExtra
     from tophub_registry.frontends.mxnet.checkpoint import read_source
     from tophub_registry.frontends.mxnet.translation import translate_source
 
     try:
         source = read_source(name, batch=1, shapes=None, params=None)
+    except MissingExtra:
+        raise
+    except EnvironmentFailure as error:
+        raise Refused(GLUONCV, "it can't be built without downloading weights") from error
     except Exception as error:
         several_inputs = "forward() missing" in str(error.__cause__)
         why = _reason(error).removeprefix(f"gluoncv can't build {name!r}: ")
