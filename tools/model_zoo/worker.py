@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tophub_registry.frontends.model import Model
+    from tophub_registry.tasks.layers import Layer
 
 INT8, GLUONCV, MXNET, OURS, LIMIT = "int8", "gluoncv", "mxnet", "ours", "limit"
 """Whose reason it is that a model does not compile or is not compared."""
@@ -120,7 +121,11 @@ def read(name: str) -> Model:
 
 def extract(model: Model, kind: str, tell: Tell) -> None:
     """Tell a model's tasks, the layers that no template covers, and the operators that can't be translated."""
-    from tophub_registry.tasks.extract import untuned
+    from tophub_registry.tasks.rules import workloads
+    from tophub_registry.templates.registry import TEMPLATES
+
+    def covered(layer: Layer) -> bool:
+        return any(task in TEMPLATES for task, _ in workloads(layer, kind, own=True))
 
     with _blame(OURS):
         layers = model.layers
@@ -128,7 +133,7 @@ def extract(model: Model, kind: str, tell: Tell) -> None:
     tell(
         layers=len(layers),
         tasks=len(tasks),
-        untuned=Counter(layer.operator for layer in untuned(layers, kind)),
+        untuned=Counter(layer.operator for layer in layers if not covered(layer)),
         untranslated={operator: len(names) for operator, names in model.untranslated.items()},
     )
 
