@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -22,11 +23,14 @@ _WHOSE = {
 }
 """Whose reason it is, in the order in which they are listed."""
 
+_WIDTH = 120
+
 _NAMED = 4
 """How many models a line names."""
 
-_ABOUT_FAMILIES = """Largest difference: from MXNet's outputs, relative to the largest number of an output. Layers
-without a template are computed by TVM as they are, and can't be tuned."""
+_ABOUT_FAMILIES = """\
+The largest difference is that from MXNet's outputs, relative to the largest number of an output. Layers without a
+template are computed by TVM as they are, and can't be tuned."""
 
 _HOW = f"""## How outputs are compared
 
@@ -115,25 +119,23 @@ def _introduction(rows: Sequence[Row], names: Sequence[str]) -> str:
     if tried >= {*names}:
         said = f"All {len(names)} models in gluoncv's model zoo"
     elif tried == {*first}:
-        said += ", one of each family (the others were not tried yet)"
+        said += ", one of each family (the others were not tried yet),"
     else:
         said += " (the others were not tried yet)"
-    devices = _joined({str(row["device"]) for row in rows if row.get("device")})
-    processors = _joined({f"`{row['processor']}`" for row in rows if row.get("processor")})
-    done = "run and compared with MXNet" if devices else "not run, as there was no such device"
-    made = f"on {_joined({row['date'] for row in rows})}, at commit {_joined({row['commit'] for row in rows})}"
-    return "\n".join(
-        [
-            f"{said} were read, compiled with the newest records, and {done}, each with random weights and",
-            f"its usual input. Made by `tools/zoo.py` {made},",
-            f"{f'on {devices} ' if devices else ''}for {processors}.",
-        ]
+    devices = _joined(row.get("device") for row in rows)
+    processors = _joined(f"`{row['processor']}`" for row in rows if "processor" in row)
+    done = "run, and compared with MXNet" if devices else "and not run, as there was no such device"
+    made = f"on {_joined(row['date'] for row in rows)}, at commit {_joined(row['commit'] for row in rows)}"
+    text = (
+        f"{said} were read, compiled with the newest records, {done}, each with random weights and its usual "
+        f"input. Made by `tools/zoo.py` {made}, {f'on {devices}, ' if devices else ''}for {processors}."
     )
+    return "\n".join(textwrap.wrap(text, _WIDTH))
 
 
-def _joined(values: set[str]) -> str:
-    ordered = sorted(values)
-    return f"{ordered[0]} to {ordered[-1]}" if ordered[2:] else " and ".join(ordered)
+def _joined(values: Iterable[str | None]) -> str:
+    *others, last = dict.fromkeys(filter(None, values)) or ("",)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _counts(rows: Sequence[Row], names: Sequence[str]) -> list[list[object]]:
@@ -196,11 +198,16 @@ def _reasons(rows: Sequence[Row]) -> list[list[object]]:
         rank = [*_WHOSE].index(whose)
         if whose == OURS and row["why"].startswith(CANT_TRANSLATE):
             for operator in row["untranslated"]:
-                found[rank, f"the operator {operator}", whose].append(row["model"])
+                found[rank, f"the operator `{operator}`", whose].append(row["model"])
         else:
-            found[rank, re.sub(rf"\b{re.escape(row['model'])}\b", "MODEL", row["why"]), whose].append(row["model"])
+            found[rank, _code(_alike(row)), whose].append(row["model"])
     ordered = sorted(found.items(), key=lambda each: (each[0][0], -len(each[1]), each[0][1]))
-    return [[_code(why), _WHOSE[whose], len(models), _named(models)] for (_, why, whose), models in ordered]
+    return [[why, _WHOSE[whose], len(models), _named(models)] for (_, why, whose), models in ordered]
+
+
+def _alike(row: Row) -> str:
+    """Return a reason without the names of the model and of its parts, which have a number."""
+    return re.sub(r"'\w*\d\w*'", "'…'", re.sub(rf"\b{re.escape(row['model'])}\b", "…", row["why"]))
 
 
 def _model(row: Row) -> list[object]:
