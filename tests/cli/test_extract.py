@@ -74,6 +74,72 @@ def test_what_is_left_out_is_said_beside_the_tasks(capsys):
     assert err.startswith("tophub: note: no template covers this matrix product: 4 layers,")
 
 
+@pytest.fixture
+def strange(tmp_path):
+    """A model with two operators that nobody knows, three layers of them, and a dense layer."""
+    onnx = pytest.importorskip("onnx")
+    from tests.frontends.nets import Net
+
+    net = Net((1, 16))
+    value = net.add("MatMul", "x", net.weight(16, 8))
+    for number, kind in enumerate(["Odd", "Odd", "Odder"]):
+        net.nodes.append(
+            onnx.helper.make_node(kind, [value], [f"o{number}"], name=f"odd{number}", domain="com.example")
+        )
+    proto = net.model("o0", "o1", "o2")
+    proto.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    for output in proto.graph.output:
+        output.type.CopyFrom(onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, (1, 8)))
+    path = tmp_path / "strange.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+REFUSED = (
+    "tophub: note: `tophub compile` can't compile {model}: the operators Odd (layers: odd0, odd1); "
+    "Odder (layers: odd2) can't be translated to Relax; its tasks are of use to AutoTVM only\n"
+)
+
+
+def test_the_last_word_is_that_a_model_can_not_be_compiled(strange, tmp_path, capsys):
+    code, out, err = run(capsys, strange, "-o", tmp_path / "tasks.json")
+    assert (code, err) == (0, REFUSED.format(model=strange))
+    assert "1x16 8x16" in out
+    code, out, err = run(capsys, strange, "--json")
+    assert (code, err) == (0, REFUSED.format(model=strange))
+    assert json.loads(out)["untranslated"] == {"Odd": ["odd0", "odd1"], "Odder": ["odd2"]}
+    assert (tmp_path / "tasks.json").read_text() == out
+    with pytest.raises(SystemExit):
+        main(["compile", str(strange), "-o", str(tmp_path / "library.so")])
+    assert "the operators Odd (layers: odd0, odd1); Odder (layers: odd2) can't be" in capsys.readouterr().err
+
+
+def test_tuning_says_so_before_it_starts(strange, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", str(strange), "--only", "1", "--trials", "1", "-o", str(tmp_path / "new.log")])
+    assert not ended.value.code
+    err = capsys.readouterr().err
+    assert err.startswith(REFUSED.format(model=strange) + "tophub: measuring on ")
+    assert "compar" not in err  # in the whole model, which can't be compiled
+
+
+def test_tuning_its_tasks_says_so_too(tmp_path, capsys):
+    path = tmp_path / "tasks.json"
+    untranslated = {"Odd": ["odd0", "odd1"], "Odder": ["odd2"]}
+    TaskFile(model="strange.onnx", kind="llvm", shapes={}, tasks=[], untranslated=untranslated).write(path)
+    with pytest.raises(SystemExit):
+        main(["tune", str(path), "--only", "1", "-o", str(tmp_path / "new.log")])
+    assert capsys.readouterr().err.startswith(
+        REFUSED.format(model="strange.onnx") + "tophub: error: there is no task 1"
+    )
+
+
+def test_what_can_be_compiled_has_no_such_key(tmp_path):
+    path = tmp_path / "tasks.json"
+    TaskFile(model="m", kind="llvm", shapes={}, tasks=[]).write(path)
+    assert [*json.loads(path.read_text())] == ["schema_version", "model", "kind", "shapes", "tasks"]
+
+
 @needs_mxnet
 def test_a_shape_of_ones_own(capsys):
     _, out, _ = run(capsys, "cifar_resnet20_v1", "--shape", "data=1,3,64,48", "--json")

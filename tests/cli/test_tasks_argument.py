@@ -2,9 +2,13 @@
 
 import pytest
 
-from tophub_registry.cli.tasks_argument import tasks_of_all
+from tophub_registry.cli.tasks_argument import files_of_all, merged
 from tophub_registry.errors import UsageError
 from tophub_registry.records.task import Task, TaskFile, tensor
+
+
+def tasks_of_all(models, *how):
+    return merged(models, files_of_all(models, *how))
 
 
 def dense(units, layers):

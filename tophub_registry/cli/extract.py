@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +13,6 @@ from tophub_registry.cli import interrupts, notes, tasks_argument, terminal
 from tophub_registry.cli.model_options import Precision, Shape, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.frontends import KINDS
-from tophub_registry.frontends.model import listed
 from tophub_registry.records.target import Target
 from tophub_registry.tasks.rules import FLOAT32, check_precision, rules_for
 
@@ -43,6 +40,8 @@ def command(
     With -o the tasks are written to a file, which `tophub tune` accepts on machines that can't read the model. A layer
     with two templates (direct and Winograd, packed or not) has two tasks. AutoTVM's tasks come first, then our own, so
     that task numbers are the same with --autotvm-only.
+
+    At the end it says whether `tophub compile` will refuse the model, and why: tuning is then of use to AutoTVM only.
     """
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.extract import untuned
@@ -57,12 +56,12 @@ def command(
     if output is not None:
         tasks.write(output)
     if as_json:
-        terminal.out(json.dumps(tasks.model_dump(), indent=1) + "\n")
+        terminal.out(tasks.as_json())
     else:
         _print(tasks)
     _note_untuned(untuned(read.layers, kind))
-    _note_untranslated(read.untranslated)
-    if output is not None and not as_json:
+    notes.refused(tasks)
+    if output is not None and not as_json and not tasks.untranslated:
         notes.then("tophub", "tune", output, "--target", kind, "-o", "new.log")
 
 
@@ -89,12 +88,3 @@ def _note_untuned(layers: list[Layer]) -> None:
         first = next(layer.name for layer in layers if layer.operator == operator)
         what = f"{count} layers, the first is {first}" if count > 1 else first
         terminal.err(f"tophub: note: no template covers this {operator}: {what}\n")
-
-
-def _note_untranslated(operators: Mapping[str, Sequence[str]]) -> None:
-    """Note the operators that `compile` will refuse."""
-    for operator, names in operators.items():
-        terminal.err(
-            f"tophub: note: `tophub compile` can't compile this model: it can't translate {operator} "
-            f"(layers: {listed(names)})\n"
-        )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tophub_registry.packages.index import Notice
+    from tophub_registry.records.task import TaskFile
     from tophub_registry.records.unconvertible import UnconvertibleRow
 
 _SHOWN = 5
@@ -26,6 +27,17 @@ def notices(found: Iterable[Notice]) -> None:
 def random_weights() -> None:
     """Note that a model's weights are random: its times are right, but its outputs mean nothing."""
     terminal.err("tophub: note: the weights are random, as no --params was given\n")
+
+
+def refused(tasks: TaskFile) -> None:
+    """Note that `compile` will refuse a model, if it will, and why."""
+    from tophub_registry.frontends.model import why_refused
+
+    if tasks.untranslated:
+        terminal.err(
+            f"tophub: note: `tophub compile` can't compile {terminal.line(tasks.model)}: "
+            f"{terminal.line(why_refused(tasks.untranslated))}; its tasks are of use to AutoTVM only\n"
+        )
 
 
 def progress(what: str) -> None:

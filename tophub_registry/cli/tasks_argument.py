@@ -67,15 +67,15 @@ def tasks_of(
         return read_model(model, shapes=shapes, weightless=True).tasks(kind, own=own, precision=precision)
 
 
-def tasks_of_all(
+def files_of_all(
     models: Sequence[str],
     kind: str,
     shapes: Mapping[str, Sequence[int]] | None = None,
     precision: str = FLOAT32,
     *,
     own: bool = True,
-) -> list[Task]:
-    """Return the tasks of several models, each workload once: AutoTVM's tasks first, then our own.
+) -> list[TaskFile]:
+    """Return the tasks of several models, each model's by themselves.
 
     Parameters
     ----------
@@ -88,9 +88,22 @@ def tasks_of_all(
         raise UsageError(
             "--shape works with one model only", remedy="run `tophub extract` for each, and tune the task files"
         )
+    return [tasks_of(model, kind, shapes, precision, own=own) for model in models]
+
+
+def merged(models: Sequence[str], files: Sequence[TaskFile]) -> list[Task]:
+    """Return the tasks of several models, each workload once: AutoTVM's tasks first, then our own.
+
+    Parameters
+    ----------
+    models
+        The models as they were given, by which layers are told apart.
+    files
+        The tasks of each.
+    """
     tasks: dict[str, Task] = {}
-    for model in models:
-        for task in tasks_of(model, kind, shapes, precision, own=own).tasks:
+    for model, file in zip(models, files, strict=True):
+        for task in file.tasks:
             layers = [f"{model}: {layer}" for layer in task.layers] if len(models) > 1 else task.layers
             here = task.model_copy(update={"layers": layers})
             if (before := tasks.get(task.workload)) is not None:

@@ -17,7 +17,7 @@ from tophub_registry.errors import UsageError
 from tophub_registry.tasks.rules import FLOAT32, check_precision, is_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from tophub_registry.measurement.places import Place
     from tophub_registry.records.task import Task
@@ -95,6 +95,7 @@ def command(  # each is an option of the command line
     The search starts from the records of --warm-start, by default those of the target's packages on this
     machine; nothing is downloaded. Measurements of one task help to tune the others.
     At the end, on this machine's processor, each layer's best few configs are compared in the whole model.
+    Before it starts it notes the models that `tophub compile` can't compile, and why.
 
     On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that no layout
     changes between layers.
@@ -118,7 +119,7 @@ def command(  # each is an option of the command line
         raise UsageError("--threads has no effect on other machines", remedy="start their servers with TVM_NUM_THREADS")
     resolved = place.resolve(target)
     check_precision(precision, resolved.kind)
-    every = tasks_argument.tasks_of_all(model, resolved.kind, shapes_of(shape), precision, own=not autotvm_only)
+    every, compilable = _read(model, resolved.kind, shapes_of(shape), precision, own=not autotvm_only)
     tasks, others = supported(_chosen(every, only, autotvm_only=autotvm_only))
     for task in others:
         terminal.err(f"tophub: note: skipped, no template: {task}\n")
@@ -153,16 +154,22 @@ def command(  # each is an option of the command line
     if as_json:
         terminal.out(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
     else:
-        failed = sum(outcome.failed for outcome in outcomes)
-        terminal.out(
-            f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks for {resolved} in {output}"
-            + (f", {failed} of them failed" if failed else "")
-            + f"; measured on {device}\n"
-        )
-    confirmation.confirm_all(model if place.here and not no_confirm else [], shapes_of(shape), resolved, output)
-    if not as_json:
-        whole = [each for each in model if not tasks_argument.is_task_file(Path(each))]
+        _print(outcomes, f"for {resolved} in {output}", device)
+    confirmation.confirm_all(compilable if place.here and not no_confirm else [], shapes_of(shape), resolved, output)
+    if not as_json and compilable:
+        whole = [each for each in compilable if not tasks_argument.is_task_file(Path(each))]
         notes.then("tophub", "compile", *(whole or ["MODEL"])[:1], "--target", resolved, "--log", output)
+
+
+def _read(
+    models: list[str], kind: str, shapes: Mapping[str, Sequence[int]], precision: str, *, own: bool
+) -> tuple[list[Task], list[str]]:
+    """Return the tasks of all models, and the models that can be compiled; note the others."""
+    files = tasks_argument.files_of_all(models, kind, shapes, precision, own=own)
+    for file in files:
+        notes.refused(file)
+    compilable = [model for model, file in zip(models, files, strict=True) if not file.untranslated]
+    return tasks_argument.merged(models, files), compilable
 
 
 def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool) -> list[Task]:
@@ -171,6 +178,15 @@ def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool)
         raise UsageError(f"there is no task {out_of_range[0]}: they are numbered from 1 to {len(tasks)}")
     chosen = [tasks[number - 1] for number in numbers] if numbers else tasks
     return [task for task in chosen if not (autotvm_only and is_own(task.task))]
+
+
+def _print(outcomes: list[TaskOutcome], where: str, device: str | None) -> None:
+    failed = sum(outcome.failed for outcome in outcomes)
+    terminal.out(
+        f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks {where}"
+        + (f", {failed} of them failed" if failed else "")
+        + f"; measured on {device}\n"
+    )
 
 
 _NAMED = 3

@@ -93,7 +93,8 @@ class Model:
             from tophub_registry.tasks.reading import layers_of
 
             tasks = tasks_as_computed(tasks, layers_of(as_computed(self.module["main"], kind)).values(), kind)
-        return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks)
+        untranslated = {operator: [*names] for operator, names in self.untranslated.items()}
+        return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks, untranslated=untranslated)
 
     @property
     def untranslated(self) -> Mapping[str, Sequence[str]]:
@@ -111,9 +112,7 @@ class Model:
             Some operators could not be translated; the error names them and their layers.
         """
         if missing := self.untranslated:
-            spelled = "; ".join(f"{operator} (layers: {listed(names)})" for operator, names in missing.items())
-            plural = "s" if len(missing) > 1 else ""
-            raise UsageError(f"{self.name}: the operator{plural} {spelled} can't be translated to Relax")
+            raise UsageError(f"{self.name}: {why_refused(missing)}")
 
     def reference(self, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         """Run the original in its own framework, on the CPU.
@@ -160,6 +159,12 @@ class Model:
             else np.asarray(rng.integers(0, 2, size=shape), dtype)
             for shape, dtype in self.inputs.values()
         ]
+
+
+def why_refused(untranslated: Mapping[str, Sequence[str]]) -> str:
+    """Return why a model can't be compiled: its untranslated operators, and the layers that use them."""
+    spelled = "; ".join(f"{operator} (layers: {listed(names)})" for operator, names in untranslated.items())
+    return f"the operator{'s' if len(untranslated) > 1 else ''} {spelled} can't be translated to Relax"
 
 
 def listed(names: Sequence[str]) -> str:

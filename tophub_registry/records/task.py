@@ -110,6 +110,9 @@ class TaskFile(BaseModel):
         The inputs' shapes, by name.
     tasks
         Each distinct workload once, in the order of its first layer.
+    untranslated
+        The operators that `tophub compile` can't translate, and the layers that use them. A model with any can't be
+        compiled; the key is left out of the file if there are none.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -119,6 +122,7 @@ class TaskFile(BaseModel):
     kind: str
     shapes: dict[str, list[int]]
     tasks: list[Task]
+    untranslated: dict[str, list[str]] = {}
 
     @staticmethod
     def read(path: str | Path) -> TaskFile:
@@ -139,4 +143,9 @@ class TaskFile(BaseModel):
     def write(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write `tasks.json`, all or nothing."""
         with atomic_write(path, overwrite=overwrite) as stream:
-            stream.write((json.dumps(self.model_dump(), indent=1) + "\n").encode())
+            stream.write(self.as_json().encode())
+
+    def as_json(self) -> str:
+        """Return the content of the file."""
+        fields = self.model_dump(exclude=None if self.untranslated else {"untranslated"})
+        return json.dumps(fields, indent=1) + "\n"
