@@ -108,6 +108,28 @@ _GROUPED = [
     conv2d("group_conv2d_nchw", [1, 12, 20, 23], [8, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
 ]
 
+def conv3d(
+    kind: str,
+    data: list[int],
+    kernel: list[int],
+    strides: tuple[int, int, int] = (1, 1, 1),
+    padding: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0),
+    dilation: tuple[int, int, int] = (1, 1, 1),
+) -> Workload:
+    window = [tensor(data), tensor(kernel), list(strides), list(padding), list(dilation)]
+    return f"conv3d_ncdhw{kind}.cuda", [*window, data[1] // kernel[1], "float32"]
+
+
+_VOLUMETRIC = [
+    conv3d("", [1, 16, 6, 14, 14], [32, 16, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+    conv3d("", [1, 3, 5, 23, 20], [16, 3, 3, 7, 7], (1, 2, 2), (1, 3, 3, 1, 3, 3)),
+    conv3d("", [2, 6, 7, 9, 8], [10, 6, 5, 3, 2], (2, 1, 3), (1, 0, 2, 0, 1, 1)),
+    conv3d("", [1, 12, 6, 7, 7], [8, 12, 3, 1, 1], (1, 1, 1), (1, 0, 0, 1, 0, 0)),
+    conv3d("", [1, 8, 9, 11, 13], [9, 8, 2, 3, 3], (1, 1, 1), (0, 2, 2, 0, 2, 2), (1, 2, 2)),
+    conv3d("", [1, 12, 5, 7, 9], [8, 3, 3, 3, 3], (1, 2, 1), (1, 1, 1, 1, 1, 1)),
+    conv3d("", [2, 6, 4, 6, 8], [6, 1, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+]
+
 _ON_TENSOR_CORES = [
     conv2d(f"conv2d_nchw_mma_{precision}", *its)
     for precision in ("float16", "tf32", "3xtf32")
@@ -251,6 +273,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL,
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
+    *_VOLUMETRIC,
     *_ON_TENSOR_CORES,
     *_OF_WARPGROUPS,
     *_TRANSPOSED_ON_TENSOR_CORES,

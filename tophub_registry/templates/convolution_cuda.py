@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution import Term, convolve, pad
-from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.workloads import Convolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class ConvolutionCuda(cuda.CudaTemplate):
-    """A convolution in NCHW that accumulates in registers."""
+    """A convolution in NCHW, or over another number of axes, that accumulates in registers."""
 
-    workload: Conv2d
+    workload: Convolution
 
     @property
     def block(self) -> str:
@@ -58,16 +58,17 @@ def sum_by_tiles(
     shared
         The blocks that fetch data and kernel.
     parts
-        The size of a tile: channels, rows and columns of the kernel.
+        The size of a tile: channels, and taps along each axis of the kernel.
     threads
         The number of threads along x, y and z.
     contiguous
         As for `cuda.fetch`.
     """
-    *_, n, f, y, x, rc, ry, rx = sch.get_loops(conv)
-    split = [sch.split(loop, [None, part]) for loop, part in zip((rc, ry, rx), parts, strict=True)]
+    loops = sch.get_loops(conv)[-2 * len(parts) - 1 :]
+    places, summed = loops[: -len(parts)], loops[-len(parts) :]
+    split = [sch.split(loop, [None, part]) for loop, part in zip(summed, parts, strict=True)]
     outer, inner = zip(*split, strict=True)
-    sch.reorder(*outer, *inner, n, f, y, x)
+    sch.reorder(*outer, *inner, *places)
     for load in shared:
         cuda.fetch(sch, load, outer[-1], threads, contiguous=contiguous)
     sch.decompose_reduction(conv, outer[0])
