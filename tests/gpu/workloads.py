@@ -213,6 +213,17 @@ _BATCHED_ON_TENSOR_CORES: list[Workload] = [
     )
 ]
 
+_BATCHED: list[Workload] = [
+    ("batch_matmul.cuda", [*map(tensor, shapes), output, "float32", *transposed])
+    for output, transposed, shapes in (
+        ([3, 48, 64], (0, 1), ([3, 48, 32], [3, 64, 32])),
+        ([6, 37, 64], (0, 0), ([6, 37, 37], [6, 37, 64])),
+        ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
+        ([1, 128, 100], (1, 1), ([1, 72, 128], [1, 100, 72])),
+        ([3, 1, 5], (0, 1), ([3, 1, 7], [3, 5, 7])),
+    )
+]
+
 _DENSE_ON_TENSOR_CORES: list[Workload] = [
     (f"dense_mma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
     for precision in ("float16", "tf32", "3xtf32")
@@ -274,6 +285,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
     *_VOLUMETRIC,
+    *_BATCHED,
     *_ON_TENSOR_CORES,
     *_OF_WARPGROUPS,
     *_TRANSPOSED_ON_TENSOR_CORES,

@@ -30,6 +30,7 @@ _OURS = {
     "batch_matmul_mma_3xtf32.cuda": "batch_matmul_mma_cuda.BatchMatmulMma3xTF32",
     "batch_matmul_mma_float16.cuda": "batch_matmul_mma_cuda.BatchMatmulMmaFloat16",
     "batch_matmul_mma_tf32.cuda": "batch_matmul_mma_cuda.BatchMatmulMmaTF32",
+    "batch_matmul.cuda": "batch_matmul_cuda.BatchMatmulCuda",
     "batch_matmul.x86": "batch_matmul_x86.BatchMatmulX86",
     "batch_matmul_tensorcore.cuda": "batch_matmul_tensorcore_cuda.BatchMatmulTensorcoreCuda",
     "batch_matmul_tiled.x86": "batch_matmul_tiled_x86.BatchMatmulTiledX86",
