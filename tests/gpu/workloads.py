@@ -108,6 +108,7 @@ _GROUPED = [
     conv2d("group_conv2d_nchw", [1, 12, 20, 23], [8, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
 ]
 
+
 def conv3d(
     kind: str,
     data: list[int],
@@ -213,6 +214,31 @@ _BATCHED_ON_TENSOR_CORES: list[Workload] = [
     )
 ]
 
+
+def deformable(
+    data: list[int],
+    kernel: list[int],
+    stride: int = 1,
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: int = 1,
+    groups: int = 1,
+) -> Workload:
+    (batch, _, *size), (_, _, *taps) = data, kernel
+    sizes = zip(size, taps, padding[:2], padding[2:], strict=True)
+    out = [(length + sum(ends) - (reach - 1) * dilation - 1) // stride + 1 for length, reach, *ends in sizes]
+    offset = [batch, 2 * groups * taps[0] * taps[1], *out]
+    window = [[stride] * 2, list(padding), [dilation] * 2]
+    return "deformable_conv2d_nchw.cuda", [*map(tensor, (data, offset, kernel)), *window, groups, 1, "float32"]
+
+
+_DEFORMABLE = [
+    deformable([1, 16, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1)),
+    deformable([1, 8, 15, 13], [12, 8, 3, 3], 2, (1, 1, 1, 1)),
+    deformable([2, 6, 9, 11], [10, 6, 3, 5], 1, (1, 0, 2, 1), 1, 2),
+    deformable([1, 12, 12, 10], [8, 12, 3, 3], 1, (2, 2, 2, 2), 2, 4),
+    deformable([1, 5, 7, 8], [7, 5, 1, 1]),
+]
+
 _BATCHED: list[Workload] = [
     ("batch_matmul.cuda", [*map(tensor, shapes), output, "float32", *transposed])
     for output, transposed, shapes in (
@@ -285,6 +311,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
     *_VOLUMETRIC,
+    *_DEFORMABLE,
     *_BATCHED,
     *_ON_TENSOR_CORES,
     *_OF_WARPGROUPS,

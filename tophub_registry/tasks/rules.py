@@ -79,6 +79,12 @@ def _suits_winograd(conv: Convolution) -> bool:
     )
 
 
+def _suits_volumetric_winograd(conv: Convolution) -> bool:
+    """Return whether AutoTVM's Winograd for three axes can compute a convolution, where it has a task."""
+    cubic = len(set(conv.kernel[-_VOLUME:])) == 1
+    return _volumetric(conv) and _suits_winograd(conv) and conv.dilation[0] == 1 and (conv.strides[0] == 1 or not cubic)
+
+
 def _suits_blocked_winograd(conv: Convolution) -> bool:
     return _plain(conv) and _suits_winograd(conv) and set(conv.kernel[-2:]) == {_BLOCKED_WINOGRAD_KERNEL}
 
@@ -218,10 +224,11 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("depthwise_conv2d_nchw.cuda", Convolution, _depthwise, _direct),
         Rule("group_conv2d_nchw.cuda", Convolution, _grouped, _with_groups),
         Rule("conv3d_ncdhw.cuda", Convolution, _volumetric, _with_groups),
-        Rule("conv3d_ncdhw_winograd.cuda", Convolution, lambda c: _volumetric(c) and _suits_winograd(c), _with_groups),
+        Rule("conv3d_ncdhw_winograd.cuda", Convolution, _suits_volumetric_winograd, _with_groups),
         Rule("conv2d_transpose_nchw.cuda", TransposedConvolution, _any, _transposed),
         Rule("dense_small_batch.gpu", Dense, _any, _dense),
         Rule("dense_large_batch.gpu", Dense, _large_batch, _dense),
+        Rule("batch_matmul.cuda", MatrixProducts, _any, _batched),
     ),
 }
 """The rules by kind of target. A layer has one task for each rule that covers it."""

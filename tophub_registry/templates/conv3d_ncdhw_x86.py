@@ -1,10 +1,10 @@
 """`conv3d_ncdhw.x86`: convolution over three axes, packed into blocks of channels.
 
 The kernel takes data and gives its output in the model's layout, NCDHW, and packs the data itself, as
-`[N, C/ic, D, H, ic, W]`. Weights are packed beforehand, as `[O/oc, C/ic, KD, KH, KW, ic, oc]`, where AutoTVM packs them
+`[N, C/ic, D, H, W, ic]`. Weights are packed beforehand, as `[O/oc, C/ic, KD, KH, KW, ic, oc]`, where AutoTVM packs them
 each time. A tile of `ow` pixels times `oc` channels is accumulated in registers. Space and schedule are otherwise those
-of TVM's `topi/x86/conv3d.py`, except that tiles are written directly to the output, and that a vector holds pixels
-where a block has a single channel.
+of TVM's `topi/x86/conv3d.py`, except that tiles are written directly to the output, and that with one channel in each
+group the data are in the output's blocks.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
-from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.convolution import Term, convolve, pad
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile, Template, Tensor
 from tophub_registry.templates.workloads import Conv3d
 from tophub_registry.templates.x86 import (
+    MIN_SUMS,
     blocks_of,
     channel_blocks,
     largest_divisor,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
 
-_MAX_TILE = 8
+_MAX_TILE, _MAX_VECTORS = 8, 4
 
 
 class Conv3dNCDHWX86(Template):
@@ -64,8 +65,15 @@ class Conv3dNCDHWX86(Template):
         w = self.workload
         return w.in_channels // w.groups, w.out_channels // w.groups
 
+    @property
+    def _depthwise(self) -> bool:
+        """Whether each channel is convolved with its own kernel."""
+        return self._group == (1, 1)
+
     def possible(self, config: Config) -> bool:
         """Return whether the blocks divide a group's channels: others would mix groups."""
+        if self._depthwise:
+            return True
         ic, oc = channel_blocks(config)
         ins, outs = self._group
         return ins % ic == 0 and outs % oc == 0
@@ -79,10 +87,13 @@ class Conv3dNCDHWX86(Template):
 
     def default(self, target: Target) -> Config:
         w = self.workload
-        ins, outs = self._group
-        oc = largest_divisor(outs, simd_lanes(target))
-        ic = largest_divisor(ins, oc)
+        ins, outs = (w.in_channels, w.out_channels) if self._depthwise else self._group
+        lanes = simd_lanes(target)
         ow = largest_divisor(self._undilated_width, _MAX_TILE)
+        # A single vector of channels, as in AutoTVM, unless few pixels would leave additions waiting for one another.
+        vectors = largest_divisor(outs // lanes, min(_MAX_VECTORS, -(-MIN_SUMS // ow))) if outs % lanes == 0 else 1
+        oc = largest_divisor(outs, lanes * vectors)
+        ic = largest_divisor(ins, lanes)
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(w.in_channels, ic),
@@ -96,13 +107,14 @@ class Conv3dNCDHWX86(Template):
         w = self.workload
         ic, oc = channel_blocks(config)
         data, _, output = super().tensors(config)
-        kernel = (w.out_channels // oc, self._group[0] // ic, *w.taps, ic, oc)
+        ins = self._group[0]
+        kernel = (w.out_channels // oc, max(1, ins // ic), *w.taps, min(ic, ins), oc)
         return [data, Tensor(kernel, w.dtype), output]
 
     def pack(self, config: Config, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         data, kernel = inputs
-        ic, oc = channel_blocks(config)
         o, c, *taps = kernel.shape
+        ic, oc = min(config.value("tile_ic")[-1], c), config.value("tile_oc")[-1]
         blocks = kernel.reshape(o // oc, oc, c // ic, ic, *taps)
         return [data, blocks.transpose(0, 2, 4, 5, 6, 3, 1)]
 
@@ -121,13 +133,10 @@ class Conv3dNCDHWX86(Template):
         sch.compute_at(conv, ow_outer, preserve_unit_loops=True)
         sch.parallel(sch.fuse(n, chunk, od, oh))
         # Whole vectors of the tile are read and scattered to the output; else it would not stay in registers.
-        if oc_block > 1:
-            sch.unroll(ow_inner)
-            sch.vectorize(block)
-        else:
-            sch.vectorize(ow_inner)
+        sch.unroll(ow_inner)
+        sch.vectorize(block)
 
-        sum_by_taps(sch, conv, config, ic_block, axes=3, of_pixels=oc_block == 1)
+        sum_by_taps(sch, conv, config, min(ic_block, self._group[0]), axes=3)
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te
@@ -137,26 +146,25 @@ class Conv3dNCDHWX86(Template):
         w = self.workload
         ic_block, oc_block = channel_blocks(config)
         ins, outs = self._group
+        read = oc_block if self._depthwise else ic_block
         data, kernel = self.placeholders(config)
         padded = pad(data, w.padding) if any(w.padding) else data
-        _, _, depth, height, width = padded.shape
         data_vec = te.compute(
-            (w.batch, w.in_channels // ic_block, depth, height, ic_block, width),
-            lambda n, chunk, z, y, c, x: padded[n, chunk * ic_block + c, z, y, x],
+            (w.batch, w.in_channels // read, *padded.shape[2:], read),
+            lambda n, chunk, z, y, x, c: padded[n, chunk * read + c, z, y, x],
             name="data_vec",
         )
-        ic = te.reduce_axis((0, ins), name="ic")
-        taps = [te.reduce_axis((0, size), name=name) for size, name in zip(w.taps, ("kd", "kh", "kw"), strict=True)]
 
-        def convolve(n: Any, oc: Any, od: Any, oh: Any, ow: Any, block: Any) -> Any:
-            moved = zip((od, oh, ow), w.strides, taps, w.dilation, strict=True)
-            z, y, x = (place * stride + tap * dilation for place, stride, tap, dilation in moved)
-            chunk, i = te.indexdiv(ic, ic_block), te.indexmod(ic, ic_block)
+        def term(oc: Any, ob: Any) -> Term:
+            ic = te.reduce_axis((0, ins), name="ic")
+            if self._depthwise:
+                return Term((ic,), (oc, ob), (oc, ic, 0, ob))
+            chunk, block = te.indexdiv(ic, ic_block), te.indexmod(ic, ic_block)
             of_group = te.indexdiv(oc, outs // oc_block) * (ins // ic_block) if w.groups > 1 else 0
-            product = data_vec(n, of_group + chunk, z, y, i, x) * kernel(oc, chunk, *taps, i, block)
-            return te.sum(product, axis=[ic, *taps])
+            return Term((ic,), (of_group + chunk, block), (oc, chunk, block, ob))
 
-        conv = te.compute((w.batch, w.out_channels // oc_block, *w.out_size, oc_block), convolve, name="conv")
+        blocks = (w.batch, w.out_channels // oc_block, *w.out_size, oc_block)
+        conv = convolve(w, data_vec, kernel, blocks, term, name="conv")
 
         def unpacked(n: Any, c: Any, z: Any, y: Any, x: Any) -> Any:
             return conv[n, te.indexdiv(c, oc_block), z, y, x, te.indexmod(c, oc_block)]

@@ -57,6 +57,7 @@ _OURS = {
     "dense_large_batch.gpu": "dense_large_batch_gpu.DenseLargeBatchGPU",
     "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
     "dense_small_batch_float16.gpu": "dense_small_batch_gpu.DenseSmallBatchFloat16GPU",
+    "deformable_conv2d_nchw.cuda": "deformable_conv2d_nchw_cuda.DeformableConv2dNCHWCuda",
     "depthwise_conv2d_nchw.cuda": "depthwise_conv2d_nchw_cuda.DepthwiseConv2dNCHWCuda",
     "depthwise_conv2d_NCHWc.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcX86",
     "depthwise_conv2d_NCHWc_dilated.x86": "depthwise_conv2d_nchwc_x86.DepthwiseConv2dNCHWcDilatedX86",

@@ -172,15 +172,15 @@ class Convolution(_Convolution):
 
     @classmethod
     def _read(cls, args: list[Any]) -> Self:
-        values = _named(CONVOLUTION, args[: len(CONVOLUTION.split())], "a convolution", cls.axes)
+        values = named(CONVOLUTION, args[: len(CONVOLUTION.split())], "a convolution", cls.axes)
         (n, ci, *size), (co, ci_kernel, *taps), dtype = _tensors(values, args, "a convolution", rank=2 + cls.axes)
         strides, padding, dilation = (tuple(values[name]) for name in ("strides", "padding", "dilation"))
-        _check_sizes(args, (n, ci, *size, co, ci_kernel, *taps, *strides, *dilation), padding)
+        check_sizes(args, (n, ci, *size, co, ci_kernel, *taps, *strides, *dilation), padding)
         groups, rest = divmod(ci, ci_kernel)
         if rest or not groups or co % groups or args[-1] != dtype:
             raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
         conv = cls(n, ci, tuple(size), co, tuple(taps), strides, padding, dilation, dtype, groups)
-        _check_tensors(args, conv)
+        check_tensors(args, conv)
         return conv
 
     @property
@@ -259,15 +259,15 @@ class Conv2dNHWC(Conv2d):
     def parse(cls, args: list[Any]) -> Self:
         """Read a task's arguments; InputError where they are not of that form."""
         what = "a convolution with channels last"
-        values = _named(f"{CONVOLUTION} out_dtype", args, what)
+        values = named(f"{CONVOLUTION} out_dtype", args, what)
         (n, h, w, ci), (kh, kw, ci_kernel, co), dtype = _tensors(values, args, what, rank=4)
         strides, padding, dilation = (tuple(values[name]) for name in ("strides", "padding", "dilation"))
-        _check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
+        check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
         if ci != ci_kernel or values["kernel"][2] != dtype:
             raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
         out_dtype = values["out_dtype"] or dtype
         conv = cls(n, ci, (h, w), co, (kh, kw), strides, padding, dilation, dtype, out_dtype=out_dtype)
-        _check_tensors(args, conv)
+        check_tensors(args, conv)
         return conv
 
     @property
@@ -308,16 +308,16 @@ class TransposedConv2d(_Convolution):
     def parse(args: list[Any]) -> TransposedConv2d:
         """Read a task's arguments; InputError where they are not of that form."""
         what = "a transposed convolution"
-        values = _named(TRANSPOSED, args if len(args) > _OF_0_7 else [*args, [0, 0], 1], what)
+        values = named(TRANSPOSED, args if len(args) > _OF_0_7 else [*args, [0, 0], 1], what)
         (n, ci, h, w), (ci_kernel, co, kh, kw), dtype = _tensors(values, args, what, rank=4)
         strides, padding, extra = (tuple(values[name]) for name in ("strides", "padding", "output_padding"))
         groups = values["groups"]
-        _check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
+        check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
         fits = ci == ci_kernel and ci % groups == 0 and values["out_dtype"] == dtype
         if not fits or extra[0] >= strides[0] or extra[1] >= strides[1]:
             raise InputError(f"the channels, groups, types or output padding do not fit: {shown(args)}")
         conv = TransposedConv2d(n, ci, (h, w), co * groups, (kh, kw), strides, padding, extra, groups, dtype)
-        _check_tensors(args, conv)
+        check_tensors(args, conv)
         return conv
 
     @property
@@ -379,13 +379,13 @@ class Matmul:
     @staticmethod
     def parse_mixed(args: list[Any]) -> Matmul:
         """Read the arguments of a layer whose output may be of a type of its own, or raise an InputError."""
-        values = _named(DENSE, args, "a dense layer")
+        values = named(DENSE, args, "a dense layer")
         (m, k), (n, k_weight), dtype = _tensors(values, args, "a dense layer", rank=2)
-        _check_sizes(args, (m, k, n, k_weight))
+        check_sizes(args, (m, k, n, k_weight))
         if k != k_weight or values["kernel"][2] != dtype or values["bias"] is not None:
             raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {shown(args)}")
         dense = Matmul(m, k, n, dtype, values["out_dtype"] or dtype)
-        _check_tensors(args, dense)
+        check_tensors(args, dense)
         return dense
 
     @property
@@ -435,17 +435,17 @@ class BatchMatmul:
     def parse_mixed(args: list[Any]) -> BatchMatmul:
         """Read the arguments of products whose output may be of a type of its own, or raise an InputError."""
         what = "a batch of matrix products"
-        values = _named(BATCHED, [*args, *_BATCHED_DEFAULTS[len(args) :]], what)
+        values = named(BATCHED, [*args, *_BATCHED_DEFAULTS[len(args) :]], what)
         data, kernel, dtype = _tensors(values, args, what, rank=3)
         transposed = bool(values["transpose_a"]), bool(values["transpose_b"])
         rows, in_units = data[1:][::-1] if transposed[0] else data[1:]
         columns, in_units_kernel = kernel[1:] if transposed[1] else kernel[1:][::-1]
-        _check_sizes(args, (*data, *kernel))
+        check_sizes(args, (*data, *kernel))
         product = BatchMatmul(data[0], rows, in_units, columns, transposed, dtype, values["out_dtype"] or dtype)
         fits = data[0] == kernel[0] and in_units == in_units_kernel and values["kernel"][2] == dtype
         if not fits or values["out_shape"] not in (None, [*product.output]):
             raise InputError(f"the shapes or types of the two factors and the output do not fit: {shown(args)}")
-        _check_tensors(args, product)
+        check_tensors(args, product)
         return product
 
     @property
@@ -487,7 +487,7 @@ def _in_one_type(product: _Product, args: list[Any]) -> _Product:
     return product
 
 
-def _named(names: str, args: list[Any], what: str, axes: int = 2) -> dict[str, Any]:
+def named(names: str, args: list[Any], what: str, axes: int = 2) -> dict[str, Any]:
     """Read arguments by name; InputError if there are too few or too many, or one has the wrong form."""
     try:
         values = take(names, args, axes)
@@ -506,7 +506,7 @@ def _tensors(values: dict[str, Any], args: list[Any], what: str, *, rank: int) -
     return data, kernel, dtype
 
 
-def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
+def check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
     """Raise an InputError unless all sizes are integers from 1 to MAX_SIZE, and all margins from 0."""
     for number, least in (*((size, 1) for size in sizes), *((margin, 0) for margin in margins)):
         if type(number) is not int or not least <= number <= MAX_SIZE:
@@ -514,7 +514,7 @@ def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] =
             raise InputError(f"{told} is not an integer from {least} to {MAX_SIZE}: {shown(args)}")
 
 
-def _check_tensors(args: list[Any], workload: Workload) -> None:
+def check_tensors(args: list[Any], workload: Workload) -> None:
     """Raise an InputError if the output is empty, or a tensor is too large."""
     if min(workload.output) < 1:
         raise InputError(f"the kernel is larger than the padded data: {shown(args)}")

@@ -146,16 +146,7 @@ def blocks_of(size: int, block: int) -> list[int]:
     return [size // block, block]
 
 
-def sum_by_taps(
-    sch: Any,
-    conv: Any,
-    config: Config,
-    ic_block: int,
-    lanes: int | None = None,
-    *,
-    axes: int = 2,
-    of_pixels: bool = False,
-) -> None:
+def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int | None = None, *, axes: int = 2) -> None:
     """Order a convolution's reduction: blocks of input channels, the kernel's rows and columns, channels.
 
     Parameters
@@ -172,12 +163,8 @@ def sum_by_taps(
         Output channels of a vector; None: all of the block.
     axes
         The axes that the kernel moves along, of which columns are the last.
-    of_pixels
-        Whether a vector holds pixels, for blocks of one output channel.
     """
     ow, block, ic, *rows, kw = sch.get_loops(conv)[-3 - axes :]
-    if of_pixels:
-        ow, block = block, ow
     *vectors, block = sch.split(block, [None, lanes]) if lanes is not None else (block,)
     ic_outer, ic_inner = sch.split(ic, [None, ic_block])
     if config.value("unroll_kw"):
