@@ -215,6 +215,16 @@ _BATCHED_ON_TENSOR_CORES: list[Workload] = [
 ]
 
 
+_VOLUMETRIC_WINOGRAD = [
+    conv3d("_winograd", [1, 16, 6, 16, 14], [32, 16, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+    conv3d("_winograd", [2, 6, 5, 7, 9], [10, 6, 3, 3, 3], (1, 1, 1), (1, 0, 2, 0, 1, 1)),
+    conv3d("_winograd", [1, 12, 6, 14, 14], [24, 12, 1, 3, 3], (1, 1, 1), (0, 1, 1, 0, 1, 1)),
+    conv3d("_winograd", [1, 8, 9, 11, 8], [12, 8, 3, 5, 5], (2, 1, 1), (1, 2, 2, 1, 2, 2)),
+    conv3d("_winograd", [2, 5, 6, 8, 7], [9, 5, 2, 3, 3], (1, 1, 1), (0, 1, 0, 1, 1, 1)),
+    conv3d("_winograd", [1, 6, 4, 5, 6], [8, 6, 7, 3, 3], (1, 1, 1), (3, 1, 1, 3, 1, 1)),
+]
+
+
 def deformable(
     data: list[int],
     kernel: list[int],
@@ -311,6 +321,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
     *_VOLUMETRIC,
+    *_VOLUMETRIC_WINOGRAD,
     *_DEFORMABLE,
     *_BATCHED,
     *_ON_TENSOR_CORES,

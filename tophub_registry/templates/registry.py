@@ -53,6 +53,7 @@ _OURS = {
     "conv2d_transpose_nchw_mma_tf32.cuda": "conv2d_transpose_nchw_mma_cuda.Conv2dTransposeNCHWMmaTF32",
     "conv2d_transpose_NCHWc.x86": "conv2d_transpose_nchwc_x86.Conv2dTransposeNCHWcX86",
     "conv3d_ncdhw.cuda": "conv3d_ncdhw_cuda.Conv3dNCDHWCuda",
+    "conv3d_ncdhw_winograd.cuda": "conv3d_ncdhw_winograd_cuda.Conv3dNCDHWWinogradCuda",
     "conv3d_ncdhw.x86": "conv3d_ncdhw_x86.Conv3dNCDHWX86",
     "dense_large_batch.gpu": "dense_large_batch_gpu.DenseLargeBatchGPU",
     "dense_small_batch.gpu": "dense_small_batch_gpu.DenseSmallBatchGPU",
