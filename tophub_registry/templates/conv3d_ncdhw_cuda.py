@@ -9,8 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
-from tophub_registry.templates.convolution import Term
-from tophub_registry.templates.convolution_cuda import ConvolutionCuda, sum_by_tiles
+from tophub_registry.templates.convolution_cuda import DirectConvolutionCuda, sum_by_tiles
 from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.templates.workloads import Conv3d
 from tophub_registry.templates.x86 import largest_divisor
@@ -21,16 +20,11 @@ if TYPE_CHECKING:
 _NAMES = ("tile_f", "tile_d", "tile_y", "tile_x")
 
 
-class Conv3dNCDHWCuda(ConvolutionCuda):
+class Conv3dNCDHWCuda(DirectConvolutionCuda):
     """A convolution over depth, height and width on a CUDA device, in groups or not."""
 
     task = "conv3d_ncdhw.cuda"
     parse = staticmethod(Conv3d.parse_grouped)
-
-    def __init__(self, args: list[Any]) -> None:
-        super().__init__(args)
-        w = self.workload
-        self.channels, self.filters = w.in_channels // w.groups, w.out_channels // w.groups
 
     def _space(self) -> ConfigSpace:
         w = self.workload
@@ -47,9 +41,7 @@ class Conv3dNCDHWCuda(ConvolutionCuda):
     def limits(self, config: Config) -> cuda.CudaLimits:
         f, *tile = (math.prod(config.value(name)[1:]) for name in _NAMES)
         rc, *taps = self._reductions(config)
-        # An upper bound: if the filters are of several groups, everything between their channels is fetched too.
-        groups = 1 if self.filters % f == 0 else -(-f // self.filters) + (f % self.filters > 0)
-        channels = (min(groups, self.workload.groups) - 1) * self.channels + rc
+        channels = self.channels_fetched(f, rc)
         shared = channels * cuda.window(self.workload, tile, taps) + f * rc * math.prod(taps)
         return cuda.tile_limits(config, _NAMES, threads=_threads(config), shared=shared)
 
@@ -64,16 +56,6 @@ class Conv3dNCDHWCuda(ConvolutionCuda):
         sch.compute_at(conv, tx, preserve_unit_loops=True)
         sum_by_tiles(sch, conv, shared, self._reductions(config), _threads(config), contiguous=True)
         cuda.unroll(sch, outermost, config)
-
-    def computation(self, config: Config) -> list[Any]:
-        def term(f: Any) -> Term:
-            from tvm import te
-
-            rc = te.reduce_axis((0, self.channels), name="rc")
-            first = te.indexdiv(f, self.filters) * self.channels if self.workload.groups > 1 else 0
-            return Term((rc,), (first + rc,), (f, rc))
-
-        return self.convolution(config, term)
 
 
 def _threads(config: Config) -> tuple[int, int, int]:

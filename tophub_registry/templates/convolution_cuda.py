@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
 
 
 class ConvolutionCuda(cuda.CudaTemplate):
@@ -36,6 +38,46 @@ class ConvolutionCuda(cuda.CudaTemplate):
         copy, shared = cuda.in_registers(sch, conv)
         sch.compute_inline(sch.get_sblock("data_pad"))
         return conv, copy, shared
+
+
+class DirectConvolutionCuda(ConvolutionCuda):
+    """A convolution over any number of axes, in groups or not, whose knob `tile_f` splits the filters of all groups.
+
+    Attributes
+    ----------
+    channels, filters
+        Those of one group.
+    """
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        w = self.workload
+        self.channels, self.filters = w.in_channels // w.groups, w.out_channels // w.groups
+
+    def possible(self, config: Config) -> bool:
+        """Return whether a device can run such a block, and its filters are whole groups, or of one group."""
+        # Otherwise TVM sees too little of which channels they read, and fetches many more.
+        filters = math.prod(config.value("tile_f")[1:])
+        return (self.filters % filters == 0 or filters % self.filters == 0) and super().possible(config)
+
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether a block is possible, and its sums fit a thread's registers."""
+        return self.possible(config) and super().feasible(config, target)
+
+    def channels_fetched(self, filters: int, channels: int) -> int:
+        """Return how many channels of the data are fetched for adjacent filters, and so many channels of a group."""
+        # Those between the channels of adjacent groups are fetched too.
+        return (-(-filters // self.filters) - 1) * self.channels + channels
+
+    def computation(self, config: Config) -> list[Any]:
+        def term(f: Any) -> Term:
+            from tvm import te
+
+            rc = te.reduce_axis((0, self.channels), name="rc")
+            first = te.indexdiv(f, self.filters) * self.channels if self.workload.groups > 1 else 0
+            return Term((rc,), (first + rc,), (f, rc))
+
+        return self.convolution(config, term)
 
 
 def sum_by_tiles(
