@@ -53,6 +53,11 @@ def mxnets(task, args, inputs):
         data, weight = inputs
         turned = [data.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1)]
         return mxnets("conv2d_nchw.cuda", args, turned).transpose(0, 2, 3, 1)
+    if "conv1d" in task:  # MXNet pads images only
+        _, _, stride, (left, right), dilation, *_ = args
+        window = [1, *stride], [0, left, 0, right], [1, *dilation]
+        image = mxnets("conv2d_nchw.cuda", [*args[:2], *window], [array[:, :, None] for array in inputs])
+        return image[:, :, 0]
     mx = libraries.mxnet()
     if task.startswith("deformable"):
         return deformed(args, *map(mx.nd.array, inputs))
