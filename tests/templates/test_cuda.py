@@ -48,16 +48,21 @@ def wider(inputs, dtype):
     return [array.astype(dtype) for array in inputs]
 
 
-def mxnets(task, args, inputs):
-    if "nhwc" in task:
-        data, weight = inputs
-        turned = [data.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1)]
-        return mxnets("conv2d_nchw.cuda", args, turned).transpose(0, 2, 3, 1)
-    if "conv1d" in task:  # MXNet pads images only
+def as_images(task, args, inputs):
+    """Return what MXNet computes for images in its own layout: it pads no others."""
+    if "conv1d" in task:
         _, _, stride, (left, right), dilation, *_ = args
         window = [1, *stride], [0, left, 0, right], [1, *dilation]
-        image = mxnets("conv2d_nchw.cuda", [*args[:2], *window], [array[:, :, None] for array in inputs])
-        return image[:, :, 0]
+        rows = [array[:, :, None] for array in inputs]
+        return mxnets("conv2d_nchw.cuda", [*args[:2], *window], rows)[:, :, 0]
+    data, weight = inputs
+    turned = [data.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1)]
+    return mxnets("conv2d_nchw.cuda", args, turned).transpose(0, 2, 3, 1)
+
+
+def mxnets(task, args, inputs):
+    if "nhwc" in task or "conv1d" in task:
+        return as_images(task, args, inputs)
     mx = libraries.mxnet()
     if task.startswith("deformable"):
         return deformed(args, *map(mx.nd.array, inputs))
