@@ -219,7 +219,7 @@ class Convolution(_Convolution):
             steps = tuple(_steps(place * d, count, stride) for place, d, count, stride in window)
             seen = padded[_ALL + steps].reshape(self.batch, groups, -1, math.prod(size))
             out += _product(np.ascontiguousarray(weights[..., number]), seen)
-        return out.reshape(self.output)
+        return out.reshape(self.batch, self.out_channels, *size)
 
 
 @dataclass(frozen=True)
