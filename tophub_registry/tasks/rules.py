@@ -76,13 +76,13 @@ def _suits_winograd(conv: Convolution) -> bool:
         and height in _WINOGRAD_KERNELS
         and set(conv.strides[-2:]) == {1}
         and set(conv.dilation[-2:]) == {1}
+        and (_plain(conv) or _depth_suits_winograd(conv))
     )
 
 
-def _suits_volumetric_winograd(conv: Convolution) -> bool:
-    """Return whether AutoTVM's Winograd for three axes can compute a convolution, where it has a task."""
-    cubic = len(set(conv.kernel[-_VOLUME:])) == 1
-    return _volumetric(conv) and _suits_winograd(conv) and conv.dilation[0] == 1 and (conv.strides[0] == 1 or not cubic)
+def _depth_suits_winograd(conv: Convolution) -> bool:
+    """Return whether AutoTVM's template, which transforms the depth of cubes too, can compute what it has a task for."""
+    return conv.dilation[0] == 1 and (conv.strides[0] == 1 or len(set(conv.kernel[-_VOLUME:])) > 1)
 
 
 def _suits_blocked_winograd(conv: Convolution) -> bool:
@@ -224,7 +224,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("depthwise_conv2d_nchw.cuda", Convolution, _depthwise, _direct),
         Rule("group_conv2d_nchw.cuda", Convolution, _grouped, _with_groups),
         Rule("conv3d_ncdhw.cuda", Convolution, _volumetric, _with_groups),
-        Rule("conv3d_ncdhw_winograd.cuda", Convolution, _suits_volumetric_winograd, _with_groups),
+        Rule("conv3d_ncdhw_winograd.cuda", Convolution, lambda c: _volumetric(c) and _suits_winograd(c), _with_groups),
         Rule("conv2d_transpose_nchw.cuda", TransposedConvolution, _any, _transposed),
         Rule("dense_small_batch.gpu", Dense, _any, _dense),
         Rule("dense_large_batch.gpu", Dense, _large_batch, _dense),
