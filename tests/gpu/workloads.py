@@ -108,6 +108,55 @@ _GROUPED = [
     conv2d("group_conv2d_nchw", [1, 12, 20, 23], [8, 6, 3, 3], 1, (2, 2, 2, 2), dilation=2),
 ]
 
+
+def conv3d(
+    kind: str,
+    data: list[int],
+    kernel: list[int],
+    strides: tuple[int, int, int] = (1, 1, 1),
+    padding: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0),
+    dilation: tuple[int, int, int] = (1, 1, 1),
+) -> Workload:
+    window = [tensor(data), tensor(kernel), list(strides), list(padding), list(dilation)]
+    return f"conv3d_ncdhw{kind}.cuda", [*window, data[1] // kernel[1], "float32"]
+
+
+def conv1d(
+    data: list[int],
+    kernel: list[int],
+    stride: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    dilation: int = 1,
+    groups: int | None = None,
+) -> Workload:
+    window = [tensor(data), tensor(kernel), [stride], list(padding), [dilation]]
+    if groups is None:
+        return "conv1d_ncw.cuda", [*window, "float32"]
+    return "group_conv1d_ncw.cuda", [*window, groups, "float32"]
+
+
+_ONE_AXIS = [
+    conv1d([1, 64, 100], [32, 64, 3], 1, (1, 1)),
+    conv1d([2, 10, 77], [12, 10, 5], 2, (2, 1)),
+    conv1d([1, 16, 60], [24, 16, 1]),
+    conv1d([3, 6, 41], [7, 6, 4], 1, (3, 0), 2),
+    conv1d([1, 80, 64], [40, 80, 9], 3, (4, 4)),
+    conv1d([1, 64, 50], [32, 16, 3], 1, (1, 1), 1, 4),
+    conv1d([2, 12, 37], [12, 1, 5], 1, (2, 2), 1, 12),
+    conv1d([1, 18, 30], [24, 6, 3], 2, (1, 0), 1, 3),
+    conv1d([2, 8, 29], [16, 4, 4], 1, (3, 3), 2, 2),
+    conv1d([1, 20, 33], [10, 4, 1], 1, (0, 0), 1, 5),
+]
+
+_VOLUMETRIC = [
+    conv3d("", [1, 16, 6, 14, 14], [32, 16, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+    conv3d("", [1, 3, 5, 23, 20], [16, 3, 3, 7, 7], (1, 2, 2), (1, 3, 3, 1, 3, 3)),
+    conv3d("", [2, 6, 7, 9, 8], [10, 6, 5, 3, 2], (2, 1, 3), (1, 0, 2, 0, 1, 1)),
+    conv3d("", [1, 8, 9, 11, 13], [9, 8, 2, 3, 3], (1, 1, 1), (0, 2, 2, 0, 2, 2), (1, 2, 2)),
+    conv3d("", [1, 12, 5, 7, 9], [8, 3, 3, 3, 3], (1, 2, 1), (1, 1, 1, 1, 1, 1)),
+    conv3d("", [2, 6, 4, 6, 8], [6, 1, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+]
+
 _ON_TENSOR_CORES = [
     conv2d(f"conv2d_nchw_mma_{precision}", *its)
     for precision in ("float16", "tf32", "3xtf32")
@@ -191,6 +240,51 @@ _BATCHED_ON_TENSOR_CORES: list[Workload] = [
     )
 ]
 
+
+_VOLUMETRIC_WINOGRAD = [
+    conv3d("_winograd", [2, 6, 5, 7, 9], [10, 6, 3, 3, 3], (1, 1, 1), (1, 0, 2, 0, 1, 1)),
+    conv3d("_winograd", [1, 16, 6, 16, 14], [32, 16, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+    conv3d("_winograd", [1, 12, 6, 14, 14], [24, 12, 1, 3, 3], (1, 1, 1), (0, 1, 1, 0, 1, 1)),
+    conv3d("_winograd", [1, 8, 9, 11, 8], [12, 8, 3, 5, 5], (2, 1, 1), (1, 2, 2, 1, 2, 2)),
+    conv3d("_winograd", [2, 5, 6, 8, 7], [9, 5, 2, 3, 3], (1, 1, 1), (0, 1, 0, 1, 1, 1)),
+]
+
+
+def deformable(
+    data: list[int],
+    kernel: list[int],
+    stride: int = 1,
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: int = 1,
+    groups: int = 1,
+) -> Workload:
+    (batch, _, *size), (_, _, *taps) = data, kernel
+    sizes = zip(size, taps, padding[:2], padding[2:], strict=True)
+    out = [(length + sum(ends) - (reach - 1) * dilation - 1) // stride + 1 for length, reach, *ends in sizes]
+    offset = [batch, 2 * groups * taps[0] * taps[1], *out]
+    window = [[stride] * 2, list(padding), [dilation] * 2]
+    return "deformable_conv2d_nchw.cuda", [*map(tensor, (data, offset, kernel)), *window, groups, 1, "float32"]
+
+
+_DEFORMABLE = [
+    deformable([1, 16, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1)),
+    deformable([1, 8, 15, 13], [12, 8, 3, 3], 2, (1, 1, 1, 1)),
+    deformable([2, 6, 9, 11], [10, 6, 3, 5], 1, (1, 2, 1, 2), 1, 2),
+    deformable([1, 12, 12, 10], [8, 12, 3, 3], 1, (2, 2, 2, 2), 2, 4),
+    deformable([1, 5, 7, 8], [7, 5, 1, 1]),
+]
+
+_BATCHED: list[Workload] = [
+    ("batch_matmul.cuda", [*map(tensor, shapes), output, "float32", *transposed])
+    for output, transposed, shapes in (
+        ([3, 48, 64], (0, 1), ([3, 48, 32], [3, 64, 32])),
+        ([6, 37, 64], (0, 0), ([6, 37, 37], [6, 37, 64])),
+        ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
+        ([1, 128, 100], (1, 1), ([1, 72, 128], [1, 100, 72])),
+        ([3, 1, 5], (0, 1), ([3, 1, 7], [3, 5, 7])),
+    )
+]
+
 _DENSE_ON_TENSOR_CORES: list[Workload] = [
     (f"dense_mma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
     for precision in ("float16", "tf32", "3xtf32")
@@ -251,6 +345,11 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL,
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
+    *_ONE_AXIS,
+    *_VOLUMETRIC,
+    *_VOLUMETRIC_WINOGRAD,
+    *_DEFORMABLE,
+    *_BATCHED,
     *_ON_TENSOR_CORES,
     *_OF_WARPGROUPS,
     *_TRANSPOSED_ON_TENSOR_CORES,

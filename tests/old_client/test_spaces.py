@@ -62,6 +62,15 @@ def odd_tasks():
     for groups, data, kernel, *rest in grouped:
         args = [tensor(data), tensor(kernel), *rest, groups, "float32"]
         yield Task(task="group_conv2d_nchw.x86", args=args)
+    volumetric = [
+        (1, [1, 64, 4, 14, 14], [96, 64, 3, 3, 3], [1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1]),
+        (1, [2, 6, 7, 11, 34], [10, 6, 3, 1, 5], [2, 1, 2], [1, 0, 3, 0, 1, 2], [1, 1, 1]),
+        (1, [1, 8, 9, 12, 20], [12, 8, 3, 3, 3], [1, 1, 1], [1, 2, 2, 1, 2, 2], [1, 2, 2]),
+        (3, [1, 12, 5, 9, 12], [18, 4, 3, 3, 3], [1, 2, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1]),
+    ]
+    for groups, data, kernel, *rest in volumetric:
+        args = [tensor(data), tensor(kernel), *rest, groups, "float32"]
+        yield Task(task="conv3d_ncdhw.x86", args=args)
     for name in ("dense_nopack.x86", "dense_pack.x86"):
         yield Task(task=name, args=[tensor([12, 90]), tensor([210, 90]), None, "float32"])
     for output, transposed, shapes in (

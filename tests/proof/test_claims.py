@@ -90,8 +90,8 @@ def test_a_record_of_another_device_or_without_a_template_is_not_proven(tmp_path
     for target in ("llvm -mcpu=skylake-avx512", "llvm", "cuda -model=v100", "opencl -device=mali"):
         with pytest.raises(EnvironmentFailure, match=f"records for {target} can't be timed"):
             list(prove(claims(write(tmp_path / "new.log", FAST, target=target), None)))
-    unknown = write(tmp_path / "new.log", FAST, input=[str(HERE), "conv3d_ncdhw.x86", TEMPLATE.args, {}])
-    with pytest.raises(InputError, match="no template for conv3d_ncdhw") as caught:
+    unknown = write(tmp_path / "new.log", FAST, input=[str(HERE), "conv3d_ndhwc.x86", TEMPLATE.args, {}])
+    with pytest.raises(InputError, match="no template for conv3d_ndhwc") as caught:
         claims(unknown, None)
     assert (caught.value.file, caught.value.line) == (str(unknown), 2)
 

@@ -12,6 +12,7 @@ import pytest
 from tophub_registry.errors import UsageError
 from tophub_registry.tasks.layers import Convolution, Dense, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.rules import RULES, check_precision, is_own, workloads
+from tophub_registry.templates.registry import instantiate
 
 
 def convolution(data, kernel, *, stride=1, padding=1, dilation=1, groups=1):
@@ -182,6 +183,25 @@ def test_a_convolution_over_three_axes():
     assert workloads(layer, "cuda") == [("conv3d_ncdhw.cuda", arguments), ("conv3d_ncdhw_winograd.cuda", arguments)]
 
 
+@pytest.mark.parametrize(
+    ("kernel", "strides", "dilation", "winograd"),
+    [
+        ((3, 3, 3), (1, 1, 1), (1, 1, 1), True),
+        ((1, 3, 3), (2, 1, 1), (1, 1, 1), True),
+        ((3, 3, 3), (2, 1, 1), (1, 1, 1), False),  # AutoTVM has a task, and can't compute it
+        ((1, 3, 3), (1, 2, 2), (1, 1, 1), False),
+        ((3, 1, 1), (1, 1, 1), (1, 1, 1), False),
+        ((3, 3, 3), (1, 1, 1), (2, 1, 1), False),
+    ],
+)
+def test_winograd_over_three_axes(kernel, strides, dilation, winograd):
+    layer = Convolution("", "convolution", (1, 8, 9, 14, 14), (8, 8, *kernel), strides, (1,) * 6, dilation, 1)
+    tasks = workloads(layer, "cuda")
+    assert [task for task, _ in tasks] == ["conv3d_ncdhw.cuda", *["conv3d_ncdhw_winograd.cuda"] * winograd]
+    for task, args in tasks:
+        instantiate(task, args)
+
+
 def transposed(**changes):
     fields = {"strides": (2, 2), "padding": (1, 1, 1, 1), "output_padding": (0, 0), "groups": 1, **changes}
     return TransposedConvolution("layer", "transposed convolution", (1, 512, 8, 6), (512, 256, 4, 4), **fields)
@@ -258,6 +278,12 @@ def test_products_of_two_activations_on_a_cpu():
     arguments = [tensor(12, 197, 64), tensor(12, 197, 64), [12, 197, 197], "float32", 0, 1]
     assert workloads(layer, "llvm") == [("batch_matmul.x86", arguments)]
     assert workloads(layer, "llvm", own=True)[1:] == [("batch_matmul_tiled.x86", arguments)]
+
+
+def test_products_of_two_activations_on_a_gpu():
+    layer = MatrixProducts("layer", "matrix products", (12, 197, 64), (12, 197, 64))
+    arguments = [tensor(12, 197, 64), tensor(12, 197, 64), [12, 197, 197], "float32", 0, 1]
+    assert workloads(layer, "cuda") == [("batch_matmul.cuda", arguments)]
 
 
 @pytest.mark.parametrize("kind", RULES)

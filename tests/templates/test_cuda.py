@@ -7,6 +7,7 @@ import math
 import random
 import re
 import shutil
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -49,19 +50,32 @@ def workload(request):
 
 def random_inputs(args):
     rng = np.random.default_rng(7)
-    return [rng.uniform(-1, 1, shape).astype(dtype) for _, shape, dtype in args[:2]]
+    tensors = [arg for arg in args if isinstance(arg, list) and arg[0] == "TENSOR"]
+    return [rng.uniform(-1, 1, shape).astype(dtype) for _, shape, dtype in tensors]
 
 
 def wider(inputs, dtype):
     return [array.astype(dtype) for array in inputs]
 
 
+def as_images(task, args, inputs):
+    """Return what MXNet computes for images in its own layout: it pads no others."""
+    if "conv1d" in task:
+        _, _, stride, (left, right), dilation, *_ = args
+        window = [1, *stride], [0, left, 0, right], [1, *dilation]
+        rows = [array[:, :, None] for array in inputs]
+        return mxnets("conv2d_nchw.cuda", [*args[:2], *window], rows)[:, :, 0]
+    data, weight = inputs
+    turned = [data.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1)]
+    return mxnets("conv2d_nchw.cuda", args, turned).transpose(0, 2, 3, 1)
+
+
 def mxnets(task, args, inputs):
-    if "nhwc" in task:
-        data, weight = inputs
-        turned = [data.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1)]
-        return mxnets("conv2d_nchw.cuda", args, turned).transpose(0, 2, 3, 1)
+    if "nhwc" in task or "conv1d" in task:
+        return as_images(task, args, inputs)
     mx = libraries.mxnet()
+    if task.startswith("deformable"):
+        return deformed(args, *map(mx.nd.array, inputs))
     data, weight = map(mx.nd.array, inputs)
     if task.startswith("batch_matmul"):
         transposed = dict(zip(("transpose_a", "transpose_b"), map(bool, args[4:]), strict=True))
@@ -82,9 +96,9 @@ def mxnets(task, args, inputs):
             num_group=groups,
         ).asnumpy()
         return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
-    _, _, strides, (top, left, bottom, right), dilation, *_ = args
+    _, _, strides, padding, dilation, *_ = args
     groups = data.shape[1] // weight.shape[1]
-    data = mx.nd.pad(data, mode="constant", pad_width=(0, 0, 0, 0, top, bottom, left, right))
+    data = padded(data, padding)
     return mx.nd.Convolution(
         data,
         weight,
@@ -95,6 +109,21 @@ def mxnets(task, args, inputs):
         dilate=dilation,
         num_group=groups,
     ).asnumpy()
+
+
+def padded(data, padding):
+    axes = len(padding) // 2
+    ends = chain((0, 0, 0, 0), *zip(padding[:axes], padding[axes:], strict=True))
+    return libraries.mxnet().nd.pad(data, mode="constant", pad_width=tuple(ends))
+
+
+def deformed(args, data, offset, weight):
+    *_, strides, padding, dilation, shared, _, _ = args
+    assert padding[2:] == padding[:2]  # MXNet pads both ends alike
+    window = {"stride": strides, "pad": padding[:2], "dilate": dilation, "num_deformable_group": shared}
+    convolve = libraries.mxnet().nd.contrib.DeformableConvolution
+    shape = {"kernel": weight.shape[2:], "num_filter": weight.shape[0]}
+    return convolve(data, offset, weight, no_bias=True, **shape, **window).asnumpy()
 
 
 def computable(template, config):

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from tests.templates.test_cuda import padded
 from tophub_registry.errors import InputError
 from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.records.target import Target
@@ -42,6 +43,11 @@ def dilated(*args, **window):
 def grouped(groups, data, kernel, stride=1, padding=(0, 0, 0, 0), dilation=1):
     window = [[stride] * 2, list(padding), [dilation] * 2]
     return "group_conv2d_nchw.x86", [tensor(data), tensor(kernel), *window, groups, "float32"]
+
+
+def volumetric(data, kernel, strides=(1, 1, 1), padding=(0,) * 6, dilation=(1, 1, 1)):
+    window = [list(each) for each in (strides, padding, dilation)]
+    return "conv3d_ncdhw.x86", [tensor(data), tensor(kernel), *window, data[1] // kernel[1], "float32"]
 
 
 def blocked(args):
@@ -136,6 +142,13 @@ WORKLOADS = {
     "blocked groups, dilated, a batch": blocked(grouped(4, [2, 48, 13, 17], [16, 12, 3, 3], 1, (2, 2, 2, 2), 2)),
     "blocked groups, uneven padding": blocked(grouped(2, [1, 24, 11, 18], [32, 12, 3, 3], 2, (0, 1, 2, 1))),
     "blocked groups, 1x1": blocked(grouped(4, [1, 32, 14, 18], [64, 8, 1, 1])),
+    "c3d's": volumetric([1, 64, 4, 14, 14], [64, 64, 3, 3, 3], padding=(1,) * 6),
+    "c3d's first": volumetric([1, 3, 8, 28, 28], [32, 3, 3, 3, 3], (1, 2, 2), (1,) * 6),
+    "volumes, odd sizes, a batch": volumetric([2, 5, 7, 11, 13], [10, 5, 3, 1, 2], (2, 1, 3), (1, 0, 2, 0, 1, 1)),
+    "volumes, dilated": volumetric([1, 6, 9, 11, 18], [24, 6, 3, 3, 3], (1, 1, 1), (1, 2, 2, 1, 2, 2), (1, 2, 2)),
+    "volumes, 1x1": volumetric([1, 32, 4, 7, 7], [48, 32, 1, 1, 1]),
+    "volumes, groups": volumetric([1, 12, 5, 9, 12], [16, 3, 3, 3, 3], (1, 2, 1), (1,) * 6),
+    "volumes, depthwise": volumetric([1, 48, 4, 9, 14], [48, 1, 3, 3, 3], padding=(1,) * 6),
     "winograd, resnet18's": winograd(64, (56, 56), 64),
     "winograd, few pixels": winograd(64, (7, 7), 96),
     "winograd, odd sizes, a batch": winograd(6, (13, 17), 10, batch=2),
@@ -177,8 +190,9 @@ def reference(task, args, inputs):
         return mx.nd.batch_dot(data, weight, transpose_a=bool(args[4]), transpose_b=bool(args[5])).asnumpy()
     if task.startswith("dense"):
         return mx.nd.FullyConnected(data, weight, no_bias=True, num_hidden=weight.shape[0], flatten=False).asnumpy()
-    _, _, strides, (top, left, bottom, right), *rest = args
+    _, _, strides, padding, *rest = args
     if "transpose" in task:
+        top, left, bottom, right = padding
         full = mx.nd.Deconvolution(
             data,
             weight,
@@ -190,7 +204,7 @@ def reference(task, args, inputs):
         ).asnumpy()
         return full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]
     dilation, *_ = rest
-    data = mx.nd.pad(data, mode="constant", pad_width=(0, 0, 0, 0, top, bottom, left, right))
+    data = padded(data, padding)
     kernel = weight.shape[2:]
     return mx.nd.Convolution(
         data,

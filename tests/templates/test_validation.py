@@ -98,5 +98,5 @@ def test_arguments_that_do_not_fit_the_template_are_caught(rows):
 
 def test_a_task_without_a_template_is_left_alone(rows):
     row = json.loads(rows[0].to_json())
-    row["input"][1] = "conv3d_ncdhw.x86"
+    row["input"][1] = "conv3d_ndhwc.x86"
     assert rules(row) == {"unchecked"}

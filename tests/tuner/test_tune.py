@@ -130,7 +130,7 @@ def test_progress_is_told_after_every_config(measurer, target, log):
 
 
 def test_tasks_without_a_template_are_told_apart():
-    other = Task(task="conv3d_ncdhw.x86", args=[])
+    other = Task(task="conv3d_ndhwc.x86", args=[])
     assert supported([TASKS[0], other]) == ([TASKS[0]], [other])
 
 

@@ -30,9 +30,6 @@ PLAIN = 0
 LAST = -1
 """The block size of a value with all its channels in one block: `[N, 1, H, W, C]`, which is channels last."""
 
-_BLOCKED = 5
-"""Number of axes of a value with its channels in blocks."""
-
 _BANDWIDTH = 8e9  # bytes a second, of a layout change
 _START = 2e-6  # seconds
 _UNTUNED = 1e11
@@ -81,7 +78,8 @@ class Kernel:
         if self.template.channels_last:
             return PLAIN if self.template.reads_plain else LAST, LAST
         data, *_, output = self.template.tensors(self.config)
-        return _block(data.shape), _block(output.shape)
+        w = self.template.workload
+        return _block(data.shape, w.inputs[0]), _block(output.shape, w.output)
 
     @property
     def cost(self) -> float:
@@ -92,8 +90,9 @@ class Kernel:
         return self.template.flop / _UNTUNED if record is None else record.mean_cost
 
 
-def _block(shape: tuple[int, ...]) -> int:
-    return shape[-1] if len(shape) == _BLOCKED else PLAIN
+def _block(shape: tuple[int, ...], plain: tuple[int, ...]) -> int:
+    """Return the block size of a tensor whose shape in the model's layout is `plain`."""
+    return shape[-1] if len(shape) > len(plain) else PLAIN
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,15 +23,19 @@ CONVOLUTION = "data kernel strides padding dilation"
 
 GROUPED = f"{CONVOLUTION} groups"
 TRANSPOSED = "data kernel strides padding out_dtype output_padding groups"
+DEFORMABLE = "data offset kernel strides padding dilation deformable_groups groups out_dtype"
 DENSE = "data kernel bias out_dtype"
 BATCHED = "data kernel out_shape out_dtype transpose_a transpose_b"
 
 _NAMES = {
     "conv2d_transpose_": TRANSPOSED,
-    "deformable_conv2d_": "data offset kernel strides padding dilation deformable_groups groups out_dtype",
+    "deformable_conv2d_": DEFORMABLE,
+    "group_conv1d_": GROUPED,
     "group_conv2d_": GROUPED,
     "depthwise_conv2d_": CONVOLUTION,
+    "conv1d_n": CONVOLUTION,
     "conv2d_": CONVOLUTION,
+    "conv3d_n": GROUPED,
     "dense": DENSE,
     "batch_matmul": "data kernel",
 }
@@ -38,23 +43,31 @@ _NAMES = {
 
 _SHOWN = 200
 
+_AXES = re.compile(r"conv([123])d_")
+_IMAGE = 2
+
 
 class ArgumentError(InputError):
     """An argument is not what its name asks for."""
 
 
-def take(names: str, args: Sequence[Value]) -> dict[str, Value]:
+def take(names: str, args: Sequence[Value], axes: int = _IMAGE) -> dict[str, Value]:
     """Read the first arguments by name, each in the form that 0.2 gives it. There may be more arguments, or fewer.
 
     A tensor is `["TENSOR", shape, dtype]` with a shape of integers; strides, dilation and output padding become
-    two integers, a padding four: top, left, bottom, right.
+    one integer for each axis, a padding two: before each axis, then after each (top, left, bottom, right).
+
+    Parameters
+    ----------
+    axes
+        The axes that a convolution's kernel moves along.
 
     Raises
     ------
     ArgumentError
         An argument is not what its name asks for.
     """
-    return {name: _read_one(name, value) for name, value in zip(names.split(), args, strict=False)}
+    return {name: _read_one(name, value, axes) for name, value in zip(names.split(), args, strict=False)}
 
 
 def named(task: str, args: Sequence[Value]) -> dict[str, Value]:
@@ -65,12 +78,16 @@ def named(task: str, args: Sequence[Value]) -> dict[str, Value]:
     ArgumentError
         An argument is not what its name asks for.
     """
-    return take(_names(task), args)
+    names, axes = _names(task)
+    return take(names, args, axes)
 
 
 @functools.lru_cache
-def _names(task: str) -> str:
-    return next((names for start, names in _NAMES.items() if task.startswith(start)), "")
+def _names(task: str) -> tuple[str, int]:
+    """Return the names of a task's first arguments, and how many axes its kernel moves along."""
+    axes = _AXES.search(task)
+    names = next((names for start, names in _NAMES.items() if task.startswith(start)), "")
+    return names, int(axes[1]) if axes else _IMAGE
 
 
 def shown(value: Value, limit: int = _SHOWN) -> str:
@@ -139,9 +156,9 @@ def say(spellings: tuple[str, ...], values: dict[str, Value]) -> list[Value]:
     raise NoConversionError(f"no way to express {unsaid[0]} {shown(values[unsaid[0]], 80)} in the other log version")
 
 
-def _read_one(name: str, value: Value) -> Value:
+def _read_one(name: str, value: Value, axes: int) -> Value:
     try:
-        return _READERS[name](value)
+        return _OF_AXES[name](value, axes) if name in _OF_AXES else _READERS[name](value)
     except ValueError:
         raise ArgumentError(f"{shown(value, 80)} as {name}") from None
 
@@ -180,20 +197,20 @@ def _integers(value: Value) -> list[int]:
     return value
 
 
-def _pair(value: Value) -> list[int]:
-    """Read one number for both dimensions, or two."""
+def _of_each(value: Value, axes: int) -> list[int]:
+    """Read one number for all axes, or one for each."""
     if type(value) is int:
-        return [value, value]
-    if len(_integers(value)) == len("hw"):
+        return [value] * axes
+    if len(_integers(value)) == axes:
         return list(value)
     raise ValueError
 
 
-def _padding(value: Value) -> list[int]:
-    """Read a padding of one, two or four numbers: top, left, bottom, right."""
-    if isinstance(value, list) and len(value) == len("tlbr"):
+def _padding(value: Value, axes: int) -> list[int]:
+    """Read a padding of one number, one for each axis, or two for each: before all of them, then after them."""
+    if isinstance(value, list) and len(value) == 2 * axes:
         return _integers(value)
-    return _pair(value) * 2
+    return _of_each(value, axes) * 2
 
 
 def _word(value: Value) -> str:
@@ -232,11 +249,6 @@ _READERS: dict[str, Callable[[Value], Value]] = {
     "offset": _tensor,
     "kernel": _tensor,
     "bias": _tensor_or_nothing,
-    "strides": _pair,
-    "padding": _padding,
-    "dilation": _pair,
-    "output_padding": _pair,
-    "kernel_size": _pair,
     "in_channels": _integer,
     "groups": _integer,
     "deformable_groups": _integer,
@@ -246,4 +258,12 @@ _READERS: dict[str, Callable[[Value], Value]] = {
     "out_shape": _shape_or_nothing,
     "transpose_a": _flag,
     "transpose_b": _flag,
+}
+
+_OF_AXES: dict[str, Callable[[Value, int], Value]] = {
+    "strides": _of_each,
+    "padding": _padding,
+    "dilation": _of_each,
+    "output_padding": _of_each,
+    "kernel_size": _of_each,
 }

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Value
 
+_CONVOLUTIONS = (
+    *("conv1d_ncw", "conv2d_n", "conv2d_hwcn", "conv3d_ncdhw"),
+    *("depthwise_conv2d_n", "group_conv1d_ncw", "group_conv2d_n", "deformable_conv2d_nchw"),
+)
+
 # Sizes are below this, so that no product of sizes overflows a float.
 _BOUND = 1 << 31
 
@@ -39,7 +44,7 @@ def flop(task: str, args: Sequence[Value]) -> int | None:
             return 2 * max(data[0], kernel[0]) * data[1] * data[2] * columns
         if name.startswith("conv2d_transpose_nchw"):
             return 2 * math.prod(data) * math.prod(kernel[1:])
-        if name.startswith(("conv2d_n", "conv2d_hwcn", "depthwise_conv2d_n", "group_conv2d_n")):
+        if name.startswith(_CONVOLUTIONS):
             return _convolution(name, data, kernel, [values[each] for each in ("strides", "padding", "dilation")])
     except (ArgumentError, IndexError, KeyError, ValueError, ZeroDivisionError):
         return None  # not the task's arguments
@@ -53,23 +58,26 @@ def _is_transposed(args: Sequence[Value]) -> bool:
 
 
 def _convolution(name: str, data: list[int], kernel: list[int], window: list[list[int]]) -> int:
+    strides, padding, dilation = window
+    axes = len(strides)
+    size: list[int]
+    taps: list[int]
     if "conv2d_nhwc" in name:
-        (batch, height, width, _), (rows, columns, ins, outs) = data, kernel
+        (batch, *size, _), (*taps, ins, outs) = data, kernel
     elif "conv2d_hwcn" in name:
-        (height, width, _, batch), (rows, columns, ins, outs) = data, kernel
-    elif len(data) == len("NCHW"):
-        (batch, _, height, width), (outs, ins, rows, columns) = data, kernel
+        (*size, _, batch), (*taps, ins, outs) = data, kernel
+    elif len(data) == axes + 2:
+        (batch, _, *size), (outs, ins, *taps) = data, kernel
     else:  # channels in blocks
-        (batch, _, height, width, _), (outs, ins, rows, columns, in_block, out_block) = data, kernel
+        (batch, _, *size, _), (outs, ins, *taps, in_block, out_block) = data, kernel
         outs, ins = outs * out_block, ins * in_block
     # A depthwise kernel has channels and their multiplier in place of outputs and inputs.
-    sums = outs * ins * rows * columns
-    strides, padding, dilation = window
+    sums = outs * ins * math.prod(taps)
     if max(map(abs, (*strides, *padding, *dilation))) >= _BOUND:
         raise ValueError
-    out_height = (height + padding[0] + padding[2] - (rows - 1) * dilation[0] - 1) // strides[0] + 1
-    out_width = (width + padding[1] + padding[3] - (columns - 1) * dilation[1] - 1) // strides[1] + 1
-    return 2 * batch * out_height * out_width * sums
+    padded = map(sum, zip(size, padding[:axes], padding[axes:], strict=True))
+    sizes = zip(padded, taps, strides, dilation, strict=True)
+    return 2 * batch * sums * math.prod((s - (k - 1) * d - 1) // stride + 1 for s, k, stride, d in sizes)
 
 
 def _shape(tensor: Value) -> list[int]:

@@ -70,23 +70,23 @@ def describe(task: str, args: list[Any]) -> str:
     if "kernel" not in values:
         return " ".join([task, *([shown(args, _SHOWN)] if args else [])])
     said = [task, *("x".join(map(str, shape)) for shape in shapes)]
-    if (strides := values.get("strides", [1, 1])) != [1, 1]:
+    if set(strides := values.get("strides", [1, 1])) != {1}:
         said.append(f"/{_short(strides)}")
-    height_and_width = slice(0, 2) if "nhwc" in task else slice(2, 4)
-    usual = [size // 2 for size in values["kernel"][1][height_and_width]] * 2
+    taps = slice(0, len(strides)) if "nhwc" in task else slice(2, 2 + len(strides))
+    usual = [size // 2 for size in values["kernel"][1][taps]] * 2
     if (padding := values.get("padding", usual)) != usual:
         said.append(f"pad {_short(padding)}")
-    if (dilation := values.get("dilation", [1, 1])) != [1, 1]:
+    if set(dilation := values.get("dilation", [1, 1])) != {1}:
         said.append(f"dilated {_short(dilation)}")
     return " ".join(said)
 
 
 def _short(numbers: list[int]) -> str:
-    """Write strides, padding or dilation without repeating what is the same in both directions."""
+    """Write strides, padding or dilation without repeating what is the same in all directions."""
     half = len(numbers) // 2
     if len(set(numbers)) == 1:
         numbers = numbers[:1]
-    elif len(numbers) == len("tlbr") and numbers[:half] == numbers[half:]:
+    elif numbers[:half] == numbers[half:]:
         numbers = numbers[:half]
     return ",".join(map(str, numbers))
 

@@ -76,7 +76,13 @@ def _suits_winograd(conv: Convolution) -> bool:
         and height in _WINOGRAD_KERNELS
         and set(conv.strides[-2:]) == {1}
         and set(conv.dilation[-2:]) == {1}
+        and (_plain(conv) or _depth_suits_winograd(conv))
     )
+
+
+def _depth_suits_winograd(conv: Convolution) -> bool:
+    """Return whether AutoTVM's template, which transforms the depth of cubes too, can compute what it has a task for."""
+    return conv.dilation[0] == 1 and (conv.strides[0] == 1 or len(set(conv.kernel[-_VOLUME:])) > 1)
 
 
 def _suits_blocked_winograd(conv: Convolution) -> bool:
@@ -222,6 +228,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("conv2d_transpose_nchw.cuda", TransposedConvolution, _any, _transposed),
         Rule("dense_small_batch.gpu", Dense, _any, _dense),
         Rule("dense_large_batch.gpu", Dense, _large_batch, _dense),
+        Rule("batch_matmul.cuda", MatrixProducts, _any, _batched),
     ),
 }
 """The rules by kind of target. A layer has one task for each rule that covers it."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution import Term, convolve, pad
-from tophub_registry.templates.workloads import Conv2d
+from tophub_registry.templates.workloads import Convolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tophub_registry.records.record import Config
+    from tophub_registry.records.target import Target
 
 
 class ConvolutionCuda(cuda.CudaTemplate):
-    """A convolution in NCHW that accumulates in registers."""
+    """A convolution in NCHW, or over another number of axes, that accumulates in registers."""
 
-    workload: Conv2d
+    workload: Convolution
 
     @property
     def block(self) -> str:
@@ -36,6 +38,46 @@ class ConvolutionCuda(cuda.CudaTemplate):
         copy, shared = cuda.in_registers(sch, conv)
         sch.compute_inline(sch.get_sblock("data_pad"))
         return conv, copy, shared
+
+
+class DirectConvolutionCuda(ConvolutionCuda):
+    """A convolution over any number of axes, in groups or not, whose knob `tile_f` splits the filters of all groups.
+
+    Attributes
+    ----------
+    channels, filters
+        Those of one group.
+    """
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__(args)
+        w = self.workload
+        self.channels, self.filters = w.in_channels // w.groups, w.out_channels // w.groups
+
+    def possible(self, config: Config) -> bool:
+        """Return whether a device can run such a block, and its filters are whole groups, or of one group."""
+        # Otherwise TVM sees too little of which channels they read, and fetches many more.
+        filters = math.prod(config.value("tile_f")[1:])
+        return (self.filters % filters == 0 or filters % self.filters == 0) and super().possible(config)
+
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether a block is possible, and its sums fit a thread's registers."""
+        return self.possible(config) and super().feasible(config, target)
+
+    def channels_fetched(self, filters: int, channels: int) -> int:
+        """Return how many channels of the data are fetched for adjacent filters, and so many channels of a group."""
+        # Those between the channels of adjacent groups are fetched too.
+        return (-(-filters // self.filters) - 1) * self.channels + channels
+
+    def computation(self, config: Config) -> list[Any]:
+        def term(f: Any) -> Term:
+            from tvm import te
+
+            rc = te.reduce_axis((0, self.channels), name="rc")
+            first = te.indexdiv(f, self.filters) * self.channels if self.workload.groups > 1 else 0
+            return Term((rc,), (first + rc,), (f, rc))
+
+        return self.convolution(config, term)
 
 
 def sum_by_tiles(
@@ -58,16 +100,17 @@ def sum_by_tiles(
     shared
         The blocks that fetch data and kernel.
     parts
-        The size of a tile: channels, rows and columns of the kernel.
+        The size of a tile: channels, and taps along each axis of the kernel.
     threads
         The number of threads along x, y and z.
     contiguous
         As for `cuda.fetch`.
     """
-    *_, n, f, y, x, rc, ry, rx = sch.get_loops(conv)
-    split = [sch.split(loop, [None, part]) for loop, part in zip((rc, ry, rx), parts, strict=True)]
+    loops = sch.get_loops(conv)[-2 * len(parts) - 1 :]
+    places, summed = loops[: -len(parts)], loops[-len(parts) :]
+    split = [sch.split(loop, [None, part]) for loop, part in zip(summed, parts, strict=True)]
     outer, inner = zip(*split, strict=True)
-    sch.reorder(*outer, *inner, n, f, y, x)
+    sch.reorder(*outer, *inner, *places)
     for load in shared:
         cuda.fetch(sch, load, outer[-1], threads, contiguous=contiguous)
     sch.decompose_reduction(conv, outer[0])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import Conv2d
+    from tophub_registry.templates.workloads import Convolution
 
 MAX_THREADS = 1024
 """Threads of a block, on every CUDA device since compute capability 2.0."""
@@ -157,7 +157,7 @@ def tile_limits(
     return CudaLimits(threads, FLOAT_BYTES * shared, vthreads, vthreads * math.prod(tile[3] for tile in tiles))
 
 
-def window(w: Conv2d, tile: tuple[int, int], taps: tuple[int, int]) -> int:
+def window(w: Convolution, tile: Sequence[int], taps: Sequence[int]) -> int:
     """Return how many elements of one channel of the data a tile of outputs and kernel taps reads."""
     return math.prod(
         (outputs - 1) * stride + (reach - 1) * dilation + 1
@@ -176,23 +176,24 @@ def tile(sch: Any, loop: Any, config: Config, name: str) -> list[Any]:
     return list(sch.split(loop, [None, *config.value(name)[1:]]))
 
 
-def tile_image(sch: Any, copy: Any, config: Config) -> tuple[Any, Any, Any]:
-    """Tile and bind the loops over an output in NCHW by the knobs `tile_f`, `tile_y` and `tile_x`.
+def tile_image(
+    sch: Any, copy: Any, config: Config, names: Sequence[str] = ("tile_f", "tile_y", "tile_x")
+) -> tuple[Any, Any, Any]:
+    """Tile and bind the loops over an output in NCHW, or NCDHW, by the knobs `names`: all of them but the batch.
 
     Returns
     -------
     tuple
         The loops over blocks along z (the kernel's outermost) and x, and the loop over threads along x.
     """
-    n, f, y, x = sch.get_loops(copy)
-    bf, vf, tf, fi = tile(sch, f, config, "tile_f")
-    by, vy, ty, yi = tile(sch, y, config, "tile_y")
-    bx, vx, tx, xi = tile(sch, x, config, "tile_x")
-    sch.reorder(n, bf, by, bx, vf, vy, vx, tf, ty, tx, fi, yi, xi)
+    n, *axes = sch.get_loops(copy)
+    tiled = [tile(sch, loop, config, name) for loop, name in zip(axes, names, strict=True)]
+    (bf, *by, bx), virtual, (*tf, ty, tx), inner = zip(*tiled, strict=True)
+    sch.reorder(n, bf, *by, bx, *virtual, *tf, ty, tx, *inner)
     outermost = sch.fuse(n, bf)
-    bind(sch, blockIdx_z=outermost, blockIdx_y=by, blockIdx_x=bx)
-    bind_virtual(sch, [vf, vy, vx])
-    bind(sch, threadIdx_z=tf, threadIdx_y=ty, threadIdx_x=tx)
+    bind(sch, blockIdx_z=outermost, blockIdx_y=sch.fuse(*by), blockIdx_x=bx)
+    bind_virtual(sch, virtual)
+    bind(sch, threadIdx_z=sch.fuse(*tf), threadIdx_y=ty, threadIdx_x=tx)
     return outermost, bx, tx
 
 

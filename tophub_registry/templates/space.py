@@ -7,6 +7,7 @@ spaces of real AutoTVM in the tests.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ class KnobSpace:
     name
         Its name in the entity.
     kind
-        `sp` a split, `ot` any other option.
+        `sp` a split, `re` an order of loops, `ot` any other option.
     options
         The values, in AutoTVM's order.
     extent
@@ -39,7 +40,7 @@ class KnobSpace:
     """
 
     name: str
-    kind: Literal["sp", "ot"]
+    kind: Literal["sp", "re", "ot"]
     options: tuple[Any, ...]
     extent: int = 0
 
@@ -49,8 +50,8 @@ class KnobSpace:
 
     def _identity(self, value: Any) -> Any:
         """Return a key that is equal for equal values; a split's outermost factor follows from the others."""
-        if self.kind == "sp":
-            return tuple((type(part), part) for part in value[1:])
+        if self.kind != "ot":
+            return tuple((type(part), part) for part in value[self.kind == "sp" :])
         return (type(value), value)
 
     def position(self, value: Any) -> int:
@@ -136,6 +137,11 @@ def _tails(factors: Sequence[int], extent: int, count: int, *, exact: bool) -> I
 def knob(name: str, options: Iterable[Any]) -> KnobSpace:
     """Return a knob with the given options."""
     return KnobSpace(name, "ot", tuple(options))
+
+
+def reorder(name: str, loops: int) -> KnobSpace:
+    """Return the knob for the order of some loops: every order, each as the loops' numbers from the outermost one."""
+    return KnobSpace(name, "re", tuple(map(list, itertools.permutations(range(loops)))))
 
 
 def divisors(number: int) -> list[int]:

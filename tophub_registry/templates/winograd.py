@@ -69,9 +69,9 @@ def transforms(outputs: int, taps: int) -> Transforms:
     return Transforms(_frozen(powers(outputs)), _frozen(data), _frozen(kernel))
 
 
-def saving(outputs: int, taps: int) -> float:
-    """Return how many times fewer multiplications a square tile needs than direct convolution: 4 for F(4x4, 3x3)."""
-    return (outputs * taps / (outputs + taps - 1)) ** 2
+def saving(outputs: int, taps: int, axes: int = 2) -> float:
+    """Return how many times fewer multiplications a tile needs than direct convolution: 4 for F(4x4, 3x3)."""
+    return (outputs * taps / (outputs + taps - 1)) ** axes
 
 
 def _with_roots(roots: list[Fraction]) -> list[Fraction]:

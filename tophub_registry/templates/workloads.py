@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.arguments import (
@@ -26,6 +26,7 @@ from tophub_registry.records.arguments import (
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
 
 MAX_SIZE = 1 << 20
@@ -59,131 +60,190 @@ class Workload(Protocol):
 
 
 @dataclass(frozen=True)
-class _Conv2d(ABC):
-    """What plain and transposed convolutions in two dimensions have in common; data and output are NCHW."""
+class _Convolution(ABC):
+    """What plain and transposed convolutions have in common; data and output are `[N, C, …]`.
+
+    Attributes
+    ----------
+    size, taps
+        The data and the kernel along each axis: depth, height and width, the last two, or the last.
+    padding
+        Before each axis, then after each.
+    """
 
     batch: int
     in_channels: int
-    height: int
-    width: int
+    size: tuple[int, ...]
     out_channels: int
-    kernel_height: int
-    kernel_width: int
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
+    taps: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[int, ...]
 
     @property
     @abstractmethod
+    def out_size(self) -> tuple[int, ...]:
+        """The output along each axis."""
+
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """The padding before and after each axis."""
+        axes = len(self.size)
+        return tuple(zip(self.padding[:axes], self.padding[axes:], strict=True))
+
+    @property
+    def height(self) -> int:
+        """The height of the data."""
+        return self.size[-2]
+
+    @property
+    def width(self) -> int:
+        """The width of the data."""
+        return self.size[-1]
+
+    @property
+    def kernel_height(self) -> int:
+        """The height of the kernel."""
+        return self.taps[-2]
+
+    @property
+    def kernel_width(self) -> int:
+        """The width of the kernel."""
+        return self.taps[-1]
+
+    @property
     def out_height(self) -> int:
         """The height of the output."""
+        return self.out_size[-2]
 
     @property
-    @abstractmethod
     def out_width(self) -> int:
         """The width of the output."""
+        return self.out_size[-1]
 
     @property
     def output(self) -> tuple[int, ...]:
         """The shape of the output."""
-        return self.batch, self.out_channels, self.out_height, self.out_width
+        return self.batch, self.out_channels, *self.out_size
+
+
+_ALL = (slice(None), slice(None))
+"""All images and channels of an array."""
 
 
 @dataclass(frozen=True)
-class Conv2d(_Conv2d):
-    """A two-dimensional convolution, NCHW times OIHW.
+class Convolution(_Convolution):
+    """A convolution over any number of axes, `[N, C, …]` times `[O, C / groups, …]`.
 
-    Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel
-    are `["TENSOR", shape, dtype]` and the padding has two numbers (height, width) or four (top, left,
-    bottom, right). The kernel has the input channels of one group.
+    Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel are
+    `["TENSOR", shape, dtype]` and the padding has one number for each axis, or two: before each axis, then after
+    each. The kernel has the input channels of one group.
     """
 
-    dilation: tuple[int, int]
+    dilation: tuple[int, ...]
     dtype: str
     groups: int = 1
 
-    @staticmethod
-    def parse(args: list[Any]) -> Conv2d:
+    axes: ClassVar[int]
+    """How many axes the kernel moves along."""
+
+    @classmethod
+    def parse(cls, args: list[Any]) -> Self:
         """Read the arguments of a convolution without groups, or raise an InputError."""
-        conv = Conv2d._read(args)
+        conv = cls._read(args)
         if conv.groups != 1:
             raise InputError(f"the channels of data and kernel do not fit: {shown(args)}")
         return conv
 
-    @staticmethod
-    def parse_depthwise(args: list[Any]) -> Conv2d:
+    @classmethod
+    def parse_depthwise(cls, args: list[Any]) -> Self:
         """Read the arguments of a convolution with one kernel per channel, or raise an InputError."""
-        conv = Conv2d._read(args)
+        conv = cls._read(args)
         if not conv.groups == conv.in_channels == conv.out_channels:
             raise InputError(f"not one kernel per channel: {shown(args)}")
         return conv
 
-    @staticmethod
-    def parse_grouped(args: list[Any]) -> Conv2d:
+    @classmethod
+    def parse_grouped(cls, args: list[Any]) -> Self:
         """Read the arguments of a grouped convolution, with the groups before the dtype, or raise an InputError."""
-        conv = Conv2d._read(args)
-        if take(GROUPED, args)["groups"] != conv.groups:
+        conv = cls._read(args)
+        if take(GROUPED, args, cls.axes)["groups"] != conv.groups:
             raise InputError(f"the channels of data and kernel do not fit the groups: {shown(args)}")
         return conv
 
-    @staticmethod
-    def _read(args: list[Any]) -> Conv2d:
-        values = _named(CONVOLUTION, args[: len(CONVOLUTION.split())], "a convolution")
-        (n, ci, h, w), (co, ci_kernel, kh, kw), dtype = _tensors(values, args, "a convolution", rank=4)
+    @classmethod
+    def _read(cls, args: list[Any]) -> Self:
+        values = named(CONVOLUTION, args[: len(CONVOLUTION.split())], "a convolution", cls.axes)
+        (n, ci, *size), (co, ci_kernel, *taps), dtype = _tensors(values, args, "a convolution", rank=2 + cls.axes)
         strides, padding, dilation = (tuple(values[name]) for name in ("strides", "padding", "dilation"))
-        _check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
+        check_sizes(args, (n, ci, *size, co, ci_kernel, *taps, *strides, *dilation), padding)
         groups, rest = divmod(ci, ci_kernel)
         if rest or not groups or co % groups or args[-1] != dtype:
             raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
-        conv = Conv2d(n, ci, h, w, co, kh, kw, strides, padding, dilation, dtype, groups)
-        _check_tensors(args, conv)
+        conv = cls(n, ci, tuple(size), co, tuple(taps), strides, padding, dilation, dtype, groups)
+        check_tensors(args, conv)
         return conv
 
     @property
-    def out_height(self) -> int:
-        """The height of the output."""
-        top, _, bottom, _ = self.padding
-        return (self.height + top + bottom - (self.kernel_height - 1) * self.dilation[0] - 1) // self.strides[0] + 1
-
-    @property
-    def out_width(self) -> int:
-        """The width of the output."""
-        _, left, _, right = self.padding
-        return (self.width + left + right - (self.kernel_width - 1) * self.dilation[1] - 1) // self.strides[1] + 1
+    def out_size(self) -> tuple[int, ...]:
+        """The output along each axis."""
+        sizes = zip(self.size, self.margins, self.taps, self.dilation, self.strides, strict=True)
+        return tuple((size + sum(margin) - (taps - 1) * d - 1) // s + 1 for size, margin, taps, d, s in sizes)
 
     @property
     def pointwise(self) -> bool:
-        """Whether the kernel is 1x1."""
-        return self.kernel_height == self.kernel_width == 1
+        """Whether the kernel has a single tap."""
+        return math.prod(self.taps) == 1
 
     @property
     def flop(self) -> int:
         """Floating-point operations."""
-        outputs = self.batch * self.out_channels * self.out_height * self.out_width
-        return 2 * outputs * (self.in_channels // self.groups) * self.kernel_height * self.kernel_width
+        return 2 * math.prod(self.output) * (self.in_channels // self.groups) * math.prod(self.taps)
 
     @property
     def inputs(self) -> list[tuple[int, ...]]:
         """The shapes of data and kernel."""
-        kernel = (self.out_channels, self.in_channels // self.groups, self.kernel_height, self.kernel_width)
-        return [(self.batch, self.in_channels, self.height, self.width), kernel]
+        kernel = (self.out_channels, self.in_channels // self.groups, *self.taps)
+        return [(self.batch, self.in_channels, *self.size), kernel]
 
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the output of data and kernel: one matrix product per tap of the kernel."""
         import numpy as np
 
         data, kernel = inputs
-        top, left, bottom, right = self.padding
-        padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)))
-        groups, height, width = self.groups, self.out_height, self.out_width
+        padded = np.pad(data, ((0, 0), (0, 0), *self.margins))
+        groups, size = self.groups, self.out_size
         weights = kernel.reshape(groups, self.out_channels // groups, self.in_channels // groups, -1)
-        out = np.zeros((self.batch, groups, self.out_channels // groups, height * width), data.dtype)
-        for tap in range(self.kernel_height * self.kernel_width):
-            y, x = divmod(tap, self.kernel_width)
-            rows = _steps(y * self.dilation[0], height, self.strides[0])
-            columns = _steps(x * self.dilation[1], width, self.strides[1])
-            seen = padded[:, :, rows, columns].reshape(self.batch, groups, -1, height * width)
-            out += _product(np.ascontiguousarray(weights[..., tap]), seen)
-        return out.reshape(self.batch, self.out_channels, height, width)
+        out = np.zeros((self.batch, groups, self.out_channels // groups, math.prod(size)), data.dtype)
+        for number, tap in enumerate(np.ndindex(self.taps)):
+            window = zip(tap, self.dilation, size, self.strides, strict=True)
+            steps = tuple(_steps(place * d, count, stride) for place, d, count, stride in window)
+            seen = padded[_ALL + steps].reshape(self.batch, groups, -1, math.prod(size))
+            out += _product(np.ascontiguousarray(weights[..., number]), seen)
+        return out.reshape(self.batch, self.out_channels, *size)
+
+
+@dataclass(frozen=True)
+class Conv1d(Convolution):
+    """A one-dimensional convolution, NCW times OIW."""
+
+    axes = 1
+
+
+@dataclass(frozen=True)
+class Conv2d(Convolution):
+    """A two-dimensional convolution, NCHW times OIHW."""
+
+    axes = 2
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Conv3d(Convolution):
+    """A three-dimensional convolution, NCDHW times OIDHW."""
+
+    axes = 3
 
 
 @dataclass(frozen=True)
@@ -195,31 +255,30 @@ class Conv2dNHWC(Conv2d):
 
     out_dtype: str = ""
 
-    @staticmethod
-    def parse(args: list[Any]) -> Conv2dNHWC:
+    @classmethod
+    def parse(cls, args: list[Any]) -> Self:
         """Read a task's arguments; InputError where they are not of that form."""
         what = "a convolution with channels last"
-        values = _named(f"{CONVOLUTION} out_dtype", args, what)
+        values = named(f"{CONVOLUTION} out_dtype", args, what)
         (n, h, w, ci), (kh, kw, ci_kernel, co), dtype = _tensors(values, args, what, rank=4)
         strides, padding, dilation = (tuple(values[name]) for name in ("strides", "padding", "dilation"))
-        _check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
+        check_sizes(args, (n, ci, h, w, co, ci_kernel, kh, kw, *strides, *dilation), padding)
         if ci != ci_kernel or values["kernel"][2] != dtype:
             raise InputError(f"the channels or types of data and kernel do not fit: {shown(args)}")
         out_dtype = values["out_dtype"] or dtype
-        conv = Conv2dNHWC(n, ci, h, w, co, kh, kw, strides, padding, dilation, dtype, out_dtype=out_dtype)
-        _check_tensors(args, conv)
+        conv = cls(n, ci, (h, w), co, (kh, kw), strides, padding, dilation, dtype, out_dtype=out_dtype)
+        check_tensors(args, conv)
         return conv
 
     @property
     def inputs(self) -> list[tuple[int, ...]]:
         """The shapes of data and kernel."""
-        kernel = (self.kernel_height, self.kernel_width, self.in_channels, self.out_channels)
-        return [(self.batch, self.height, self.width, self.in_channels), kernel]
+        return [(self.batch, *self.size, self.in_channels), (*self.taps, self.in_channels, self.out_channels)]
 
     @property
     def output(self) -> tuple[int, ...]:
         """The shape of the output."""
-        return self.batch, self.out_height, self.out_width, self.out_channels
+        return self.batch, *self.out_size, self.out_channels
 
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the output of data and kernel."""
@@ -232,13 +291,15 @@ _OF_0_7 = 5
 
 
 @dataclass(frozen=True)
-class TransposedConv2d(_Conv2d):
+class TransposedConv2d(_Convolution):
     """A transposed convolution, NCHW times IOHW: kernel `[in channels, out channels / groups, height, width]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dtype, output padding, groups]`, the padding as
     for `Conv2d`. `out_channels` counts all groups. TVM 0.7 had neither of the last two.
     """
 
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
     output_padding: tuple[int, int]
     groups: int
     dtype: str
@@ -247,29 +308,23 @@ class TransposedConv2d(_Conv2d):
     def parse(args: list[Any]) -> TransposedConv2d:
         """Read a task's arguments; InputError where they are not of that form."""
         what = "a transposed convolution"
-        values = _named(TRANSPOSED, args if len(args) > _OF_0_7 else [*args, [0, 0], 1], what)
+        values = named(TRANSPOSED, args if len(args) > _OF_0_7 else [*args, [0, 0], 1], what)
         (n, ci, h, w), (ci_kernel, co, kh, kw), dtype = _tensors(values, args, what, rank=4)
         strides, padding, extra = (tuple(values[name]) for name in ("strides", "padding", "output_padding"))
         groups = values["groups"]
-        _check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
+        check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
         fits = ci == ci_kernel and ci % groups == 0 and values["out_dtype"] == dtype
         if not fits or extra[0] >= strides[0] or extra[1] >= strides[1]:
             raise InputError(f"the channels, groups, types or output padding do not fit: {shown(args)}")
-        conv = TransposedConv2d(n, ci, h, w, co * groups, kh, kw, strides, padding, extra, groups, dtype)
-        _check_tensors(args, conv)
+        conv = TransposedConv2d(n, ci, (h, w), co * groups, (kh, kw), strides, padding, extra, groups, dtype)
+        check_tensors(args, conv)
         return conv
 
     @property
-    def out_height(self) -> int:
-        """The height of the output."""
-        top, _, bottom, _ = self.padding
-        return (self.height - 1) * self.strides[0] + self.kernel_height - top - bottom + self.output_padding[0]
-
-    @property
-    def out_width(self) -> int:
-        """The width of the output."""
-        _, left, _, right = self.padding
-        return (self.width - 1) * self.strides[1] + self.kernel_width - left - right + self.output_padding[1]
+    def out_size(self) -> tuple[int, ...]:
+        """The output along each axis."""
+        sizes = zip(self.size, self.strides, self.taps, self.margins, self.output_padding, strict=True)
+        return tuple((size - 1) * s + taps - sum(cropped) + extra for size, s, taps, cropped, extra in sizes)
 
     @property
     def flop(self) -> int:
@@ -324,13 +379,13 @@ class Matmul:
     @staticmethod
     def parse_mixed(args: list[Any]) -> Matmul:
         """Read the arguments of a layer whose output may be of a type of its own, or raise an InputError."""
-        values = _named(DENSE, args, "a dense layer")
+        values = named(DENSE, args, "a dense layer")
         (m, k), (n, k_weight), dtype = _tensors(values, args, "a dense layer", rank=2)
-        _check_sizes(args, (m, k, n, k_weight))
+        check_sizes(args, (m, k, n, k_weight))
         if k != k_weight or values["kernel"][2] != dtype or values["bias"] is not None:
             raise InputError(f"the shapes or types of data and weight do not fit, or there is a bias: {shown(args)}")
         dense = Matmul(m, k, n, dtype, values["out_dtype"] or dtype)
-        _check_tensors(args, dense)
+        check_tensors(args, dense)
         return dense
 
     @property
@@ -380,17 +435,17 @@ class BatchMatmul:
     def parse_mixed(args: list[Any]) -> BatchMatmul:
         """Read the arguments of products whose output may be of a type of its own, or raise an InputError."""
         what = "a batch of matrix products"
-        values = _named(BATCHED, [*args, *_BATCHED_DEFAULTS[len(args) :]], what)
+        values = named(BATCHED, [*args, *_BATCHED_DEFAULTS[len(args) :]], what)
         data, kernel, dtype = _tensors(values, args, what, rank=3)
         transposed = bool(values["transpose_a"]), bool(values["transpose_b"])
         rows, in_units = data[1:][::-1] if transposed[0] else data[1:]
         columns, in_units_kernel = kernel[1:] if transposed[1] else kernel[1:][::-1]
-        _check_sizes(args, (*data, *kernel))
+        check_sizes(args, (*data, *kernel))
         product = BatchMatmul(data[0], rows, in_units, columns, transposed, dtype, values["out_dtype"] or dtype)
         fits = data[0] == kernel[0] and in_units == in_units_kernel and values["kernel"][2] == dtype
         if not fits or values["out_shape"] not in (None, [*product.output]):
             raise InputError(f"the shapes or types of the two factors and the output do not fit: {shown(args)}")
-        _check_tensors(args, product)
+        check_tensors(args, product)
         return product
 
     @property
@@ -432,10 +487,10 @@ def _in_one_type(product: _Product, args: list[Any]) -> _Product:
     return product
 
 
-def _named(names: str, args: list[Any], what: str) -> dict[str, Any]:
+def named(names: str, args: list[Any], what: str, axes: int = 2) -> dict[str, Any]:
     """Read arguments by name; InputError if there are too few or too many, or one has the wrong form."""
     try:
-        values = take(names, args)
+        values = take(names, args, axes)
     except ArgumentError as error:
         raise InputError(f"not the arguments of {what}: {error.message} in {shown(args)}") from None
     if len(args) != len(names.split()):
@@ -451,7 +506,7 @@ def _tensors(values: dict[str, Any], args: list[Any], what: str, *, rank: int) -
     return data, kernel, dtype
 
 
-def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
+def check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] = ()) -> None:
     """Raise an InputError unless all sizes are integers from 1 to MAX_SIZE, and all margins from 0."""
     for number, least in (*((size, 1) for size in sizes), *((margin, 0) for margin in margins)):
         if type(number) is not int or not least <= number <= MAX_SIZE:
@@ -459,7 +514,7 @@ def _check_sizes(args: list[Any], sizes: Sequence[Any], margins: Sequence[Any] =
             raise InputError(f"{told} is not an integer from {least} to {MAX_SIZE}: {shown(args)}")
 
 
-def _check_tensors(args: list[Any], workload: Workload) -> None:
+def check_tensors(args: list[Any], workload: Workload) -> None:
     """Raise an InputError if the output is empty, or a tensor is too large."""
     if min(workload.output) < 1:
         raise InputError(f"the kernel is larger than the padded data: {shown(args)}")

@@ -146,7 +146,7 @@ def blocks_of(size: int, block: int) -> list[int]:
     return [size // block, block]
 
 
-def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int | None = None) -> None:
+def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int | None = None, *, axes: int = 2) -> None:
     """Order a convolution's reduction: blocks of input channels, the kernel's rows and columns, channels.
 
     Parameters
@@ -161,15 +161,17 @@ def sum_by_taps(sch: Any, conv: Any, config: Config, ic_block: int, lanes: int |
         The input channels to go through before the next tap.
     lanes
         Output channels of a vector; None: all of the block.
+    axes
+        The axes that the kernel moves along, of which columns are the last.
     """
-    *_, ow, block, ic, kh, kw = sch.get_loops(conv)
+    ow, block, ic, *rows, kw = sch.get_loops(conv)[-3 - axes :]
     *vectors, block = sch.split(block, [None, lanes]) if lanes is not None else (block,)
     ic_outer, ic_inner = sch.split(ic, [None, ic_block])
     if config.value("unroll_kw"):
-        sch.reorder(*vectors, ic_outer, kh, ic_inner, kw, ow, block)
+        sch.reorder(*vectors, ic_outer, *rows, ic_inner, kw, ow, block)
         sch.unroll(kw)
     else:
-        sch.reorder(*vectors, ic_outer, kh, kw, ic_inner, ow, block)
+        sch.reorder(*vectors, ic_outer, *rows, kw, ic_inner, ow, block)
     for loop in (*vectors, ow):
         sch.unroll(loop)
     sch.vectorize(block)
