@@ -105,7 +105,9 @@ def layer_of(call: relax.Call, name: str, weights: Weights) -> Layer | None:
         return None
     layer = None
     if _is_float32(call):
-        layer = (read(call, name) if call.args[1] in weights else None) or _products(call, name)
+        if call.op.name != "relax.matmul" or call.args[1] in weights:
+            layer = read(call, name)
+        layer = layer or _products(call, name)
     return layer or Other(name, call.op.name.removeprefix("relax.").removeprefix("nn."))
 
 

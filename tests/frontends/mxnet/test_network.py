@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.frontends.resnet18 import TASKS
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends import read_model
 from tophub_registry.tasks.extract import untuned
 
@@ -212,9 +212,24 @@ def test_a_symbol_that_names_an_output_which_is_not_there(symbol_of, write):
         extract_tasks(write(graph), "llvm", shapes={"data": (1, 3, 32, 32)})
 
 
-def test_weights_that_can_t_be_downloaded(monkeypatch, tmp_path):
+def test_no_weights_are_downloaded_for_a_base_network(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing answers there
-    with pytest.raises(EnvironmentFailure, match="without its weights, and the download failed"):
-        extract_tasks("resnet18_v1b_kinetics400", "llvm")
+    assert len(extract_tasks("resnet18_v1b_kinetics400", "llvm").tasks) == 13
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_network_with_two_inputs_has_both_by_default():
+    tasks = extract_tasks("siamrpn_alexnet_v2_otb15", "cuda")
+    assert tasks.shapes == {"template": [1, 3, 127, 127], "search": [1, 3, 287, 287]}
+    # Each input gives its features by its own layers, and those of one are the kernels of the other's.
+    correlations = [task for task in tasks.tasks if task.task == "depthwise_conv2d_nchw.cuda"]
+    assert [(task.count, task.args[:2]) for task in correlations] == [
+        (2, [["TENSOR", [1, 256, 24, 24], "float32"], ["TENSOR", [256, 1, 4, 4], "float32"]])
+    ]
+
+
+def test_one_of_two_inputs_can_have_another_shape():
+    with pytest.raises(UsageError, match="depthwisexcorr1_reshape0' can't reshape"):
+        extract_tasks("siamrpn_alexnet_v2_otb15", "cuda", shapes={"search": (1, 3, 255, 255)})

@@ -31,7 +31,7 @@ def convolution(site: Site) -> Expression:
     _check_layout(site, data_layout)
     call = build(
         site.tensor(0),
-        constant(site.array(1)),
+        site.tensor(1),
         strides=site.attributes.numbers("stride", (1,) * axes),
         padding=_padding(site, axes),
         dilation=site.attributes.numbers("dilate", (1,) * axes),
