@@ -129,11 +129,13 @@ def test_what_no_template_serves_is_reported(mxnet, write):
     assert [(layer.name, layer.operator) for layer in untuned(layers, "cuda")] == [("products", "matrix product")]
 
 
-def test_what_can_t_be_translated_is_known_before_tuning():
-    network = read_model("center_net_resnet18_v1b_dcnv2_voc", weightless=True)
-    assert len(network.untranslated["_contrib_ModulatedDeformableConvolution"]) == 3
-    assert len(network.tasks("llvm").tasks) > 10
-    with pytest.raises(UsageError, match=r"_contrib_ModulatedDeformableConvolution \(layers: .*can't be translated"):
+def test_what_can_t_be_translated_is_known_before_tuning(mxnet, write):
+    data = mxnet.sym.Convolution(mxnet.sym.var("data"), kernel=(3, 3), num_filter=4, name="features")
+    path = write(mxnet.sym.Correlation(data, data, name="matched").tojson())
+    network = read_model(path, weightless=True)
+    assert network.untranslated == {"Correlation": ["matched"]}
+    assert len(network.tasks("llvm").tasks) == 1
+    with pytest.raises(UsageError, match=r"Correlation \(layers: matched\) can't be translated"):
         network.check_translated()
 
 

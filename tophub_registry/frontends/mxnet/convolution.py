@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from tvm import relax
@@ -11,7 +12,8 @@ from tophub_registry.frontends.mxnet.site import Array, Expression, Site, consta
 from tophub_registry.frontends.mxnet.translator import Translator
 from tophub_registry.tasks.layers import Shape
 
-_AXES = 2
+_op: Any = relax.op
+
 _CONVOLUTIONS = {
     1: (relax.op.nn.conv1d, "NCW", "OIW"),
     2: (relax.op.nn.conv2d, "NCHW", "OIHW"),
@@ -43,24 +45,53 @@ def convolution(site: Site) -> Expression:
 
 
 def transposed_convolution(site: Site) -> Expression:
-    """Translate a transposed convolution over two axes."""
-    if len(site.shape) != _AXES + 2:
-        site.refuse(f"over {len(site.shape) - 2} axes")
-    _check_layout(site, "NCHW")
-    if set(site.attributes.numbers("target_shape", (0,))) != {0}:
-        site.refuse("with target_shape")
-    call = relax.op.nn.conv2d_transpose(
-        site.tensor(0),
-        constant(site.array(1)),
-        strides=site.attributes.numbers("stride", (1, 1)),
-        padding=_padding(site, _AXES),
-        output_padding=site.attributes.numbers("adj", (0, 0)),
-        dilation=site.attributes.numbers("dilate", (1, 1)),
+    """Translate a transposed convolution over one, two or three axes; one over one axis is of images of height 1."""
+    axes = len(site.shape) - 2
+    if axes not in _CONVOLUTIONS:
+        site.refuse(f"over {axes} axes")
+    _check_layout(site, _CONVOLUTIONS[axes][1])
+    strides, dilation = (site.attributes.numbers(name, (1,) * axes) for name in ("stride", "dilate"))
+    weight = _dilated(site.array(1), dilation)
+    padding, extra = _cropping(site, strides, weight.shape[2:])
+    data = site.tensor(0)
+    if axes == 1:
+        batch, channels, width = site.shape_of(0)
+        data = site.emit(_op.reshape(data, (batch, channels, 1, width)), "row")
+        weight, strides, padding, extra = weight[:, :, None], (1, *strides), (0, *padding), (0, *extra)
+    call = (_op.nn.conv3d_transpose if axes == len("DHW") else _op.nn.conv2d_transpose)(
+        data,
+        constant(weight),
+        strides=strides,
+        padding=(*padding, *padding),
+        output_padding=extra,
         groups=site.attributes.number("num_group", 1),
-        data_layout="NCHW",
-        kernel_layout="IOHW",
+        data_layout="NCDHW" if axes == len("DHW") else "NCHW",
+        kernel_layout="IODHW" if axes == len("DHW") else "IOHW",
     )
-    return _with_bias(site, call, (1, -1, 1, 1))
+    if axes > 1:
+        return _with_bias(site, call, (1, -1, *(1,) * axes))
+    return _op.reshape(site.emit(_with_bias(site, call, (1, -1, 1, 1)), "row"), site.shape)
+
+
+def _dilated(weight: Array, dilation: Shape) -> Array:
+    """Return a kernel with zeros between its elements."""
+    if set(dilation) == {1}:
+        return weight
+    sizes = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    result = np.zeros((*weight.shape[:2], *sizes), weight.dtype)
+    result[(..., *(slice(None, None, step) for step in dilation))] = weight
+    return result
+
+
+def _cropping(site: Site, strides: Shape, kernel: Shape) -> tuple[Shape, Shape]:
+    """Return what is cropped from either end of each axis, and what is added at the end."""
+    nothing = (0,) * len(strides)
+    target = site.attributes.numbers("target_shape", nothing)
+    if not any(target):
+        return site.attributes.numbers("pad", nothing), site.attributes.numbers("adj", nothing)
+    sizes = zip(site.shape_of(0)[2:], strides, kernel, target, strict=True)
+    surplus = [(size - 1) * stride + reach - wanted for size, stride, reach, wanted in sizes]
+    return tuple((more + 1) // 2 for more in surplus), tuple(more % 2 for more in surplus)
 
 
 def dense(site: Site) -> Expression:
