@@ -79,7 +79,8 @@ def _dilated(weight: Array, dilation: Shape) -> Array:
         return weight
     sizes = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
     result = np.zeros((*weight.shape[:2], *sizes), weight.dtype)
-    result[(..., *(slice(None, None, step) for step in dilation))] = weight
+    spread = (..., *(slice(None, None, step) for step in dilation))
+    result[spread] = weight
     return result
 
 
