@@ -235,3 +235,23 @@ def test_a_network_with_two_inputs_has_both_by_default():
 def test_one_of_two_inputs_can_have_another_shape():
     with pytest.raises(UsageError, match="depthwisexcorr1_reshape0' can't reshape"):
         extract_tasks("siamrpn_alexnet_v2_otb15", "cuda", shapes={"search": (1, 3, 255, 255)})
+
+
+@pytest.mark.parametrize("how", ["cast", "declared", "weights"])
+def test_a_symbol_in_float16_is_refused(mxnet, write, how):
+    data = mxnet.sym.var("data", **({"dtype": "float16"} if how == "declared" else {}))
+    weight = mxnet.sym.var("w", **({"dtype": "float16"} if how == "weights" else {}))
+    image = mxnet.sym.cast(data, dtype="float16") if how == "cast" else data
+    network = mxnet.sym.Convolution(image, weight, kernel=(3, 3), num_filter=4, no_bias=True, name="layer")
+    with pytest.raises(
+        UsageError, match=r"net-symbol.json: the layer 'layer' computes in float16.*--precision float16"
+    ):
+        extract_tasks(write(network.tojson()), "cuda")
+
+
+def test_a_block_in_float16_is_refused(mxnet):
+    block = mxnet.gluon.nn.Conv2D(4, 3)
+    block.initialize()
+    block.cast("float16")
+    with pytest.raises(UsageError, match="computes in float16"):
+        read_model(block)

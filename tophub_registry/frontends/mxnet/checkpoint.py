@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.dtypes import check_dtypes
 from tophub_registry.frontends.mxnet.inputs import default_shape, default_shapes
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 from tophub_registry.frontends.mxnet.symbol import load_symbol, symbol_of, zoo_block, zoo_symbol
@@ -104,9 +106,12 @@ def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> C
     with quiet():
         try:
             symbol = symbol_of(block, inputs)
+            check_dtypes(json.loads(symbol.tojson()), file=None)
             if any(parameter._deferred_init for parameter in block.collect_params().values()):  # noqa: SLF001  # there is no public way
                 block(*(mx.nd.zeros(shape) for shape in inputs.values()))
             weights = {name: parameter.data().asnumpy() for name, parameter in block.collect_params().items()}
+        except UsageError:
+            raise
         except Exception as error:
             raise UsageError(f"the block {block.name!r} can't be read: {reason_of(error)}") from error
     return Checkpoint(block.name, None, symbol, inputs, weights)

@@ -16,6 +16,7 @@ import numpy as np
 
 from tophub_registry.errors import UsageError
 from tophub_registry.frontends.mxnet.attributes import Attributes
+from tophub_registry.frontends.mxnet.dtypes import check_dtypes
 from tophub_registry.frontends.mxnet.shapes import infer_shapes
 from tophub_registry.tasks.layers import Shape
 
@@ -110,11 +111,12 @@ def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) ->
     Raises
     ------
     UsageError
-        The shapes don't fit the network, or name inputs that it doesn't have.
+        The shapes don't fit the network, or name inputs that it doesn't have, or layers do not compute in float32.
     """
     graph = json.loads(symbol.tojson())
     nodes = graph["nodes"]
     shape_of = infer_shapes(graph, inputs, file=file)
+    check_dtypes(graph, file=file)
     outputs = tuple(Entry(*head[:2]) for head in graph["heads"])
     used: dict[int, set[int]] = {}
     first_user: dict[int, str] = {}
