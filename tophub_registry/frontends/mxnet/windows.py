@@ -93,12 +93,13 @@ def _of_windows(site: Site, data: Expression, kind: str, before: Shape, after: S
 
 
 def _sizes(before: Shape, after: Shape, kernel: Shape, stride: Shape, padding: Shape, counted: Shape) -> Array:
-    """Return how many elements each window has, the counted padding included; all axes have a padding before them."""
+    """Return how many elements each window has, the counted padding included; 1 for an empty window."""
     sizes: Array = np.ones((), "float64")
     for size, count, k, step, pad, more in zip(before, after, kernel, stride, padding, counted, strict=True):
         start = np.arange(count) * step - pad
-        sizes = np.multiply.outer(sizes, np.minimum(start + k, size + more) - np.maximum(start, -more))
-    return sizes
+        length = np.minimum(start + k, size + more) - np.maximum(start, -more)
+        sizes = np.multiply.outer(sizes, np.maximum(length, 0))
+    return np.maximum(sizes, 1)
 
 
 TRANSLATORS: Mapping[str, Translator] = {"Pooling": _pooling}
