@@ -135,7 +135,8 @@ def _convolution(call: relax.Call, name: str) -> Layer | None:
 def _transposed(call: relax.Call, name: str) -> Layer | None:
     data, weight = call.args
     attrs = call.attrs
-    if (attrs.data_layout, attrs.kernel_layout) != ("NCHW", "IOHW") or set(map(int, attrs.dilation)) != {1}:
+    layouts = (attrs.data_layout, attrs.kernel_layout)
+    if layouts not in {("NCHW", "IOHW"), ("NCW", "IOW")} or set(map(int, attrs.dilation)) != {1}:
         return None
     return TransposedConvolution(
         name=name,
@@ -173,6 +174,7 @@ def _other(_call: relax.Call, _name: str) -> Layer | None:
 
 
 _READERS: dict[str, Callable[[relax.Call, str], Layer | None]] = {
+    "relax.nn.conv1d_transpose": _transposed,
     "relax.nn.conv2d": _convolution,
     "relax.nn.conv3d": _convolution,
     "relax.nn.conv2d_transpose": _transposed,
@@ -182,7 +184,6 @@ _READERS: dict[str, Callable[[relax.Call, str], Layer | None]] = {
             "relax.nn.attention",
             "relax.nn.attention_bias",
             "relax.nn.conv1d",
-            "relax.nn.conv1d_transpose",
             "relax.nn.conv3d_transpose",
         ),
         _other,

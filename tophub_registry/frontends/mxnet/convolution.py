@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from tvm import relax
@@ -12,14 +11,17 @@ from tophub_registry.frontends.mxnet.site import Array, Expression, Site, consta
 from tophub_registry.frontends.mxnet.translator import Translator
 from tophub_registry.tasks.layers import Shape
 
-_op: Any = relax.op
-
 _CONVOLUTIONS = {
     1: (relax.op.nn.conv1d, "NCW", "OIW"),
     2: (relax.op.nn.conv2d, "NCHW", "OIHW"),
     3: (relax.op.nn.conv3d, "NCDHW", "OIDHW"),
 }
 """By number of axes: the Relax operator, and the layouts of data and kernel."""
+_TRANSPOSED = {
+    1: (relax.op.nn.conv1d_transpose, "NCW", "IOW"),
+    2: (relax.op.nn.conv2d_transpose, "NCHW", "IOHW"),
+    3: (relax.op.nn.conv3d_transpose, "NCDHW", "IODHW"),
+}
 _STRIP = 32
 _BIAS = 2  # the position of the bias among the inputs
 
@@ -45,32 +47,26 @@ def convolution(site: Site) -> Expression:
 
 
 def transposed_convolution(site: Site) -> Expression:
-    """Translate a transposed convolution over one, two or three axes; one over one axis is of images of height 1."""
+    """Translate a transposed convolution over one, two or three axes."""
     axes = len(site.shape) - 2
-    if axes not in _CONVOLUTIONS:
+    if axes not in _TRANSPOSED:
         site.refuse(f"over {axes} axes")
-    _check_layout(site, _CONVOLUTIONS[axes][1])
+    build, data_layout, kernel_layout = _TRANSPOSED[axes]
+    _check_layout(site, data_layout)
     strides, dilation = (site.attributes.numbers(name, (1,) * axes) for name in ("stride", "dilate"))
     weight = _dilated(site.array(1), dilation)
     padding, extra = _cropping(site, strides, weight.shape[2:])
-    data = site.tensor(0)
-    if axes == 1:
-        batch, channels, width = site.shape_of(0)
-        data = site.emit(_op.reshape(data, (batch, channels, 1, width)), "row")
-        weight, strides, padding, extra = weight[:, :, None], (1, *strides), (0, *padding), (0, *extra)
-    call = (_op.nn.conv3d_transpose if axes == len("DHW") else _op.nn.conv2d_transpose)(
-        data,
+    call = build(
+        site.tensor(0),
         constant(weight),
         strides=strides,
         padding=(*padding, *padding),
         output_padding=extra,
         groups=site.attributes.number("num_group", 1),
-        data_layout="NCDHW" if axes == len("DHW") else "NCHW",
-        kernel_layout="IODHW" if axes == len("DHW") else "IOHW",
+        data_layout=data_layout,
+        kernel_layout=kernel_layout,
     )
-    if axes > 1:
-        return _with_bias(site, call, (1, -1, *(1,) * axes))
-    return _op.reshape(site.emit(_with_bias(site, call, (1, -1, 1, 1)), "row"), site.shape)
+    return _with_bias(site, call, (1, -1, *(1,) * axes))
 
 
 def _dilated(weight: Array, dilation: Shape) -> Array:
