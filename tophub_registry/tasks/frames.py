@@ -84,7 +84,7 @@ class _Framing(Rebuilding):
             return relax.Call(call.op, [self._of(each) for each in call.args], call.attrs, call.ty_args)
         if name in _POOLS and _is_within_frames(call):
             return self._pool(call)
-        if name == "relax.concat" and int(call.attrs.axis) == 1 and isinstance(call.args[0], relax.Tuple):
+        if name == "relax.concat" and _joins_channels(call):
             return relax.op.concat([self._of(each) for each in call.args[0].fields], 1)
         return None
 
@@ -178,6 +178,12 @@ def _fits(argument: Any, call: relax.Call) -> bool:
         axes = [axis for axis, size in enumerate(shape, _VOLUME - len(shape)) if size > 1]
         return len(shape) <= _VOLUME and axes in ([], [1])
     return not isinstance(argument, relax.Var) or shape_of(argument) == shape_of(call)
+
+
+def _joins_channels(call: relax.Call) -> bool:
+    parts, axis = call.args[0], call.attrs.axis
+    known = isinstance(parts, relax.Tuple) and all(isinstance(each, relax.Var) for each in parts.fields)
+    return known and axis is not None and int(axis) in (1, 1 - _VOLUME)
 
 
 def _is_within_frames(call: relax.Call) -> bool:
