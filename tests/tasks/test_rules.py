@@ -294,3 +294,10 @@ def test_what_autotvm_does_not_tune_has_no_task(kind):
 def test_a_kind_of_target_without_rules_is_named_with_those_there_are():
     with pytest.raises(UsageError, match=r"'opencl'.*llvm, cuda"):
         workloads(dense(1), "opencl")
+
+
+def test_a_transposed_convolution_of_rows_has_autotvms_task_on_a_gpu_and_none_on_a_cpu():
+    layer = TransposedConvolution("layer", "transposed convolution", (1, 8, 16), (8, 4, 4), (2,), (1, 1), (1,), 1)
+    arguments = [tensor(1, 8, 16), tensor(8, 4, 4), [2], [1], "float32", [1]]
+    assert workloads(layer, "cuda") == [("conv1d_transpose_nchw.cuda", arguments)]
+    assert workloads(layer, "llvm", own=True) == []

@@ -24,7 +24,9 @@ def write_module(folder: Path, module: tvm.IRModule) -> None:
     body = apart.visit_expr(main.body)
     function = relax.Function([*main.params, *apart.parameters], body, None, is_pure=True, attrs=main.attrs)
     function = function.with_attr(_INPUTS, len(main.params))
-    (folder / _FUNCTION).write_text(tvm.ir.save_json(tvm.IRModule({"main": function})), encoding="utf-8")
+    whole = tvm.IRModule(module.functions, module.attrs)  # which may have functions that `main` calls
+    whole["main"] = function
+    (folder / _FUNCTION).write_text(tvm.ir.save_json(whole), encoding="utf-8")
     np.savez(folder / _WEIGHTS, *apart.weights)
 
 

@@ -137,10 +137,10 @@ def _as_computed(function: relax.Function, target: Target, find: Find, precision
 
 
 def _workloads(function: relax.Function, target: Target) -> set[str]:
-    """Return the keys of a function's workloads."""
+    """Return the keys of a function's workloads, of those tasks that have templates."""
     layers = (layer for layer in layers_of(function).values() if not isinstance(layer, Other))
     found = (each for layer in layers for each in workloads(layer, target.kind, own=True))
-    return {workload_key(task, args, {}) for task, args in found}
+    return {workload_key(task, args, {}) for task, args in found if task in TEMPLATES}
 
 
 class _Graph:

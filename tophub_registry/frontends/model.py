@@ -88,11 +88,13 @@ class Model:
         """
         shapes = {name: list(shape) for name, (shape, _) in self.inputs.items()}
         tasks = tasks_of(self.layers, kind, own=own, precision=precision)
-        if own and precision == FLOAT32:
+        if own:
             from tophub_registry.tasks.computed import as_computed
             from tophub_registry.tasks.reading import layers_of
 
-            tasks = tasks_as_computed(tasks, layers_of(as_computed(self.module["main"], kind)).values(), kind)
+            main = self.module["main"]
+            if (computed := as_computed(main, kind, precision)) is not main:
+                tasks = tasks_as_computed(tasks, layers_of(computed).values(), kind, precision)
         untranslated = {operator: [*names] for operator, names in self.untranslated.items()}
         return TaskFile(model=self.name, kind=kind, shapes=shapes, tasks=tasks, untranslated=untranslated)
 

@@ -37,7 +37,9 @@ def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False, precision
     return sorted(tasks, key=lambda task: is_own(task.task))
 
 
-def tasks_as_computed(tasks: Iterable[Task], layers: Iterable[Layer], kind: str) -> list[Task]:
+def tasks_as_computed(
+    tasks: Iterable[Task], layers: Iterable[Layer], kind: str, precision: str = FLOAT32
+) -> list[Task]:
     """Return a model's tasks for a kind of target: AutoTVM's, and those of the layers as our compiler computes them.
 
     These are of our own templates, or of AutoTVM's where there are none.
@@ -51,7 +53,7 @@ def tasks_as_computed(tasks: Iterable[Task], layers: Iterable[Layer], kind: str)
     """
     autotvms = [task for task in tasks if not is_own(task.task)]
     known = {task.workload for task in autotvms}
-    computed = tasks_of(layers, kind, own=True)
+    computed = tasks_of(layers, kind, own=True, precision=precision)
     served = {name for task in computed if is_own(task.task) for name in task.layers}
     others = [task for task in computed if is_own(task.task) or served.isdisjoint(task.layers)]
     both = [*autotvms, *(task for task in others if task.workload not in known)]

@@ -45,16 +45,16 @@ class Convolution(Layer):
 
 @dataclass(frozen=True)
 class TransposedConvolution(Layer):
-    """A transposed convolution over two axes, without dilation.
+    """A transposed convolution over one or two axes, without dilation.
 
     Attributes
     ----------
     kernel
-        `[in, out / groups, height, width]`.
+        `[in, out / groups, height, width]`, or without the height.
     padding
-        What is cropped from the full result: `(top, left, bottom, right)`.
+        What is cropped from the full result: before each axis, then after each.
     output_padding
-        What is added at the bottom and the right.
+        What is added after each axis.
     """
 
     data: Shape

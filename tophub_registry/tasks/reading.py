@@ -105,7 +105,9 @@ def layer_of(call: relax.Call, name: str, weights: Weights) -> Layer | None:
         return None
     layer = None
     if _is_float32(call):
-        layer = (read(call, name) if call.args[1] in weights else None) or _products(call, name)
+        if call.op.name != "relax.matmul" or call.args[1] in weights:
+            layer = read(call, name)
+        layer = layer or _products(call, name)
     return layer or Other(name, call.op.name.removeprefix("relax.").removeprefix("nn."))
 
 
@@ -133,7 +135,8 @@ def _convolution(call: relax.Call, name: str) -> Layer | None:
 def _transposed(call: relax.Call, name: str) -> Layer | None:
     data, weight = call.args
     attrs = call.attrs
-    if (attrs.data_layout, attrs.kernel_layout) != ("NCHW", "IOHW") or set(map(int, attrs.dilation)) != {1}:
+    layouts = (attrs.data_layout, attrs.kernel_layout)
+    if layouts not in {("NCHW", "IOHW"), ("NCW", "IOW")} or set(map(int, attrs.dilation)) != {1}:
         return None
     return TransposedConvolution(
         name=name,
@@ -171,6 +174,7 @@ def _other(_call: relax.Call, _name: str) -> Layer | None:
 
 
 _READERS: dict[str, Callable[[relax.Call, str], Layer | None]] = {
+    "relax.nn.conv1d_transpose": _transposed,
     "relax.nn.conv2d": _convolution,
     "relax.nn.conv3d": _convolution,
     "relax.nn.conv2d_transpose": _transposed,
@@ -180,7 +184,6 @@ _READERS: dict[str, Callable[[relax.Call, str], Layer | None]] = {
             "relax.nn.attention",
             "relax.nn.attention_bias",
             "relax.nn.conv1d",
-            "relax.nn.conv1d_transpose",
             "relax.nn.conv3d_transpose",
         ),
         _other,

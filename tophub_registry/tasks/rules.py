@@ -22,7 +22,7 @@ DTYPE = "float32"
 
 Arguments = list[Any]
 
-_IMAGE, _VOLUME = 2, 3  # the axes of a convolution
+_ROW, _IMAGE, _VOLUME = 1, 2, 3  # the axes of a convolution
 _WINOGRAD_KERNELS = range(3, 8)
 _BLOCKED_WINOGRAD_KERNEL = 3
 _LARGE_BATCH = 32
@@ -97,8 +97,16 @@ def _suits_tiles(conv: Convolution) -> bool:
     return _plain(conv) and not _suits_pointwise(conv)
 
 
+def _of_image(conv: TransposedConvolution) -> bool:
+    return len(conv.strides) == _IMAGE
+
+
 def _ungrouped(conv: TransposedConvolution) -> bool:
-    return conv.groups == 1
+    return _of_image(conv) and conv.groups == 1
+
+
+def _ungrouped_row(conv: TransposedConvolution) -> bool:
+    return len(conv.strides) == _ROW and conv.groups == 1
 
 
 def _suits_tensor_cores(conv: Convolution, vector: int) -> bool:
@@ -182,6 +190,13 @@ def _transposed(conv: TransposedConvolution) -> Arguments:
     return [*shapes, DTYPE, list(conv.output_padding), conv.groups]
 
 
+def _transposed_row(conv: TransposedConvolution) -> Arguments:
+    # AutoTVM writes what its front ends do: one number where both ends are alike.
+    padding = [*dict.fromkeys(conv.padding)]
+    shapes = [tensor(conv.data), tensor(conv.kernel), list(conv.strides), padding]
+    return [*shapes, DTYPE, list(conv.output_padding)]
+
+
 def _transposed_as_direct(conv: TransposedConvolution) -> Arguments:
     """Return the arguments of the equivalent convolution: zeros between and around the data, and a flipped kernel."""
     batch, channels, *size = conv.data
@@ -225,7 +240,8 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("group_conv2d_nchw.cuda", Convolution, _grouped, _with_groups),
         Rule("conv3d_ncdhw.cuda", Convolution, _volumetric, _with_groups),
         Rule("conv3d_ncdhw_winograd.cuda", Convolution, lambda c: _volumetric(c) and _suits_winograd(c), _with_groups),
-        Rule("conv2d_transpose_nchw.cuda", TransposedConvolution, _any, _transposed),
+        Rule("conv1d_transpose_nchw.cuda", TransposedConvolution, _ungrouped_row, _transposed_row),
+        Rule("conv2d_transpose_nchw.cuda", TransposedConvolution, _of_image, _transposed),
         Rule("dense_small_batch.gpu", Dense, _any, _dense),
         Rule("dense_large_batch.gpu", Dense, _large_batch, _dense),
         Rule("batch_matmul.cuda", MatrixProducts, _any, _batched),

@@ -104,7 +104,7 @@ def test_operators_that_are_missing_are_named_with_their_layers(mx):
 
 def test_a_form_that_is_missing_is_named_with_its_layer(mx):
     def forward(F, x):
-        return F.Pooling(x, kernel=(2, 2), pool_type="lp", p_value=2, name="odd_pool")
+        return F.Pooling(x, kernel=(2, 2), pool_type="lp", p_value=4, name="odd_pool")
 
     with pytest.raises(UsageError, match=r"Pooling of the kind lp .*odd_pool"):
         read_model(mx.gluon.nn.HybridLambda(forward), shapes={"data": (1, 3, 8, 8)}).check_translated()

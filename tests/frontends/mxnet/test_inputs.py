@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tophub_registry.frontends.mxnet.inputs import default_shape
+from tophub_registry.frontends.mxnet.inputs import default_shape, default_shapes
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,9 @@ from tophub_registry.frontends.mxnet.inputs import default_shape
         ("monodepth2_resnet18_kitti_mono_640x192", (1, 3, 192, 640)),
         ("monodepth2_resnet18_posenet_kitti_mono_640x192", (1, 6, 192, 640)),
         ("c3d_kinetics400", (1, 3, 16, 112, 112)),
+        ("r2plus1d_resnet18_kinetics400", (1, 3, 16, 112, 112)),
+        ("i3d_resnet50_v1_kinetics400", (1, 3, 32, 224, 224)),
+        ("slowfast_4x16_resnet50_kinetics400", (1, 3, 36, 224, 224)),
     ],
 )
 def test_the_name_tells_the_input(model, shape):
@@ -31,3 +34,8 @@ def test_the_name_tells_the_input(model, shape):
 
 def test_the_batch_comes_first():
     assert default_shape("resnet18_v1", 8) == (8, 3, 224, 224)
+
+
+def test_a_tracker_has_two_inputs():
+    assert default_shapes("siamrpn_alexnet_v2_otb15", 1) == {"template": (1, 3, 127, 127), "search": (1, 3, 287, 287)}
+    assert default_shapes("resnet18_v1", 2) == {"data": (2, 3, 224, 224)}

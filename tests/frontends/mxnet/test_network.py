@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.frontends.resnet18 import TASKS
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends import read_model
 from tophub_registry.tasks.extract import untuned
 
@@ -129,11 +129,13 @@ def test_what_no_template_serves_is_reported(mxnet, write):
     assert [(layer.name, layer.operator) for layer in untuned(layers, "cuda")] == [("products", "matrix product")]
 
 
-def test_what_can_t_be_translated_is_known_before_tuning():
-    network = read_model("center_net_resnet18_v1b_dcnv2_voc", weightless=True)
-    assert len(network.untranslated["_contrib_ModulatedDeformableConvolution"]) == 3
-    assert len(network.tasks("llvm").tasks) > 10
-    with pytest.raises(UsageError, match=r"_contrib_ModulatedDeformableConvolution \(layers: .*can't be translated"):
+def test_what_can_t_be_translated_is_known_before_tuning(mxnet, write):
+    data = mxnet.sym.Convolution(mxnet.sym.var("data"), kernel=(3, 3), num_filter=4, name="features")
+    path = write(mxnet.sym.Correlation(data, data, name="matched").tojson())
+    network = read_model(path, weightless=True)
+    assert network.untranslated == {"Correlation": ["matched"]}
+    assert len(network.tasks("llvm").tasks) == 1
+    with pytest.raises(UsageError, match=r"Correlation \(layers: matched\) can't be translated"):
         network.check_translated()
 
 
@@ -212,9 +214,44 @@ def test_a_symbol_that_names_an_output_which_is_not_there(symbol_of, write):
         extract_tasks(write(graph), "llvm", shapes={"data": (1, 3, 32, 32)})
 
 
-def test_weights_that_can_t_be_downloaded(monkeypatch, tmp_path):
+def test_no_weights_are_downloaded_for_a_base_network(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing answers there
-    with pytest.raises(EnvironmentFailure, match="without its weights, and the download failed"):
-        extract_tasks("resnet18_v1b_kinetics400", "llvm")
+    assert len(extract_tasks("resnet18_v1b_kinetics400", "llvm").tasks) == 13
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_network_with_two_inputs_has_both_by_default():
+    tasks = extract_tasks("siamrpn_alexnet_v2_otb15", "cuda")
+    assert tasks.shapes == {"template": [1, 3, 127, 127], "search": [1, 3, 287, 287]}
+    # Each input gives its features by its own layers, and those of one are the kernels of the other's.
+    correlations = [task for task in tasks.tasks if task.task == "depthwise_conv2d_nchw.cuda"]
+    assert [(task.count, task.args[:2]) for task in correlations] == [
+        (2, [["TENSOR", [1, 256, 24, 24], "float32"], ["TENSOR", [256, 1, 4, 4], "float32"]])
+    ]
+
+
+def test_one_of_two_inputs_can_have_another_shape():
+    with pytest.raises(UsageError, match="depthwisexcorr1_reshape0' can't reshape"):
+        extract_tasks("siamrpn_alexnet_v2_otb15", "cuda", shapes={"search": (1, 3, 255, 255)})
+
+
+@pytest.mark.parametrize("how", ["cast", "declared", "weights"])
+def test_a_symbol_in_float16_is_refused(mxnet, write, how):
+    data = mxnet.sym.var("data", **({"dtype": "float16"} if how == "declared" else {}))
+    weight = mxnet.sym.var("w", **({"dtype": "float16"} if how == "weights" else {}))
+    image = mxnet.sym.cast(data, dtype="float16") if how == "cast" else data
+    network = mxnet.sym.Convolution(image, weight, kernel=(3, 3), num_filter=4, no_bias=True, name="layer")
+    with pytest.raises(
+        UsageError, match=r"net-symbol.json: the layer 'layer' computes in float16.*--precision float16"
+    ):
+        extract_tasks(write(network.tojson()), "cuda")
+
+
+def test_a_block_in_float16_is_refused(mxnet):
+    block = mxnet.gluon.nn.Conv2D(4, 3)
+    block.initialize()
+    block.cast("float16")
+    with pytest.raises(UsageError, match="computes in float16"):
+        read_model(block)

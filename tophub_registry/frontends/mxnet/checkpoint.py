@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import numpy as np
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.frontends.mxnet import libraries
-from tophub_registry.frontends.mxnet.inputs import default_shape
+from tophub_registry.frontends.mxnet.dtypes import check_dtypes
+from tophub_registry.frontends.mxnet.inputs import default_shape, default_shapes
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 from tophub_registry.frontends.mxnet.symbol import load_symbol, symbol_of, zoo_block, zoo_symbol
 from tophub_registry.tasks.layers import Shape
@@ -61,22 +63,23 @@ def read_source(
     chosen = {key: tuple(shape) for key, shape in (shapes or {}).items()}
     if not isinstance(model, (str, Path)):
         return _of_block(model, chosen or {"data": default_shape("", batch)}, params)
-    inputs = chosen or {"data": default_shape(str(model).lower(), batch)}
     if isinstance(model, Path) or model.endswith(".json"):
         path = Path(model)
         symbol = load_symbol(path)
+        inputs = chosen or {"data": default_shape(path.name.lower(), batch)}
         if weightless:
             return Checkpoint(str(model), str(model), symbol, inputs, None, weightless=True)
         weights_file = params or _beside(path)
         return Checkpoint(str(model), str(model), symbol, inputs, _read_weights(weights_file), str(weights_file))
+    usual = default_shapes(model.lower(), batch)
+    symbol, inputs = zoo_symbol(model, usual), usual | chosen
     if params is None or weightless:
-        return Checkpoint(model.lower(), None, zoo_symbol(model), inputs, None, weightless=weightless)
-    return _named_with_weights(model, inputs, params)
+        return Checkpoint(model.lower(), None, symbol, inputs, None, weightless=weightless)
+    return _named_with_weights(model, symbol, inputs, params)
 
 
-def _named_with_weights(name: str, inputs: Mapping[str, Shape], params: Path) -> Checkpoint:
+def _named_with_weights(name: str, symbol: Any, inputs: Mapping[str, Shape], params: Path) -> Checkpoint:
     """Read a gluoncv model with a file of weights, exported or saved by gluon."""
-    symbol = zoo_symbol(name)
     weights = _read_weights(params)
     if not any("." in key for key in weights):
         return Checkpoint(name, None, symbol, inputs, weights, str(params))
@@ -103,9 +106,12 @@ def _of_block(block: Any, inputs: Mapping[str, Shape], params: Path | None) -> C
     with quiet():
         try:
             symbol = symbol_of(block, inputs)
+            check_dtypes(json.loads(symbol.tojson()), file=None)
             if any(parameter._deferred_init for parameter in block.collect_params().values()):  # noqa: SLF001  # there is no public way
                 block(*(mx.nd.zeros(shape) for shape in inputs.values()))
             weights = {name: parameter.data().asnumpy() for name, parameter in block.collect_params().items()}
+        except UsageError:
+            raise
         except Exception as error:
             raise UsageError(f"the block {block.name!r} can't be read: {reason_of(error)}") from error
     return Checkpoint(block.name, None, symbol, inputs, weights)

@@ -11,13 +11,17 @@ from tophub_registry.frontends.mxnet.site import Array, Expression, Site, consta
 from tophub_registry.frontends.mxnet.translator import Translator
 from tophub_registry.tasks.layers import Shape
 
-_AXES = 2
 _CONVOLUTIONS = {
     1: (relax.op.nn.conv1d, "NCW", "OIW"),
     2: (relax.op.nn.conv2d, "NCHW", "OIHW"),
     3: (relax.op.nn.conv3d, "NCDHW", "OIDHW"),
 }
 """By number of axes: the Relax operator, and the layouts of data and kernel."""
+_TRANSPOSED = {
+    1: (relax.op.nn.conv1d_transpose, "NCW", "IOW"),
+    2: (relax.op.nn.conv2d_transpose, "NCHW", "IOHW"),
+    3: (relax.op.nn.conv3d_transpose, "NCDHW", "IODHW"),
+}
 _STRIP = 32
 _BIAS = 2  # the position of the bias among the inputs
 
@@ -31,7 +35,7 @@ def convolution(site: Site) -> Expression:
     _check_layout(site, data_layout)
     call = build(
         site.tensor(0),
-        constant(site.array(1)),
+        site.tensor(1),
         strides=site.attributes.numbers("stride", (1,) * axes),
         padding=_padding(site, axes),
         dilation=site.attributes.numbers("dilate", (1,) * axes),
@@ -43,24 +47,48 @@ def convolution(site: Site) -> Expression:
 
 
 def transposed_convolution(site: Site) -> Expression:
-    """Translate a transposed convolution over two axes."""
-    if len(site.shape) != _AXES + 2:
-        site.refuse(f"over {len(site.shape) - 2} axes")
-    _check_layout(site, "NCHW")
-    if set(site.attributes.numbers("target_shape", (0,))) != {0}:
-        site.refuse("with target_shape")
-    call = relax.op.nn.conv2d_transpose(
+    """Translate a transposed convolution over one, two or three axes."""
+    axes = len(site.shape) - 2
+    if axes not in _TRANSPOSED:
+        site.refuse(f"over {axes} axes")
+    build, data_layout, kernel_layout = _TRANSPOSED[axes]
+    _check_layout(site, data_layout)
+    strides, dilation = (site.attributes.numbers(name, (1,) * axes) for name in ("stride", "dilate"))
+    weight = _dilated(site.array(1), dilation)
+    padding, extra = _cropping(site, strides, weight.shape[2:])
+    call = build(
         site.tensor(0),
-        constant(site.array(1)),
-        strides=site.attributes.numbers("stride", (1, 1)),
-        padding=_padding(site, _AXES),
-        output_padding=site.attributes.numbers("adj", (0, 0)),
-        dilation=site.attributes.numbers("dilate", (1, 1)),
+        constant(weight),
+        strides=strides,
+        padding=(*padding, *padding),
+        output_padding=extra,
         groups=site.attributes.number("num_group", 1),
-        data_layout="NCHW",
-        kernel_layout="IOHW",
+        data_layout=data_layout,
+        kernel_layout=kernel_layout,
     )
-    return _with_bias(site, call, (1, -1, 1, 1))
+    return _with_bias(site, call, (1, -1, *(1,) * axes))
+
+
+def _dilated(weight: Array, dilation: Shape) -> Array:
+    """Return a kernel with zeros between its elements."""
+    if set(dilation) == {1}:
+        return weight
+    sizes = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    result = np.zeros((*weight.shape[:2], *sizes), weight.dtype)
+    spread = (..., *(slice(None, None, step) for step in dilation))
+    result[spread] = weight
+    return result
+
+
+def _cropping(site: Site, strides: Shape, kernel: Shape) -> tuple[Shape, Shape]:
+    """Return what is cropped from either end of each axis, and what is added at the end."""
+    nothing = (0,) * len(strides)
+    target = site.attributes.numbers("target_shape", nothing)
+    if not any(target):
+        return site.attributes.numbers("pad", nothing), site.attributes.numbers("adj", nothing)
+    sizes = zip(site.shape_of(0)[2:], strides, kernel, target, strict=True)
+    surplus = [(size - 1) * stride + reach - wanted for size, stride, reach, wanted in sizes]
+    return tuple((more + 1) // 2 for more in surplus), tuple(more % 2 for more in surplus)
 
 
 def dense(site: Site) -> Expression:

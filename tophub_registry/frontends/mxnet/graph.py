@@ -9,11 +9,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tophub_registry.errors import UsageError
 from tophub_registry.frontends.mxnet.attributes import Attributes
+from tophub_registry.frontends.mxnet.dtypes import check_dtypes
 from tophub_registry.frontends.mxnet.shapes import infer_shapes
 from tophub_registry.tasks.layers import Shape
 
@@ -108,11 +111,12 @@ def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) ->
     Raises
     ------
     UsageError
-        The shapes don't fit the network, or name inputs that it doesn't have.
+        The shapes don't fit the network, or name inputs that it doesn't have, or layers do not compute in float32.
     """
     graph = json.loads(symbol.tojson())
     nodes = graph["nodes"]
     shape_of = infer_shapes(graph, inputs, file=file)
+    check_dtypes(graph, file=file)
     outputs = tuple(Entry(*head[:2]) for head in graph["heads"])
     used: dict[int, set[int]] = {}
     first_user: dict[int, str] = {}
@@ -127,6 +131,8 @@ def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) ->
             used.setdefault(entry.node, set()).add(entry.output)
             first_user[entry.node] = nodes[key]["name"]
         shapes = {output: shape_of((key, output)) for output in sorted(used[key])}
+        if nodes[key]["op"] == "Reshape":
+            _check_reshape(nodes[key]["name"], shape_of(taken[0]), shapes[0], file)
         attributes = Attributes(nodes[key].get("attrs", {}))
         found.append(Node(key, nodes[key]["name"], nodes[key]["op"], attributes, taken, shapes))
     variables = [key for key in sorted(used) if nodes[key]["op"] == "null"]
@@ -146,6 +152,14 @@ def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) ->
             if nodes[key]["name"] not in inputs
         ),
     )
+
+
+def _check_reshape(name: str, before: Shape, after: Shape, file: str | None) -> None:
+    """Raise UsageError if the sizes of a reshape differ, which MXNet does not notice if the layer names all of them."""
+    if prod(before) != prod(after):
+        raise UsageError(
+            f"the layer {name!r} can't reshape {before} to {after}", file=file, remedy="use other input shapes"
+        )
 
 
 def _taken(node: Mapping[str, Any]) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""The default input of a gluoncv model, by its name.
+"""The default inputs of a gluoncv model, by its name.
 
 The names are gluoncv's, and the sizes are those of its evaluation scripts. Most networks accept other sizes too; use
 `--shape` for them.
@@ -7,6 +7,7 @@ The names are gluoncv's, and the sizes are those of its evaluation scripts. Most
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from tophub_registry.tasks.layers import Shape
 
@@ -34,8 +35,22 @@ _SHAPES: tuple[tuple[str, Shape | None], ...] = (
 _USUAL: Shape = (3, 224, 224)
 
 
+_SEVERAL: tuple[tuple[str, Mapping[str, Shape]], ...] = (
+    (r"siamrpn_", {"template": (3, 127, 127), "search": (3, 287, 287)}),
+)
+"""Networks with other inputs than `data`, in the order in which their blocks take them."""
+
+
+def default_shapes(model: str, batch: int) -> dict[str, Shape]:
+    """Return the shapes of a model's inputs by name, batch first."""
+    for pattern, shapes in _SEVERAL:
+        if re.match(pattern, model):
+            return {name: (batch, *shape) for name, shape in shapes.items()}
+    return {"data": default_shape(model, batch)}
+
+
 def default_shape(model: str, batch: int) -> Shape:
-    """Return the shape of a model's input, batch first."""
+    """Return the shape of the input of a model with one input, batch first."""
     for pattern, shape in _SHAPES:
         if match := re.match(pattern, model):
             return (batch, *(shape or _named(match)))

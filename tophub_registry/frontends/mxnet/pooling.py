@@ -1,4 +1,4 @@
-"""Operators that resize or reduce axes: pooling, reductions, upsampling."""
+"""Operators that resize or reduce axes: reductions, upsampling, adaptive pooling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tophub_registry.frontends.mxnet.translator import Translator
 _op: Any = relax.op
 
 _IMAGE = [2, 3]
-_RANK = 4
 
 _REDUCTIONS: Mapping[str, Callable[..., Expression]] = {
     "max": _op.max,
@@ -22,33 +21,6 @@ _REDUCTIONS: Mapping[str, Callable[..., Expression]] = {
     "prod": _op.prod,
     "sum": _op.sum,
 }
-
-
-def _pooling(site: Site) -> Expression:
-    """Translate pooling: MXNet's convention `full` rounds the number of windows up, `same` would pad."""
-    kind, layout = site.attributes.word("pool_type", "max"), site.attributes.word("layout", "NCHW")
-    if len(site.shape) != _RANK or layout != "NCHW":
-        site.refuse(f"over {len(site.shape) - 2} axes in the layout {layout}")
-    if kind not in {"max", "avg"}:
-        site.refuse(f"of the kind {kind}")
-    if site.attributes.flag("global_pool", default=False):
-        reduction = _op.max if kind == "max" else _op.mean
-        return reduction(site.tensor(0), axis=_IMAGE, keepdims=True)
-    convention = site.attributes.word("pooling_convention", "valid")
-    if convention not in {"valid", "full"}:
-        site.refuse(f"with the convention {convention}")
-    padding = site.attributes.numbers("pad", (0, 0))
-    window = {
-        "pool_size": site.attributes.numbers("kernel", (1, 1)),
-        "strides": site.attributes.numbers("stride", (1, 1)),
-        "padding": (*padding, *padding),
-        "ceil_mode": convention == "full",
-        "layout": "NCHW",
-    }
-    if kind == "max":
-        return _op.nn.max_pool2d(site.tensor(0), **window)
-    padding_counts = site.attributes.flag("count_include_pad", default=True)
-    return _op.nn.avg_pool2d(site.tensor(0), **window, count_include_pad=padding_counts)
 
 
 def _adaptive_average(site: Site) -> Expression:
@@ -99,7 +71,6 @@ def _reduction(function: Callable[..., Expression]) -> Translator:
 
 
 TRANSLATORS: Mapping[str, Translator] = {
-    "Pooling": _pooling,
     "UpSampling": _upsampling,
     "_contrib_AdaptiveAvgPooling2D": _adaptive_average,
     "_contrib_BilinearResize2D": _bilinear_resize,

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends.mxnet import libraries, names
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 
+_NO_WEIGHTS = object()
+"""Stands for the file of a base network's weights."""
 
-def zoo_symbol(name: str) -> Any:
-    """Return the symbol of a gluoncv model; its input is called `data`.
+
+def zoo_symbol(name: str, inputs: Iterable[str]) -> Any:
+    """Return the symbol of a gluoncv model applied to inputs of these names.
 
     Raises
     ------
     UsageError
         There is no such model, it is quantised, or gluoncv can't build it.
-    EnvironmentFailure
-        gluoncv downloads weights even for an untrained model of this name, and the download failed.
     MissingExtra
         MXNet or gluoncv is not installed.
     """
@@ -31,22 +33,37 @@ def zoo_symbol(name: str) -> Any:
     # Without its own name manager, layer numbers continue from earlier models in this process.
     with mx.name.NameManager(), quiet():
         try:
-            return symbol_of(zoo_block(name), ["data"])
-        except OSError as error:
-            raise EnvironmentFailure(
-                f"gluoncv can't build {name!r} without its weights, and the download failed: {reason_of(error)}"
-            ) from error
+            return symbol_of(zoo_block(name), inputs)
         except Exception as error:
             raise UsageError(f"gluoncv can't build {name!r}: {reason_of(error)}") from error
 
 
 def zoo_block(name: str) -> Any:
-    """Instantiate a gluoncv model without pretrained weights, including those of a detector's base network."""
+    """Instantiate a gluoncv model without pretrained weights, including those of its base network."""
     get_model = libraries.gluoncv().model_zoo.get_model
+    with _without_weights():
+        try:
+            return get_model(name, pretrained=False, pretrained_base=False)
+        except (TypeError, Warning):  # a model without a base network rejects the argument; one model raises a Warning
+            return get_model(name, pretrained=False)
+
+
+@contextmanager
+def _without_weights() -> Iterator[None]:
+    """Keep gluoncv from downloading weights, as some models do for a base network, and from moving missing ones."""
+    gluon, store = libraries.mxnet().gluon, libraries.gluoncv().model_zoo.model_store
+    load, find, move = gluon.Block.load_parameters, store.get_model_file, gluon.ParameterDict.reset_ctx
+
+    def loading(self: Any, filename: Any, *args: Any, **options: Any) -> None:
+        if filename is not _NO_WEIGHTS:
+            load(self, filename, *args, **options)
+
+    gluon.Block.load_parameters, store.get_model_file = loading, lambda *_, **__: _NO_WEIGHTS
+    gluon.ParameterDict.reset_ctx = lambda *_: None
     try:
-        return get_model(name, pretrained=False, pretrained_base=False)
-    except (TypeError, Warning):  # a model without a base network rejects the argument; one model raises a Warning
-        return get_model(name, pretrained=False)
+        yield
+    finally:
+        gluon.Block.load_parameters, store.get_model_file, gluon.ParameterDict.reset_ctx = load, find, move
 
 
 def symbol_of(block: Any, inputs: Iterable[str]) -> Any:

@@ -9,7 +9,16 @@ from typing import Any
 from tvm import relax
 
 from tophub_registry.frontends.model import Model
-from tophub_registry.frontends.mxnet import convolution, detection, elementwise, normalization, pooling, shape
+from tophub_registry.frontends.mxnet import (
+    convolution,
+    deformable,
+    detection,
+    elementwise,
+    normalization,
+    pooling,
+    shape,
+    windows,
+)
 from tophub_registry.frontends.mxnet.checkpoint import Checkpoint
 from tophub_registry.frontends.mxnet.class_boxes import gather_class_boxes
 from tophub_registry.frontends.mxnet.constants import fold_constants
@@ -24,7 +33,7 @@ from tophub_registry.tasks.reading import UNTRANSLATED
 
 TRANSLATORS: Mapping[str, Translator] = {
     operator: translator
-    for family in (convolution, detection, elementwise, normalization, pooling, shape)
+    for family in (convolution, deformable, detection, elementwise, normalization, pooling, shape, windows)
     for operator, translator in family.TRANSLATORS.items()
 }
 """The translators, by MXNet's operator name."""
