@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 from tophub_registry.tasks.layers import Shape
+
+T = TypeVar("T")
 
 
 def infer_shapes(
@@ -34,9 +36,7 @@ def infer_shapes(
     """
     nodes = graph["nodes"]
     _check_inputs(nodes, inputs, file=file)
-    # MXNet reports inner shapes by name only, and a block that is called twice gives two nodes the same name.
-    renamed = [node if node["op"] == "null" else {**node, "name": f"#{i}"} for i, node in enumerate(nodes)]
-    internals = libraries.mxnet().sym.load_json(json.dumps({**graph, "nodes": renamed})).get_internals()
+    internals = internals_of(graph)
     spelled = " ".join(f"{name}={_spell(shape)}" for name, shape in inputs.items())
     with quiet():
         try:
@@ -51,20 +51,37 @@ def infer_shapes(
         raise UsageError(
             f"{spelled} does not determine all shapes", file=file, remedy=f"give shapes for more of the inputs {free}"
         )
-    number = {node["name"]: i for i, node in enumerate(nodes) if node["op"] == "null"}
-    outputs: dict[int, list[Shape]] = {}
-    for name, shape in zip(internals.list_outputs(), shapes, strict=True):
-        match = re.match(r"#(\d+)_", name)
-        outputs.setdefault(int(match[1]) if match else number[name], []).append(tuple(shape))
+    outputs = by_node(graph, internals, shapes)
 
     def shape_of(entry: Sequence[int]) -> Shape:
         node, output = entry[:2]
         try:
-            return outputs[node][output]
+            return tuple(outputs[node][output])
         except IndexError:
             raise InputError(f"the node {nodes[node]['name']!r} has no output {output}", file=file) from None
 
     return shape_of
+
+
+def internals_of(graph: Mapping[str, Any]) -> Any:
+    """Return a symbol of all values in a graph.
+
+    MXNet reports inner shapes by name only, and a block that is called twice gives two nodes the same name; so nodes
+    are named after their numbers.
+    """
+    nodes = graph["nodes"]
+    renamed = [node if node["op"] == "null" else {**node, "name": f"#{i}"} for i, node in enumerate(nodes)]
+    return libraries.mxnet().sym.load_json(json.dumps({**graph, "nodes": renamed})).get_internals()
+
+
+def by_node(graph: Mapping[str, Any], internals: Any, values: Sequence[T]) -> Mapping[int, Sequence[T]]:
+    """Return what MXNet inferred for each output of `internals_of`, by the numbers of nodes and outputs."""
+    number = {node["name"]: i for i, node in enumerate(graph["nodes"]) if node["op"] == "null"}
+    found: dict[int, list[T]] = {}
+    for name, value in zip(internals.list_outputs(), values, strict=True):
+        match = re.match(r"#(\d+)_", name)
+        found.setdefault(int(match[1]) if match else number[name], []).append(value)
+    return found
 
 
 def _check_inputs(nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Shape], *, file: str | None) -> None:
