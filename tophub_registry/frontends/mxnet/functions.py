@@ -21,7 +21,7 @@ def remainder(site: Site, dividend: Expression, divisor: Expression) -> Expressi
     absent = site.emit(_op.equal(divisor, zero), "absent")
     divisor = site.emit(_op.where(absent, one, divisor), "divisor")
     rest = site.emit(_op.mod(dividend, divisor), "rest")
-    opposite = site.emit(_op.not_equal(_op.less(rest, zero), _op.less(divisor, zero)), "opposite")
+    opposite = site.emit(_op.logical_xor(_op.less(rest, zero), _op.less(divisor, zero)), "opposite")
     moved = site.emit(_op.logical_and(opposite, _op.not_equal(rest, zero)), "moved")
     signed = site.emit(_op.where(moved, _op.add(rest, divisor), rest), "signed")
     return _op.where(absent, zero, signed)

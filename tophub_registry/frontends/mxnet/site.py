@@ -115,4 +115,4 @@ def constant(value: Array | float, dtype: str = "float32") -> Expression:
     """Return a constant."""
     from tvm import relax
 
-    return relax.const(np.asarray(value, dtype))
+    return relax.const(np.asarray(value, dtype), dtype)

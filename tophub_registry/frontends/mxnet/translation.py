@@ -16,6 +16,7 @@ from tophub_registry.frontends.mxnet import (
     indexing,
     normalization,
     pooling,
+    regions,
     shape,
 )
 from tophub_registry.frontends.mxnet.checkpoint import Checkpoint
@@ -33,7 +34,7 @@ from tophub_registry.tasks.reading import UNTRANSLATED
 
 TRANSLATORS: Mapping[str, Translator] = {
     operator: translator
-    for family in (convolution, detection, elementwise, indexing, normalization, pooling, shape)
+    for family in (convolution, detection, elementwise, indexing, normalization, pooling, regions, shape)
     for operator, translator in family.TRANSLATORS.items()
 }
 """The translators, by MXNet's operator name."""
