@@ -14,10 +14,14 @@ from tophub_registry.frontends.mxnet import (
     detection,
     elementwise,
     indexing,
+    multibox,
     normalization,
     pooling,
+    products,
     regions,
+    sequences,
     shape,
+    upsampling,
 )
 from tophub_registry.frontends.mxnet.checkpoint import Checkpoint
 from tophub_registry.frontends.mxnet.class_boxes import gather_class_boxes
@@ -32,10 +36,13 @@ from tophub_registry.frontends.normal_form import in_normal_form
 from tophub_registry.tasks.layers import Shape
 from tophub_registry.tasks.reading import UNTRANSLATED
 
+_FAMILIES: tuple[Any, ...] = (
+    *(convolution, detection, elementwise, indexing, multibox, normalization),
+    *(pooling, products, regions, sequences, shape, upsampling),
+)
+
 TRANSLATORS: Mapping[str, Translator] = {
-    operator: translator
-    for family in (convolution, detection, elementwise, indexing, normalization, pooling, regions, shape)
-    for operator, translator in family.TRANSLATORS.items()
+    operator: translator for family in _FAMILIES for operator, translator in family.TRANSLATORS.items()
 }
 """The translators, by MXNet's operator name."""
 
