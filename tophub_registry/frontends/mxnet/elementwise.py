@@ -265,6 +265,7 @@ OF_ANY_TYPE = frozenset(
         *(scalar for names in (_SCALAR, _REVERSED) for scalar, name in names.items() if name in _OF_INTEGERS),
         *(f"{kind}_{name}" for name in _COMPARISONS for kind in ("", "broadcast")),
         *(f"_{name}_scalar" for name in _COMPARISONS),
+        *(name for name in TRANSLATORS if "logical_" in name),
     )
 )
 """The operators whose translation holds for integers too; quotients round towards zero, as MXNet's do."""

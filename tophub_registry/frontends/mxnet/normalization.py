@@ -55,22 +55,14 @@ def _softmax_output(site: Site) -> Expression:
         return _op.nn.softmax(site.tensor(0), axis=1)
     if site.attributes.flag("preserve_shape", default=False):
         return _op.nn.softmax(site.tensor(0), axis=-1)
-    return _softmax_of_rest(site)
+    shape = site.shape_of(0)
+    flat = site.emit(_op.reshape(site.tensor(0), (shape[0], prod(shape[1:]))), "flat")
+    return _op.reshape(site.emit(_op.nn.softmax(flat, axis=1), "softmax"), shape)
 
 
 def _softmax_activation(site: Site) -> Expression:
-    if site.attributes.word("mode", "instance") == "channel":
-        return _op.nn.softmax(site.tensor(0), axis=1)
-    return _softmax_of_rest(site)
-
-
-def _softmax_of_rest(site: Site) -> Expression:
-    """Return the softmax over all axes but the first."""
-    shape = site.shape_of(0)
-    if len(shape) == 2:  # noqa: PLR2004
-        return _op.nn.softmax(site.tensor(0), axis=1)
-    flat = site.emit(_op.reshape(site.tensor(0), (shape[0], prod(shape[1:]))), "flat")
-    return _op.reshape(site.emit(_op.nn.softmax(flat, axis=1), "softmax"), shape)
+    channel = site.attributes.word("mode", "instance") == "channel"
+    return _op.nn.softmax(site.tensor(0), axis=1 if channel else -1)
 
 
 def _l2_normalization(site: Site) -> Expression:
@@ -117,12 +109,12 @@ def _layer_norm(site: Site) -> Expression:
 
 
 def _group_norm(site: Site) -> Expression:
-    """Standardize each group of channels; gamma and beta have a number for each channel."""
+    """Standardize each group of channels; gamma and beta have a number for each group."""
     batch, channels, *rest = site.shape
     groups = site.attributes.number("num_groups", 1)
     apart = site.emit(_op.reshape(site.tensor(0), (batch, groups, channels // groups * prod(rest))), "groups")
-    even = site.emit(_op.reshape(_standardized(site, apart, [2], "1e-5"), site.shape), "even")
-    return _scaled(site, even, 1)
+    even = _scaled(site, _standardized(site, apart, [2], "1e-5"), 1)
+    return _op.reshape(site.emit(even, "scaled"), site.shape)
 
 
 def _standardized(site: Site, data: Expression, axes: list[int], epsilon: str) -> Expression:
@@ -138,8 +130,8 @@ def _standardized(site: Site, data: Expression, axes: list[int], epsilon: str) -
 
 def _scaled(site: Site, data: Expression, axis: int) -> Expression:
     """Multiply by gamma and add beta along an axis."""
-    shape = [1] * len(site.shape)
-    shape[axis] = site.shape[axis]
+    shape = [1] * len(data.ty.shape)
+    shape[axis] = int(data.ty.shape[axis])
     gamma, beta = (
         site.emit(_op.reshape(site.tensor(index), shape), name) for index, name in ((1, "gamma"), (2, "beta"))
     )
