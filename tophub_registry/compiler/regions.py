@@ -1,0 +1,135 @@
+"""Regions of images pooled with as many samples as each region needs, which only its corners tell at run time.
+
+TVM writes that as a sum whose length is computed, which its schedules do not take: it would run on one thread. The
+kernel here computes what TVM's `topi.vision.roi_align` does, each output on its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import relax, s_tir
+from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+from tophub_registry.compiler.many_boxes import OPAQUE
+
+_ALIGN = "relax.vision.roi_align"
+_THREADS = 128
+
+
+def regions_by_size(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Replace average pooling of regions by a kernel where the number of samples depends on a region's size."""
+    replaced = _Regions(module, target.kind.name == "cuda")
+    for name, function in module.functions_items():
+        if isinstance(function, relax.Function):
+            replaced.builder_.update_func(name, replaced.visit_expr(function))
+    return replaced.builder_.finalize()
+
+
+@mutator
+class _Regions(PyExprMutator):  # type: ignore[misc]
+    """Replaces the operators of adaptive sampling."""
+
+    def __init__(self, module: tvm.IRModule, on_gpu: bool) -> None:
+        super().__init__(module)
+        self._on_gpu = on_gpu
+
+    def visit_call_(self, call: Any) -> Any:
+        call = self.visit_expr_post_order(call)
+        if getattr(call.op, "name", "") != _ALIGN:
+            return call
+        attrs = call.attrs
+        if int(attrs.sample_ratio) > 0 or str(attrs.mode) != "avg" or str(attrs.layout) != "NCHW":
+            return call
+        images, regions = (tuple(map(int, value.ty.shape)) for value in call.args)
+        pooled = tuple(map(int, attrs.pooled_size))
+        kernel = aligned_regions(
+            images, regions[0], pooled, float(attrs.spatial_scale), least=0 if attrs.aligned else 1
+        )
+        scheduled = _scheduled(kernel, on_gpu=self._on_gpu)
+        return relax.call_tir(self.builder_.add_func(scheduled, "roi_align"), list(call.args), call.ty)
+
+
+def aligned_regions(images: tuple[int, ...], count: int, pooled: tuple[int, ...], scale: float, *, least: float) -> Any:
+    """Return the kernel `(images, regions) -> pooled`, not scheduled yet.
+
+    Parameters
+    ----------
+    images
+        The shape `[N, C, H, W]`; float32.
+    count
+        The number of regions, each a row with the number of its image and its corners.
+    pooled
+        Height and width of a pooled region.
+    scale
+        What corners are multiplied with to get pixels.
+    least
+        The least height and width of a region in pixels.
+    """
+    batch, channels, height, width = images
+    rows, columns = pooled
+
+    @T.prim_func(private=True, s_tir=True)  # type: ignore[untyped-decorator]
+    def main(  # type: ignore[no-untyped-def]  # noqa: ANN202
+        data: T.Buffer((batch, channels, height, width), "float32"),  # type: ignore[valid-type]
+        regions: T.Buffer((count, 5), "float32"),  # type: ignore[valid-type]
+        result: T.Buffer((count, channels, rows, columns), "float32"),  # type: ignore[valid-type]
+    ):
+        T.func_attr({"tirx.noalias": True, "op_pattern": OPAQUE})
+        for n, c, y, x in T.grid(count, channels, rows, columns):
+            with T.sblock("pooled"):
+                vn, vc, vy, vx = T.axis.remap("SSSS", [n, c, y, x])
+                T.reads(data[0:batch, vc, 0:height, 0:width], regions[vn, 0:5])
+                T.writes(result[vn, vc, vy, vx])
+                image = T.Cast("int32", regions[vn, 0])
+                left, top = regions[vn, 1] * T.float32(scale), regions[vn, 2] * T.float32(scale)
+                tall = T.max(regions[vn, 4] * T.float32(scale) - top, T.float32(least))
+                wide = T.max(regions[vn, 3] * T.float32(scale) - left, T.float32(least))
+                high, across = tall / T.float32(rows), wide / T.float32(columns)
+                down, along = T.Cast("int32", T.ceil(high)), T.Cast("int32", T.ceil(across))
+                result[vn, vc, vy, vx] = T.float32(0)
+                for i in T.serial(down):
+                    for j in T.serial(along):
+                        sy = (
+                            top
+                            + T.Cast("float32", vy) * high
+                            + (T.Cast("float32", i) + T.float32(0.5)) * high / T.Cast("float32", down)
+                        )
+                        sx = (
+                            left
+                            + T.Cast("float32", vx) * across
+                            + (T.Cast("float32", j) + T.float32(0.5)) * across / T.Cast("float32", along)
+                        )
+                        if (
+                            sy >= T.float32(-1)
+                            and sx >= T.float32(-1)
+                            and sy <= T.float32(height)
+                            and sx <= T.float32(width)
+                        ):
+                            py = T.min(T.max(sy, T.float32(0)), T.float32(height - 1))
+                            px = T.min(T.max(sx, T.float32(0)), T.float32(width - 1))
+                            y0, x0 = T.Cast("int32", T.floor(py)), T.Cast("int32", T.floor(px))
+                            y1, x1 = T.min(y0 + 1, height - 1), T.min(x0 + 1, width - 1)
+                            fy, fx = py - T.Cast("float32", y0), px - T.Cast("float32", x0)
+                            result[vn, vc, vy, vx] = result[vn, vc, vy, vx] + (
+                                (T.float32(1) - fy)
+                                * ((T.float32(1) - fx) * data[image, vc, y0, x0] + fx * data[image, vc, y0, x1])
+                                + fy * ((T.float32(1) - fx) * data[image, vc, y1, x0] + fx * data[image, vc, y1, x1])
+                            ) / T.Cast("float32", down * along)
+
+    return main
+
+
+def _scheduled(kernel: Any, *, on_gpu: bool) -> Any:
+    """Return a kernel with a thread for each output on a GPU, and regions in parallel on a processor."""
+    sch = s_tir.Schedule(kernel, debug_mask="none")
+    loops = sch.get_loops(sch.get_sblock("pooled"))
+    if on_gpu:
+        blocks, threads = sch.split(sch.fuse(*loops), [None, _THREADS])
+        sch.bind(blocks, "blockIdx.x")
+        sch.bind(threads, "threadIdx.x")
+    else:
+        sch.parallel(sch.fuse(*loops[:2]))
+    return sch.mod["main"].with_attr("tirx.is_scheduled", True)
