@@ -334,13 +334,41 @@ def rows(draw):
     return lambda F, x: F.where(mask(F, x), of(F, x), -of(F, x))
 
 
+def transformer(draw):
+    height, width = draw.randint(2, 5), draw.randint(2, 5)
+    shape = (draw.choice([1, 2]), 3, height, width)
+    of, maps, flow = drawn(draw, shape), drawn(draw, (shape[0], 6)), drawn(draw, (shape[0], 2, height, width))
+    size, kind = (draw.randint(2, 5), draw.randint(2, 5)), draw.choice(["warp", "affine", "both"])
+
+    def form(F, x):
+        if kind == "both":
+            return F.SpatialTransformer(of(F, x), maps(F, x) / 4, size, "affine", "bilinear")
+        if kind == "affine":
+            return F.BilinearSampler(of(F, x), F.GridGenerator(maps(F, x) / 3, "affine", size))
+        return F.BilinearSampler(of(F, x), F.GridGenerator(flow(F, x), "warp"))
+
+    return form
+
+
+def attention(draw):
+    time, batch, heads, size = (draw.randint(1, 3) for _ in range(4))
+    projections = drawn(draw, (time, batch, heads * 3 * size))
+
+    def form(F, x):
+        scores = F.contrib.interleaved_matmul_selfatt_qk(projections(F, x), heads=heads)
+        weights = F.softmax(scores, axis=-1)
+        return F.contrib.interleaved_matmul_selfatt_valatt(projections(F, x), weights, heads=heads)
+
+    return form
+
+
 FAMILIES: Mapping[str, Sequence[Draw]] = {
     "sorting": (sort, argsort, topk, best),
     "indexing": (gather_nd, take, pick, one_hot, embedding, batch_take),
     "arithmetic": (arithmetic, division, with_number, chosen),
     "functions": (unary, smooth_l1),
     "normalization": (local_response, normalized, heads, sums),
-    "shapes": (crop, blocks, split_at, by_shape, product, upsampling, sequence, rows),
+    "shapes": (crop, blocks, split_at, by_shape, product, upsampling, sequence, rows, transformer, attention),
 }
 
 

@@ -139,12 +139,11 @@ def _scaled(site: Site, data: Expression, axis: int) -> Expression:
 
 
 TRANSLATORS: Mapping[str, Translator] = {
-    "BatchNorm": _batch_norm,
+    **dict.fromkeys(("BatchNorm", "BatchNorm_v1", "_contrib_SyncBatchNorm"), _batch_norm),
     "GroupNorm": _group_norm,
     "InstanceNorm": _instance_norm,
     "LRN": _local_response,
     "LayerNorm": _layer_norm,
-    "_contrib_SyncBatchNorm": _batch_norm,
     "L2Normalization": _l2_normalization,
     "SoftmaxActivation": _softmax_activation,
     "SoftmaxOutput": _softmax_output,

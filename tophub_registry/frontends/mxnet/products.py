@@ -1,9 +1,9 @@
-"""Products of tensors that are not layers, norms of vectors, and running sums."""
+"""Products of tensors that are not layers, attention, norms of vectors, and running sums."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import prod, sqrt
 from typing import Any
 
 from tvm import relax
@@ -60,7 +60,37 @@ def _running_sum(site: Site) -> Expression:
     return _op.cumsum(site.tensor(0), axis=None if text == "None" else int(text))
 
 
+def _attention_scores(site: Site) -> Expression:
+    """Return the products of queries and keys, which with the values alternate in `[time, batch, heads * 3 * size]`."""
+    queries, keys = (_projection(site, part) for part in range(2))
+    size = constant(sqrt(int(queries.ty.shape[-1])))
+    scaled = site.emit(_op.divide(queries, size), "scaled")
+    return _op.matmul(scaled, site.emit(_op.permute_dims(keys, [0, 2, 1]), "transposed"))
+
+
+def _attention_values(site: Site) -> Expression:
+    """Return the sums of values weighted by `[batch * heads, time, time]`."""
+    heads = site.attributes.number("heads", 1)
+    time, batch, width = site.shape
+    product = site.emit(_op.matmul(site.tensor(1), _projection(site, 2)), "product")
+    apart = site.emit(_op.reshape(product, (batch, heads, time, width // heads)), "heads")
+    return _op.reshape(site.emit(_op.permute_dims(apart, [2, 0, 1, 3]), "moved"), site.shape)
+
+
+def _projection(site: Site, part: int) -> Expression:
+    """Return the queries, keys or values, `[batch * heads, time, size]`."""
+    heads = site.attributes.number("heads", 1)
+    time, batch, width = site.shape_of(0)
+    size = width // heads // 3
+    apart = site.emit(_op.reshape(site.tensor(0), (time, batch, heads, 3, size)), "apart")
+    one = site.emit(_op.strided_slice(apart, [3], [part], [part + 1]), "part")
+    flat = site.emit(_op.reshape(one, (time, batch * heads, size)), "flat")
+    return site.emit(_op.permute_dims(flat, [1, 0, 2]), "projection")
+
+
 TRANSLATORS: Mapping[str, Translator] = {
+    "_contrib_interleaved_matmul_selfatt_qk": _attention_scores,
+    "_contrib_interleaved_matmul_selfatt_valatt": _attention_values,
     "_linalg_gemm2": _gemm2,
     "_np_cumsum": _running_sum,
     "cumsum": _running_sum,

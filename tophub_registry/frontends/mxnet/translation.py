@@ -19,6 +19,7 @@ from tophub_registry.frontends.mxnet import (
     pooling,
     products,
     regions,
+    sampling,
     sequences,
     shape,
     upsampling,
@@ -38,7 +39,7 @@ from tophub_registry.tasks.reading import UNTRANSLATED
 
 _FAMILIES: tuple[Any, ...] = (
     *(convolution, detection, elementwise, indexing, multibox, normalization),
-    *(pooling, products, regions, sequences, shape, upsampling),
+    *(pooling, products, regions, sampling, sequences, shape, upsampling),
 )
 
 TRANSLATORS: Mapping[str, Translator] = {
