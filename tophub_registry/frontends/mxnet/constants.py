@@ -20,14 +20,15 @@ Array = np.ndarray[Any, Any]
 _VERSION = 10901  # of MXNet, and so of the symbols that it writes
 # Operators that only use the shape of an unknown input.
 _BY_SHAPE: Mapping[str, Callable[[Node, list[Array], Shape], Array]] = {
+    # A shape may leave sizes open, such as the batch in a recurrent layer's first state.
+    **dict.fromkeys(("_zeros", "_zeros_without_dtype", "zeros_like"), lambda _, __, shape: np.zeros(shape)),
+    **dict.fromkeys(("_ones", "ones_like"), lambda _, __, shape: np.ones(shape)),
     "Crop": lambda node, inputs, shape: inputs[0][crop_of(node, shape)],
     "broadcast_like": lambda _, inputs, shape: np.broadcast_to(inputs[0], shape),
-    "ones_like": lambda _, __, shape: np.ones(shape),
     "reshape_like": lambda _, inputs, shape: inputs[0].reshape(shape),
     "shape_array": lambda node, _, __: np.array(node.operands[0]),
     "size_array": lambda node, _, __: np.array([prod(node.operands[0])]),
     "slice_like": lambda _, inputs, shape: inputs[0][tuple(map(slice, shape))],
-    "zeros_like": lambda _, __, shape: np.zeros(shape),
 }
 _ON_ZEROS = frozenset({"_contrib_MultiBoxPrior", "_contrib_arange_like"})
 """Such operators that MXNet itself evaluates."""

@@ -140,6 +140,9 @@ def _sum_of_all(site: Site) -> Expression:
 
 def _cast(site: Site) -> Expression:
     """Round towards zero where integers are wanted, as MXNet does."""
+    wanted = site.attributes.word("dtype", "float32")
+    if wanted != site.type or "float" in wanted.replace("float32", ""):
+        site.refuse(f"to {wanted}")
     return site.tensor(0) if site.type_of(0) == site.type else _op.astype(site.tensor(0), site.type)
 
 

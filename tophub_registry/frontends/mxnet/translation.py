@@ -18,6 +18,7 @@ from tophub_registry.frontends.mxnet import (
     normalization,
     pooling,
     products,
+    recurrent,
     regions,
     sampling,
     sequences,
@@ -39,7 +40,7 @@ from tophub_registry.tasks.reading import UNTRANSLATED
 
 _FAMILIES: tuple[Any, ...] = (
     *(convolution, detection, elementwise, indexing, multibox, normalization),
-    *(pooling, products, regions, sampling, sequences, shape, upsampling),
+    *(pooling, products, recurrent, regions, sampling, sequences, shape, upsampling),
 )
 
 TRANSLATORS: Mapping[str, Translator] = {

@@ -28,7 +28,7 @@ def infer_types(graph: Mapping[str, Any], inputs: Mapping[str, Shape]) -> Callab
     internals = internals_of(graph)
     with quiet():
         try:
-            _, types, _ = internals.infer_type(**dict.fromkeys(inputs, np.float32))
+            _, types, _ = internals.infer_type_partial(**dict.fromkeys(inputs, np.float32))
         except Exception:  # noqa: BLE001  # MXNet raises several kinds where it can't tell
             types = None
     outputs = by_node(graph, internals, types) if types else {}
