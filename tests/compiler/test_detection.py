@@ -15,7 +15,7 @@ from tvm import relax
 
 from tests.gpu.cuda_on_cpu import Launch, run_kernels
 from tophub_registry.compiler.detection import detection_on_gpu, kept_rows, valid_rows
-from tophub_registry.compiler.many_boxes import Options, gathered_rows, ranked_rows, surviving_rows
+from tophub_registry.compiler.many_boxes import Options, counted_rows, gathered_rows, ranked_rows, surviving_rows
 from tophub_registry.compiler.schedules import schedule_all
 from tophub_registry.errors import InputError
 
@@ -89,7 +89,8 @@ def test_suppression_keeps_the_same_rows_in_the_same_order(options, settings, ap
     total, rows, places, kept = by_tvm(suppression(**options), data)
 
     shapes = [((BATCH,), "int32"), (data.shape, "float32"), ((BATCH, COUNT), "int32")]
-    ours = run_kernels([Launch(valid_rows(data.shape, 0.1, 0, 1), [data], shapes)])
+    write = counted_rows if apart else valid_rows
+    ours = run_kernels([Launch(write(data.shape, 0.1, 0, 1), [data], shapes)])
     our_rows = suppressed(ours[1], ours[0], Options(overlap=0.3, score=1, corners=2, **settings), apart=apart)
 
     for mine, theirs in zip([*ours, our_rows], [total, rows, places, kept], strict=True):
@@ -116,7 +117,7 @@ def test_detection_is_bound_to_the_gpu():
             output = builder.emit_output(relax.op.topk(data, 400, axis=1, ret_type="indices", dtype="int32"))
         builder.emit_func_output(output)
 
-    for module in (builder.get(), suppression(), suppression(3000)):
+    for module in (builder.get(), suppression(), suppression(13000)):
         with GPU:
             lowered = relax.transform.LegalizeOps()(detection_on_gpu(module, GPU))
         scheduled = schedule_all(lowered, GPU, [])
@@ -129,6 +130,6 @@ def test_detection_is_bound_to_the_gpu():
         tvm.compile(scheduled, target=GPU)
 
 
-def test_more_boxes_than_shared_memory_holds_are_refused():
-    with pytest.raises(InputError, match="20000 boxes do not fit"):
-        detection_on_gpu(suppression(20000), GPU)
+def test_indices_of_boxes_are_refused():
+    with pytest.raises(InputError, match="returns indices or decays scores"):
+        detection_on_gpu(suppression(soft_nms_sigma=0.5), GPU)

@@ -18,6 +18,7 @@ from tophub_registry.compiler.many_boxes import (
     OPAQUE,
     SHARED_BYTES,
     Options,
+    counted_rows,
     gathered_rows,
     ranked_rows,
     surviving_rows,
@@ -35,7 +36,7 @@ def detection_on_gpu(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRM
     Raises
     ------
     InputError
-        There are more boxes than fit into shared memory, or the suppression has unsupported options.
+        The suppression has unsupported options.
     """
     for _, function in module.functions_items():
         if isinstance(function, relax.Function):
@@ -66,9 +67,8 @@ class _Suppression(PyExprMutator):  # type: ignore[misc]
     def _valid(self, call: Any) -> Any:
         boxes, attrs = call.args[0], call.attrs
         batch, count, width = _shape(boxes)
-        kernel = valid_rows(
-            (batch, count, width), float(attrs.score_threshold), int(attrs.id_index), int(attrs.score_index)
-        )
+        write = valid_rows if 4 * count <= SHARED_BYTES else counted_rows
+        kernel = write((batch, count, width), float(attrs.score_threshold), int(attrs.id_index), int(attrs.score_index))
         return relax.call_tir(self.builder_.add_func(kernel, "valid_rows"), [boxes], list(call.ty.fields))
 
     def _suppressed(self, call: Any) -> Any:
@@ -109,16 +109,8 @@ def _shape(value: Any) -> tuple[int, int, int]:
 def _check(value: Any) -> None:
     """Reject what the kernels don't support; in the mutator the error would lose its class on its way through TVM."""
     name = getattr(getattr(value, "op", None), "name", "")
-    if name not in (_VALID, _SUPPRESS):
-        return
-    _, count, _ = _shape(value.args[0])
-    if 4 * count > SHARED_BYTES:
-        raise InputError(
-            f"{name}: {count} boxes do not fit into a GPU's shared memory",
-            remedy="give the model a topk of 400, as gluoncv's detectors have",
-        )
-    attrs = value.attrs
-    if name == _SUPPRESS and (attrs.return_indices or float(attrs.soft_nms_sigma) > 0):
+    attrs = value.attrs if name == _SUPPRESS else None
+    if attrs is not None and (attrs.return_indices or float(attrs.soft_nms_sigma) > 0):
         raise InputError(f"{name} returns indices or decays scores, which the GPU kernels don't support")
 
 

@@ -1,7 +1,7 @@
 """Non-maximum suppression of more boxes than a GPU's shared memory holds, such as the 6000 of a proposal network.
 
-Three kernels: sorting and gathering use a thread for each box, in many blocks; suppression is sequential, and uses one
-block for each image.
+Counting, sorting and gathering use a thread for each box, in many blocks; suppression is sequential, and uses one block
+for each image.
 """
 
 from __future__ import annotations
@@ -58,6 +58,47 @@ def threads_for(count: int) -> int:
     return min(MOST_THREADS, -(-count // _WARP) * _WARP)
 
 
+def counted_rows(shape: tuple[int, int, int], threshold: float, classes: int, score: int) -> Any:  # noqa: C901  # loops
+    """Return what `detection.valid_rows` does for fewer boxes: `(boxes) -> (count, rows, places)`."""
+    batch, count, width = shape
+
+    @T.prim_func(private=True, s_tir=True)  # type: ignore[untyped-decorator]
+    def main(  # type: ignore[no-untyped-def]  # noqa: ANN202
+        boxes: T.Buffer((batch, count, width), "float32"),  # type: ignore[valid-type]
+        total: T.Buffer((batch,), "int32"),  # type: ignore[valid-type]
+        rows: T.Buffer((batch, count, width), "float32"),  # type: ignore[valid-type]
+        places: T.Buffer((batch, count), "int32"),  # type: ignore[valid-type]
+    ):
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
+        with T.sblock("root"):
+            for image in T.thread_binding(batch, thread="blockIdx.y"):
+                for part in T.thread_binding(-(-count // _FEW_THREADS), thread="blockIdx.x"):
+                    for thread in T.thread_binding(_FEW_THREADS, thread="threadIdx.x"):
+                        numbers = T.alloc_buffer((3,), "int32", scope="local")  # before this box, up to it, in all
+                        box = part * _FEW_THREADS + thread
+                        if box < count:
+                            for index in T.unroll(3):
+                                numbers[index] = 0
+                            for other in T.serial(count):
+                                if boxes[image, other, score] > T.float32(threshold) and (
+                                    classes < 0 or boxes[image, other, T.max(classes, 0)] >= T.float32(0)
+                                ):
+                                    numbers[0] = numbers[0] + T.Cast("int32", other < box)
+                                    numbers[1] = numbers[1] + T.Cast("int32", other <= box)
+                                    numbers[2] = numbers[2] + 1
+                            valid = numbers[1] > numbers[0]
+                            place = T.if_then_else(valid, numbers[0], numbers[2] + box - numbers[0])
+                            places[image, place] = T.if_then_else(valid, box, -1)
+                            for number in T.serial(width):
+                                rows[image, place, number] = T.if_then_else(
+                                    valid, boxes[image, box, number], T.float32(-1)
+                                )
+                            if box == 0:
+                                total[image] = numbers[2]
+
+    return main
+
+
 def ranked_rows(shape: tuple[int, int, int], options: Options) -> Any:
     """Return the kernel `(boxes, valid) -> (ranked, alive)`: valid boxes sorted by score, and whether they count."""
     batch, count, width = shape
@@ -104,7 +145,7 @@ def surviving_rows(shape: tuple[int, int, int], options: Options) -> Any:  # noq
     turns = -(-count // threads)
 
     @T.prim_func(private=True, s_tir=True)  # type: ignore[untyped-decorator]
-    def main(  # type: ignore[no-untyped-def]  # noqa: ANN202, C901, PLR0912
+    def main(  # type: ignore[no-untyped-def]  # noqa: ANN202, C901
         ranked: T.Buffer((batch, count, width), "float32"),  # type: ignore[valid-type]
         alive: T.Buffer((batch, count), "int32"),  # type: ignore[valid-type]
         valid: T.Buffer((batch,), "int32"),  # type: ignore[valid-type]
@@ -113,13 +154,12 @@ def surviving_rows(shape: tuple[int, int, int], options: Options) -> Any:  # noq
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
         with T.sblock("root"):
             for image in T.thread_binding(batch, thread="blockIdx.x"):
-                left = T.alloc_buffer((count,), "int32", scope="shared")
                 # Explicit barriers: TVM inserts none after a conditional block.
                 with T.attr(T.int32(0), "hand_threaded", 0):
                     for turn in T.serial(turns):
                         for thread in T.thread_binding(threads, thread="threadIdx.x"):
                             if turn * threads + thread < count:
-                                left[turn * threads + thread] = alive[image, turn * threads + thread]
+                                survivors[image, turn * threads + thread] = alive[image, turn * threads + thread]
                     T.evaluate(T.tvm_storage_sync("shared"))
                     for best in T.serial(T.min(valid[image], considered)):
                         for turn in T.serial(turns):
@@ -129,7 +169,7 @@ def surviving_rows(shape: tuple[int, int, int], options: Options) -> Any:  # noq
                                 box = turn * threads + thread
                                 if (
                                     best < box < T.min(valid[image], considered)
-                                    and left[best] * left[box] != 0
+                                    and survivors[image, best] * survivors[image, box] != 0
                                     and (
                                         classes < 0
                                         or ranked[image, best, T.max(classes, 0)]
@@ -153,12 +193,8 @@ def surviving_rows(shape: tuple[int, int, int], options: Options) -> Any:  # noq
                                     if T.Select(
                                         areas[1] <= T.float32(0), T.float32(0), areas[0] / areas[1]
                                     ) >= T.float32(overlap):
-                                        left[box] = 0
+                                        survivors[image, box] = 0
                         T.evaluate(T.tvm_storage_sync("shared"))
-                    for turn in T.serial(turns):
-                        for thread in T.thread_binding(threads, thread="threadIdx.x"):
-                            if turn * threads + thread < count:
-                                survivors[image, turn * threads + thread] = left[turn * threads + thread]
 
     return main
 

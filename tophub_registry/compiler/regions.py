@@ -16,6 +16,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
 
 from tophub_registry.compiler.many_boxes import OPAQUE
+from tophub_registry.tasks.reading import calls_of
 
 _ALIGN = "relax.vision.roi_align"
 _THREADS = 128
@@ -47,11 +48,17 @@ class Pooling:
 
 def pooled_regions(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Replace average pooling of regions by kernels; call it before `LegalizeOps`."""
+    functions = [each for each in module.functions_items() if isinstance(each[1], relax.Function)]
+    if not any(_is_align(call) for _, function in functions for _, call in calls_of(function)):
+        return module
     replaced = _Regions(module, target.kind.name == "cuda")
-    for name, function in module.functions_items():
-        if isinstance(function, relax.Function):
-            replaced.builder_.update_func(name, replaced.visit_expr(function))
+    for name, function in functions:
+        replaced.builder_.update_func(name, replaced.visit_expr(function))
     return replaced.builder_.finalize()
+
+
+def _is_align(call: Any) -> bool:
+    return bool(getattr(call.op, "name", "") == _ALIGN)
 
 
 @mutator
@@ -62,7 +69,7 @@ class _Regions(PyExprMutator):  # type: ignore[misc]
 
     def visit_call_(self, call: Any) -> Any:
         call = self.visit_expr_post_order(call)
-        if getattr(call.op, "name", "") != _ALIGN:
+        if not _is_align(call):
             return call
         attrs = call.attrs
         types = {str(value.ty.dtype) for value in call.args}
