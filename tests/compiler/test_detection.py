@@ -15,6 +15,7 @@ from tvm import relax
 
 from tests.gpu.cuda_on_cpu import Launch, run_kernels
 from tophub_registry.compiler.detection import detection_on_gpu, kept_rows, valid_rows
+from tophub_registry.compiler.many_boxes import Options, counted_rows, gathered_rows, ranked_rows, surviving_rows
 from tophub_registry.compiler.schedules import schedule_all
 from tophub_registry.errors import InputError
 
@@ -41,10 +42,15 @@ def suppression(width: int = COUNT, **options) -> tvm.IRModule:
     with builder.function("main", [data]):
         with builder.dataflow():
             found = builder.emit(relax.op.vision.get_valid_counts(data, 0.1, id_index=0, score_index=1))
-            settings = {"iou_threshold": 0.3, "id_index": 0, "top_k": -1, "max_output_size": -1, **options}
-            kept = relax.op.vision.non_max_suppression(
-                found[1], found[0], found[2], return_indices=False, invalid_to_bottom=True, **settings
-            )
+            settings = {
+                "iou_threshold": 0.3,
+                "id_index": 0,
+                "top_k": -1,
+                "max_output_size": -1,
+                "invalid_to_bottom": True,
+                **options,
+            }
+            kept = relax.op.vision.non_max_suppression(found[1], found[0], found[2], return_indices=False, **settings)
             output = builder.emit_output(relax.Tuple([found[0], found[1], found[2], builder.emit(kept)]))
         builder.emit_func_output(output)
     return builder.get()
@@ -55,22 +61,37 @@ def by_tvm(module: tvm.IRModule, *inputs: np.ndarray) -> list[np.ndarray]:
     return [output.numpy() for output in machine["main"](*map(tvm.runtime.tensor, inputs))]
 
 
+SUPPRESSIONS = [
+    ({}, {"classes": 0}),
+    ({"force_suppress": True}, {"classes": -1}),
+    ({"top_k": 20, "max_output_size": 5}, {"classes": 0, "most": (20, 5)}),
+    ({"top_k": 20, "invalid_to_bottom": False}, {"classes": 0, "most": (20, -1), "gaps": True}),
+]
+
+
+def suppressed(data: np.ndarray, total: np.ndarray, options: Options, *, apart: bool) -> np.ndarray:
+    """Run the kernel for boxes that fit into shared memory, or those for others."""
+    of_rows, of_marks = (data.shape, "float32"), (data.shape[:2], "int32")
+    if not apart:
+        (rows,) = run_kernels([Launch(kept_rows(data.shape, options), [data, total], [of_rows])])
+        return rows
+    ranked, alive = run_kernels([Launch(ranked_rows(data.shape, options), [data, total], [of_rows, of_marks])])
+    (left,) = run_kernels([Launch(surviving_rows(data.shape, options), [ranked, alive, total], [of_marks])])
+    (rows,) = run_kernels([Launch(gathered_rows(data.shape, options), [ranked, left], [of_rows])])
+    return rows
+
+
 @pytest.mark.parametrize(
-    ("options", "settings"),
-    [
-        ({}, {"classes": 0, "most": (-1, -1)}),
-        ({"force_suppress": True}, {"classes": -1, "most": (-1, -1)}),
-        ({"top_k": 20, "max_output_size": 5}, {"classes": 0, "most": (20, 5)}),
-    ],
+    ("options", "settings", "apart"), [*((*each, False) for each in SUPPRESSIONS), (*SUPPRESSIONS[2], True)]
 )
-def test_suppression_keeps_the_same_rows_in_the_same_order(options, settings):
+def test_suppression_keeps_the_same_rows_in_the_same_order(options, settings, apart):
     data = boxes()
     total, rows, places, kept = by_tvm(suppression(**options), data)
 
     shapes = [((BATCH,), "int32"), (data.shape, "float32"), ((BATCH, COUNT), "int32")]
-    ours = run_kernels([Launch(valid_rows(data.shape, 0.1, 0, 1), [data], shapes)])
-    kernel = kept_rows(data.shape, overlap=0.3, score=1, corners=2, **settings)
-    (our_rows,) = run_kernels([Launch(kernel, [ours[1], ours[0]], [(data.shape, "float32")])])
+    write = counted_rows if apart else valid_rows
+    ours = run_kernels([Launch(write(data.shape, 0.1, 0, 1), [data], shapes)])
+    our_rows = suppressed(ours[1], ours[0], Options(overlap=0.3, score=1, corners=2, **settings), apart=apart)
 
     for mine, theirs in zip([*ours, our_rows], [total, rows, places, kept], strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -83,8 +104,7 @@ def test_more_boxes_than_a_block_has_threads():
     data[..., 1] = np.random.default_rng(1).permutation(BATCH * count).reshape(BATCH, count) / (BATCH * count)
     total, rows, _, kept = by_tvm(suppression(count), data)
 
-    kernel = kept_rows(data.shape, overlap=0.3, score=1, corners=2, classes=0, most=(-1, -1))
-    (ours,) = run_kernels([Launch(kernel, [rows, total], [(data.shape, "float32")])])
+    ours = suppressed(rows, total, Options(overlap=0.3, score=1, corners=2, classes=0), apart=False)
 
     np.testing.assert_array_equal(ours, kept)
 
@@ -97,7 +117,7 @@ def test_detection_is_bound_to_the_gpu():
             output = builder.emit_output(relax.op.topk(data, 400, axis=1, ret_type="indices", dtype="int32"))
         builder.emit_func_output(output)
 
-    for module in (builder.get(), suppression()):
+    for module in (builder.get(), suppression(), suppression(13000)):
         with GPU:
             lowered = relax.transform.LegalizeOps()(detection_on_gpu(module, GPU))
         scheduled = schedule_all(lowered, GPU, [])
@@ -110,6 +130,6 @@ def test_detection_is_bound_to_the_gpu():
         tvm.compile(scheduled, target=GPU)
 
 
-def test_more_boxes_than_shared_memory_holds_are_refused():
-    with pytest.raises(InputError, match="5000 boxes do not fit"):
-        detection_on_gpu(suppression(5000), GPU)
+def test_indices_of_boxes_are_refused():
+    with pytest.raises(InputError, match="returns indices or decays scores"):
+        detection_on_gpu(suppression(soft_nms_sigma=0.5), GPU)

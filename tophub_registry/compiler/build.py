@@ -12,6 +12,7 @@ from tophub_registry.compiler.detection import detection_on_gpu
 from tophub_registry.compiler.failures import Failure, KernelFailures, LeftOut, compiler_failure, unbuildable
 from tophub_registry.compiler.intermediates import as_outputs
 from tophub_registry.compiler.lowering import KERNEL, Lowered, lower
+from tophub_registry.compiler.regions import pooled_regions
 from tophub_registry.compiler.schedules import SchedulingFailures, schedule_all
 from tophub_registry.compiler.search import RecordSearch
 from tophub_registry.devices.device import compiled_for
@@ -74,7 +75,9 @@ def schedule(module: Any, target: Target, search: RecordSearch, precision: str =
     made_for = tvm.target.Target(description, host="llvm") if target.kind == "cuda" else tvm.target.Target(description)
     lowered = lower(module, target, search.find, precision)
     try:
-        ready = detection_on_gpu(lowered.module, made_for) if target.kind == "cuda" else lowered.module
+        ready = pooled_regions(lowered.module, made_for)
+        if target.kind == "cuda":
+            ready = detection_on_gpu(ready, made_for)
         scheduled = schedule_all(_fused(ready, made_for), made_for, lowered.kernels)
         return Scheduled(lowered, as_outputs(scheduled) if target.kind == "cuda" else scheduled, made_for)
     except SchedulingFailures as found:

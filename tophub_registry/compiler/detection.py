@@ -14,18 +14,20 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
 
+from tophub_registry.compiler.many_boxes import (
+    OPAQUE,
+    SHARED_BYTES,
+    Options,
+    counted_rows,
+    gathered_rows,
+    ranked_rows,
+    surviving_rows,
+    threads_for,
+)
 from tophub_registry.errors import InputError
 
 _VALID = "relax.vision.get_valid_counts"
 _SUPPRESS = "relax.vision.non_max_suppression"
-
-_SHARED_BYTES = 48 * 1024
-"""Shared memory in bytes that a thread block may use on any GPU by default."""
-
-_MOST_THREADS = 1024
-_WARP = 32
-_OPAQUE = 8
-"""TVM's pattern kind for a function that is not fused with others."""
 
 
 def detection_on_gpu(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
@@ -34,7 +36,7 @@ def detection_on_gpu(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRM
     Raises
     ------
     InputError
-        There are more boxes than fit into shared memory, or the suppression has unsupported options.
+        The suppression has unsupported options.
     """
     for _, function in module.functions_items():
         if isinstance(function, relax.Function):
@@ -65,24 +67,38 @@ class _Suppression(PyExprMutator):  # type: ignore[misc]
     def _valid(self, call: Any) -> Any:
         boxes, attrs = call.args[0], call.attrs
         batch, count, width = _shape(boxes)
-        kernel = valid_rows(
-            (batch, count, width), float(attrs.score_threshold), int(attrs.id_index), int(attrs.score_index)
-        )
+        write = valid_rows if 4 * count <= SHARED_BYTES else counted_rows
+        kernel = write((batch, count, width), float(attrs.score_threshold), int(attrs.id_index), int(attrs.score_index))
         return relax.call_tir(self.builder_.add_func(kernel, "valid_rows"), [boxes], list(call.ty.fields))
 
     def _suppressed(self, call: Any) -> Any:
         boxes, valid, _ = call.args[:3]
         attrs = call.attrs
         batch, count, width = _shape(boxes)
-        kernel = kept_rows(
-            (batch, count, width),
+        options = Options(
             overlap=float(attrs.iou_threshold),
             classes=-1 if attrs.force_suppress else int(attrs.id_index),
             score=int(attrs.score_index),
             corners=int(attrs.coord_start),
             most=(int(attrs.top_k), int(attrs.max_output_size)),
+            gaps=not attrs.invalid_to_bottom,
         )
+        shape = (batch, count, width)
+        if 4 * count * (width + 2) > SHARED_BYTES:
+            return self._suppressed_apart(boxes, valid, shape, options)
+        kernel = kept_rows(shape, options)
         return relax.call_tir(self.builder_.add_func(kernel, "kept_rows"), [boxes, valid], call.ty)
+
+    def _suppressed_apart(self, boxes: Any, valid: Any, shape: tuple[int, int, int], options: Options) -> Any:
+        """Return the kept ones of more boxes than shared memory holds, in three kernels."""
+        alive = relax.TensorType(shape[:2], "int32")
+        sort = self.builder_.add_func(ranked_rows(shape, options), "ranked_rows")
+        sorted_ = self.builder_.emit(relax.call_tir(sort, [boxes, valid], [boxes.ty, alive]))
+        ranked, candidates = (self.builder_.emit(relax.TupleGetItem(sorted_, index)) for index in range(2))
+        suppress = self.builder_.add_func(surviving_rows(shape, options), "surviving_rows")
+        survivors = self.builder_.emit(relax.call_tir(suppress, [ranked, candidates, valid], alive))
+        gather = self.builder_.add_func(gathered_rows(shape, options), "gathered_rows")
+        return relax.call_tir(gather, [ranked, survivors], boxes.ty)
 
 
 def _shape(value: Any) -> tuple[int, int, int]:
@@ -93,21 +109,9 @@ def _shape(value: Any) -> tuple[int, int, int]:
 def _check(value: Any) -> None:
     """Reject what the kernels don't support; in the mutator the error would lose its class on its way through TVM."""
     name = getattr(getattr(value, "op", None), "name", "")
-    if name not in (_VALID, _SUPPRESS):
-        return
-    _, count, width = _shape(value.args[0])
-    if 4 * count * (1 if name == _VALID else width + 2) > _SHARED_BYTES:
-        raise InputError(
-            f"{name}: {count} boxes do not fit into a GPU's shared memory",
-            remedy="give the model a topk of 400, as gluoncv's detectors have",
-        )
-    attrs = value.attrs
-    if name == _SUPPRESS and (attrs.return_indices or not attrs.invalid_to_bottom or float(attrs.soft_nms_sigma) > 0):
-        raise InputError(f"{name} returns indices, leaves gaps or decays scores, which the GPU kernels don't support")
-
-
-def _threads(count: int) -> int:
-    return min(_MOST_THREADS, -(-count // _WARP) * _WARP)
+    attrs = value.attrs if name == _SUPPRESS else None
+    if attrs is not None and (attrs.return_indices or float(attrs.soft_nms_sigma) > 0):
+        raise InputError(f"{name} returns indices or decays scores, which the GPU kernels don't support")
 
 
 def valid_rows(shape: tuple[int, int, int], threshold: float, classes: int, score: int) -> Any:  # noqa: C901  # the loops of a kernel
@@ -123,7 +127,7 @@ def valid_rows(shape: tuple[int, int, int], threshold: float, classes: int, scor
         The columns of the class, which must not be negative (-1: there is no such column), and of the score.
     """
     batch, count, width = shape
-    threads = _threads(count)
+    threads = threads_for(count)
     turns = -(-count // threads)
 
     @T.prim_func(private=True, s_tir=True)  # type: ignore[untyped-decorator]
@@ -133,7 +137,7 @@ def valid_rows(shape: tuple[int, int, int], threshold: float, classes: int, scor
         rows: T.Buffer((batch, count, width), "float32"),  # type: ignore[valid-type]
         places: T.Buffer((batch, count), "int32"),  # type: ignore[valid-type]
     ):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": _OPAQUE})
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
         with T.sblock("root"):
             for image in T.thread_binding(batch, thread="blockIdx.x"):
                 valid = T.alloc_buffer((count,), "int32", scope="shared")
@@ -170,28 +174,19 @@ def valid_rows(shape: tuple[int, int, int], threshold: float, classes: int, scor
     return main
 
 
-def kept_rows(  # noqa: C901  # the loops of a kernel
-    shape: tuple[int, int, int], *, overlap: float, classes: int, score: int, corners: int, most: tuple[int, int]
-) -> Any:
+def kept_rows(shape: tuple[int, int, int], options: Options) -> Any:  # noqa: C901  # the loops of a kernel
     """Return the kernel `(boxes, valid) -> rows`: sorted by score, without those that a better one overlaps.
 
     Parameters
     ----------
     shape
         Number of images, boxes per image, values per box; float32. Only the first `valid` boxes of an image count.
-        Rows of -1 fill the end.
-    overlap
-        A box is dropped if its intersection with a better one is at least this share of their union.
-    classes, score, corners
-        The columns of the class, within which boxes are compared (-1: across all), of the score, and of the first of
-        four coordinates.
-    most
-        How many boxes of the best scores to consider, and how many to keep; all if not positive.
+        Rows of -1 fill the end, or the places of what was dropped.
     """
+    overlap, classes, score, corners, (considered, kept), gaps = options.resolved(shape[1])
     batch, count, width = shape
-    threads = _threads(count)
+    threads = threads_for(count)
     turns = -(-count // threads)
-    considered, kept = (number if number > 0 else count for number in most)
 
     @T.prim_func(private=True, s_tir=True)  # type: ignore[untyped-decorator]
     def main(  # type: ignore[no-untyped-def]  # noqa: ANN202, C901, PLR0912
@@ -199,7 +194,7 @@ def kept_rows(  # noqa: C901  # the loops of a kernel
         valid: T.Buffer((batch,), "int32"),  # type: ignore[valid-type]
         rows: T.Buffer((batch, count, width), "float32"),  # type: ignore[valid-type]
     ):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": _OPAQUE})
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
         with T.sblock("root"):
             for image in T.thread_binding(batch, thread="blockIdx.x"):
                 scores = T.alloc_buffer((count,), "float32", scope="shared")
@@ -272,6 +267,6 @@ def kept_rows(  # noqa: C901  # the loops of a kernel
                                     before[0] = before[0] + alive[other]
                                 if before[0] < kept:
                                     for number in T.serial(width):
-                                        rows[image, before[0], number] = ranked[box, number]
+                                        rows[image, T.if_then_else(gaps, box, before[0]), number] = ranked[box, number]
 
     return main

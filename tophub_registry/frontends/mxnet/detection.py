@@ -20,22 +20,34 @@ _op: Any = relax.op
 def _box_decode(site: Site) -> Expression:
     """Decode boxes `[batch, number, 4]` from offsets, relative to the anchors, and the anchors `[1, number, 4]`."""
     attributes = site.attributes
-    anchors = site.array(1)
     deviations = np.array([float(attributes.text.get(f"std{i}", "1")) for i in range(4)], "float32")
     clip = float(attributes.text.get("clip", "-1"))
-    if attributes.word("format", "center") == "corner":
-        size = anchors[..., 2:] - anchors[..., :2]
-        center = anchors[..., :2] + size / 2
-    else:
-        center, size = anchors[..., :2], anchors[..., 2:]
+    center, size = _center_and_size(site, corners=attributes.word("format", "center") == "corner")
     offsets = site.emit(_op.multiply(site.tensor(0), constant(deviations.reshape(1, 1, 4))), "offsets")
-    shift = site.emit(_op.strided_slice(offsets, [2], [0], [2]), "shift")
-    growth = site.emit(_op.strided_slice(offsets, [2], [2], [4]), "growth")
+    shift, growth = _first_two(site, offsets, "shift"), _last_two(site, offsets, "growth")
     if clip > 0:
         growth = site.emit(_op.minimum(growth, constant(clip)), "clipped")
-    middle = site.emit(_op.add(_op.multiply(shift, constant(size)), constant(center)), "middle")
-    half = site.emit(_op.multiply(_op.exp(growth), constant(size / 2)), "half")
+    middle = site.emit(_op.add(_op.multiply(shift, size), center), "middle")
+    half = site.emit(_op.multiply(_op.exp(growth), _op.multiply(size, constant(0.5))), "half")
     return _op.concat([_op.subtract(middle, half), _op.add(middle, half)], axis=2)
+
+
+def _center_and_size(site: Site, *, corners: bool) -> tuple[Expression, Expression]:
+    """Return the anchors' centers and sizes, `[1, number, 2]`, from these or from corners."""
+    anchors = site.tensor(1)
+    first, last = _first_two(site, anchors, "first"), _last_two(site, anchors, "last")
+    if not corners:
+        return first, last
+    size = site.emit(_op.subtract(last, first), "size")
+    return site.emit(_op.add(first, _op.multiply(size, constant(0.5))), "center"), size
+
+
+def _first_two(site: Site, boxes: Expression, what: str) -> Expression:
+    return site.emit(_op.strided_slice(boxes, [2], [0], [2]), what)
+
+
+def _last_two(site: Site, boxes: Expression, what: str) -> Expression:
+    return site.emit(_op.strided_slice(boxes, [2], [2], [4]), what)
 
 
 def _box_nms(site: Site) -> Expression:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tophub_registry.frontends.mxnet import functions
 from tophub_registry.frontends.mxnet.site import Expression, Site, constant
 from tophub_registry.frontends.mxnet.translator import Translator
 
@@ -15,10 +16,18 @@ _op: Any = relax.op
 
 _UNARY: Mapping[str, Callable[[Expression], Expression]] = {
     "abs": _op.abs,
+    "arccos": _op.acos,
+    "arccosh": _op.acosh,
+    "arcsin": _op.asin,
+    "arcsinh": _op.asinh,
+    "arctan": _op.atan,
+    "arctanh": _op.atanh,
     "ceil": _op.ceil,
     "cos": _op.cos,
+    "cosh": _op.cosh,
     "erf": _op.erf,
     "exp": _op.exp,
+    "fix": _op.trunc,
     "floor": _op.floor,
     "log": _op.log,
     "negative": _op.negative,
@@ -27,8 +36,10 @@ _UNARY: Mapping[str, Callable[[Expression], Expression]] = {
     "sigmoid": _op.sigmoid,
     "sign": _op.sign,
     "sin": _op.sin,
+    "sinh": _op.sinh,
     "sqrt": _op.sqrt,
     "square": _op.square,
+    "tan": _op.tan,
     "tanh": _op.tanh,
     "trunc": _op.trunc,
 }
@@ -52,11 +63,25 @@ _COMPARISONS: Mapping[str, Callable[[Expression, Expression], Expression]] = {
     "lesser_equal": _op.less_equal,
 }
 
+_UNCHANGED = (
+    *("BlockGrad", "Dropout", "MakeLoss", "_contrib_gradientmultiplier", "_copy", "amp_cast", "identity", "make_loss"),
+    *("IdentityAttachKLSparseReg", "LinearRegressionOutput", "MAERegressionOutput", "SVMOutput"),
+)
+"""Operators that only matter for training."""
+
 # MXNet's names for operators on a tensor and a number; the reversed ones take the number first.
 _SCALAR = {"_plus_scalar": "add", "_minus_scalar": "sub"} | {
     f"_{name}_scalar": name for name in ("mul", "div", "maximum", "minimum", "power")
 }
 _REVERSED = {"_rminus_scalar": "sub", "_rdiv_scalar": "div", "_rpower_scalar": "power"}
+
+_OF_INTEGERS = ("add", "sub", "mul", "div", "maximum", "minimum")
+
+_LOGICAL: Mapping[str, Callable[[Expression, Expression], Expression]] = {
+    "logical_and": _op.logical_and,
+    "logical_or": _op.logical_or,
+    "logical_xor": _op.logical_xor,
+}
 
 
 def _activation(site: Site) -> Expression:
@@ -114,13 +139,21 @@ def _sum_of_all(site: Site) -> Expression:
 
 
 def _cast(site: Site) -> Expression:
-    kind = site.attributes.word("dtype", "float32")
-    return site.tensor(0) if kind == "float32" else site.refuse(f"to {kind}")
+    """Round towards zero where integers are wanted, as MXNet does."""
+    wanted = site.attributes.word("dtype", "float32")
+    if wanted != site.type or "float" in wanted.replace("float32", ""):
+        site.refuse(f"to {wanted}")
+    return site.tensor(0) if site.type_of(0) == site.type else _op.astype(site.tensor(0), site.type)
 
 
 def _where(site: Site) -> Expression:
+    """Choose elements, or whole rows if the condition has one axis."""
     condition, then, otherwise = site.values
-    return _op.where(_truth(site, condition), _brief(then), _brief(otherwise))
+    mask = _truth(site, condition)
+    rank = len(site.shape)
+    if len(site.shape_of(0)) < rank:
+        mask = site.emit(_op.reshape(mask, (site.shape[0], *(1,) * (rank - 1))), "rows")
+    return _op.where(mask, _brief(then), _brief(otherwise))
 
 
 def _truth(site: Site, condition: Any) -> Expression:
@@ -128,9 +161,9 @@ def _truth(site: Site, condition: Any) -> Expression:
     if isinstance(condition, np.ndarray):
         return relax.const(condition != 0)
     binding = site.builder.lookup_binding(condition)
-    if isinstance(binding, relax.Call) and binding.op.name == "relax.astype":
+    if isinstance(binding, relax.Call) and binding.op.name == "relax.astype" and binding.args[0].ty.dtype == "bool":
         return binding.args[0]
-    return site.emit(_op.not_equal(condition, constant(0)), "truth")
+    return site.emit(_op.not_equal(condition, constant(0, condition.ty.dtype)), "truth")
 
 
 def _brief(value: Any) -> Expression:
@@ -138,7 +171,7 @@ def _brief(value: Any) -> Expression:
     if not isinstance(value, np.ndarray):
         return value
     same = value.size > 0 and (value == value.flat[0]).all()
-    return constant(value.flat[0]) if same else constant(value)
+    return constant(value.flat[0] if same else value, str(value.dtype))
 
 
 def _unary(function: Callable[[Expression], Expression]) -> Translator:
@@ -151,15 +184,51 @@ def _binary(function: Callable[[Expression, Expression], Expression]) -> Transla
 
 def _with_number(function: Callable[[Expression, Expression], Expression], *, first: bool = False) -> Translator:
     def translate(site: Site) -> Expression:
-        number = constant(float(site.attributes.text.get("scalar", "0")))
+        number = _number(site)
         return function(number, site.tensor(0)) if first else function(site.tensor(0), number)
+
+    return translate
+
+
+def _number(site: Site) -> Expression:
+    """Return an operator's number in the type of its tensor."""
+    value, dtype = float(site.attributes.text.get("scalar", "0")), site.type_of(0)
+    if "int" in dtype and not value.is_integer():
+        site.refuse(f"of {dtype} and a fraction")
+    return constant(value, dtype)
+
+
+def _remainder(*, number: bool = False, first: bool = False) -> Translator:
+    """Translate a remainder of two tensors, or of one and a number, which may come first."""
+
+    def translate(site: Site) -> Expression:
+        pair = (site.tensor(0), _number(site) if number else site.tensor(1))
+        return functions.remainder(site, *(pair[::-1] if first else pair))
 
     return translate
 
 
 def _as_numbers(translator: Translator) -> Translator:
     """Convert booleans to numbers."""
-    return lambda site: _op.astype(site.emit(translator(site), "truth"), "float32")
+    return lambda site: _op.astype(site.emit(translator(site), "truth"), site.type)
+
+
+def _logical(function: Callable[[Expression, Expression], Expression], *, number: bool = False) -> Translator:
+    """Translate an operator on truth values, which are numbers other than zero."""
+
+    def translate(site: Site) -> Expression:
+        other = relax.const(float(site.attributes.text.get("scalar", "0")) != 0) if number else _truth_of(site, 1)
+        return function(_truth_of(site, 0), other)
+
+    return _as_numbers(translate)
+
+
+def _truth_of(site: Site, index: int) -> Expression:
+    return _truth(site, site.values[index])
+
+
+def _not(site: Site) -> Expression:
+    return _op.logical_not(_truth_of(site, 0))
 
 
 TRANSLATORS: Mapping[str, Translator] = {
@@ -170,8 +239,10 @@ TRANSLATORS: Mapping[str, Translator] = {
     "where": _where,
     "Cast": _cast,
     "add_n": _sum_of_all,
-    **dict.fromkeys(("Dropout", "_copy", "identity", "BlockGrad", "amp_cast", "MakeLoss"), _same),
+    **dict.fromkeys(_UNCHANGED, _same),
+    "LogisticRegressionOutput": _unary(_op.sigmoid),
     **{name: _unary(function) for name, function in _UNARY.items()},
+    **functions.TRANSLATORS,
     **{f"{kind}_{name}": _binary(function) for name, function in _BINARY.items() for kind in ("broadcast", "elemwise")},
     **{f"_{name}": _binary(_BINARY[name]) for name in ("maximum", "minimum", "power")},
     **{scalar: _with_number(_BINARY[name]) for scalar, name in _SCALAR.items()},
@@ -179,4 +250,25 @@ TRANSLATORS: Mapping[str, Translator] = {
     **{f"broadcast_{name}": _as_numbers(_binary(function)) for name, function in _COMPARISONS.items()},
     **{f"_{name}": _as_numbers(_binary(function)) for name, function in _COMPARISONS.items()},
     **{f"_{name}_scalar": _as_numbers(_with_number(function)) for name, function in _COMPARISONS.items()},
+    **dict.fromkeys(("broadcast_mod", "_mod"), _remainder()),
+    "_mod_scalar": _remainder(number=True),
+    "_rmod_scalar": _remainder(number=True, first=True),
+    **{f"broadcast_{name}": _logical(function) for name, function in _LOGICAL.items()},
+    **{f"_{name}": _logical(function) for name, function in _LOGICAL.items()},
+    **{f"_{name}_scalar": _logical(function, number=True) for name, function in _LOGICAL.items()},
+    "logical_not": _as_numbers(_not),
 }
+
+OF_ANY_TYPE = frozenset(
+    (
+        *("BlockGrad", "Cast", "_copy", "abs", "add_n", "identity", "make_loss", "negative", "where"),
+        *("_mod", "_mod_scalar", "_rmod_scalar", "broadcast_mod"),
+        *(f"{kind}_{name}" for name in _OF_INTEGERS for kind in ("broadcast", "elemwise")),
+        *("_maximum", "_minimum"),
+        *(scalar for names in (_SCALAR, _REVERSED) for scalar, name in names.items() if name in _OF_INTEGERS),
+        *(f"{kind}_{name}" for name in _COMPARISONS for kind in ("", "broadcast")),
+        *(f"_{name}_scalar" for name in _COMPARISONS),
+        *(name for name in TRANSLATORS if "logical_" in name),
+    )
+)
+"""The operators whose translation holds for integers too; quotients round towards zero, as MXNet's do."""

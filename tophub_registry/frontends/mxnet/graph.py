@@ -18,9 +18,16 @@ from tophub_registry.errors import UsageError
 from tophub_registry.frontends.mxnet.attributes import Attributes
 from tophub_registry.frontends.mxnet.dtypes import check_dtypes
 from tophub_registry.frontends.mxnet.shapes import infer_shapes
+from tophub_registry.frontends.mxnet.types import infer_types
 from tophub_registry.tasks.layers import Shape
 
-_WITH_VALUE = {"zeros_like": 0, "ones_like": 0, "slice_like": 1, "SoftmaxOutput": 1}
+_WITH_VALUE = {
+    **dict.fromkeys(("_contrib_MultiBoxPrior", "_contrib_arange_like", "shape_array", "size_array"), 0),
+    **dict.fromkeys(("ones_like", "zeros_like"), 0),
+    **dict.fromkeys(("Crop", "broadcast_like", "reshape_like", "slice_like"), 1),
+    **dict.fromkeys(("LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"), 1),
+    **dict.fromkeys(("SVMOutput", "SoftmaxOutput"), 1),
+}
 """How many of an operator's first inputs it reads the values of, if not all."""
 
 
@@ -43,6 +50,10 @@ class Node:
         The entries whose values it needs.
     shapes
         The shapes of the outputs that are used.
+    types
+        Their dtypes.
+    operands
+        The shapes of all inputs in the symbol, those included whose values it does not need.
     """
 
     key: int
@@ -51,6 +62,8 @@ class Node:
     attributes: Attributes
     inputs: tuple[Entry, ...]
     shapes: Mapping[int, Shape]
+    types: Mapping[int, str]
+    operands: tuple[Shape, ...]
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,7 @@ def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) ->
     nodes = graph["nodes"]
     shape_of = infer_shapes(graph, inputs, file=file)
     check_dtypes(graph, file=file)
+    type_of = infer_types(graph, inputs)
     outputs = tuple(Entry(*head[:2]) for head in graph["heads"])
     used: dict[int, set[int]] = {}
     first_user: dict[int, str] = {}
@@ -133,8 +147,18 @@ def read_graph(symbol: Any, inputs: Mapping[str, Shape], *, file: str | None) ->
         shapes = {output: shape_of((key, output)) for output in sorted(used[key])}
         if nodes[key]["op"] == "Reshape":
             _check_reshape(nodes[key]["name"], shape_of(taken[0]), shapes[0], file)
-        attributes = Attributes(nodes[key].get("attrs", {}))
-        found.append(Node(key, nodes[key]["name"], nodes[key]["op"], attributes, taken, shapes))
+        found.append(
+            Node(
+                key,
+                nodes[key]["name"],
+                nodes[key]["op"],
+                Attributes(nodes[key].get("attrs", {})),
+                taken,
+                shapes,
+                {output: type_of((key, output)) for output in shapes},
+                tuple(map(shape_of, nodes[key]["inputs"])),
+            )
+        )
     variables = [key for key in sorted(used) if nodes[key]["op"] == "null"]
     return Graph(
         nodes=tuple(reversed(found)),

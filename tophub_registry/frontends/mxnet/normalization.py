@@ -1,8 +1,9 @@
-"""Normalizations: batch norm on its own, softmax, norms over channels."""
+"""Normalizations: batch norm on its own, softmax, norms over channels, groups and places."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,19 +45,24 @@ def _warmed(site: Site) -> Expression:
     )
 
 
+def _softmin(site: Site) -> Expression:
+    return _op.nn.softmax(site.emit(_op.negative(_warmed(site)), "negative"), axis=site.attributes.number("axis", -1))
+
+
 def _softmax_output(site: Site) -> Expression:
     """Translate a classifier's softmax with loss; the loss is dropped."""
-    image = site.attributes.flag("multi_output", default=False)
-    if not image and not site.attributes.flag("preserve_shape", default=False) and len(site.shape) > 2:  # noqa: PLR2004
-        site.refuse("over all axes but the first")
-    return _op.nn.softmax(site.tensor(0), axis=1 if image else -1)
+    if site.attributes.flag("multi_output", default=False):
+        return _op.nn.softmax(site.tensor(0), axis=1)
+    if site.attributes.flag("preserve_shape", default=False):
+        return _op.nn.softmax(site.tensor(0), axis=-1)
+    shape = site.shape_of(0)
+    flat = site.emit(_op.reshape(site.tensor(0), (shape[0], prod(shape[1:]))), "flat")
+    return _op.reshape(site.emit(_op.nn.softmax(flat, axis=1), "softmax"), shape)
 
 
 def _softmax_activation(site: Site) -> Expression:
     channel = site.attributes.word("mode", "instance") == "channel"
-    if not channel and len(site.shape) > 2:  # noqa: PLR2004
-        site.refuse("over all axes but the first")
-    return _op.nn.softmax(site.tensor(0), axis=1)
+    return _op.nn.softmax(site.tensor(0), axis=1 if channel else -1)
 
 
 def _l2_normalization(site: Site) -> Expression:
@@ -69,12 +75,79 @@ def _l2_normalization(site: Site) -> Expression:
     return _op.divide(site.tensor(0), norm)
 
 
+def _local_response(site: Site) -> Expression:
+    """Divide by a power of the sum of squares over neighbouring channels."""
+    attributes = site.attributes
+    width = attributes.number("nsize", 1)
+    alpha, beta, knorm = (
+        float(attributes.text.get(name, default))
+        for name, default in (("alpha", "1e-4"), ("beta", "0.75"), ("knorm", "2"))
+    )
+    rank, channels = len(site.shape), site.shape[1]
+    margin = [0] * (2 * rank)
+    margin[2:4] = [width // 2] * 2
+    padded = site.emit(_op.nn.pad(site.emit(_op.square(site.tensor(0)), "squares"), margin), "padded")
+    total = padded if width == 1 else None
+    for begin in range(width if width > 1 else 0):
+        shifted = site.emit(_op.strided_slice(padded, [1], [begin], [begin + channels]), "shifted")
+        total = shifted if total is None else site.emit(_op.add(total, shifted), "sum")
+    base = site.emit(_op.add(_op.multiply(total, constant(alpha / width)), constant(knorm)), "base")
+    return _op.multiply(site.tensor(0), _op.power(base, constant(-beta)))
+
+
+def _instance_norm(site: Site) -> Expression:
+    rank = len(site.shape)
+    return _scaled(site, _standardized(site, site.tensor(0), [*range(2, rank)], "1e-3"), 1)
+
+
+def _layer_norm(site: Site) -> Expression:
+    axis = site.attributes.number("axis", -1) % len(site.shape)
+    if axis == len(site.shape) - 1:
+        epsilon = float(site.attributes.text.get("eps", "1e-5"))
+        return _op.nn.layer_norm(site.tensor(0), site.tensor(1), site.tensor(2), axes=[axis], epsilon=epsilon)
+    return _scaled(site, _standardized(site, site.tensor(0), [axis], "1e-5"), axis)
+
+
+def _group_norm(site: Site) -> Expression:
+    """Standardize each group of channels; gamma and beta have a number for each group."""
+    batch, channels, *rest = site.shape
+    groups = site.attributes.number("num_groups", 1)
+    apart = site.emit(_op.reshape(site.tensor(0), (batch, groups, channels // groups * prod(rest))), "groups")
+    even = _scaled(site, _standardized(site, apart, [2], "1e-5"), 1)
+    return _op.reshape(site.emit(even, "scaled"), site.shape)
+
+
+def _standardized(site: Site, data: Expression, axes: list[int], epsilon: str) -> Expression:
+    """Return the data with a mean of 0 and a variance of 1 along some axes."""
+    mean = site.emit(_op.mean(data, axis=axes, keepdims=True), "mean")
+    centered = site.emit(_op.subtract(data, mean), "centered")
+    variance = site.emit(_op.mean(_op.square(centered), axis=axes, keepdims=True), "variance")
+    deviation = site.emit(
+        _op.sqrt(_op.add(variance, constant(float(site.attributes.text.get("eps", epsilon))))), "deviation"
+    )
+    return site.emit(_op.divide(centered, deviation), "standardized")
+
+
+def _scaled(site: Site, data: Expression, axis: int) -> Expression:
+    """Multiply by gamma and add beta along an axis."""
+    shape = [1] * len(data.ty.shape)
+    shape[axis] = int(data.ty.shape[axis])
+    gamma, beta = (
+        site.emit(_op.reshape(site.tensor(index), shape), name) for index, name in ((1, "gamma"), (2, "beta"))
+    )
+    return _op.add(site.emit(_op.multiply(data, gamma), "scaled"), beta)
+
+
 TRANSLATORS: Mapping[str, Translator] = {
-    "BatchNorm": _batch_norm,
-    "_contrib_SyncBatchNorm": _batch_norm,
+    **dict.fromkeys(("BatchNorm", "BatchNorm_v1", "_contrib_SyncBatchNorm"), _batch_norm),
+    "GroupNorm": _group_norm,
+    "InstanceNorm": _instance_norm,
+    "LRN": _local_response,
+    "LayerNorm": _layer_norm,
     "L2Normalization": _l2_normalization,
     "SoftmaxActivation": _softmax_activation,
     "SoftmaxOutput": _softmax_output,
     "log_softmax": _log_softmax,
     "softmax": _softmax,
+    "softmin": _softmin,
 }

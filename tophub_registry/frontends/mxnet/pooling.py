@@ -29,19 +29,6 @@ def _adaptive_average(site: Site) -> Expression:
     return _op.nn.adaptive_avg_pool2d(site.tensor(0), site.shape[2:])
 
 
-def _upsampling(site: Site) -> Expression:
-    if site.attributes.word("sample_type", "nearest") != "nearest" or len(site) != 1:
-        site.refuse("other than the nearest of one image")
-    return _op.image.resize2d(
-        site.tensor(0),
-        site.shape[2:],
-        layout="NCHW",
-        method="nearest_neighbor",
-        coordinate_transformation_mode="asymmetric",
-        rounding_method="floor",
-    )
-
-
 def _bilinear_resize(site: Site) -> Expression:
     if site.attributes.word("mode", "size") not in {"size", "like"}:
         site.refuse(f"in the mode {site.attributes.word('mode', 'size')}")
@@ -71,7 +58,6 @@ def _reduction(function: Callable[..., Expression]) -> Translator:
 
 
 TRANSLATORS: Mapping[str, Translator] = {
-    "UpSampling": _upsampling,
     "_contrib_AdaptiveAvgPooling2D": _adaptive_average,
     "_contrib_BilinearResize2D": _bilinear_resize,
     **{name: _reduction(function) for name, function in _REDUCTIONS.items()},

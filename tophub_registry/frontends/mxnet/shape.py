@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from tvm import relax
 
+from tophub_registry.frontends.mxnet.cropping import crop_of
 from tophub_registry.frontends.mxnet.site import Expression, Site
 from tophub_registry.frontends.mxnet.translator import Translator
 
@@ -123,29 +123,59 @@ def _pad(site: Site) -> Expression:
     return _op.nn.pad(site.tensor(0), list(site.attributes.numbers("pad_width")), pad_mode=kind, pad_value=value)
 
 
-def _take(site: Site) -> Expression:
-    """Take rows with constant indices."""
-    mode = site.attributes.word("mode", "clip")
-    if mode not in {"clip", "wrap"}:
-        site.refuse(f"in the mode {mode}")
-    rows = relax.const(site.array(1).astype(np.int64))
-    return _op.take(site.tensor(0), rows, axis=site.attributes.number("axis", 0), mode=mode)
+def _crop(site: Site) -> Expression:
+    return _sliced(site, dict(enumerate(crop_of(site.node, site.shape))))
+
+
+def _split_at(site: Site) -> Sequence[Expression]:
+    """Split at indices, or into equal parts."""
+    shape = site.shape_of(0)
+    axis = site.attributes.number("axis", 1) % len(shape)
+    sections = site.attributes.number("sections", 0)
+    width = shape[axis] // sections if sections else 0
+    begins = [index * width for index in range(sections)] if sections else [*site.attributes.numbers("indices")]
+    ends = [*begins[1:], shape[axis]]
+    parts = [_cut(site, axis, begin, end) for begin, end in zip(begins, ends, strict=True)]
+    if not site.attributes.flag("squeeze_axis", default=False):
+        return parts
+    rest = shape[:axis] + shape[axis + 1 :]
+    return [_op.reshape(site.emit(part, "part"), rest) for part in parts]
+
+
+def _depth_to_space(site: Site) -> Expression:
+    """Move channels into blocks of pixels: the block's place is the slower part of a channel's number."""
+    (batch, channels, height, width), size = site.shape_of(0), site.attributes.number("block_size", 1)
+    blocks = (batch, size, size, channels // size**2, height, width)
+    apart = site.emit(_op.reshape(site.tensor(0), blocks), "blocks")
+    return _op.reshape(site.emit(_op.permute_dims(apart, [0, 3, 4, 1, 5, 2]), "moved"), site.shape)
+
+
+def _space_to_depth(site: Site) -> Expression:
+    (batch, channels, height, width), size = site.shape_of(0), site.attributes.number("block_size", 1)
+    blocks = (batch, channels, height // size, size, width // size, size)
+    apart = site.emit(_op.reshape(site.tensor(0), blocks), "blocks")
+    return _op.reshape(site.emit(_op.permute_dims(apart, [0, 3, 5, 1, 2, 4]), "moved"), site.shape)
 
 
 TRANSLATORS: Mapping[str, Translator] = {
     "Concat": _concatenation,
+    "Crop": _crop,
     "Pad": _pad,
     "SliceChannel": _split,
     "SwapAxis": _swap_axes,
+    "_split_v2": _split_at,
+    "depth_to_space": _depth_to_space,
     "repeat": _repeat,
     "reverse": _reverse,
     "slice": _slice,
     "slice_axis": _slice_axis,
     "slice_like": _slice_like,
+    "space_to_depth": _space_to_depth,
     "stack": _stack,
-    "take": _take,
     "tile": _tile,
     "transpose": _transpose,
     **dict.fromkeys(("Flatten", "Reshape", "expand_dims", "squeeze", "reshape_like"), _reshape),
     **dict.fromkeys(("broadcast_axis", "broadcast_like", "broadcast_to"), _broadcast),
 }
+
+OF_ANY_TYPE = frozenset({*TRANSLATORS} - {"Pad"})

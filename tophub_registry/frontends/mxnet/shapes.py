@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 from tophub_registry.tasks.layers import Shape
+
+T = TypeVar("T")
 
 
 def infer_shapes(
@@ -62,21 +64,21 @@ def infer_shapes(
 
 
 def internals_of(graph: Mapping[str, Any]) -> Any:
-    """Return a symbol of all values in a symbol's graph; `by_node` says which is which.
+    """Return a symbol of all values in a graph.
 
-    MXNet reports what it infers of inner values by name only, and a block that is called twice gives two nodes the same
-    name.
+    MXNet reports inner shapes by name only, and a block that is called twice gives two nodes the same name; so nodes
+    are named after their numbers.
     """
     nodes = graph["nodes"]
     renamed = [node if node["op"] == "null" else {**node, "name": f"#{i}"} for i, node in enumerate(nodes)]
     return libraries.mxnet().sym.load_json(json.dumps({**graph, "nodes": renamed})).get_internals()
 
 
-def by_node(graph: Mapping[str, Any], internals: Any, inferred: Sequence[Any]) -> dict[int, list[Any]]:
-    """Return what was inferred of the outputs of `internals_of`, by number of the node and in order."""
+def by_node(graph: Mapping[str, Any], internals: Any, values: Sequence[T]) -> Mapping[int, Sequence[T]]:
+    """Return what MXNet inferred for each output of `internals_of`, by the numbers of nodes and outputs."""
     number = {node["name"]: i for i, node in enumerate(graph["nodes"]) if node["op"] == "null"}
-    found: dict[int, list[Any]] = {}
-    for name, value in zip(internals.list_outputs(), inferred, strict=True):
+    found: dict[int, list[T]] = {}
+    for name, value in zip(internals.list_outputs(), values, strict=True):
         match = re.match(r"#(\d+)_", name)
         found.setdefault(int(match[1]) if match else number[name], []).append(value)
     return found

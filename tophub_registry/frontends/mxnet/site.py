@@ -64,10 +64,20 @@ class Site:
         value = self.values[index]
         return value.shape if isinstance(value, np.ndarray) else tuple(map(int, value.ty.shape))
 
+    def type_of(self, index: int) -> str:
+        """Return an input's dtype."""
+        value = self.values[index]
+        return str(value.dtype if isinstance(value, np.ndarray) else value.ty.dtype)
+
+    @property
+    def type(self) -> str:
+        """The dtype of the first output that is used."""
+        return next(iter(self.node.types.values()))
+
     def tensor(self, index: int) -> Expression:
         """Return an input as a Relax expression."""
         value = self.values[index]
-        return constant(value) if isinstance(value, np.ndarray) else value
+        return constant(value, str(value.dtype)) if isinstance(value, np.ndarray) else value
 
     def tensors(self) -> list[Expression]:
         """Return all inputs as Relax expressions."""
@@ -101,8 +111,8 @@ class Site:
         raise Untranslatable(form)
 
 
-def constant(value: Array | float) -> Expression:
-    """Return a constant in float32."""
+def constant(value: Array | float, dtype: str = "float32") -> Expression:
+    """Return a constant."""
     from tvm import relax
 
-    return relax.const(np.asarray(value, "float32"))
+    return relax.const(np.asarray(value, dtype), dtype)

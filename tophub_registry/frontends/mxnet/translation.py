@@ -14,9 +14,17 @@ from tophub_registry.frontends.mxnet import (
     deformable,
     detection,
     elementwise,
+    indexing,
+    multibox,
     normalization,
     pooling,
+    products,
+    recurrent,
+    regions,
+    sampling,
+    sequences,
     shape,
+    upsampling,
     windows,
 )
 from tophub_registry.frontends.mxnet.checkpoint import Checkpoint
@@ -26,17 +34,24 @@ from tophub_registry.frontends.mxnet.graph import Entry, Graph, read_graph
 from tophub_registry.frontends.mxnet.original import MXNetModel
 from tophub_registry.frontends.mxnet.site import Expression, Site, Untranslatable, constant
 from tophub_registry.frontends.mxnet.translator import Translator
+from tophub_registry.frontends.mxnet.types import FLOAT32
 from tophub_registry.frontends.mxnet.weights import weights_of
 from tophub_registry.frontends.normal_form import in_normal_form
 from tophub_registry.tasks.layers import Shape
 from tophub_registry.tasks.reading import UNTRANSLATED
 
+_FAMILIES: tuple[Any, ...] = (
+    *(convolution, deformable, detection, elementwise, indexing, multibox, normalization),
+    *(pooling, products, recurrent, regions, sampling, sequences, shape, upsampling, windows),
+)
+
 TRANSLATORS: Mapping[str, Translator] = {
-    operator: translator
-    for family in (convolution, deformable, detection, elementwise, normalization, pooling, shape, windows)
-    for operator, translator in family.TRANSLATORS.items()
+    operator: translator for family in _FAMILIES for operator, translator in family.TRANSLATORS.items()
 }
 """The translators, by MXNet's operator name."""
+
+OF_ANY_TYPE = elementwise.OF_ANY_TYPE | indexing.OF_ANY_TYPE | shape.OF_ANY_TYPE
+"""The operators that are translated for integers too."""
 
 
 def translate_source(source: Checkpoint) -> Model:
@@ -82,6 +97,8 @@ def _translated(site: Site) -> dict[int, Expression]:
     if operator not in TRANSLATORS:
         return _opaque(site, operator)
     try:
+        if operator not in OF_ANY_TYPE:
+            _check_types(site)
         result = TRANSLATORS[operator](site)
         outputs: Sequence[Expression] = result if isinstance(result, (list, tuple)) else [result]
         found = {}
@@ -89,7 +106,7 @@ def _translated(site: Site) -> dict[int, Expression]:
             if index >= len(outputs):
                 site.refuse(f"whose output {index} is used")
             found[index] = site.emit(outputs[index])
-            _check_type(site, found[index], expected)
+            _check_type(site, found[index], expected, site.node.types[index])
     except Untranslatable as error:
         return _opaque(site, f"{operator} {error.form}")
     return found
@@ -99,17 +116,24 @@ def _opaque(site: Site, operator: str) -> dict[int, Expression]:
     """Return a placeholder for an operator that can't be translated."""
     found = {}
     for index, expected in site.node.shapes.items():
-        kind = relax.TensorType(expected, "float32")
+        kind = relax.TensorType(expected, site.node.types[index])
         found[index] = site.emit(relax.call_pure_packed(UNTRANSLATED + operator, *site.tensors(), ty_args=kind))
     return found
 
 
-def _check_type(site: Site, variable: Expression, expected: Shape) -> None:
+def _check_types(site: Site) -> None:
+    """Refuse integers, with which most operators compute in another way."""
+    for dtype in (*map(site.type_of, range(len(site))), *site.node.types.values()):
+        if dtype != FLOAT32:
+            site.refuse(f"of {dtype}")
+
+
+def _check_type(site: Site, variable: Expression, expected: Shape, dtype: str) -> None:
     """Compare the types that Relax and MXNet infer."""
     inferred = tuple(map(int, variable.ty.shape))
-    if (inferred, variable.ty.dtype) != (expected, "float32"):
-        site.refuse(f"that returns {expected} in float32 and not {inferred} in {variable.ty.dtype}")
+    if (inferred, variable.ty.dtype) != (expected, dtype):
+        site.refuse(f"that returns {expected} in {dtype} and not {inferred} in {variable.ty.dtype}")
 
 
 def _result(value: Any, builder: Any) -> Expression:
-    return builder.emit_output(value if isinstance(value, relax.Expr) else constant(value))
+    return builder.emit_output(value if isinstance(value, relax.Expr) else constant(value, str(value.dtype)))
