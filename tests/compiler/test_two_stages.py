@@ -99,8 +99,14 @@ def test_regions_are_sampled_by_their_size(mx):
     assert_close(run_module(compile_model(model, H100, records=[]).scheduled.module, inputs), theirs)
 
 
-def test_on_a_gpu_no_kernel_of_a_mask_rcnn_is_serial(mx):
-    module = compile_model(mask_rcnn(mx), H100, records=[]).scheduled.module
+def test_on_a_gpu_a_mask_rcnn_computes_the_same_and_no_kernel_is_serial(mx):
+    model = mask_rcnn(mx)
+    module = compile_model(model, H100, records=[]).scheduled.module
+    inputs = model.random_inputs()
+    ours, theirs = run_module(module, inputs), model.reference(*inputs)
+
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    assert_close(ours[1:], theirs[1:])
 
     kernels = [function for _, function in module.functions_items() if isinstance(function, tirx.PrimFunc)]
     assert all(function.attrs.get("tirx.is_scheduled") for function in kernels)

@@ -58,7 +58,9 @@ def threads_for(count: int) -> int:
     return min(MOST_THREADS, -(-count // _WARP) * _WARP)
 
 
-def counted_rows(shape: tuple[int, int, int], threshold: float, classes: int, score: int) -> Any:  # noqa: C901  # loops
+def counted_rows(  # noqa: C901  # the loops of a kernel
+    shape: tuple[int, int, int], threshold: float, classes: int, score: int
+) -> Any:
     """Return what `detection.valid_rows` does for fewer boxes: `(boxes) -> (count, rows, places)`."""
     batch, count, width = shape
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,25 +15,45 @@ import numpy as np
 from tests.compiler.agreement import run
 from tests.conftest import examples
 from tests.frontends.mxnet.forms import FAMILIES, forms_of, numbers
-from tophub_registry.frontends import read_model
+from tests.gpu.cuda_on_cpu import run_module
+from tophub_registry.compiler.compiler import compile_model
+from tophub_registry.frontends import Model, read_model
 from tophub_registry.frontends.mxnet import libraries
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_random_forms_of_a_family_agree_with_mxnet(family):
-    forms = forms_of(family, examples(10))
+def network_of(family: str, count: int) -> Model:
+    """Return a network with so many forms of each operator of a family, whose outputs are all of theirs."""
+    forms = forms_of(family, count)
 
     class All(libraries.mxnet().gluon.HybridBlock):
         def hybrid_forward(self, F, x):
             return [form(F, x) for form in forms]
 
-    data = numbers()
-    model = read_model(All(), shapes={"data": data.shape})
+    return read_model(All(), shapes={"data": numbers().shape})
+
+
+def assert_outputs_agree(model: Model, ours: Sequence[np.ndarray]) -> None:
+    for name, mine, theirs in zip(model.outputs, ours, model.reference(numbers()), strict=True):
+        assert mine.dtype == theirs.dtype, name
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_forms_of_a_family_agree_with_mxnet(family):
+    model = network_of(family, examples(10))
 
     assert not model.untranslated
-    for name, ours, theirs in zip(model.outputs, run(model, data), model.reference(data), strict=True):
-        assert ours.dtype == theirs.dtype, name
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert_outputs_agree(model, run(model, numbers()))
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(each, marks=[pytest.mark.exhaustive] * (each != "sorting")) for each in FAMILIES]
+)
+def test_their_code_for_a_gpu_agrees_too(family):
+    model = network_of(family, 1)
+    compiled = compile_model(model, "cuda -model=h100 -arch=sm_90", records=[])
+
+    assert_outputs_agree(model, run_module(compiled.scheduled.module, [numbers()]))
 
 
 def test_upsampling_with_a_weight_agrees_with_mxnet():
