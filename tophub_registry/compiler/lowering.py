@@ -124,8 +124,8 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
 def _as_computed(function: relax.Function, target: Target, find: Find, precision: str) -> relax.Function:
     """Return a function with the layers that the target computes instead, unless only those that it has were tuned."""
     new = as_computed(function, target.kind, precision)
-    if new is function:
-        return function
+    if new is function or precision != FLOAT32:  # records of the model's own layers here would be of float32
+        return new
     before, after = (_workloads(each, target) for each in (function, new))
     answers, _ = find(before ^ after)
 
