@@ -148,6 +148,22 @@ _ONE_AXIS = [
     conv1d([1, 20, 33], [10, 4, 1], 1, (0, 0), 1, 5),
 ]
 
+
+def transposed_row(
+    data: list[int], kernel: list[int], stride: int = 2, padding: tuple[int, ...] = (1,), extra: int = 0
+) -> Workload:
+    args = [tensor(data), tensor(kernel), [stride], list(padding), "float32", [extra]]
+    return "conv1d_transpose_nchw.cuda", args
+
+
+_TRANSPOSED_ROWS = [
+    transposed_row([1, 32, 40], [32, 16, 4]),
+    transposed_row([2, 6, 17], [6, 10, 3], 3, (1, 0), 2),
+    transposed_row([1, 12, 25], [12, 8, 5], 1, (2,)),
+    transposed_row([1, 10, 9], [10, 7, 2], 4, (0,), 3),
+    transposed_row([3, 5, 11], [5, 4, 7], 2, (5, 8)),
+]
+
 _VOLUMETRIC = [
     conv3d("", [1, 16, 6, 14, 14], [32, 16, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
     conv3d("", [1, 3, 5, 23, 20], [16, 3, 3, 7, 7], (1, 2, 2), (1, 3, 3, 1, 3, 3)),
@@ -346,6 +362,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
     *_ONE_AXIS,
+    *_TRANSPOSED_ROWS,
     *_VOLUMETRIC,
     *_VOLUMETRIC_WINOGRAD,
     *_DEFORMABLE,
