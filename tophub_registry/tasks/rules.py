@@ -81,7 +81,7 @@ def _suits_winograd(conv: Convolution) -> bool:
 
 
 def _depth_suits_winograd(conv: Convolution) -> bool:
-    """Return whether AutoTVM's template, which transforms the depth of cubes too, can compute a convolution."""
+    """Return whether AutoTVM's template, which transforms depth too, can compute what it has a task for."""
     return conv.dilation[0] == 1 and (conv.strides[0] == 1 or len(set(conv.kernel[-_VOLUME:])) > 1)
 
 
