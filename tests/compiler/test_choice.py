@@ -357,3 +357,11 @@ def test_instructions_that_a_gpu_has_not_are_left_out(device, kind):
     target = Target.parse(f"cuda -model={device}")
     kernels = kernels_for(layer, target, defaultdict(list), Neighbourhood())
     assert [kernel.template.task for kernel in kernels] == [f"conv2d_nchw_{kind}_float16.cuda"]
+
+
+@pytest.mark.parametrize("channels", [16, 48])
+def test_volumes_are_never_in_blocks(channels):
+    window = [[1] * 3, [1] * 6, [1] * 3]
+    volume = "conv3d_ncdhw.x86", [tensor([1, 32, 4, 8, 16]), tensor([channels, 32, 3, 3, 3]), *window, 1, "float32"]
+    (kernel,) = kernels_for([volume], TARGET, defaultdict(list), Neighbourhood())
+    assert kernel.blocks == (PLAIN, PLAIN)

@@ -148,6 +148,22 @@ _ONE_AXIS = [
     conv1d([1, 20, 33], [10, 4, 1], 1, (0, 0), 1, 5),
 ]
 
+
+def transposed_row(
+    data: list[int], kernel: list[int], stride: int = 2, padding: tuple[int, ...] = (1,), extra: int = 0
+) -> Workload:
+    args = [tensor(data), tensor(kernel), [stride], list(padding), "float32", [extra]]
+    return "conv1d_transpose_nchw.cuda", args
+
+
+_TRANSPOSED_ROWS = [
+    transposed_row([1, 32, 40], [32, 16, 4]),
+    transposed_row([2, 6, 17], [6, 10, 3], 3, (1, 0), 2),
+    transposed_row([1, 12, 25], [12, 8, 5], 1, (2,)),
+    transposed_row([1, 10, 9], [10, 7, 2], 4, (0,), 3),
+    transposed_row([3, 5, 11], [5, 4, 7], 2, (5, 8)),
+]
+
 _VOLUMETRIC = [
     conv3d("", [1, 16, 6, 14, 14], [32, 16, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
     conv3d("", [1, 3, 5, 23, 20], [16, 3, 3, 7, 7], (1, 2, 2), (1, 3, 3, 1, 3, 3)),
@@ -346,6 +362,7 @@ WORKLOADS: list[Workload] = [
     *_DENSE_SMALL_FLOAT16,
     *_DEPTHWISE,
     *_ONE_AXIS,
+    *_TRANSPOSED_ROWS,
     *_VOLUMETRIC,
     *_VOLUMETRIC_WINOGRAD,
     *_DEFORMABLE,
@@ -376,6 +393,29 @@ MORE_WORKLOADS: list[Workload] = [
         for precision in ("float16", "tf32", "3xtf32")
         for rows, ins, outs in ((128, 768, 3072), (197, 3072, 768), (512, 1000, 1000))
     ),
+    *(
+        conv3d(kind, *its)
+        for kind in ("", "_winograd")
+        for its in (
+            ([1, 64, 16, 56, 56], [128, 64, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+            ([1, 512, 2, 7, 7], [512, 512, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+            ([1, 256, 8, 14, 14], [256, 256, 1, 3, 3], (1, 1, 1), (0, 1, 1, 0, 1, 1)),
+        )
+    ),
+    conv3d("", [1, 3, 16, 112, 112], [64, 3, 5, 7, 7], (2, 2, 2), (2, 3, 3, 2, 3, 3)),
+    conv3d("", [1, 256, 8, 14, 14], [256, 256, 3, 1, 1], (1, 1, 1), (1, 0, 0, 1, 0, 0)),
+    conv3d("", [1, 256, 8, 14, 14], [256, 1, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
+    deformable([1, 64, 56, 56], [64, 64, 3, 3], 1, (1, 1, 1, 1)),
+    deformable([1, 256, 14, 14], [256, 256, 3, 3], 1, (2, 2, 2, 2), 2, 4),
+    *(
+        ("batch_matmul.cuda", [*map(tensor, shapes), output, "float32", *transposed])
+        for output, transposed, shapes in (
+            ([12, 128, 128], (0, 1), ([12, 128, 64], [12, 128, 64])),
+            ([12, 197, 64], (0, 0), ([12, 197, 197], [12, 197, 64])),
+        )
+    ),
+    conv1d([1, 512, 196], [512, 512, 3], 1, (1, 1)),
+    transposed_row([1, 256, 100], [256, 128, 16], 8, (4,)),
     conv2d("group_conv2d_nchw_last", [1, 64, 28, 28], [64, 1, 3, 3], 1, (1, 1, 1, 1)),
     conv2d("group_conv2d_nchw_last", [1, 256, 14, 14], [512, 8, 3, 3], 2, (1, 1, 1, 1)),
     *(

@@ -60,6 +60,11 @@ def wider(inputs, dtype):
 
 def as_images(task, args, inputs):
     """Return what MXNet computes for images in its own layout: it pads no others."""
+    if "conv1d_transpose" in task:
+        _, _, stride, padding, _, extra = args
+        window = [1, *stride], [0, padding[0], 0, padding[-1]], None, [0, *extra], 1
+        rows = [array[:, :, None] for array in inputs]
+        return mxnets("conv2d_transpose_nchw.cuda", [*args[:2], *window], rows)[:, :, 0]
     if "conv1d" in task:
         _, _, stride, (left, right), dilation, *_ = args
         window = [1, *stride], [0, left, 0, right], [1, *dilation]

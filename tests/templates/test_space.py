@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.record import Knob
-from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
+from tophub_registry.templates.space import ConfigSpace, divisors, knob, reorder, split
 
 
 def test_the_first_knob_varies_fastest():
@@ -109,3 +109,13 @@ def test_a_space_is_narrowed_to_given_values_and_indexed_anew():
         entity = part.config(index).entity
         assert [entity[0].value, entity[2].value] == [[-1, 16], False]
         assert space.config(space.find(entity)).entity == entity
+
+
+def test_loops_are_in_every_order_the_last_ones_exchanged_first():
+    space = ConfigSpace([reorder("order", 3), knob("a", [1, 2])])
+    orders = [space.config(index).value("order") for index in range(6)]
+    assert orders == [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    assert space.find([Knob("a", "ot", 2), Knob("order", "re", [1, 2, 0])]) == 6 + 3
+    for wrong in ([0, 1], [0, 1, 1], [0, 1, True]):
+        with pytest.raises(InputError, match="not an option of the knob order"):
+            space.find([Knob("a", "ot", 2), Knob("order", "re", wrong)])

@@ -28,6 +28,7 @@ DENSE = "data kernel bias out_dtype"
 BATCHED = "data kernel out_shape out_dtype transpose_a transpose_b"
 
 _NAMES = {
+    "conv1d_transpose_": TRANSPOSED,
     "conv2d_transpose_": TRANSPOSED,
     "deformable_conv2d_": DEFORMABLE,
     "group_conv1d_": GROUPED,

@@ -42,7 +42,7 @@ def flop(task: str, args: Sequence[Value]) -> int | None:
         if name.startswith("batch_matmul"):
             columns = kernel[1 if _is_transposed(args) else 2]
             return 2 * max(data[0], kernel[0]) * data[1] * data[2] * columns
-        if name.startswith("conv2d_transpose_nchw"):
+        if name.startswith(("conv1d_transpose_n", "conv2d_transpose_nchw")):
             return 2 * math.prod(data) * math.prod(kernel[1:])
         if name.startswith(_CONVOLUTIONS):
             return _convolution(name, data, kernel, [values[each] for each in ("strides", "padding", "dilation")])

@@ -17,7 +17,8 @@ from tophub_registry.templates.workloads import Conv1d
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
 
-_NAMES = ("tile_n", "tile_f", "tile_x")
+NAMES = ("tile_n", "tile_f", "tile_x")
+"""The knobs that tile the output."""
 
 
 class Conv1dNCWCuda(DirectConvolutionCuda):
@@ -37,29 +38,24 @@ class Conv1dNCWCuda(DirectConvolutionCuda):
         )
 
     def limits(self, config: Config) -> cuda.CudaLimits:
-        n, f, x = (math.prod(config.value(name)[1:]) for name in _NAMES)
+        n, f, x = (math.prod(config.value(name)[1:]) for name in NAMES)
         rc = config.value("tile_rc")[2]
         channels = self.channels_fetched(f, rc)
         shared = n * channels * cuda.window(self.workload, [x], [1]) + f * rc
-        return cuda.tile_limits(config, _NAMES, threads=_threads(config), shared=shared)
+        return cuda.tile_limits(config, NAMES, threads=threads_of_row(config), shared=shared)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv, copy, shared = self.stages(sch)
-        tiled = [cuda.tile(sch, loop, config, name) for loop, name in zip(sch.get_loops(copy), _NAMES, strict=True)]
-        (bn, bf, bx), virtual, (tn, tf, tx), inner = zip(*tiled, strict=True)
-        sch.reorder(bn, bf, bx, *virtual, tn, tf, tx, *inner)
-        cuda.bind(sch, blockIdx_z=bn, blockIdx_y=bf, blockIdx_x=bx)
-        cuda.bind_virtual(sch, virtual)
-        cuda.bind(sch, threadIdx_y=sch.fuse(tn, tf), threadIdx_x=tx)
+        outermost, tx = bind_row(sch, copy, config)
         sch.compute_at(conv, tx, preserve_unit_loops=True)
 
         *_, n, f, x, rc, rx = sch.get_loops(conv)
         outer, middle, last = cuda.tile(sch, rc, config, "tile_rc")
         sch.reorder(outer, middle, rx, last, n, f, x)
         for load in shared:
-            cuda.fetch(sch, load, rx, _threads(config), contiguous=True)
+            cuda.fetch(sch, load, rx, threads_of_row(config), contiguous=True)
         sch.decompose_reduction(conv, outer)
-        cuda.unroll(sch, bn, config)
+        cuda.unroll(sch, outermost, config)
 
 
 class GroupConv1dNCWCuda(Conv1dNCWCuda):
@@ -69,7 +65,18 @@ class GroupConv1dNCWCuda(Conv1dNCWCuda):
     parse = staticmethod(Conv1d.parse_grouped)
 
 
-def _threads(config: Config) -> tuple[int, int, int]:
+def threads_of_row(config: Config) -> tuple[int, int, int]:
     """Return the threads along x, y and z: of the image's axis, and of images and filters."""
-    n, f, x = (config.value(name)[2] for name in _NAMES)
+    n, f, x = (config.value(name)[2] for name in NAMES)
     return x, n * f, 1
+
+
+def bind_row(sch: Any, copy: Any, config: Config) -> tuple[Any, Any]:
+    """Tile and bind the loops over an output in NCW; return the kernel's outermost loop and the innermost thread's."""
+    tiled = [cuda.tile(sch, loop, config, name) for loop, name in zip(sch.get_loops(copy), NAMES, strict=True)]
+    (bn, bf, bx), virtual, (tn, tf, tx), inner = zip(*tiled, strict=True)
+    sch.reorder(bn, bf, bx, *virtual, tn, tf, tx, *inner)
+    cuda.bind(sch, blockIdx_z=bn, blockIdx_y=bf, blockIdx_x=bx)
+    cuda.bind_virtual(sch, virtual)
+    cuda.bind(sch, threadIdx_y=sch.fuse(tn, tf), threadIdx_x=tx)
+    return bn, tx

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.templates.convolution import Term, convolve, pad
 from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.templates.template import RegisterTile, Template, Tensor
+from tophub_registry.templates.template import Template, Tensor
 from tophub_registry.templates.workloads import Conv3d
 from tophub_registry.templates.x86 import (
     MIN_SUMS,
@@ -80,10 +80,8 @@ class Conv3dNCDHWX86(Template):
 
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the kernel can be computed, and its sums are not far more than the registers."""
-        return self.possible(config) and sums_fit(*self.register_tile(config), target)
-
-    def register_tile(self, config: Config) -> RegisterTile:
-        return RegisterTile(channel_blocks(config)[1], config.value("tile_ow")[-1])
+        _, oc = channel_blocks(config)
+        return self.possible(config) and sums_fit(oc, config.value("tile_ow")[-1], target)
 
     def default(self, target: Target) -> Config:
         w = self.workload

@@ -35,6 +35,7 @@ _OURS = {
     "batch_matmul_tensorcore.cuda": "batch_matmul_tensorcore_cuda.BatchMatmulTensorcoreCuda",
     "batch_matmul_tiled.x86": "batch_matmul_tiled_x86.BatchMatmulTiledX86",
     "conv1d_ncw.cuda": "conv1d_ncw_cuda.Conv1dNCWCuda",
+    "conv1d_transpose_nchw.cuda": "conv1d_transpose_nchw_cuda.Conv1dTransposeNCHWCuda",
     "conv2d_NCHWc.x86": "conv2d_nchwc_x86.Conv2dNCHWcX86",
     "conv2d_NCHWc_pointwise.x86": "conv2d_nchwc_pointwise_x86.Conv2dNCHWcPointwiseX86",
     "conv2d_NCHWc_tiled.x86": "conv2d_nchwc_tiled_x86.Conv2dNCHWcTiledX86",

@@ -71,7 +71,7 @@ def _oddity(limits: CudaLimits, outputs: int) -> float:
         + _beyond(limits.threads[0], _THREADS_X)
         + _beyond(limits.sums, _SUMS)
         + _beyond(blocks, _BLOCKS)
-        + _beyond(limits.shared_bytes, _SHARED)
+        + _beyond(max(1, limits.shared_bytes), _SHARED)
     )
 
 

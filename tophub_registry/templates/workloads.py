@@ -286,37 +286,40 @@ class Conv2dNHWC(Conv2d):
         return super().reference([data.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1)]).transpose(0, 2, 3, 1)
 
 
-_OF_0_7 = 5
-"""Arguments of a transposed convolution in TVM 0.7."""
+_TRANSPOSED_DEFAULTS = [0, 1]
+"""Of the last arguments of a transposed convolution."""
 
 
 @dataclass(frozen=True)
-class TransposedConv2d(_Convolution):
-    """A transposed convolution, NCHW times IOHW: kernel `[in channels, out channels / groups, height, width]`.
+class TransposedConvolution(_Convolution):
+    """A transposed convolution over any number of axes, `[N, C, …]` times `[C, O / groups, …]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dtype, output padding, groups]`, the padding as
-    for `Conv2d`. `out_channels` counts all groups. TVM 0.7 had neither of the last two.
+    for `Convolution`. `out_channels` counts all groups. TVM 0.7 had neither of the last two, and there are no groups
+    for one axis.
     """
 
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    output_padding: tuple[int, int]
+    output_padding: tuple[int, ...]
     groups: int
     dtype: str
 
-    @staticmethod
-    def parse(args: list[Any]) -> TransposedConv2d:
+    axes: ClassVar[int]
+    """How many axes the kernel moves along."""
+
+    @classmethod
+    def parse(cls, args: list[Any]) -> Self:
         """Read a task's arguments; InputError where they are not of that form."""
         what = "a transposed convolution"
-        values = named(TRANSPOSED, args if len(args) > _OF_0_7 else [*args, [0, 0], 1], what)
-        (n, ci, h, w), (ci_kernel, co, kh, kw), dtype = _tensors(values, args, what, rank=4)
+        unsaid = len(TRANSPOSED.split()) - len(args)
+        values = named(TRANSPOSED, [*args, *(_TRANSPOSED_DEFAULTS[-unsaid:] if unsaid > 0 else [])], what, cls.axes)
+        (n, ci, *size), (ci_kernel, co, *taps), dtype = _tensors(values, args, what, rank=2 + cls.axes)
         strides, padding, extra = (tuple(values[name]) for name in ("strides", "padding", "output_padding"))
         groups = values["groups"]
-        check_sizes(args, (n, ci, h, w, ci_kernel, co, kh, kw, *strides, groups), (*padding, *extra))
+        check_sizes(args, (n, ci, *size, ci_kernel, co, *taps, *strides, groups), (*padding, *extra))
         fits = ci == ci_kernel and ci % groups == 0 and values["out_dtype"] == dtype
-        if not fits or extra[0] >= strides[0] or extra[1] >= strides[1]:
+        if not fits or any(more >= stride for more, stride in zip(extra, strides, strict=True)):
             raise InputError(f"the channels, groups, types or output padding do not fit: {shown(args)}")
-        conv = TransposedConv2d(n, ci, (h, w), co * groups, (kh, kw), strides, padding, extra, groups, dtype)
+        conv = cls(n, ci, tuple(size), co * groups, tuple(taps), strides, padding, extra, groups, dtype)
         check_tensors(args, conv)
         return conv
 
@@ -329,14 +332,14 @@ class TransposedConv2d(_Convolution):
     @property
     def flop(self) -> int:
         """Floating-point operations, without those on inserted zeros."""
-        spread = self.batch * self.in_channels * self.height * self.width
-        return 2 * spread * (self.out_channels // self.groups) * self.kernel_height * self.kernel_width
+        spread = self.batch * self.in_channels * math.prod(self.size)
+        return 2 * spread * (self.out_channels // self.groups) * math.prod(self.taps)
 
     @property
     def inputs(self) -> list[tuple[int, ...]]:
         """The shapes of data and kernel."""
-        kernel = (self.in_channels, self.out_channels // self.groups, self.kernel_height, self.kernel_width)
-        return [(self.batch, self.in_channels, self.height, self.width), kernel]
+        kernel = (self.in_channels, self.out_channels // self.groups, *self.taps)
+        return [(self.batch, self.in_channels, *self.size), kernel]
 
     def reference(self, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the output of data and kernel: each tap's contribution, added up and cropped."""
@@ -346,16 +349,31 @@ class TransposedConv2d(_Convolution):
         groups, ins, outs = self.groups, self.in_channels // self.groups, self.out_channels // self.groups
         seen = data.reshape(self.batch, groups, ins, -1)
         weights = kernel.reshape(groups, ins, outs, -1).swapaxes(1, 2)
-        top, left, bottom, right = self.padding
-        whole = (self.out_height + top + bottom, self.out_width + left + right)
-        full = np.zeros((self.batch, groups, outs, *whole), data.dtype)
-        for tap in range(self.kernel_height * self.kernel_width):
-            y, x = divmod(tap, self.kernel_width)
-            spread = _product(np.ascontiguousarray(weights[..., tap]), seen)
-            rows, columns = _steps(y, self.height, self.strides[0]), _steps(x, self.width, self.strides[1])
-            full[..., rows, columns] += spread.reshape(*spread.shape[:3], self.height, self.width)
-        cropped = full[..., top : whole[0] - bottom, left : whole[1] - right]
-        return cropped.reshape(self.batch, self.out_channels, self.out_height, self.out_width)
+        whole = [length + sum(cropped) for length, cropped in zip(self.out_size, self.margins, strict=True)]
+        full = np.zeros((self.batch, groups * outs, *whole), data.dtype)
+        for number, tap in enumerate(np.ndindex(self.taps)):
+            spread = _product(np.ascontiguousarray(weights[..., number]), seen)
+            steps = tuple(map(_steps, tap, self.size, self.strides))
+            full[_ALL + steps] += spread.reshape(self.batch, groups * outs, *self.size)
+        kept = zip(self.margins, self.out_size, strict=True)
+        return full[_ALL + tuple(slice(front, front + length) for (front, _), length in kept)]
+
+
+@dataclass(frozen=True)
+class TransposedConv1d(TransposedConvolution):
+    """A one-dimensional transposed convolution, NCW times IOW."""
+
+    axes = 1
+
+
+@dataclass(frozen=True)
+class TransposedConv2d(TransposedConvolution):
+    """A two-dimensional transposed convolution, NCHW times IOHW."""
+
+    axes = 2
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    output_padding: tuple[int, int]
 
 
 @dataclass(frozen=True)
