@@ -10,6 +10,7 @@ import pytest
 from tests.frontends.resnet18 import TASKS
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends import read_model
+from tophub_registry.frontends.mxnet import translation
 from tophub_registry.tasks.extract import untuned
 
 pytestmark = pytest.mark.usefixtures("mxnet")
@@ -123,10 +124,19 @@ def test_the_outputs_of_a_node_are_told_apart(mxnet, write):
 
 
 def test_what_no_template_serves_is_reported(mxnet, write):
-    factors = mxnet.sym.split(mxnet.sym.var("data"), num_outputs=2, axis=0)
-    path = write(mxnet.sym.batch_dot(factors[0], factors[1], name="products").tojson())
-    layers = read_model(path, weightless=True, shapes={"data": (4, 8, 8)}).layers
-    assert [(layer.name, layer.operator) for layer in untuned(layers, "cuda")] == [("products", "matrix product")]
+    volume = mxnet.sym.Deconvolution(mxnet.sym.var("data"), kernel=(2, 2, 2), num_filter=4, name="larger")
+    layers = read_model(write(volume.tojson()), weightless=True, shapes={"data": (1, 4, 5, 5, 5)}).layers
+    assert [(layer.name, layer.operator) for layer in untuned(layers, "cuda")] == [("larger", "conv3d_transpose")]
+
+
+def test_a_form_that_relax_refuses_can_not_be_translated(mxnet, write, monkeypatch):
+    def refused(site):
+        raise ValueError("of Relax's own")
+
+    monkeypatch.setitem(translation.TRANSLATORS, "relu", refused)
+    path = write(mxnet.sym.relu(mxnet.sym.var("data"), name="positive").tojson())
+    network = read_model(path, weightless=True, shapes={"data": (1, 4)})
+    assert network.untranslated == {"relu in a form that Relax refuses": ["positive"]}
 
 
 def test_what_can_t_be_translated_is_known_before_tuning(mxnet, write):

@@ -109,6 +109,8 @@ def _translated(site: Site) -> dict[int, Expression]:
             _check_type(site, found[index], expected, site.node.types[index])
     except Untranslatable as error:
         return _opaque(site, f"{operator} {error.form}")
+    except (RuntimeError, TypeError, ValueError):  # a form that Relax does not know, and nobody foresaw
+        return _opaque(site, f"{operator} in a form that Relax refuses")
     return found
 
 
