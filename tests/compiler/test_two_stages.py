@@ -64,16 +64,21 @@ def mask_rcnn(mx):
     return read_model(network, shapes={"data": IMAGE})
 
 
-def adaptive(mx):
-    """Return a network that pools regions with as many samples as they need, and finds the best of its numbers."""
+def pooling(mx):
+    """Return a network that pools regions in four ways."""
 
     def pool(F, x):
         rows = F.reshape(F.slice_axis(F.reshape(x, (-1,)), axis=0, begin=0, end=100), (20, 5))
         corners = F.abs(F.slice_axis(rows, axis=1, begin=1, end=5)) * 20
         corners = F.broadcast_add(corners, F.reshape(F.arange(0, 4), (1, 4)))
         zero = F.zeros_like(F.slice_axis(rows, axis=1, begin=0, end=1))
-        pooled = F.contrib.ROIAlign(x, F.concat(zero, corners, dim=1), (3, 2), 0.7)
-        return pooled, F.contrib.ROIAlign(x, F.concat(zero, F.sort(corners, axis=1), dim=1), (2, 3), 0.5, aligned=True)
+        rows, sorted_ = F.concat(zero, corners, dim=1), F.concat(zero, F.sort(corners, axis=1), dim=1)
+        return (
+            F.contrib.ROIAlign(x, rows, (3, 2), 0.7),
+            F.contrib.ROIAlign(x, sorted_, (2, 3), 0.5, aligned=True),
+            F.contrib.ROIAlign(x, rows, (2, 2), 0.7, sample_ratio=2),
+            F.ROIPooling(x, F.concat(zero, F.round(corners) - 2, dim=1), (2, 3), 0.5),
+        )
 
     return read_model(mx.gluon.nn.HybridLambda(pool), shapes={"data": IMAGE})
 
@@ -90,8 +95,8 @@ def test_a_mask_rcnn_computes_what_mxnet_computes(mx):
     assert_close(ours[1:], theirs[1:])
 
 
-def test_regions_are_sampled_by_their_size(mx):
-    model = adaptive(mx)
+def test_kernels_pool_regions_as_mxnet_does(mx):
+    model = pooling(mx)
     inputs = model.random_inputs()
     theirs = model.reference(*inputs)
 

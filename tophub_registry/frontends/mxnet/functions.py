@@ -27,9 +27,8 @@ def remainder(site: Site, dividend: Expression, divisor: Expression) -> Expressi
     return _op.where(absent, zero, signed)
 
 
-def _rounded(site: Site) -> Expression:
+def rounded(site: Site, data: Expression) -> Expression:
     """Round halves away from zero; `relax.round` rounds them to even numbers."""
-    data = site.tensor(0)
     whole = site.emit(_op.trunc(data), "whole")
     distant = site.emit(_op.greater_equal(_op.abs(_op.subtract(data, whole)), constant(0.5)), "distant")
     return _op.where(distant, _op.add(whole, _op.sign(data)), whole)
@@ -126,7 +125,7 @@ TRANSLATORS: Mapping[str, Translator] = {
     "rcbrt": _inverse(_cube_root),
     "reciprocal": _inverse(lambda site: site.tensor(0)),
     "rint": _rounded_half_down,
-    "round": _rounded,
+    "round": lambda site: rounded(site, site.tensor(0)),
     "smooth_l1": _smooth_l1,
     "softsign": _softsign,
     **dict.fromkeys(("_hypot", "_hypot_scalar", "broadcast_hypot"), _hypotenuse),

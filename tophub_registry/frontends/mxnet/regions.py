@@ -10,6 +10,7 @@ from typing import Any
 
 from tvm import relax
 
+from tophub_registry.frontends.mxnet.functions import rounded
 from tophub_registry.frontends.mxnet.site import Expression, Site, constant
 from tophub_registry.frontends.mxnet.translator import Translator
 
@@ -38,14 +39,12 @@ def _roi_align(site: Site) -> Expression:
 
 
 def _roi_pooling(site: Site) -> Expression:
-    """Take the maximum in each bin of each region, whose corners are rounded to whole pixels."""
+    """Take the maximum in each bin of each region, whose corners are rounded to whole pixels, halves away from zero."""
     images, corners, ignored = _regions(site)
-    pooled = _op.vision.roi_pool(
-        site.tensor(0),
-        site.emit(_op.concat([images, corners], axis=1), "regions"),
-        site.attributes.numbers("pooled_size"),
-        float(site.attributes.text["spatial_scale"]),
-    )
+    corners = site.emit(_op.multiply(corners, constant(float(site.attributes.text["spatial_scale"]))), "scaled")
+    corners = site.emit(rounded(site, corners), "rounded")
+    rows = site.emit(_op.concat([images, corners], axis=1), "regions")
+    pooled = _op.vision.roi_pool(site.tensor(0), rows, site.attributes.numbers("pooled_size"), 1.0)
     return _op.where(ignored, constant(0), site.emit(pooled, "pooled"))
 
 
