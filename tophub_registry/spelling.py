@@ -14,6 +14,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 ** (_DIGITS - 1) else f"{value:.{_DIGITS}g}"
 
 
+def counted(count: int, thing: str) -> str:
+    """Spell how many things there are: `1 task`, `2 tasks`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def percent(share: float | None) -> str:
     """Return a share as a percentage; empty for None."""
     return "" if share is None else f"{share:.1%}"

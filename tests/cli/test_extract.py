@@ -67,11 +67,20 @@ def test_templates_of_our_own_are_alternatives_for_the_same_layers(capsys):
 
 
 @needs_mxnet
-def test_what_is_left_out_is_said_beside_the_tasks(capsys):
-    code, out, err = run(capsys, "danet_resnet50_citys", "--target", "cuda", "--json")
-    assert code == 0
-    assert json.loads(out)["model"] == "danet_resnet50_citys"
-    assert err.startswith("tophub: note: no template covers this matrix product: 4 layers,")
+def test_what_is_left_out_is_said_beside_the_tasks(capsys, tmp_path):
+    """Frames of a volume are convolutions that our templates cover, and AutoTVM has none for the volume."""
+    from tophub_registry.frontends.mxnet import libraries
+
+    mxnet = libraries.mxnet()
+    volume = mxnet.sym.Deconvolution(mxnet.sym.var("data"), kernel=(2, 2, 2), num_filter=4, name="larger")
+    (tmp_path / "model.json").write_text(volume.tojson())
+    arguments = (tmp_path / "model.json", "--shape", "data=1,4,5,5,5", "--target", "cuda", "--json")
+    code, out, err = run(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert [task["layers"] for task in json.loads(out)["tasks"]] == [["larger"]]
+    code, out, err = run(capsys, *arguments, "--autotvm-only")
+    assert (code, json.loads(out)["tasks"]) == (0, [])
+    assert err == "tophub: note: no template covers this conv3d_transpose: larger\n"
 
 
 @pytest.fixture

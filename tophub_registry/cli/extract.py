@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import interrupts, notes, tasks_argument, terminal
 from tophub_registry.cli.model_options import Precision, Shape, shapes_of
 from tophub_registry.errors import UsageError
@@ -59,7 +60,8 @@ def command(
         terminal.out(tasks.as_json())
     else:
         _print(tasks)
-    _note_untuned(untuned(read.layers, kind))
+    listed = {name for task in tasks.tasks for name in task.layers}  # some as they are computed
+    _note_untuned([layer for layer in untuned(read.layers, kind) if layer.name not in listed])
     notes.refused(tasks)
     if output is not None and not as_json and not tasks.untranslated:
         notes.then("tophub", "tune", output, "--target", kind, "-o", "new.log")
@@ -79,7 +81,7 @@ def _print(tasks: TaskFile) -> None:
         table.add_row(str(number), str(task.count), terminal.line(task))
     console.print(table)
     inputs = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in tasks.shapes.items())
-    console.print(f"{tasks.model} with {inputs}: {len(tasks.tasks)} tasks for {tasks.kind}")
+    console.print(f"{tasks.model} with {inputs}: {spelling.counted(len(tasks.tasks), 'task')} for {tasks.kind}")
 
 
 def _note_untuned(layers: list[Layer]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import table, terminal
 from tophub_registry.cli.location_options import RootFolder
 from tophub_registry.errors import UsageError
@@ -68,7 +69,8 @@ def command(
         }
         terminal.out(json.dumps(fields, indent=1) + "\n")
     elif output is not None:
-        terminal.out(f"{len(tasks.tasks)} tasks in {output}: `tophub tune {output} --target {tasks.kind}` tunes them\n")
+        count = spelling.counted(len(tasks.tasks), "task")
+        terminal.out(f"{count} in {output}: `tophub tune {output} --target {tasks.kind}` tunes them\n")
     elif on is not None:
         _tell_switched(found, is_on)
     elif clear:
@@ -81,7 +83,8 @@ def _print(shown: Sequence[Miss], is_on: bool) -> None:
     if shown:
         rows = [(str(miss.count), miss.target, describe(miss.task, miss.args)) for miss in shown]
         table.show((">layers", "target", "task"), rows)
-        terminal.out(f"{len(shown)} tasks; {_state(is_on)}. `tophub misses -o tasks.json` writes them, to be tuned\n")
+        count = spelling.counted(len(shown), "task")
+        terminal.out(f"{count}; {_state(is_on)}. `tophub misses -o tasks.json` writes them, to be tuned\n")
     else:
         terminal.out(f"no misses; {_state(is_on)}" + ("" if is_on else ": `tophub misses --on`") + "\n")
 

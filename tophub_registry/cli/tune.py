@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import confirmation, log_argument, notes, tasks_argument, terminal
 from tophub_registry.cli.model_options import Precision, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import UsageError
@@ -183,7 +184,8 @@ def _chosen(tasks: list[Task], numbers: list[int] | None, *, autotvm_only: bool)
 def _print(outcomes: list[TaskOutcome], where: str, device: str | None) -> None:
     failed = sum(outcome.failed for outcome in outcomes)
     terminal.out(
-        f"{sum(outcome.trials for outcome in outcomes)} records of {len(outcomes)} tasks {where}"
+        f"{spelling.counted(sum(outcome.trials for outcome in outcomes), 'record')} of "
+        f"{spelling.counted(len(outcomes), 'task')} {where}"
         + (f", {failed} of them failed" if failed else "")
         + f"; measured on {device}\n"
     )

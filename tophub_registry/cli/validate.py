@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tophub_registry import spelling
 from tophub_registry.cli import log_argument, terminal
 from tophub_registry.cli.model_options import Processor, Threads
 from tophub_registry.packages.folder import newest_here
@@ -90,9 +91,9 @@ def _text(validation: Validation, *, judged: bool) -> str:
     if validation.errors + validation.warnings > len(validation.findings):
         lines.append(f"{validation.file}: and more findings")
     counts = [
-        _number(validation.rows, "row"),
-        _number(validation.errors, "error"),
-        _number(validation.warnings, "warning"),
+        spelling.counted(validation.rows, "row"),
+        spelling.counted(validation.errors, "error"),
+        spelling.counted(validation.warnings, "warning"),
     ]
     if validation.unchecked:
         tasks = ", ".join(sorted(validation.unchecked)[:_TASKS]) + (", …" if len(validation.unchecked) > _TASKS else "")
@@ -110,7 +111,3 @@ def _verdict(validation: Validation) -> str:
     return terminal.line(
         f"not fit to be released: {place}{unfit.message}" + (f" ({unfit.remedy})" if unfit.remedy else "")
     )
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
