@@ -190,10 +190,12 @@ def test_a_missing_log(tmp_path: Path) -> None:
         validate_log(tmp_path / "no.log")
 
 
-def test_a_file_that_is_no_text_is_one_error(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_has_one_finding(log: Path, tmp_path: Path) -> None:
     (tmp_path / "it.zip").write_bytes(b"PK\x03\x04\n\0\0\n" * 100)
-    with pytest.raises(InputError, match="binary data"):
-        validate_log(tmp_path / "it.zip")
+    (finding,) = validate_log(tmp_path / "it.zip").findings
+    assert (finding.message, finding.line) == ("binary data, and no log", 0)
+    write(log, "\0", text())
+    assert [(line, rule) for line, rule, _ in rules(log)] == [(1, "json")]  # a log with one such line
 
 
 # Arithmetic.

@@ -137,7 +137,6 @@ def validate_log(
     lines = _Together()
     rows = comments = 0
     policy = Policy(tuple(checks))
-    _check_text(path)
     for line in read_lines(path, progress=progress):
         if line.text.startswith(b"#"):
             comments += 1
@@ -161,14 +160,15 @@ def validate_log(
         for finding in lines.findings(previous):
             found.add(finding, finding.line)
     package, unfit = refusal(path, policy)
+    if rows and found.errors == rows and _is_binary(path):
+        found = _Found(str(path))  # each of its lines would be found fault with
+        found.add(Finding("json", "binary data, and no log", "error", "give the log itself"), 0)
     return replace(found.validation(rows, comments), package=package, unfit=unfit)
 
 
-def _check_text(path: Path) -> None:
-    """Raise InputError for a file that is no text at all, rather than find fault with each of its lines."""
+def _is_binary(path: Path) -> bool:
     with open_log(path) as stream:
-        if b"\0" in stream.read(_HEAD):
-            raise InputError("binary data, and no log", file=path, remedy="give the log itself")
+        return b"\0" in stream.read(_HEAD)
 
 
 class _Found:
@@ -179,6 +179,11 @@ class _Found:
         self._counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
         self._unchecked: Counter[str] = Counter()
+
+    @property
+    def errors(self) -> int:
+        """The number of errors."""
+        return self._counts["error"]
 
     def add_all(self, findings: Iterable[Finding], line: int) -> None:
         for finding in findings:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from tophub_registry.templates.workloads import Convolution
+    from tophub_registry.templates.workloads import ConvNd
 
 
 class Term(NamedTuple):
@@ -58,7 +58,7 @@ def pad(data: Any, padding: Sequence[int]) -> Any:
 
 
 def convolve(
-    w: Convolution, padded: Any, kernel: Any, shape: tuple[int, ...], term: Callable[..., Term], *, name: str
+    w: ConvNd, padded: Any, kernel: Any, shape: tuple[int, ...], term: Callable[..., Term], *, name: str
 ) -> Any:
     """Return the `te` computation of a convolution.
 

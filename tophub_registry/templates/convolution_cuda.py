@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution import Term, convolve, pad
-from tophub_registry.templates.workloads import Convolution
+from tophub_registry.templates.workloads import ConvNd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ConvolutionCuda(cuda.CudaTemplate):
     """A convolution in NCHW, or over another number of axes, that accumulates in registers."""
 
-    workload: Convolution
+    workload: ConvNd
 
     @property
     def block(self) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import Convolution
+    from tophub_registry.templates.workloads import ConvNd
 
 MAX_THREADS = 1024
 """Threads of a block, on every CUDA device since compute capability 2.0."""
@@ -157,7 +157,7 @@ def tile_limits(
     return CudaLimits(threads, FLOAT_BYTES * shared, vthreads, vthreads * math.prod(tile[3] for tile in tiles))
 
 
-def window(w: Convolution, tile: Sequence[int], taps: Sequence[int]) -> int:
+def window(w: ConvNd, tile: Sequence[int], taps: Sequence[int]) -> int:
     """Return how many elements of one channel of the data a tile of outputs and kernel taps reads."""
     return math.prod(
         (outputs - 1) * stride + (reach - 1) * dilation + 1

@@ -15,7 +15,7 @@ from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution import pad
 from tophub_registry.templates.template import Tensor
 from tophub_registry.templates.winograd import Matrix, saving, transforms
-from tophub_registry.templates.workloads import Convolution
+from tophub_registry.templates.workloads import ConvNd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class WinogradCuda(cuda.CudaTemplate):
         The tiles along each axis, and those of all images.
     """
 
-    workload: Convolution
+    workload: ConvNd
 
     def __init__(self, args: list[Any]) -> None:
         super().__init__(args)

@@ -131,7 +131,7 @@ _ALL = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
-class Convolution(_Convolution):
+class ConvNd(_Convolution):
     """A convolution over any number of axes, `[N, C, …]` times `[O, C / groups, …]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dilation, …, dtype]`, where data and kernel are
@@ -223,14 +223,14 @@ class Convolution(_Convolution):
 
 
 @dataclass(frozen=True)
-class Conv1d(Convolution):
+class Conv1d(ConvNd):
     """A one-dimensional convolution, NCW times OIW."""
 
     axes = 1
 
 
 @dataclass(frozen=True)
-class Conv2d(Convolution):
+class Conv2d(ConvNd):
     """A two-dimensional convolution, NCHW times OIHW."""
 
     axes = 2
@@ -240,7 +240,7 @@ class Conv2d(Convolution):
 
 
 @dataclass(frozen=True)
-class Conv3d(Convolution):
+class Conv3d(ConvNd):
     """A three-dimensional convolution, NCDHW times OIDHW."""
 
     axes = 3
@@ -291,11 +291,11 @@ _TRANSPOSED_DEFAULTS = [0, 1]
 
 
 @dataclass(frozen=True)
-class TransposedConvolution(_Convolution):
+class TransposedConvNd(_Convolution):
     """A transposed convolution over any number of axes, `[N, C, …]` times `[C, O / groups, …]`.
 
     Arguments of the task: `[data, kernel, strides, padding, dtype, output padding, groups]`, the padding as
-    for `Convolution`. `out_channels` counts all groups. TVM 0.7 had neither of the last two, and there are no groups
+    for `ConvNd`. `out_channels` counts all groups. TVM 0.7 had neither of the last two, and there are no groups
     for one axis.
     """
 
@@ -360,14 +360,14 @@ class TransposedConvolution(_Convolution):
 
 
 @dataclass(frozen=True)
-class TransposedConv1d(TransposedConvolution):
+class TransposedConv1d(TransposedConvNd):
     """A one-dimensional transposed convolution, NCW times IOW."""
 
     axes = 1
 
 
 @dataclass(frozen=True)
-class TransposedConv2d(TransposedConvolution):
+class TransposedConv2d(TransposedConvNd):
     """A two-dimensional transposed convolution, NCHW times IOHW."""
 
     axes = 2
