@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,11 @@ STARTS_WITH = {
 }
 """The files that a page's folder has in the beginning, from the tutorial's folder; `new.log` is its `mine.log`.
 
-`trials.log` has trials of several workloads; and every folder has the repository's `registry_data` and `tools`.
+`trials.log` has trials of several workloads.
 """
+
+LINKED = {"old-tvm.md": ["registry_data"], "maintaining.md": ["tools"]}
+"""The repository's own folders that a page's folder has: pages that only read them."""
 
 SHORTER = [
     (r"--tune \S+", "--tune 4"),
@@ -57,7 +60,7 @@ SHORTER = [
     (r"\[32, 64, 128, 128\]", "[16, 16]"),
     (r"^(tophub (?:bench|gain) .*)$", r"\1 --rounds 1"),
     (r"^(tophub tune .*)-o (?!mine)", r"\1--no-confirm -o "),
-    (r"https://host/tophub cuda@v0.10 llvm@v0.04", r"http://127.0.0.1:8000 llvm@v0.01"),
+    (r"https://host/tophub cuda@v0.10 llvm@v0.04", r"http://127.0.0.1:8000 llvm@v0.14"),
     (r"\bHOST\b", "127.0.0.1"),
 ]
 """Four trials, one round, three layers, small images, this machine; the tutorial alone compares in the whole model."""
@@ -77,7 +80,7 @@ def run_page(page: Path, folder: Path, home: Path) -> None:
     os.environ.clear()
     os.environ.update(ENVIRONMENT, HOME=str(home))
     names: dict[str, Any] = {"__name__": "__main__"}
-    ports = {number: str(_free_port()) for number in ("8000", "9190")}
+    ports = {"8000": str(_free_port()), "9190": str(_free_port(range(9190, 9199)))}  # TVM's tracker takes no others
     with contextlib.ExitStack() as servers:
         for block in blocks_of(page):
             if block.runs:
@@ -163,13 +166,12 @@ def _told() -> Iterator[io.StringIO]:
 
 @contextlib.contextmanager
 def _server(words: list[str], command: str) -> Iterator[None]:
-    """Run a server, once it listens at the port that its command names, if it is one of its own."""
-    found = re.search(r"(?:http\.server .*?|--port )(\d+)", command)
+    """Run a server, once it is ready."""
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(200):
+            for _ in range(600):
                 with contextlib.suppress(OSError):
-                    if found is None or socket.create_connection(("127.0.0.1", int(found[1])), 1).close() is None:
+                    if _is_ready(command):
                         break
                 time.sleep(0.05)
             yield
@@ -177,10 +179,25 @@ def _server(words: list[str], command: str) -> Iterator[None]:
             process.terminate()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def _is_ready(command: str) -> bool:
+    """Whether a server listens at the port that its command names, or a tracker knows it."""
+    if (found := re.search(r"--tracker (\S+):(\d+) --key (\w+)", command)) is not None:
+        from tvm import rpc
+
+        waiting = rpc.connect_tracker(found[1], int(found[2])).summary()["queue_info"]
+        return bool(waiting.get(found[3], {}).get("free"))
+    found = re.search(r"(?:http\.server .*?|--port )(\d+)", command)
+    assert found is not None, command
+    socket.create_connection(("127.0.0.1", int(found[1])), 1).close()
+    return True
+
+
+def _free_port(wanted: Iterable[int] = (0,)) -> int:
+    for port in wanted:
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return int(free.getsockname()[1])
+    raise OSError("no port is free")
 
 
 def _run_all(top: Path) -> None:
@@ -195,7 +212,7 @@ def _run_all(top: Path) -> None:
                     write_log(folder / name, taught())
                 else:
                     shutil.copy(top / "tutorial" / name.replace("new.log", "mine.log"), folder / name)
-            for name in ("registry_data", "tools"):
+            for name in LINKED.get(page.name, ()):
                 (folder / name).symlink_to(ROOT / name)
             run_page(page, folder, top / "home")
         except BaseException:  # noqa: BLE001  # an example may end the program

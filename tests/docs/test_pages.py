@@ -22,6 +22,11 @@ NOT_RUN = 7
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
+def published() -> dict[str, int]:
+    """Return when the files of this repository's own registry were changed."""
+    return {path.name: path.stat().st_mtime_ns for path in (ROOT / "registry_data").glob("[a-z]*")}
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """What became of each page's blocks: all of them run in one process, in a home of their own."""
@@ -29,8 +34,10 @@ def outcomes(tmp_path_factory):
         if find_spec(module) is None:
             pytest.skip(f"needs {module}")
     command = [sys.executable, "-m", "tests.docs.run", str(tmp_path_factory.mktemp("docs"))]
+    before = published()
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=600)
     assert done.returncode == 0, done.stderr
+    assert published() == before, "a page has changed this repository's own registry"
     return {each["page"]: each for each in map(json.loads, done.stdout.splitlines())}
 
 
