@@ -144,15 +144,27 @@ def _missing(found: Sequence[Array], expected: Sequence[Array]) -> int:
     floors = np.concatenate(
         [np.full(_width(array), np.abs(array).max(initial=0.0) * 1e-2 or 1e-30) for array in expected]
     )
-    missing = 0
-    for ours, theirs in zip(_rows(found), _rows(expected), strict=True):
-        left = np.ones(len(ours), bool)
-        for row in theirs:
-            alike = left & (np.abs(ours - row) <= TOLERANCE * np.maximum(np.abs(row), floors)).all(axis=1)
-            if alike.any():
-                left[alike.argmax()] = False
-            else:
-                missing += 1
+    return sum(_unmatched(*pair, floors) for pair in zip(_rows(found), _rows(expected), strict=True))
+
+
+def _unmatched(ours: Array, theirs: Array, floors: Array) -> int:
+    """Return how many rows have no like; most are in their place, and the others are looked for by one column."""
+    apart = (np.abs(ours - theirs) > TOLERANCE * np.maximum(np.abs(theirs), floors)).any(axis=1)
+    ours, theirs = ours[apart], theirs[apart]
+    if not len(theirs):
+        return 0
+    key = int(np.argmax([len(np.unique(column)) for column in theirs.T]))
+    ours = ours[np.argsort(ours[:, key])]
+    free, missing = np.ones(len(ours), bool), 0
+    for row in theirs:
+        near = TOLERANCE * np.maximum(np.abs(row), floors)
+        first = int(np.searchsorted(ours[:, key], row[key] - near[key], "left"))
+        last = int(np.searchsorted(ours[:, key], row[key] + near[key], "right"))
+        alike = free[first:last] & (np.abs(ours[first:last] - row) <= near).all(axis=1)
+        if alike.any():
+            free[first + alike.argmax()] = False
+        else:
+            missing += 1
     return missing
 
 
