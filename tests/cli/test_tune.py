@@ -79,7 +79,7 @@ def test_a_pipe_gets_a_line_of_progress_now_and_then(tasks, tmp_path, capsys, mo
     assert lines[0] == "tophub: task 1/1, 0 of 6 configs measured"
     assert lines[-1].startswith("tophub: task 1/1, 6 of 6 configs measured")
     assert lines[-1].endswith("about 0 min left")
-    assert told.out.startswith("6 records of 1 tasks")
+    assert told.out.startswith("6 records of 1 task for")
 
 
 def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
