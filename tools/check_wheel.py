@@ -29,7 +29,7 @@ PACKAGE = "tophub_registry"
 DATA = f"{PACKAGE}/registry_data"
 
 MAX_WHEEL = 16 << 20
-"""The largest wheel, in bytes. It has all published packages: when they outgrow this, old ones must stay outside."""
+"""The largest wheel, in bytes. It has all published logs, and each package's newest cost model."""
 
 SUFFIXES = {".py", ".typed", ".jinja", ".css", ".js", ".cuh"}
 """What the package's own files may be."""
@@ -102,10 +102,17 @@ def of_data(archive: zipfile.ZipFile, names: set[str]) -> Iterator[str]:
     except InputError as error:
         yield str(error)
         return
-    versions = [published for package in index.packages.values() for published in package.values()]
-    listed = {published.file: published.digest for published in versions}
-    listed |= {published.model.file: published.model.digest for published in versions if published.model is not None}
+    listed = {}
+    superseded = set()
+    for package in index.packages:
+        versions = index.versions(package).values()
+        models = [published.model for published in versions if published.model is not None]
+        superseded |= {model.file for model in models[:-1]}
+        listed |= {each.file: each.digest for each in (*versions, *models[-1:])}
     found = {PurePosixPath(name).name for name in names} - {INDEX_FILE}
+    for name in sorted(superseded & found):
+        yield f"{name} is superseded: exclude it in pyproject.toml"
+    found -= superseded
     yield from (f"{name}, which the index lists, is missing" for name in sorted(listed.keys() - found))
     yield from (f"{name} is not in the index" for name in sorted(found - listed.keys()))
     for name in sorted(listed.keys() & found):

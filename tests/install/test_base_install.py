@@ -91,6 +91,11 @@ def test_the_wheel_is_fit_to_be_uploaded(check, wheel):
         ("tophub_registry/registry_data/llvm_v0.05.log", b"", "llvm_v0.05.log is not what was published"),
         ("tophub_registry/registry_data/llvm_v0.05.log", None, "llvm_v0.05.log, which the index lists, is missing"),
         ("tophub_registry/registry_data/llvm_v9.99.log", b"", "llvm_v9.99.log is not in the index"),
+        (
+            "tophub_registry/registry_data/cuda_v0.18.model.json",
+            b"",
+            "cuda_v0.18.model.json is superseded: exclude it in pyproject.toml",
+        ),
         ("{about}/METADATA", b"Name: other\n\n# It\n", "Name is 'other', not 'tophub-registry'"),
         ("{about}/entry_points.txt", b"", "it does not install the command `tophub`"),
         ("{about}/licenses/LICENSE", None, "no licenses/LICENSE"),
@@ -114,13 +119,13 @@ def test_a_wheel_that_is_too_large_is_found(check, wheel, monkeypatch):
     assert problem.endswith(" MB are more than 1.0")
 
 
-def test_the_wheel_carries_the_registry(wheel):
+def test_the_wheel_carries_the_registry_with_the_newest_cost_models(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     index = json.loads((REPOSITORY / "registry_data" / "index.json").read_bytes())
-    versions = [version for package in index["packages"].values() for version in package.values()]
-    files = {version["file"] for version in versions} | {its["model"]["file"] for its in versions if "model" in its}
+    files = {version["file"] for package in index["packages"].values() for version in package.values()}
+    newest = {"cuda_v0.19.model.json", "llvm_v0.13.model.json"}
     carried = {name.rpartition("/")[2] for name in names if name.startswith("tophub_registry/registry_data/")}
-    assert carried == {"index.json", *files}
+    assert carried == {"index.json", *files, *newest}
 
 
 def test_the_wheel_carries_the_templates_and_scripts_of_pages(wheel):
