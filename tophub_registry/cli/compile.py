@@ -23,6 +23,7 @@ from tophub_registry.cli.model_options import (
 )
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
+from tophub_registry.files import check_place
 from tophub_registry.frontends import KINDS
 from tophub_registry.tasks.rules import FLOAT32
 
@@ -86,8 +87,7 @@ def command(
     from tophub_registry.misses import keep_misses
 
     output = output or Path(f"{re.sub('(-symbol)?[.](json|onnx|pt2)$', '', Path(model).name)}.so")
-    if output.is_dir():
-        raise UsageError("that is a folder", file=output, remedy="-o names the library's file")
+    check_place(output)
     if output.exists() and not force:
         raise UsageError("the library already exists", file=output, remedy="--force overwrites it")
     log = log and log_argument.find_all(log)

@@ -13,6 +13,7 @@ from tophub_registry.cli import interrupts, log_argument, notes, terminal
 from tophub_registry.cli.model_options import Processor, Threads
 from tophub_registry.errors import UsageError
 from tophub_registry.extras import require
+from tophub_registry.files import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +104,7 @@ def _answer(file: Path, output: Path, rounds: int, *, as_json: bool) -> None:
 
 def _check_new(output: Path) -> None:
     """Raise UsageError if a file exists, before anything is measured for it."""
+    check_place(output)
     if output.exists():
         raise UsageError(
             "the file is already there and is never overwritten", file=output, remedy="choose another name"
