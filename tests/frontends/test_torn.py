@@ -1,4 +1,4 @@
-"""A file that is not a model, or only a part of one, is one line with the file and what to do, whatever its library says."""
+"""A file that is no model, or only a part of one, is one line with the file and what to do, whatever a library says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tophub_registry.errors import InputError  # noqa: E402
 from tophub_registry.frontends import read_model  # noqa: E402
 from tophub_registry.frontends.mxnet import libraries  # noqa: E402
 
-TORN = r"{}:?\d*: (not an? .*, or only a part of one \(copy, download or export it again\)|the file is empty \(copy or .*\))$"
+TORN = (
+    r"{}:?\d*: "
+    r"(not an? .*, or only a part of one \(copy, download or export it again\)|the file is empty \(copy or .*\))$"
+)
 
 BEGINNINGS = {
     "the file is empty": b"",
