@@ -152,8 +152,10 @@ def _losing(compiled: CompiledModel) -> list[LosingKernel]:
 def _check(compiled: CompiledModel, logs: Sequence[Path], *, strict: bool) -> None:
     """Print notes on a model's records, and raise InputError if they are not what was asked for."""
     from tophub_registry.compiler.own_logs import check_useful
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.told import not_yet_told
 
-    notes.notices(compiled.notices)
+    notes.notices(not_yet_told(compiled.notices, Root.at()))
     for record in compiled.left_out:
         terminal.err(f"tophub: note: left out: {record}\n")
     check_useful(compiled, logs)

@@ -139,6 +139,8 @@ def _contribute(
 def _newest(log: Path) -> Path | None:
     """Return the newest package of a log's records, fetched if needed; None if there is none."""
     from tophub_registry.compiler.search import own_log, sources_of
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.told import not_yet_told
     from tophub_registry.records.log import read_records
 
     first = next(read_records(log), None)
@@ -147,7 +149,7 @@ def _newest(log: Path) -> Path | None:
     target = first.target
     notes.progress("looking for the newest package")
     sources = sources_of(target, None)
-    notes.notices(sources.notices)
+    notes.notices(not_yet_told(sources.notices, Root.at()))
     return next((source.path for source in sources.logs if source.path != own_log(target)), None)
 
 
