@@ -75,21 +75,25 @@ def command(
         raise UsageError("--answer takes only -o and --rounds", remedy="the challenge says what to measure")
     require("tune")
     if answer is not None:
-        _answer(answer, output or answer.with_name(f"{answer.stem}-answer.json"), rounds, as_json=as_json)
+        _answer(answer, output, rounds, as_json=as_json)
     elif log is not None:
-        found = log_argument.find(log)
-        to = output or Path(f"{found.stem}.zip")
         from tophub_registry.proof.contribution import Sample
+        from tophub_registry.publishing.exchanged import check_kind
+
+        found = log_argument.find(log)
+        check_kind(found, "log")
+        to = output or Path(f"{found.stem}.zip")
 
         sample = Sample(records, None if minutes is None else 60 * minutes, rounds)
         _contribute(found, to, against, model, sample, as_json=as_json)
 
 
-def _answer(file: Path, output: Path, rounds: int, *, as_json: bool) -> None:
+def _answer(file: Path, output: Path | None, rounds: int, *, as_json: bool) -> None:
     from tophub_registry.proof.contribution import answer
     from tophub_registry.publishing.challenge import read_challenge, write
 
     asked = read_challenge(file)
+    output = output or file.with_name(f"{file.stem}-answer.json")
     _check_new(output)
     done = answer(asked, file, rounds=rounds, progress=_progress)
     notes.progress("")
@@ -107,7 +111,7 @@ def _check_new(output: Path) -> None:
     check_place(output)
     if output.exists():
         raise UsageError(
-            "the file is already there and is never overwritten", file=output, remedy="choose another name"
+            "the file already exists", file=output, remedy="send it to the maintainer, or name another with -o"
         )
 
 
