@@ -93,6 +93,24 @@ def test_importing_costs_nothing():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_star_import_takes_what_is_installed():
+    program = (
+        "import sys\n"
+        "for missing in sys.argv[1:]: sys.modules[missing] = None\n"
+        "import tophub_registry\n"
+        "from tophub_registry import *\n"
+        "print(sorted(set(dir(tophub_registry)) - set(dir())), callable(fetch))\n"
+        "try: tophub_registry.CompiledModel\n"
+        "except ImportError as error: print(error.remedy)\n"
+    )
+    for missing, left_out in {"": [], "pebble": ["TaskOutcome"], "numpy": sorted(tophub._NEEDS)}.items():
+        done = subprocess.run([sys.executable, "-c", program, missing], capture_output=True, text=True, check=True)
+        shown, *remedy = done.stdout.splitlines()
+        assert shown.endswith("True")
+        assert [name for name in sorted(tophub._NEEDS) if name in shown] == left_out
+        assert bool(remedy) == (missing == "numpy")
+
+
 def test_what_is_public_is_listed_and_typed():
     assert set(tophub.__all__) <= set(dir(tophub))
     for name in FUNCTIONS:

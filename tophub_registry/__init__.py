@@ -3,7 +3,7 @@
 >>> import tophub_registry as tophub
 
 Importing it is cheap: each function imports what it needs. The names in `__all__` are public, with the compatibility
-promise in `api`; everything else is private.
+promise in `api`; everything else is private. Without their extras, three of them are left out of `__all__`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry._version import __version__
+from tophub_registry.extras import is_installed as _is_installed
 
 if TYPE_CHECKING:
     from tophub_registry.api import (
@@ -93,12 +94,21 @@ _HOMES = {
 """The modules of the public types; errors and functions have a module each."""
 
 
+_NEEDS = {"CompiledLayer": "compile", "CompiledModel": "compile", "TaskOutcome": "tune"}
+"""The types whose modules need an extra."""
+
+_PUBLIC = frozenset(__all__)
+
+if not TYPE_CHECKING:  # a star import takes what is installed; by name, what is not says which extra it needs
+    __all__ = [name for name in __all__ if name not in _NEEDS or _is_installed(_NEEDS[name])]
+
+
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES.get(name, "errors" if name[0].isupper() else "api")
     return getattr(importlib.import_module(f"tophub_registry.{home}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_PUBLIC})

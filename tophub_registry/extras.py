@@ -27,6 +27,11 @@ def require(extra: str) -> None:
             raise MissingExtra(extra, ModuleNotFoundError(name=module))
 
 
+def is_installed(extra: str) -> bool:
+    """Return whether all modules of an extra are installed; nothing is imported."""
+    return all(find_spec(module) is not None for module in EXTRAS[extra])
+
+
 def extra_with(module: str | None) -> str | None:
     """Return the smallest extra that installs a module; None if there is none."""
     top = (module or "").partition(".")[0]

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -48,7 +49,7 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
     Parameters
     ----------
     path
-        The destination; its folder is made if it is missing.
+        The destination, in a folder that is there; see `make_folders`.
     overwrite
         Whether an existing file is replaced. Otherwise it is an error, even if the file appears while the block
         runs: when several processes create the same file, exactly one wins.
@@ -56,17 +57,15 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
     Raises
     ------
     UsageError
-        `path` exists and `overwrite` is false, or it is a folder; nothing was changed.
+        `path` exists and `overwrite` is false, or see `check_place`; nothing was changed.
     EnvironmentFailure
         The disk is full, the folder can't be written to, …; nothing was changed.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UsageError("this is a folder", file=path, remedy="name a file")
+    check_place(path)
     if not overwrite and path.exists():
         raise _exists(path)
     with _errors_of(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(path.parent)
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         # The mode is the process's own, by its umask, which is not to be touched: other threads make files too.
@@ -94,6 +93,68 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[IO[by
         with suppress(OSError):
             discard()
         atexit.unregister(discard)
+
+
+def check_place(path: Path) -> None:
+    """Check that a file can have this path; it may exist. Commands do so before long work whose result goes there.
+
+    Raises
+    ------
+    UsageError
+        It is a folder, or its folder is missing: a new one would hide a typing error.
+    EnvironmentFailure
+        The name is too long, or its folder can't be read.
+    """
+    with _errors_of(path):
+        if path.is_dir():
+            raise UsageError("this is a folder", file=path, remedy="name a file")
+    _check_around(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that a user has named, unless it is there.
+
+    Raises
+    ------
+    UsageError
+        The folder around it is missing, or it is a file.
+    EnvironmentFailure
+        It can't be made.
+    """
+    check_folder_place(folder)
+    with _errors_of(folder):
+        folder.mkdir(exist_ok=True)
+
+
+def check_folder_place(folder: Path) -> None:
+    """Check that a folder can have this path, as `make_folder` does; it may exist."""
+    with _errors_of(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError("this is a file", file=folder, remedy="name a folder")
+    _check_around(folder)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder of the program's own, and those around it, unless they are there.
+
+    Raises
+    ------
+    EnvironmentFailure
+        It can't be made.
+    """
+    with _errors_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _check_around(path: Path) -> None:
+    """Raise UsageError if there is no folder around a path."""
+    folder = path.parent
+    with _errors_of(path):
+        if folder.is_dir():
+            return
+        if folder.exists():
+            raise UsageError("not a folder", file=folder, remedy="choose another path")
+    raise UsageError("no such folder", file=folder, remedy=f"`mkdir -p {shlex.quote(str(folder))}` makes it")
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -290,6 +290,7 @@ def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequenc
     from tophub_registry.errors import EnvironmentFailure
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.sources import find_sources
+    from tophub_registry.packages.told import not_yet_told
     from tophub_registry.packages.version import Version
 
     pins = {package: Version.parse(version) for package, version in PACKAGE_VERSION.pins.items()}
@@ -299,7 +300,7 @@ def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequenc
     except EnvironmentFailure as error:
         logger.warning("TopHub's package for %s is not available: %s", target, error)
         found = find_sources(target, None, Root.at(), own=own)
-    _tell(notice for notice in found.notices if notice.rule != "switched-off")
+    _tell(not_yet_told((notice for notice in found.notices if notice.rule != "switched-off"), Root.at()))
     return found.logs
 
 

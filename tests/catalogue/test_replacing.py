@@ -25,6 +25,7 @@ def files(folder):
 
 def test_the_new_folder_takes_the_old_ones_place(tmp_path):
     site = tmp_path / "deep" / "site"
+    site.parent.mkdir()
     write(site, "old")
     (site / "stale").mkdir()  # an empty folder is nobody's
     write(site, "new")
@@ -104,6 +105,7 @@ def test_what_a_killed_process_left_behind_is_cleared_once_it_is_old(tmp_path):
 def test_a_killed_command_leaves_the_old_site_or_the_new_one(tmp_path):
     pytest.importorskip("jinja2", reason="needs the extra [report]")
     registry, site = make_registry(tmp_path), tmp_path / "out" / "site"
+    site.parent.mkdir()
     old = files(write_site(registry, site, title="Alder").folder)
     states = []
 

@@ -78,7 +78,7 @@ def test_the_command_says_what_tuning_gave_and_keeps_to_its_time(home: Path) -> 
     assert "tophub: model.so is written; a run takes " in done.stderr
     assert all(line.startswith("tophub: ") for line in done.stderr.splitlines()), done.stderr
     trials = sum(1 for _ in read_records(own_log(home)))
-    kept = f"{trials} configs were measured, and are kept in {own_log(home)}. In turns, a run took "
+    kept = f"{trials} configs were measured, and are kept in {own_log(home)}. Whole runs, timed in turns, took "
     assert kept in done.stdout
     assert "--tune" not in done.stdout
     tuned = json.loads(compiled("--tune", "3s", "--force", "--json").stdout)["tuned"]

@@ -71,7 +71,8 @@ def test_it_says_where_and_what_is_wrong(old: Path, new: Path, tmp_path: Path) -
         ((new, old), 2, "new.log is not named PACKAGE_vN.NN.log"),
         ((old, "-o", old), 2, "never overwritten"),
         ((old, "--keep", "some"), 2, "--keep takes best, a number, or all"),
-        ((old, "-o", "/proc/x/merged.log"), 3, "can't be written"),
+        ((old, "-o", "/proc/x/merged.log"), 2, "/proc/x: no such folder (`mkdir"),
+        ((old, "-o", "/proc/merged.log"), 3, "can't be written"),
     ]:
         done = tophub("merge", *arguments)
         assert (done.returncode, done.stdout) == (code, "")

@@ -115,3 +115,10 @@ def test_a_broken_log(command: str, tmp_path: Path) -> None:
     done = tophub(command, log, log)
     assert done.returncode == 1
     assert done.stderr.startswith(f"tophub: error: {log}:1: the last row was cut short")
+
+
+@pytest.mark.parametrize("command", ["show", "audit"])
+def test_a_log_without_records_is_noted(tmp_path: Path, command: str) -> None:
+    (tmp_path / "empty.log").write_text("# nothing\n")
+    done = tophub(command, tmp_path / "empty.log")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "tophub: note: no records\n")

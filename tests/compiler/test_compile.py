@@ -145,6 +145,7 @@ def test_a_library_is_written_whole_or_not_at_all(
     compiled: CompiledModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = tmp_path / "there" / "model.so"
+    library.parent.mkdir()
     compiled.export(library)
     before = library.read_bytes()
     with pytest.raises(UsageError, match="already"):

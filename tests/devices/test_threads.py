@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tophub_registry.cli import main
 from tophub_registry.devices import processor, threads
 from tophub_registry.devices.processor import physical_cores
 from tophub_registry.devices.threads import BINDING, VARIABLES, bound, run_with, settle_threads, thread_count
@@ -45,11 +46,33 @@ def test_it_is_the_physical_cores_unless_tvms_variables_are_set(monkeypatch: pyt
     assert thread_count() == 3
     monkeypatch.setenv("TVM_NUM_THREADS", "5")
     assert thread_count() == 5
-    for nonsense in ("", "0", "many", "-2"):
-        monkeypatch.setenv("TVM_NUM_THREADS", nonsense)
-        assert thread_count() == 3
     monkeypatch.setenv("TVM_NUM_THREADS", "9")
     assert thread_count() == 8  # TVM uses no more threads than there are CPUs
+    monkeypatch.setenv("TVM_NUM_THREADS", " ")
+    assert thread_count() == 3, "an empty one is not set"
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert thread_count() == 4, "OpenMP's outermost level"
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+@pytest.mark.parametrize("text", ["0", "many", "-2", "2.5", "2 threads", "9" * 5000, ",2"])
+def test_what_is_no_number_of_threads_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(name, text)
+    for ask in (thread_count, settle_threads):
+        with pytest.raises(UsageError, match=f"{name}={text} in the environment is not .* .`unset {name}`, or set it"):
+            ask()
+    assert settle_threads(2) == 2, "an argument comes first"
+
+
+@pytest.mark.parametrize("command", ["compile", "bench", "tune -o new.log", "gain -l new.log"])
+def test_a_command_says_so_before_its_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("TVM_NUM_THREADS", "abc")
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "no-such-model"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("tophub: error: TVM_NUM_THREADS=abc in the environment is not")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pytest
 from tests.registries import served, write_rows
 from tophub_registry import tophub
 from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.index import Notice
 from tophub_registry.packages.location import Folder, Web
 from tophub_registry.packages.overview import survey
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import find_sources
+from tophub_registry.packages.told import not_yet_told
 from tophub_registry.packages.version import Reference
 from tophub_registry.publishing.release import release
 from tophub_registry.publishing.yank import yank
@@ -167,6 +169,28 @@ class TestANewerVersionInTheRoot:
         write_rows(root.path / "llvm_v0.11.log", 1)
         (notice,) = find_sources(LLVM, mine, root).notices
         assert notice.remedy == "`--log llvm@v0.11` uses it"
+
+    def test_is_told_once_by_commands_until_it_changes(self, mine, theirs, root, tmp_path):
+        release("llvm", write_rows(tmp_path / "new.log", 6), theirs.path)
+        fetch([], theirs, root)
+        found = find_sources(LLVM, mine, root).notices
+        (told,) = not_yet_told(found, root)
+        assert told.message == found[0].message
+        assert str(told).endswith("uses it; `tophub list` says it again)")
+        assert list(not_yet_told(found, root)) == []
+        other = Notice("offline", "no network")
+        assert list(not_yet_told([*found, other, other], root)) == [other, other], "others are told always"
+        release("llvm", write_rows(tmp_path / "new.log", 7), theirs.path)
+        fetch([], theirs, root)
+        assert len(list(not_yet_told(find_sources(LLVM, mine, root).notices, root))) == 1
+        assert rules(survey(mine, root)) == rules(fetch([], mine, root)) == ["newer-here"]
+
+    def test_is_told_each_time_where_that_can_not_be_remembered(self, mine, theirs, tmp_path):
+        (tmp_path / "root").mkdir()
+        root = Root(tmp_path / "root")
+        notices = [Notice("newer-here", "newer", "use it")]
+        (root.path / ".told").mkdir()
+        assert len(list(not_yet_told(notices, root))) == len(list(not_yet_told(notices, root))) == 1
 
     def test_is_not_told_where_its_own_registry_has_yanked_it(self, mine, theirs, root, tmp_path):
         release("llvm", write_rows(tmp_path / "new.log", 6), theirs.path)

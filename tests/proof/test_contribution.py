@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -433,7 +434,30 @@ def test_an_existing_file_is_found_before_anything_is_measured(made: Made, capsy
     assert run("contribute", "--answer", made.challenge, "-o", made.answer) == 2
     assert run("contribute") == 2
     assert run("contribute", made.log, "--answer", made.challenge) == 2
-    assert "never overwritten" in capsys.readouterr().err
+    assert capsys.readouterr().err.count(": the file already exists (send it to the maintainer, or name another ") == 2
+
+
+def test_a_file_in_anothers_place_is_named_with_what_to_do_with_it(
+    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {
+        made.log: "this is a log, and not {} (`tophub contribute tuned.log` makes a bundle of it)",
+        made.bundle: "this is a contribution's bundle, and not {} (send it to the maintainer, whose challenge `--an",
+        made.challenge: "this is a maintainer's challenge, and not {} (`tophub contribute --answer tuned.challenge.",
+        made.answer: "this is the answer to a challenge, and not {} (send it to the maintainer)",
+    }
+    takes = {
+        made.log: ("a log", run, ("contribute",)),
+        made.bundle: ("a contribution's bundle", partial(accepted, monkeypatch), ()),
+        made.challenge: ("a maintainer's challenge", run, ("contribute", "--answer")),
+    }
+    for file, message in said.items():
+        for other, (what, command, words) in takes.items():
+            if other != file:
+                assert command(*words, file) == 1
+                assert f"{file}: {message.format(what)}" in capsys.readouterr().err
+    assert run("contribute", "--answer", made.log.parent) == 3
+    assert "can't be read: Is a directory" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_nothing(made: Made, registry: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ TIME = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 
 @pytest.fixture
 def registry(tmp_path):
-    return tmp_path / "a" / "registry"
+    return tmp_path / "registry"
 
 
 def contents(folder):
@@ -272,8 +272,15 @@ def test_another_release_that_does_not_end_is_given_up(tmp_path, registry, monke
 
 def test_a_registry_that_can_not_be_a_folder(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(EnvironmentFailure, match="can't be written"):
-        release("llvm", write_rows(tmp_path / "new.log", 1), tmp_path / "file" / "registry")
+    log = write_rows(tmp_path / "new.log", 1)
+    for folder, why in [
+        ("file", "this is a file"),
+        ("file/registry", "not a folder"),
+        ("typo/registry", "no such folder"),
+    ]:
+        with pytest.raises(UsageError, match=why):
+            release("llvm", log, tmp_path / folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "new.log"]
 
 
 def test_upstreams_own_logs_can_be_released(upstream, registry):

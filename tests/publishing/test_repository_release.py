@@ -23,6 +23,7 @@ TOPHUB = "PACKAGE_VERSION = {\n    'llvm': \"v0.04\",\n    'cuda': \"v0.10\",\n}
 def repository(tmp_path):
     """A repository with llvm v0.05, and a TVM that asks for v0.04."""
     folder = tmp_path / "repository"
+    folder.mkdir()
     release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 3), folder / "registry_data", time=TIME)
     (folder / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0\n\n- llvm v0.05: 3 records.\n")
     tophub = folder / "tvm" / "python" / "tvm" / "autotvm" / "tophub.py"

@@ -80,9 +80,11 @@ def test_one_such_row_makes_a_log_unfit_and_is_named(rule, tmp_path, capsys):
 def test_an_empty_log_and_one_of_comments_alone_are_unfit(tmp_path):
     for rows in ((), ("# nothing",)):
         log = write(tmp_path / "new.log", *rows)
-        empty = Finding("empty", "the log has no records", remedy="nothing to publish")
+        empty = Finding("empty", "the log has no records", remedy="is it the right file? `tophub tune` writes records")
         assert refusal(log, POLICY) == (None, empty)
-        assert validate_log(log).unfit == empty
+        validation = validate_log(log, together=False)
+        assert validation.unfit == empty
+        assert (validation.errors, [each.rule for each in validation.findings]) == (1, ["empty"])
 
 
 def test_a_fit_log_is_said_to_be_one_and_for_what(tmp_path, capsys):

@@ -249,7 +249,7 @@ def test_a_file_that_is_no_log_is_not_touched(log: Path, content: bytes) -> None
 
 
 def test_a_folder_can_not_be_appended_to(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFailure):
+    with pytest.raises(UsageError):
         LogAppender(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 import numpy as np
@@ -101,6 +102,19 @@ def test_a_file_that_is_no_program(tmp_path):
     path.write_bytes(b"PK not a program")
     with pytest.raises(InputError, match=r"model.pt2: not a program that torch.export.save wrote"):
         tophub.read_model(path)
+
+
+def test_a_program_that_is_cut_off_is_one_line(saved, tmp_path, capfd):
+    data, draw = saved.read_bytes(), random.Random(0)
+    for end in (0, *(draw.randrange(len(data)) for _ in range(10))):
+        (tmp_path / "torn.pt2").write_bytes(data[:end])
+        with pytest.raises(SystemExit) as caught:
+            main(["extract", str(tmp_path / "torn.pt2")])
+        assert caught.value.code == 1
+        (line,) = capfd.readouterr().err.splitlines()
+        assert (
+            "torn.pt2: not a program that torch.export.save wrote, or only a part of one (" in line or "empty" in line
+        )
 
 
 def test_the_commands_take_it(saved, tmp_path, capsys):

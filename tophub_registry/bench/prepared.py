@@ -15,6 +15,7 @@ import numpy as np
 
 from tophub_registry.bench.network import Network
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.files import make_folder
 
 if TYPE_CHECKING:
     from tophub_registry.frontends import Model
@@ -156,7 +157,7 @@ def prepare(
     read = read_model(model, shapes=shapes, params=params)
     read.check_translated()
     inputs = read.random_inputs()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_arrays(folder / _INPUTS, inputs)
     if references:
         write_arrays(folder / _REFERENCES, read.reference(*inputs))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.files import sync_folder
+from tophub_registry.files import check_folder_place, sync_folder
 
 MANIFEST = "catalogue.json"
 
@@ -65,12 +65,13 @@ def check_replaceable(folder: Path) -> None:
     Raises
     ------
     UsageError
-        It is not; the error names a file that would be lost.
+        It is not, and the error names a file that would be lost; or the folder around it is missing.
     EnvironmentFailure
         It can't be read.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError("not a folder", file=folder, remedy="-o names the site's folder")
+    check_folder_place(folder)
     try:
         here = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
     except OSError as error:
@@ -97,7 +98,6 @@ def replacing(folder: Path) -> Iterator[NewFolder]:
     folder = folder.absolute()
     temporary = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(8)}.part")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(folder.parent)
         new = NewFolder(temporary)
         yield new

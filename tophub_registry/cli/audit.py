@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tophub_registry import spelling
-from tophub_registry.cli import log_argument, terminal
+from tophub_registry.cli import log_argument, notes, terminal
 from tophub_registry.records.audit import TargetAudit, audit
 
 
@@ -26,6 +26,8 @@ def command(
         return
     for entry in found.entries:
         terminal.out(_text(entry, found.workloads))
+    if not found.entries:
+        notes.no_records()
     if found.unconvertible:
         terminal.err(f"tophub: note: {found.unconvertible} rows of log version 0.1 can't be converted\n")
 

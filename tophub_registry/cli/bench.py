@@ -23,6 +23,7 @@ from tophub_registry.cli.model_options import (
 )
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
+from tophub_registry.files import atomic_write, check_folder_place, check_place
 from tophub_registry.frontends import KINDS
 from tophub_registry.tasks.rules import FLOAT32
 
@@ -130,6 +131,7 @@ def _prepare(
 ) -> None:
     from tophub_registry.bench.prepared import prepare
 
+    check_folder_place(folder)
     if folder.exists() and not force:
         raise UsageError("the folder already exists", file=folder, remedy="--force writes into it")
     if prepare(model, folder, params=params, shapes=shapes).random_weights:
@@ -155,6 +157,7 @@ def _check_outputs(outputs: list[Path], *, force: bool) -> None:
     for path in outputs:
         if path.suffix not in {".json", ".html"}:
             raise UsageError("neither .json nor .html", file=path, remedy="the suffix selects the format")
+        check_place(path)
         if path.exists() and not force:
             raise UsageError("the file already exists", file=path, remedy="--force overwrites it")
         if path.suffix == ".html":
@@ -173,7 +176,6 @@ def _pythons(options: list[str]) -> dict[str, str]:
 
 def _write(comparison: Comparison, path: Path, *, force: bool) -> None:
     from tophub_registry.bench.plot import render
-    from tophub_registry.files import atomic_write
 
     text = render(comparison) if path.suffix == ".html" else json.dumps(comparison.as_json(), indent=1) + "\n"
     with atomic_write(path, overwrite=force) as stream:

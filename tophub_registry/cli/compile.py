@@ -23,6 +23,7 @@ from tophub_registry.cli.model_options import (
 )
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.extras import require
+from tophub_registry.files import check_place
 from tophub_registry.frontends import KINDS
 from tophub_registry.tasks.rules import FLOAT32
 
@@ -86,8 +87,7 @@ def command(
     from tophub_registry.misses import keep_misses
 
     output = output or Path(f"{re.sub('(-symbol)?[.](json|onnx|pt2)$', '', Path(model).name)}.so")
-    if output.is_dir():
-        raise UsageError("that is a folder", file=output, remedy="-o names the library's file")
+    check_place(output)
     if output.exists() and not force:
         raise UsageError("the library already exists", file=output, remedy="--force overwrites it")
     log = log and log_argument.find_all(log)
@@ -152,8 +152,10 @@ def _losing(compiled: CompiledModel) -> list[LosingKernel]:
 def _check(compiled: CompiledModel, logs: Sequence[Path], *, strict: bool) -> None:
     """Print notes on a model's records, and raise InputError if they are not what was asked for."""
     from tophub_registry.compiler.own_logs import check_useful
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.told import not_yet_told
 
-    notes.notices(compiled.notices)
+    notes.notices(not_yet_told(compiled.notices, Root.at()))
     for record in compiled.left_out:
         terminal.err(f"tophub: note: left out: {record}\n")
     check_useful(compiled, logs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 from tophub_registry import spelling
@@ -79,8 +79,24 @@ def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> N
         threads = "" if here.threads is None else f" with {here.threads} thread{'' if here.threads == 1 else 's'}"
         fastest = f", at best {spelling.seconds(min(runs))}" if runs[1:] else ""
         terminal.out(
-            f"A run takes {spelling.seconds(median(runs))} on this machine{threads}{fastest}.{_sum(compiled)}\n"
+            f"A run takes {spelling.seconds(median(runs))} on this machine{threads}{fastest}."
+            f"{_sum(compiled)}{_doubt(runs)}\n"
         )
+
+
+_NOISY = 0.2
+"""The interquartile range of times, relative to their median, from which other programs must have been running."""
+
+
+def _doubt(runs: Sequence[float]) -> str:
+    """Say so if runs differ by too much to be compared with other times."""
+    if len(runs) < 4:  # noqa: PLR2004  # quartiles
+        return ""
+    first, _, last = quantiles(runs)
+    spread = (last - first) / median(runs)
+    if spread < _NOISY:
+        return ""
+    return f" Runs differ by {spelling.percent(spread)}: while other programs are running, these times mean little."
 
 
 def _sum(compiled: CompiledModel) -> str:
@@ -91,7 +107,7 @@ def _sum(compiled: CompiledModel) -> str:
     whose = f"the layers' {len(records)} records add" if records[1:] else "the one layer's record adds"
     cached = sum(record.cost.cached for record in records) if compiled.target.kind == "llvm" else 0
     how = f", {cached} of them measured with weights in the cache" if cached else ""
-    return f" By themselves, {whose} up to {spelling.seconds(sum(record.mean_cost for record in records))}{how}."
+    return f" Timed alone, {whose} up to {spelling.seconds(sum(record.mean_cost for record in records))}{how}."
 
 
 def _expectation(used: int, count: int) -> str:

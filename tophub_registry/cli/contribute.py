@@ -13,6 +13,7 @@ from tophub_registry.cli import interrupts, log_argument, notes, terminal
 from tophub_registry.cli.model_options import Processor, Threads
 from tophub_registry.errors import UsageError
 from tophub_registry.extras import require
+from tophub_registry.files import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,21 +75,25 @@ def command(
         raise UsageError("--answer takes only -o and --rounds", remedy="the challenge says what to measure")
     require("tune")
     if answer is not None:
-        _answer(answer, output or answer.with_name(f"{answer.stem}-answer.json"), rounds, as_json=as_json)
+        _answer(answer, output, rounds, as_json=as_json)
     elif log is not None:
-        found = log_argument.find(log)
-        to = output or Path(f"{found.stem}.zip")
         from tophub_registry.proof.contribution import Sample
+        from tophub_registry.publishing.exchanged import check_kind
+
+        found = log_argument.find(log)
+        check_kind(found, "log")
+        to = output or Path(f"{found.stem}.zip")
 
         sample = Sample(records, None if minutes is None else 60 * minutes, rounds)
         _contribute(found, to, against, model, sample, as_json=as_json)
 
 
-def _answer(file: Path, output: Path, rounds: int, *, as_json: bool) -> None:
+def _answer(file: Path, output: Path | None, rounds: int, *, as_json: bool) -> None:
     from tophub_registry.proof.contribution import answer
     from tophub_registry.publishing.challenge import read_challenge, write
 
     asked = read_challenge(file)
+    output = output or file.with_name(f"{file.stem}-answer.json")
     _check_new(output)
     done = answer(asked, file, rounds=rounds, progress=_progress)
     notes.progress("")
@@ -103,9 +108,10 @@ def _answer(file: Path, output: Path, rounds: int, *, as_json: bool) -> None:
 
 def _check_new(output: Path) -> None:
     """Raise UsageError if a file exists, before anything is measured for it."""
+    check_place(output)
     if output.exists():
         raise UsageError(
-            "the file is already there and is never overwritten", file=output, remedy="choose another name"
+            "the file already exists", file=output, remedy="send it to the maintainer, or name another with -o"
         )
 
 
@@ -137,6 +143,8 @@ def _contribute(
 def _newest(log: Path) -> Path | None:
     """Return the newest package of a log's records, fetched if needed; None if there is none."""
     from tophub_registry.compiler.search import own_log, sources_of
+    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.told import not_yet_told
     from tophub_registry.records.log import read_records
 
     first = next(read_records(log), None)
@@ -145,7 +153,7 @@ def _newest(log: Path) -> Path | None:
     target = first.target
     notes.progress("looking for the newest package")
     sources = sources_of(target, None)
-    notes.notices(sources.notices)
+    notes.notices(not_yet_told(sources.notices, Root.at()))
     return next((source.path for source in sources.logs if source.path != own_log(target)), None)
 
 

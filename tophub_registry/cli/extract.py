@@ -13,6 +13,7 @@ from tophub_registry import spelling
 from tophub_registry.cli import interrupts, notes, tasks_argument, terminal
 from tophub_registry.cli.model_options import Precision, Shape, shapes_of
 from tophub_registry.errors import UsageError
+from tophub_registry.files import check_place
 from tophub_registry.frontends import KINDS
 from tophub_registry.records.target import Target
 from tophub_registry.tasks.rules import FLOAT32, check_precision, rules_for
@@ -49,6 +50,8 @@ def command(
 
     if shape and batch is not None:
         raise UsageError("--batch and --shape can't be combined", remedy="include the batch in the shape")
+    if output is not None:
+        check_place(output)
     kind = Target.parse(target).kind
     rules_for(kind)
     check_precision(precision, kind)

@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from tophub_registry.cli import notes, terminal
-from tophub_registry.cli.location_options import Location, RootFolder
+from tophub_registry.cli.location_options import Location, RootFolder, find_root
 from tophub_registry.cli.transfer import bars
 from tophub_registry.packages.fetch import Fetch, fetch
 from tophub_registry.packages.location import find_location
-from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
 
 
@@ -30,7 +29,7 @@ def command(
     """
     references = [Reference.parse(text) for text in packages or []]
     with bars() as progress:
-        done = fetch(references, find_location(location), Root.at(root), progress=progress)
+        done = fetch(references, find_location(location), find_root(root), progress=progress)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)

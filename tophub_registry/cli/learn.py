@@ -8,6 +8,7 @@ import typer
 
 from tophub_registry.cli import log_argument, notes, terminal
 from tophub_registry.errors import UsageError
+from tophub_registry.files import check_place
 
 
 def command(
@@ -34,6 +35,7 @@ def command(
     from tophub_registry.records.log import read_records
     from tophub_registry.records.target import Target
 
+    check_place(output)
     if output.exists() and not force:
         raise UsageError("the cost model already exists", file=output, remedy="--force overwrites it")
     notes.progress("read the trials")

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from tophub_registry.cli import notes, terminal
-from tophub_registry.cli.location_options import Location, RootFolder
+from tophub_registry.cli.location_options import Location, RootFolder, find_root
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.overview import Overview, PackageState, survey
-from tophub_registry.packages.root import Root
 
 
 def command(
@@ -22,7 +21,7 @@ def command(
 
     The column `here`: cached (the newest version is on this machine), outdated (an older one is), damaged or missing.
     """
-    seen = survey(find_location(location), Root.at(root))
+    seen = survey(find_location(location), find_root(root))
     if as_json:
         terminal.out(json.dumps(_fields(seen), indent=1) + "\n")
         return

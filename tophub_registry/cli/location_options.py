@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from tophub_registry.files import check_folder_place
+from tophub_registry.packages.root import Root
+
 Location = Annotated[
     str | None,
     typer.Option(
@@ -17,3 +20,17 @@ Location = Annotated[
 RootFolder = Annotated[
     Path | None, typer.Option("--root", help="The folder of this machine's copies.", show_default="~/.tvm/tophub")
 ]
+
+
+def find_root(given: Path | None) -> Root:
+    """Return the root in the given folder, by default the one that AutoTVM clients use.
+
+    Raises
+    ------
+    UsageError
+        There is no folder around the given one, or it is a file.
+    """
+    root = Root.at(given)
+    if given is not None:
+        check_folder_place(root.path)
+    return root

@@ -11,10 +11,10 @@ import typer
 
 from tophub_registry import spelling
 from tophub_registry.cli import table, terminal
-from tophub_registry.cli.location_options import RootFolder
+from tophub_registry.cli.location_options import RootFolder, find_root
 from tophub_registry.errors import UsageError
+from tophub_registry.files import check_place
 from tophub_registry.packages import misses as kept
-from tophub_registry.packages.root import Root
 from tophub_registry.records.task import describe
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def command(
     layers had it. There are no names of models or layers, no weights and no times, neither in this file nor in what -o
     writes. Nothing is sent anywhere.
     """
-    place = Root.at(root)
+    place = find_root(root)
+    if output is not None:
+        check_place(output)
     if sum((on is not None, output is not None, clear)) > 1:
         raise UsageError("--on, --off, --clear and -o exclude each other", remedy="give one of them")
     if on is not None:

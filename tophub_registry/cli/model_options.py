@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tophub_registry.devices.threads import settle_threads
+from tophub_registry.devices.threads import settle_threads, thread_count
 from tophub_registry.errors import UsageError
 
 CompileTarget = Annotated[
@@ -58,6 +58,8 @@ Processor = Annotated[
 def _settled(threads: int | None) -> int | None:
     if threads is not None:
         settle_threads(threads)
+    else:
+        thread_count()  # a wrong variable is reported before the work
     return threads
 
 

@@ -40,6 +40,11 @@ def refused(tasks: TaskFile) -> None:
         )
 
 
+def no_records() -> None:
+    """Note that logs have no records, where nothing else would be printed."""
+    terminal.err("tophub: note: no records\n")
+
+
 def progress(what: str) -> None:
     """Show on a terminal what is being done; an empty text clears it."""
     terminal.status(f"{what} …" if what else "")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tophub_registry.errors import UsageError
+from tophub_registry.files import check_folder_place
 
 _HERE = Path("registry_data")
 
@@ -20,11 +21,12 @@ def find_registry(given: Path | None) -> Path:
     Raises
     ------
     UsageError
-        It is a file; or none is given, and there is no `registry_data` here.
+        It is a file, or there is no folder around it; or none is given, and there is no `registry_data` here.
     """
     if given is not None:
         if given.is_file():
             raise UsageError("this is a file; a registry is a folder", file=given)
+        check_folder_place(given)
         return given
     if not _HERE.is_dir():
         raise UsageError("no registry is given, and there is no registry_data here", remedy="give --registry DIR")

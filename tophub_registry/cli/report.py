@@ -26,10 +26,11 @@ def command(
     It also shows every config's GFLOPS against the device's measured peak, the failures, and how well each
     option of each knob did. The page is self-contained and works offline.
     """
-    from tophub_registry.files import atomic_write
+    from tophub_registry.files import atomic_write, check_place
     from tophub_registry.report.page import render
     from tophub_registry.report.reading import read_history
 
+    check_place(output)
     if output.exists() and not force:
         raise UsageError("the page already exists", file=output, remedy="--force overwrites it")
     logs = log_argument.find_all(logs)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tophub_registry import spelling
-from tophub_registry.cli import log_argument, table, terminal
+from tophub_registry.cli import log_argument, notes, table, terminal
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.rank import Rank
 from tophub_registry.records.summary import summarise, tool
@@ -58,6 +58,10 @@ def _show_summary(logs: list[Path], *, as_json: bool) -> None:
     summary = summarise(logs)
     if as_json:
         terminal.out(json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
+        return
+    if not summary.groups:
+        notes.no_records()
+        _tell_unconvertible(summary.unconvertible)
         return
     confirmed = any(_confirmed(group.ranks) for group in summary.groups)
     ranks = ["rank"] if confirmed else []

@@ -15,6 +15,7 @@ from tophub_registry import spelling
 from tophub_registry.cli import confirmation, log_argument, notes, tasks_argument, terminal
 from tophub_registry.cli.model_options import Precision, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import UsageError
+from tophub_registry.files import check_place
 from tophub_registry.tasks.rules import FLOAT32, check_precision, is_own
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def command(  # each is an option of the command line
 
     if search not in SEARCHES:
         raise UsageError(f"no such search: {search!r}", remedy=f"known: {', '.join(SEARCHES)}")
+    check_place(output)
     if output.exists() and not resume:
         raise UsageError("the log already exists", file=output, remedy="--resume continues it")
     place = _place(rpc_tracker, rpc_key, timeout)

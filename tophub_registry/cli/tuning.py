@@ -75,8 +75,8 @@ def outcome(found: Tuned) -> None:
         return
     before, after = spelling.seconds(found.before), spelling.seconds(found.after)
     terminal.out(
-        f"{found.trials} configs were measured, and are kept in {found.log}. In turns, a run took {before} before and "
-        f"{after} after, {found.after / found.before:.2f} times as long.{_doubt(found)}\n"
+        f"{found.trials} configs were measured, and are kept in {found.log}. Whole runs, timed in turns, took "
+        f"{before} before and {after} after, {found.after / found.before:.2f} times as long.{_doubt(found)}\n"
     )
 
 
@@ -101,7 +101,9 @@ def as_json(found: Tuned | None) -> dict[str, object]:
 
 
 class _Bar:
-    """Writes the library as it is before tuning, then shows the time, and what a run is expected to take.
+    """Writes the library as it is before tuning, then shows the time, and what the best kernels save by themselves.
+
+    That is a sum of kernels timed alone and no time of a run, which only whole runs tell, at the end.
 
     It has the methods of `proof.tuned.Watcher`, which needs the extra [tune].
     """
@@ -117,12 +119,11 @@ class _Bar:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[expected]}"),
+            TextColumn("{task.fields[found]}"),
             console=Console(stderr=True, highlight=False, soft_wrap=True),
             transient=True,
             disable=not self._watched,
         )
-        self._run = math.nan
         self._in_use: dict[str, float] = {}
         self._outcomes: dict[int, TaskOutcome] = {}
         self._measured = 0
@@ -133,19 +134,19 @@ class _Bar:
         if self.written:
             return
         self.written = True
-        self._run = median(compiled.benchmark(repeats=_RUNS))
+        run = median(compiled.benchmark(repeats=_RUNS))
         self._in_use = {
             layer.layer.name: seconds for layer in compiled.layers if (seconds := _expected_of(layer)) is not None
         }
         notes.progress("")
-        terminal.err(f"tophub: {self._output} is written; a run takes {spelling.seconds(self._run)} before tuning\n")
+        terminal.err(f"tophub: {self._output} is written; a run takes {spelling.seconds(run)} before tuning\n")
 
     def measuring(self, rest: Limit) -> None:
         self._rest, self._began = rest, time.monotonic()
         self._printed = self._began
         self._bar.start()
         total: Any = rest.trials if math.isinf(rest.seconds) else rest.seconds
-        self._task = self._bar.add_task("tuning", total=total, expected="")
+        self._task = self._bar.add_task("tuning", total=total, found="")
 
     def measured(self, outcome: TaskOutcome) -> None:
         before = self._outcomes.get(outcome.number, outcome)
@@ -153,11 +154,11 @@ class _Bar:
         self._outcomes[outcome.number] = outcome
         now = time.monotonic()
         done = self._measured if math.isinf(self._rest.seconds) else now - self._began
-        expected = f"{self._measured} configs, a run is expected to take {spelling.seconds(self._expected())}"
-        self._bar.update(self._task, completed=done, expected=expected)
+        found = f"{spelling.counted(self._measured, 'config')}; {self._gain()}"
+        self._bar.update(self._task, completed=done, found=found)
         if not self._watched and now - self._printed >= _EVERY:
             self._printed = now
-            terminal.err(f"tophub: {now - self._began:.0f} s, {expected}\n")
+            terminal.err(f"tophub: {now - self._began:.0f} s, {found}\n")
 
     def comparing(self) -> None:
         self._bar.stop()
@@ -170,8 +171,8 @@ class _Bar:
         self._bar.stop()
         notes.progress("")
 
-    def _expected(self) -> float:
-        """Return the time of a run less what the best configs gain on those that it was compiled with, in seconds.
+    def _gain(self) -> str:
+        """Return what the layers' best kernels save on those that the model was compiled with, all timed alone.
 
         These are default configs, whose costs are measured, records, or neighbours' configs at their expected costs.
         """
@@ -185,7 +186,7 @@ class _Bar:
             before = self._in_use.get(names[0]) or min(defaults, default=math.nan)
             if found and min(found) < before:
                 gain += alternatives[0].task.count * (before - min(found))
-        return max(0.0, self._run - gain)
+        return f"kernels timed alone save {spelling.seconds(gain)}" if gain else "none is faster yet"
 
 
 def _expected_of(layer: CompiledLayer) -> float | None:

@@ -14,6 +14,8 @@ from tophub_registry.compiler.build import schedule, without_failures
 from tophub_registry.compiler.search import RecordSearch, sources_of
 from tophub_registry.devices.device import resolve, spelled
 from tophub_registry.frontends.normal_form import in_normal_form
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.told import not_yet_told
 
 _log = logging.getLogger("tophub_registry")
 
@@ -27,7 +29,7 @@ def apply_records(module: Any, target: Any, *, records: Sequence[str | Path] | N
     """Return a Relax module whose layers run the kernels of their records; see `tophub_registry.apply_records`."""
     resolved = resolve(target if isinstance(target, str) else spelled(target))
     sources = sources_of(resolved, records)
-    for notice in sources.notices:
+    for notice in not_yet_told(sources.notices, Root.at()):
         _log.warning("%s", notice)
     search = RecordSearch(resolved, sources)
     normal = in_normal_form(module)

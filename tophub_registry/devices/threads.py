@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,12 @@ from tophub_registry.devices.processor import core_of, physical_cores
 from tophub_registry.errors import UsageError
 
 VARIABLES = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
-"""TVM's environment variables for the number of threads; the first that is set counts."""
+"""TVM's environment variables for the number of threads; the first that is set counts.
+
+OpenMP's may have several numbers, `4,2`, of which the first counts, as for TVM.
+"""
+
+_NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")
 
 BINDING = "TVM_BIND_THREADS"
 """TVM's environment variable that binds each thread to a CPU of its own, unless it is 0."""
@@ -30,10 +36,24 @@ def thread_count() -> int:
 
     These are the physical cores of its affinity, as far as the quota of its container (cgroup v2) allows. A variable
     counts up to the number of CPUs, as TVM uses no more threads.
+
+    Raises
+    ------
+    UsageError
+        The variable is not a number of threads.
     """
-    said = (os.environ.get(name, "") for name in VARIABLES)
-    number = next((int(text) for text in said if text.isdecimal() and int(text) > 0), None)
-    return _usable_cores() if number is None else min(number, _cpus())
+    name = next((name for name in VARIABLES if os.environ.get(name, "").strip()), None)
+    return _usable_cores() if name is None else min(_number_in(name), _cpus())
+
+
+def _number_in(name: str) -> int:
+    """Return the number of threads that a variable has."""
+    text = os.environ[name]
+    first = text.partition(",")[0].strip() if name == VARIABLES[1] else text.strip()
+    if _NUMBER.fullmatch(first) is None:
+        remedy = f"`unset {name}`, or set it to 1 or more"
+        raise UsageError(f"{name}={text} in the environment is not a number of threads", remedy=remedy)
+    return int(first)
 
 
 def settle_threads(threads: int | None = None) -> int:
@@ -44,7 +64,7 @@ def settle_threads(threads: int | None = None) -> int:
     Raises
     ------
     UsageError
-        The number is not positive, or above the number of CPUs.
+        The number is not positive, or above the number of CPUs; or see `thread_count`.
     """
     if threads is not None and not 1 <= threads <= _cpus():
         raise UsageError(f"can't use {threads} threads", remedy=f"choose 1 to {_cpus()}: this machine's CPUs")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
 from tophub_registry.frontends.model import Model
 from tophub_registry.frontends.shapes import Sizes, fixed
+from tophub_registry.frontends.torn import unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +99,8 @@ def read(model: Any, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | No
             warnings.simplefilter("ignore")
             module = importer.from_onnx(proto.graph, _opset(proto))
     except Exception as error:  # a malformed graph can raise anything
-        raise InputError(f"TVM can't read this ONNX model: {_first_line(error)}", file=file) from error
+        importer.give_up()
+        raise InputError(f"TVM can't read this ONNX model: {_reason(error, proto)}", file=file) from error
     names = [*_inputs(proto)]
     params = module["main"].params
     return Model(
@@ -118,16 +120,19 @@ def _load(path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        proto = onnx.load(path)
+        proto = onnx.load(path, load_external_data=False)
+        if not proto.graph.node:
+            raise unreadable(path, "an ONNX model")
+        onnx.load_external_data_for_model(proto, str(path.parent))
     except FileNotFoundError as error:
         missing = Path(str(error.filename)) if error.filename else path
         raise InputError("no such file", file=missing) from error
-    except (DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        raise InputError(f"not an ONNX model: {_first_line(error)}", file=path) from error
+    except DecodeError as error:
+        raise unreadable(path, "an ONNX model") from error
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise InputError(f"its weights can't be read: {_first_line(error)}", file=path) from error
     except OSError as error:
         raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=path) from error
-    if not proto.graph.node:
-        raise InputError("not an ONNX model: it has no operators", file=path)
     return proto
 
 
@@ -158,6 +163,13 @@ def _fix_sizes(proto: Any, shapes: Mapping[str, Sequence[int]]) -> None:
 
 def _opset(proto: Any) -> int:
     return next((int(each.version) for each in proto.opset_import if each.domain in {"", "ai.onnx"}), _OPSET)
+
+
+def _reason(error: Exception, proto: Any) -> str:
+    """Return why a model can't be read: a name that means nothing, or TVM's words."""
+    name = error.args[0] if isinstance(error, KeyError) else None
+    reader = next((node for node in proto.graph.node if name is not None and name in node.input), None)
+    return _first_line(error) if reader is None else f"nothing makes {name!r}, an input of the node {reader.name!r}"
 
 
 def _first_line(error: Exception) -> str:

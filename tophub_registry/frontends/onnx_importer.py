@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from tvm import relax
@@ -30,6 +31,12 @@ class Importer(ONNXGraphImporter):  # type: ignore[misc]  # TVM has no types
             plain = _layer_name(node)
             node.name = plain if plain not in self._by_name else f"{plain}_{index}"
             self._by_name[node.name] = node
+
+    def give_up(self) -> None:
+        """Leave the blocks that an error has left open, of which TVM would warn."""
+        with suppress(Exception):  # there are no more
+            while True:
+                self.bb._end_block()  # noqa: SLF001  # there is no public way
 
     def _check_for_unsupported_ops(self, graph: Any) -> None:
         """Accept unsupported operators, which become opaque calls."""

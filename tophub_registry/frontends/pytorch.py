@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tophub_registry.errors import InputError, MissingExtra, UsageError
 from tophub_registry.frontends.model import Model
 from tophub_registry.frontends.relax import fixed_sizes
+from tophub_registry.frontends.torn import unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,14 +108,15 @@ def _load(path: Path) -> Any:
 
     if not path.is_file():
         raise InputError("no such file", file=path)
+    said = logging.getLogger("torch.export")  # it logs a traceback of what it raises as well
+    before = said.level
+    said.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.load(path)
     except Exception as error:  # torch can raise anything
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(
-            f"not a program that torch.export.save wrote: {line}",
-            file=path,
-            remedy="torch.export.save(torch.export.export(model, (input,)), 'model.pt2')",
-        ) from error
+        remedy = "torch.export.save(torch.export.export(model, (input,)), 'model.pt2')"
+        raise unreadable(path, "a program that torch.export.save wrote", remedy=remedy) from error
+    finally:
+        said.setLevel(before)

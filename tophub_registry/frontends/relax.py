@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from zipfile import BadZipFile
 
-from tophub_registry.errors import InputError, MissingExtra, UsageError
+from tophub_registry.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
 from tophub_registry.frontends.model import Model
 from tophub_registry.frontends.shapes import fixed
+from tophub_registry.frontends.torn import unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,12 +162,14 @@ def _weights(main: Any, params: Path | None) -> dict[str, np.ndarray[Any, Any]]:
     if params is None:
         return found
     try:
-        with np.load(params) as archive:
+        with params.open("rb") as stream, np.load(stream) as archive:
             given = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise InputError("no such file", file=params) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"not an .npz file: {error}", file=params) from error
+    except OSError as error:
+        raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=params) from error
+    except (ValueError, EOFError, BadZipFile, zlib.error, AttributeError) as error:
+        raise unreadable(params, "an .npz file of numpy.savez") from error
     names = {param.name for param in main.params}
     if unknown := sorted({*given} - names):
         raise InputError(f"main has no parameter {unknown[0]!r}", file=params, remedy=f"it has {', '.join(names)}")
@@ -185,8 +190,10 @@ def _load(path: Path) -> Any:
         module = tvm.ir.load_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("no such file", file=path) from error
+    except OSError as error:
+        raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=path) from error
     except Exception as error:  # TVM can raise anything
-        raise InputError(f"not a module that tvm.ir.save_json wrote: {error}", file=path) from error
+        raise unreadable(path, "a module that tvm.ir.save_json wrote") from error
     if not isinstance(module, tvm.IRModule):
         raise InputError(f"holds a {type(module).__name__}, not a Relax module", file=path)
     return module

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.files import atomic_write, clear_leftovers
+from tophub_registry.files import atomic_write, clear_leftovers, make_folders
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
 from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
@@ -323,6 +323,7 @@ def download(
         The location has no such file, does not respond, or sends other bytes than wanted, or too many; or the
         disk is full.
     """
+    make_folders(path.parent)
     limit = MAX_PACKAGE if wanted is None else wanted.bytes
     meter = Meter()
     with location.open(file) as chunks, atomic_write(path, overwrite=overwrite) as stream:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tophub_registry.errors import EnvironmentFailure, InputError
-from tophub_registry.files import atomic_write
+from tophub_registry.files import atomic_write, make_folders
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import Index, Published, check_successor
@@ -148,6 +148,7 @@ def _recall(path: Path) -> _Memory | None:
 
 
 def _remember(path: Path, memory: _Memory) -> None:
+    make_folders(path.parent)
     with atomic_write(path, overwrite=True) as stream:
         stream.write(memory.model_dump_json().encode())
 

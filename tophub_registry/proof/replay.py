@@ -17,7 +17,7 @@ from pathlib import Path
 from tophub_registry import spelling
 from tophub_registry.devices.device import check_runs_here
 from tophub_registry.errors import InputError, UsageError
-from tophub_registry.files import atomic_write
+from tophub_registry.files import atomic_write, check_place
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.measurement.outcome import ErrorNo
 from tophub_registry.proof.comparison import ROUNDS, TimedRecord, time_in_turns
@@ -145,8 +145,10 @@ def replay_logs(
         This machine can't run code for the target, or a default config can't be measured.
     """
     check_runs_here(target)
-    if output is not None and output.exists():
-        raise UsageError("the log already exists", file=output, remedy="choose another name")
+    if output is not None:
+        check_place(output)
+        if output.exists():
+            raise UsageError("the log already exists", file=output, remedy="choose another name")
     again: dict[tuple[str, int], Record] = {}
     done = []
     with ExitStack() as stack:

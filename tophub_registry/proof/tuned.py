@@ -17,6 +17,7 @@ from tophub_registry.compiler.search import own_log, sources_of
 from tophub_registry.devices.device import check_runs_here, resolve
 from tophub_registry.devices.threads import settle_threads
 from tophub_registry.errors import UsageError
+from tophub_registry.files import make_folders
 from tophub_registry.frontends import Model
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.proof.confirmation import confirm, in_turns
@@ -128,6 +129,7 @@ def compile_tuned(
         if rest is None:
             return Tuned(before, log, 0)
         watcher.measuring(rest)
+        make_folders(log.parent)
         packages = [source.path for source in sources_of(resolved, None).logs if source.path != log]
         # Compiling has told already if a cost model is unusable.
         experience = Experience.read(packages, tasks, resolved.kind, unusable=lambda _: None)

@@ -40,7 +40,7 @@ RULES = ROW_AND_LOG_RULES | {
 """The rules of all levels."""
 
 _LEVELS_OF_RULES = {
-    "release": "failed package empty",
+    "release": "failed package",
     "space": "space index",
     "log": "duplicate several targets devices unchanged",
     "replay": "replay cached no-gain",

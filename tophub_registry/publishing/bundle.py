@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Typ
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest, Meter
+from tophub_registry.publishing.exchanged import check_kind
 from tophub_registry.records.environment import Environment
 from tophub_registry.records.log import read_rows
 from tophub_registry.records.record import MAX_COST, Config, Record
@@ -226,6 +227,7 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     EnvironmentFailure
         It can't be read.
     """
+    check_kind(path, "bundle")
     data = _read(path)
     files = _unpacked(path, data)
     manifest = _parsed(Manifest, files.pop(MANIFEST, None), path, MANIFEST)

@@ -20,6 +20,7 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.index import iso_time, now
 from tophub_registry.publishing.bundle import Bundle, Pair, parse_json, records_of
+from tophub_registry.publishing.exchanged import check_kind
 from tophub_registry.records.environment import Environment
 from tophub_registry.records.record import Record
 
@@ -191,6 +192,7 @@ def read_challenge(path: Path) -> Challenge:
     InputError
         There is none, or it is damaged.
     """
+    check_kind(path, "challenge")
     return parse_json(Challenge, _read(path), path, remedy="ask for the challenge again", what="a challenge")
 
 
@@ -202,6 +204,7 @@ def read_answer(path: Path) -> ChallengeAnswer:
     InputError
         There is none, or it is damaged.
     """
+    check_kind(path, "answer")
     return parse_json(ChallengeAnswer, _read(path), path, remedy=REMEDY, what="an answer to a challenge")
 
 

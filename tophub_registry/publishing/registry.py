@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.files import atomic_write
+from tophub_registry.files import atomic_write, make_folder
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import INDEX_FILE, Index
 from tophub_registry.packages.version import FileName
@@ -37,19 +37,19 @@ def write_index(folder: Path, index: Index) -> None:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[None]:
-    """Lock a registry against other changes; its folder is created if it is missing.
+    """Lock a registry against other changes; its folder is made if it is missing.
 
     Raises
     ------
     UsageError
-        The folder is a catalogue.
+        The folder is a catalogue, or see `files.make_folder`.
     EnvironmentFailure
         Another process keeps the lock, or the folder can't be written to.
     """
     if (folder / "catalogue.json").exists():
         raise UsageError("this is a catalogue, which `tophub site` wrote", file=folder, remedy="name its registry")
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=PATIENCE)
         lock.acquire()
     except Timeout as error:

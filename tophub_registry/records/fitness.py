@@ -103,7 +103,10 @@ def refusal(log: str | Path, policy: Policy, package: str | None = None) -> tupl
         if (finding := _of_row(record, policy, package)) is not None:
             return package, replace(finding, line=line.number)
         records += 1
-    return package, None if records else Finding("empty", "the log has no records", remedy="nothing to publish")
+    return package, None if records else Finding("empty", "the log has no records", remedy=_TUNE)
+
+
+_TUNE = "is it the right file? `tophub tune` writes records"
 
 
 def _refused(rule: str, error: InputError, line: int) -> Finding:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from tophub_registry.errors import EnvironmentFailure, InputError, TophubError, UsageError
-from tophub_registry.files import atomic_write
+from tophub_registry.files import atomic_write, check_place
 from tophub_registry.records.conversion import to_new
 from tophub_registry.records.names import with_todays_name
 from tophub_registry.records.old_row import OLD_LOG_VERSION, OldInput, OldRow
@@ -406,6 +406,8 @@ class LogAppender:
 
     Raises
     ------
+    UsageError
+        See `files.check_place`.
     EnvironmentFailure
         The disk is full, the file can't be written, or another process appends to it.
     InputError
@@ -414,8 +416,8 @@ class LogAppender:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        check_place(self.path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab+", buffering=0)
         except OSError as error:
             raise self._failure(error) from error

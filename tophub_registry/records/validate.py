@@ -160,6 +160,7 @@ def validate_log(
         for finding in lines.findings(previous):
             found.add(finding, finding.line)
     package, unfit = refusal(path, policy)
+    found.add_all([unfit] if unfit is not None and not rows else [], 0)
     if rows and found.errors == rows and _is_binary(path):
         found = _Found(str(path))  # each of its lines would be found fault with
         found.add(Finding("json", "binary data, and no log", "error", "give the log itself"), 0)

@@ -17,6 +17,7 @@ from tophub_registry.frontends.mxnet.dtypes import check_dtypes
 from tophub_registry.frontends.mxnet.inputs import default_shape, default_shapes
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
 from tophub_registry.frontends.mxnet.symbol import load_symbol, symbol_of, zoo_block, zoo_symbol
+from tophub_registry.frontends.torn import unreadable
 from tophub_registry.tasks.layers import Shape
 
 Weights = Mapping[str, "np.ndarray[Any, Any]"]
@@ -140,7 +141,7 @@ def _read_weights(path: Path) -> Weights:
     try:
         loaded = mx.nd.load(str(path))
     except mx.base.MXNetError as error:
-        raise InputError(f"not a file of MXNet weights: {reason_of(error)}", file=path) from error
+        raise unreadable(path, "a file of MXNet weights") from error
     except OSError as error:
         raise EnvironmentFailure(f"can't be read: {reason_of(error)}", file=path) from error
     if not isinstance(loaded, dict):

@@ -11,6 +11,7 @@ from typing import Any
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.frontends.mxnet import libraries, names
 from tophub_registry.frontends.mxnet.libraries import quiet, reason_of
+from tophub_registry.frontends.torn import unreadable
 
 _NO_WEIGHTS = object()
 """Stands for the file of a base network's weights."""
@@ -92,7 +93,7 @@ def load_symbol(path: Path) -> Any:
     try:
         graph = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file: {error}", file=path) from error
+        raise unreadable(path, "an MXNet symbol file", line=getattr(error, "lineno", None)) from error
     if not isinstance(graph, dict) or not isinstance(graph.get("nodes"), list):
         raise InputError("not an MXNet symbol file: it has no nodes", file=path)
     try:
