@@ -91,11 +91,17 @@ class Root:
         """Yield the name and the index of each registry that was seen from here, the latest first."""
         memories = [path for path in self.path.glob(".indexes/*.json") if path.is_file()]
         for path in sorted(memories, key=lambda path: path.stat().st_mtime, reverse=True):
-            if (memory := _recall(path)) is not None:
-                yield memory.location, memory.index
+            if (memory := self.recall(path)) is not None:
+                yield memory
         with suppress(InputError, EnvironmentFailure):
             if (index := read_index(builtin().path)) is not None:
                 yield BUILTIN, index
+
+    @staticmethod
+    def recall(path: Path) -> tuple[str, Index] | None:
+        """Return the location's name and the index that a file in `.indexes` has; None if it can't be read."""
+        memory = _recall(path)
+        return None if memory is None else (memory.location, memory.index)
 
     def remembered(self, location: Location) -> Index | None:
         """Return the last index that a location served, None if there is none."""
