@@ -33,7 +33,7 @@ def thread_count() -> int:
     """
     said = (os.environ.get(name, "") for name in VARIABLES)
     number = next((int(text) for text in said if text.isdecimal() and int(text) > 0), None)
-    return _usable_cores() if number is None else min(number, _cpus())
+    return usable_cores() if number is None else min(number, _cpus())
 
 
 def settle_threads(threads: int | None = None) -> int:
@@ -96,7 +96,8 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return the number of physical cores of this process's affinity, as far as its container's quota allows."""
     count = physical_cores()
     with suppress(OSError, ValueError):  # no such file, or no quota: `max 100000`
         quota, period = map(int, _QUOTA.read_text(encoding="ascii").split())
