@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Check this installation: the root, the location, what is installed, processor and GPU, threads, and variables.
 
-    Each line is ok, warning or error; what is not ok has a remedy. Nothing is changed. The exit code is 1 if there is an
+    Each line is ok, warning or error; what is not ok has a remedy. Nothing is changed. Exit code 1 if there is an
     error.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -35,6 +35,9 @@ _CPUINFO = Path("/proc/cpuinfo")
 _LLVM_NAMES = {"pni": "sse3", "sse4_1": "sse4.1", "sse4_2": "sse4.2", "bmi1": "bmi", "abm": "lzcnt"}
 """Features that Linux calls differently."""
 
+_VECTORS = ("avx", "sse", "fma", "amx")
+"""How the names of vector instructions begin; other features only tune the code generator."""
+
 _DRIVER = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"))
 
 
@@ -98,10 +101,8 @@ def processor(
         if facts and not facts.get("lesser_is_known", True):
             yield Check("processor", "error", f"{PROCESSOR} is {lesser!r}, which LLVM does not know", remedy)
             return
-        instructions = {
-            each for each in facts.get("lesser_features", ()) if each.startswith(("avx", "sse", "fma", "amx"))
-        }
-        if missing := sorted(instructions - set(facts.get("features", ()))):
+        needed = {each for each in facts.get("lesser_features", ()) if each.startswith(_VECTORS)}
+        if missing := sorted(needed - set(facts.get("features", ()))):
             said = f"{PROCESSOR} is {lesser!r}, and this processor lacks {', '.join(missing)}"
             yield Check("processor", "error", said, remedy)
             return
@@ -151,7 +152,7 @@ def threads(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
             yield Check(
                 "threads",
                 "warning",
-                f"{name} is {said[:40]!r}, not a number of threads: it is ignored here, and TVM itself would use one thread",
+                f"{name} is {said[:40]!r}, not a number of threads: ignored here, and TVM by itself would use one",
                 f"set {name} to a number from 1 to {cpus}, or unset it",
             )
         elif said and int(said) > cpus:

@@ -57,6 +57,7 @@ class Registry:
         self._root = root
         self._location: Location | None = None
         self._outcome: Index | Exception | None = None
+        self._end = time.monotonic() + PATIENCE
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
@@ -68,17 +69,20 @@ class Registry:
         except Exception as error:  # noqa: BLE001  # it is reported by `check`
             self._outcome = error
 
+    def _wait(self) -> None:
+        self._thread.join(max(0.0, self._end - time.monotonic()))
+
     @property
     def index(self) -> Index | None:
         """The location's index, or the last one that it served; None if none is known."""
-        self._thread.join(PATIENCE)
+        self._wait()
         if self._outcome is None or isinstance(self._outcome, Exception):
             return self._root.remembered(self._location) if self._location is not None else None
         return self._outcome
 
     def check(self) -> Iterator[Check]:
         """Check the location, its index, and whether that may follow the last one."""
-        self._thread.join(PATIENCE)
+        self._wait()
         place, outcome = self._location, self._outcome
         if place is None:
             if isinstance(outcome, Exception):
@@ -101,14 +105,17 @@ class Registry:
         yield from _fresh(outcome)
 
     def _silent(self, place: Location, error: Exception | None) -> Check:
-        if isinstance(error, InputError):
-            return Check("location", "error", str(error), "use another location, or ask its maintainer")
         why = f"does not respond in {PATIENCE:.0f} s" if error is None else str(error)
-        why = f"{place.name}: {why}"
-        if self._root.remembered(place) is None:
-            remedy = getattr(error, "remedy", None) or "check the address and the network"
-            return Check("location", "error", f"{why}; no index of it is remembered", remedy)
-        return Check("location", "warning", f"{why}; its last index is used", "check the address and the network")
+        remedy = "check the address and the network"
+        if isinstance(error, TophubError):
+            why, remedy = error.message, error.remedy or remedy
+        if isinstance(error, InputError):
+            remedy = "use another location, or ask its maintainer"
+        elif self._root.remembered(place) is not None:
+            return Check("location", "warning", f"{place.name}: {why}; its last index is used", remedy)
+        else:
+            why += "; no index of it is remembered"
+        return Check("location", "error", f"{place.name}: {why}", remedy)
 
 
 def _fresh(index: Index) -> Iterator[Check]:

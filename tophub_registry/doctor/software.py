@@ -45,8 +45,6 @@ PYTHONS = ("3.10", "3.13")
 
 _NUMPY_OF_MXNET = SpecifierSet("<2")
 
-_NOT_TVM = re.compile(r"apache-tvm-ffi|.*-ffi")
-
 
 def python() -> Iterator[Check]:
     """Check the interpreter and the system."""
@@ -77,7 +75,7 @@ def tvm(answers: Answers | None) -> Iterator[Check]:
             "tvm", "ok", "not installed: fetch, merge and release work; compile and tune need the extra [compile]"
         )
         return
-    owners = {name: number for name, number in _installed().items() if "tvm" in name and not _NOT_TVM.fullmatch(name)}
+    owners = _owners_of_tvm()
     if len(owners) > 1:
         both = " and ".join(f"{name} {number}" for name, number in sorted(owners.items()))
         remedy = "keep each in an environment of its own: `pip uninstall` both, then install one"
@@ -88,8 +86,8 @@ def tvm(answers: Answers | None) -> Iterator[Check]:
         yield Check(
             "tvm",
             "warning",
-            f"TVM {number} with AutoTVM: it can use packages (`tophub_registry.tophub.enable()`), but not compile or tune",
-            f"for that, install apache-tvm{WANTED['apache-tvm']} in another environment",
+            f"TVM {number} with AutoTVM: `tophub_registry.tophub.enable()` serves it; compile and tune do not work",
+            f"for these, install apache-tvm{WANTED['apache-tvm']} in another environment",
         )
         return
     yield from _todays(owners, answers)
@@ -192,16 +190,31 @@ def _has_autotvm() -> bool:
 
 
 def _installed() -> dict[str, str]:
-    """Return the versions of the installed distributions by normalised name; the first on the path counts, as in Python."""
-    found: dict[str, str] = {}
+    """Return the versions of the installed distributions, by normalised name."""
+    return {name: number for name, number, _ in _distributions()}
+
+
+def _owners_of_tvm() -> dict[str, str]:
+    """Return the installed distributions that have the module `tvm`."""
+    return {
+        name: number
+        for name, number, distribution in _distributions()
+        if "tvm" in name and re.search(r"(?m)^tvm/__init__\.py,", distribution.read_text("RECORD") or "")
+    }
+
+
+def _distributions() -> Iterator[tuple[str, str, metadata.Distribution]]:
+    """Yield each installed distribution's name and version; of one name the first on the path counts, as in Python."""
+    seen = set()
     for distribution in metadata.distributions():
         try:
             name, number = distribution.metadata["Name"], distribution.version
         except Exception:  # noqa: BLE001, S112  # a damaged distribution must not hide the others
             continue
-        if name and number:
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), number)
-    return found
+        name = re.sub(r"[-_.]+", "-", name or "").lower()
+        if name and number and name not in seen:
+            seen.add(name)
+            yield name, number, distribution
 
 
 def _fits(name: str, number: str) -> bool:
