@@ -42,5 +42,5 @@ def run(topic: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
         place = f"{error.file}: " if error.file else ""
         said.append(Check(topic, "error", place + error.message, error.remedy))
     except Exception as error:  # noqa: BLE001  # whatever is broken here must not hide the rest
-        said.append(Check(topic, "error", f"can't be checked: {type(error).__name__}: {error}"[:400]))
+        said.append(Check(topic, "error", " ".join(f"can't be checked: {type(error).__name__}: {error}"[:400].split())))
     return said

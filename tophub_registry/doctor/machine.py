@@ -116,7 +116,9 @@ def _with_records(shown: str, name: str | None, vectors: Vectors, index: Index |
     alike = _records(index, "llvm", lambda target: PROCESSORS.get(target.attributes.get("mcpu", "")) == vectors)
     if exact is None or alike is None:
         return Check("processor", "ok", said)
-    said += f"; {alike[0]} has {alike[1]} records for its vector family, {exact[1]} of them for {name or 'it'}"
+    said += f"; {alike[0]} has {alike[1]} records for its vector family"
+    if name:
+        said += f", {exact[1]} of them for {name}"
     if alike[1]:
         return Check("processor", "ok", said)
     return Check("processor", "warning", said, "`tophub compile --tune 3m` makes records of your own")

@@ -88,7 +88,7 @@ class Registry:
             if isinstance(outcome, Exception):
                 remedy = getattr(outcome, "remedy", None)
                 message = outcome.message if isinstance(outcome, TophubError) else str(outcome)
-                yield Check("location", "error", without_password(message), remedy)
+                yield Check("location", "error", without_password(f"{self._named}: {message}"), remedy)
             else:
                 said = "fetching is switched off (NONE): only your own logs are used"
                 yield Check("location", "warning", said, f"unset {VARIABLE}")
@@ -144,9 +144,9 @@ def root(place: Root) -> Iterator[Check]:
     if free < _LITTLE_SPACE:
         said = f"{spelling.size(free)} are free in {there}, and a package takes up to 30 MB"
         yield Check("root", "error" if free < _NO_SPACE else "warning", said, "free some space")
-    count = spelling.counted(len(place.files()), "file")
-    exists = count if path.is_dir() else "does not exist yet"
-    yield Check("root", "ok", f"{path}: {exists}, {spelling.size(free)} free")
+    elif os.access(there, os.W_OK | os.X_OK):
+        exists = spelling.counted(len(place.files()), "file") if path.is_dir() else "does not exist yet"
+        yield Check("root", "ok", f"{path}: {exists}, {spelling.size(free)} free")
 
 
 def remembered(place: Root) -> Iterator[Check]:

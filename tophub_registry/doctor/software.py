@@ -106,10 +106,11 @@ def _todays(owners: dict[str, str], answers: Answers) -> Iterator[Check]:
         said = "is not installed" if ffi is None else f"{ffi} crashes with apache-tvm {number} when IR is serialised"
         yield Check("tvm", "error", f"apache-tvm-ffi {said}", remedy)
     for error in answers.errors.values():
-        yield Check("tvm", "error", error, remedy)
+        yield Check("tvm", "error", " ".join(error.split()), remedy)
     if answers.end is not None:
         yield Check("tvm", "error", f"{answers.unfinished} {answers.end}", remedy)
-    if number and ffi and _fits("apache-tvm", number) and _fits("apache-tvm-ffi", ffi) and answers.end is None:
+    fit = number and ffi and _fits("apache-tvm", number) and _fits("apache-tvm-ffi", ffi)
+    if fit and not answers.errors and answers.end is None:
         llvm = f", LLVM {answers.facts['llvm']}" if "llvm" in answers.facts else ""
         yield Check("tvm", "ok", f"apache-tvm {number} with apache-tvm-ffi {ffi}{llvm}")
 
@@ -126,7 +127,7 @@ def numpy() -> Iterator[Check]:
     if "mxnet" in installed and not _within(number, _NUMPY_OF_MXNET):
         remedy = 'pip install "numpy<2"'
         yield Check("numpy", "error", f"numpy {number}, and mxnet {installed['mxnet']} needs NumPy 1", remedy)
-    elif not _fits("numpy", number):
+    elif not _fits("numpy", number) and not _has_autotvm():
         remedy = f'pip install "numpy{WANTED["numpy"]}"' if "mxnet" not in installed else 'pip install "numpy>=1.26,<2"'
         yield Check("numpy", "warning", f"numpy {number}: not tested with it", remedy)
     else:
@@ -160,7 +161,7 @@ def cost_models() -> Iterator[Check]:
             yield Check("xgboost", "warning", said, _install("xgboost-cpu"))
         return
     name, number = next(iter(found.items()))
-    if _fits("xgboost-cpu", number):
+    if _fits("xgboost-cpu", number) or _has_autotvm():
         yield Check("xgboost", "ok", f"{name} {number}")
     else:
         yield Check("xgboost", "warning", f"{name} {number}: not tested with it", _install("xgboost-cpu"))
@@ -168,7 +169,8 @@ def cost_models() -> Iterator[Check]:
 
 def extras() -> Iterator[Check]:
     """List the extras that are installed, and those that are not."""
-    there = [extra for extra, modules in EXTRAS.items() if all(map(is_there, modules))]
+    others = {"tvm"} if _has_autotvm() else set()  # the extras mean today's
+    there = [extra for extra, modules in EXTRAS.items() if all(map(is_there, modules)) and not others & {*modules}]
     missing = [extra for extra in EXTRAS if extra not in there]
     yield Check(
         "extras", "ok", f"installed: {', '.join(there) or 'none'}; not installed: {', '.join(missing) or 'none'}"
@@ -184,6 +186,7 @@ def is_there(module: str) -> bool:
 
 
 def _has_autotvm() -> bool:
+    """Return whether the module tvm is an old one, which wants older versions of the others too."""
     spec = find_spec("tvm")
     places = [] if spec is None else spec.submodule_search_locations or []
     return any((Path(place) / "autotvm").is_dir() for place in places)
