@@ -235,6 +235,13 @@ def test_updating_keeps_pins_and_says_what_has_changed(registry, tmp_path):
     assert [change.kind for change in changes(locked(registry, "llvm@v0.05"), theirs)] == ["other bytes"]
 
 
+def test_a_package_of_which_every_version_is_yanked_is_not_locked(registry):
+    yank(Reference.parse("cuda@v0.11"), "wrong device", registry)
+    lock, notices = make_lock(read_index(registry), "here", [], None)
+    assert [*lock.packages] == ["llvm"]
+    assert [notice.message for notice in notices] == ["every version of cuda is yanked: it is not locked"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

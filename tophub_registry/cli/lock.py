@@ -20,7 +20,7 @@ from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
 
 if TYPE_CHECKING:
-    from tophub_registry.packages.lock import Change, Lock, LockedVersion
+    from tophub_registry.packages.lock import Lock, LockChange, LockedVersion
 
 
 def command(
@@ -78,7 +78,7 @@ def _place(given: str | None, before: Lock | None) -> locations.Location:
     return place
 
 
-def _fields(change: Change) -> dict[str, object]:
+def _fields(change: LockChange) -> dict[str, object]:
     return {
         "package": change.package,
         "change": change.kind,
@@ -87,7 +87,7 @@ def _fields(change: Change) -> dict[str, object]:
     }
 
 
-def _print(output: Path, before: Lock | None, lock: Lock, found: tuple[Change, ...], *, check: bool) -> None:
+def _print(output: Path, before: Lock | None, lock: Lock, found: tuple[LockChange, ...], *, check: bool) -> None:
     width = max((len(change.package) for change in found), default=0)
     for change in found:
         terminal.out(f"{change.package:<{width}}  {_text(change)}\n")
@@ -100,7 +100,7 @@ def _print(output: Path, before: Lock | None, lock: Lock, found: tuple[Change, .
     terminal.out(f"{output} {said}{moved}\n")
 
 
-def _text(change: Change) -> str:
+def _text(change: LockChange) -> str:
     old, new = _version(change.before), _version(change.after)
     if change.kind == "other bytes":
         return f"{old} → other bytes under the same version"

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.index import MAX_PACKAGE, Attached, PackageName, Text, VersionText, resolve
+from tophub_registry.packages.index import MAX_PACKAGE, Attached, Notice, PackageName, Text, VersionText, resolve
 from tophub_registry.packages.version import FileName, Reference, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tophub_registry.packages.index import Index, Notice
+    from tophub_registry.packages.index import Index
 
 LOCK_FILE = "tophub.lock"
 """The name of a project's lock, in its folder."""
@@ -215,7 +215,7 @@ def lock_in_effect(environment: Mapping[str, str] = os.environ) -> Lock | None:
     return known_lock(Path(name)) if name else None
 
 
-class Change(NamedTuple):
+class LockChange(NamedTuple):
     """What has become of a package in a lock; None where it is not in the lock."""
 
     package: str
@@ -235,11 +235,12 @@ class Change(NamedTuple):
         return "unchanged" if same else "other bytes"
 
 
-def changes(before: Lock | None, after: Lock) -> tuple[Change, ...]:
+def changes(before: Lock | None, after: Lock) -> tuple[LockChange, ...]:
     """Compare two locks, package by package."""
     old = {} if before is None else before.packages
     return tuple(
-        Change(package, old.get(package), after.packages.get(package)) for package in sorted({*old, *after.packages})
+        LockChange(package, old.get(package), after.packages.get(package))
+        for package in sorted({*old, *after.packages})
     )
 
 
@@ -263,9 +264,13 @@ def make_lock(
     UsageError
         The registry has no such package or version.
     """
-    wanted = list(references or _again(before) or _every(index))
+    wanted = list(references or _again(before))
     packages: dict[str, LockedVersion] = {}
     notices: list[Notice] = []
+    if not wanted:
+        wanted = [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
+        yanked = sorted(index.packages.keys() - {reference.package for reference in wanted})
+        notices += [Notice("yanked", f"every version of {package} is yanked: it is not locked") for package in yanked]
     for reference in wanted:
         found = resolve(index, reference)
         published = found.published
@@ -284,7 +289,3 @@ def make_lock(
 def _again(before: Lock | None) -> Iterable[Reference]:
     old = {} if before is None else before.packages
     return [Reference(package, locked.number if locked.pinned else None) for package, locked in sorted(old.items())]
-
-
-def _every(index: Index) -> Iterable[Reference]:
-    return [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
