@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from tophub_registry._version import __version__
 from tophub_registry.errors import InputError
-from tophub_registry.packages.digest import Meter
+from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import INDEX_FILE, Index
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -102,13 +102,14 @@ def of_data(archive: zipfile.ZipFile, names: set[str]) -> Iterator[str]:
     except InputError as error:
         yield str(error)
         return
-    listed = {}
+    listed: dict[str, Digest] = {}
     superseded = set()
     for package in index.packages:
         versions = index.versions(package).values()
         models = [published.model for published in versions if published.model is not None]
         superseded |= {model.file for model in models[:-1]}
-        listed |= {each.file: each.digest for each in (*versions, *models[-1:])}
+        listed |= {published.file: published.digest for published in versions}
+        listed |= {model.file: model.digest for model in models[-1:]}
     found = {PurePosixPath(name).name for name in names} - {INDEX_FILE}
     for name in sorted(superseded & found):
         yield f"{name} is superseded: exclude it in pyproject.toml"

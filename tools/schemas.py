@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tophub_registry.cost_model.model import CostModel
 from tophub_registry.packages.index import Index
+from tophub_registry.packages.lock import Lock
 from tophub_registry.records.old_row import OldRow
 from tophub_registry.records.record import Record
 from tophub_registry.records.task import TaskFile
@@ -29,6 +30,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "row-v0.2.schema.json": Record,
     "tasks.schema.json": TaskFile,
     "index.schema.json": Index,
+    "lock.schema.json": Lock,
     "cost_model.schema.json": CostModel,
 }
 
@@ -58,7 +60,9 @@ def _tidy(value: object) -> None:
 
 def main() -> None:
     """Write or check the schemas."""
-    parser = argparse.ArgumentParser(description="JSON Schema of rows, tasks.json, index.json and cost models.")
+    parser = argparse.ArgumentParser(
+        description="JSON Schema of rows, tasks.json, index.json, tophub.lock and cost models."
+    )
     parser.add_argument("--check", action="store_true", help="only say whether they are current")
     check = parser.parse_args().check
     stale = []

@@ -339,7 +339,8 @@ def fetch(*packages: str) -> Fetch:
     Parameters
     ----------
     packages
-        Names of packages, `cuda`, or pinned versions, `cuda@v0.11`; by default the newest version of each package.
+        Names of packages, `cuda`, or pinned versions, `cuda@v0.11`; by default the newest version of each package. If
+        `TOPHUB_LOCK` names a lock, names of its packages, by default all of them, in the locked versions.
 
     Raises
     ------
@@ -355,10 +356,15 @@ def fetch(*packages: str) -> Fetch:
     """
     from tophub_registry.packages import fetch as fetching
     from tophub_registry.packages.location import find_location
+    from tophub_registry.packages.lock import lock_in_effect
+    from tophub_registry.packages.locked import fetch_locked
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.version import Reference
 
-    return fetching.fetch([Reference.parse(text) for text in packages], find_location(), Root.at())
+    references = [Reference.parse(text) for text in packages]
+    if (lock := lock_in_effect()) is not None:
+        return fetch_locked(lock.only(references), find_location(), Root.at())
+    return fetching.fetch(references, find_location(), Root.at())
 
 
 def merge(logs: Sequence[StrPath], output: StrPath, *, keep: int | None = 1) -> MergeReport:

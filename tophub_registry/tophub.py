@@ -42,7 +42,8 @@ class PackageVersions(MutableMapping[str, str]):
     """Each package's version: the newest in the index of the location in effect that is not yanked.
 
     It is looked up on access; a location on the web is read once per process. Assigning a version pins it, and
-    `del` removes the pin. If fetching is switched off, the builtin registry is used.
+    `del` removes the pin. If fetching is switched off, the builtin registry is used. If `$TOPHUB_LOCK` names a lock,
+    these are the locked versions.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,10 @@ class PackageVersions(MutableMapping[str, str]):
 
     def _view(self) -> dict[str, str]:
         from tophub_registry.packages.location import builtin, find_location
+        from tophub_registry.packages.lock import lock_in_effect
 
+        if (lock := lock_in_effect()) is not None:
+            return {package: locked.version for package, locked in sorted(lock.packages.items())}
         index = _ask(find_location() or builtin())
         newest = {package: index.newest(package) for package in sorted(index.packages)}
         return {package: str(version) for package, version in newest.items() if version is not None} | self.pins
@@ -288,6 +292,7 @@ def _targets(target: Any) -> Iterator[Any]:
 def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequence[Any]:
     """Return the logs to search; without TopHub's package, as AutoTVM does, if that is not available."""
     from tophub_registry.errors import EnvironmentFailure
+    from tophub_registry.packages.lock import lock_in_effect
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.sources import find_sources
     from tophub_registry.packages.told import not_yet_told
@@ -295,7 +300,7 @@ def _sources(target: Any, location: Location | None, own: list[Path]) -> Sequenc
 
     pins = {package: Version.parse(version) for package, version in PACKAGE_VERSION.pins.items()}
     try:
-        index = None if location is None else _ask(location)
+        index = None if location is None or lock_in_effect() is not None else _ask(location)
         found = find_sources(target, location, Root.at(), own=own, index=index, pins=pins)
     except EnvironmentFailure as error:
         logger.warning("TopHub's package for %s is not available: %s", target, error)
@@ -310,12 +315,18 @@ def _package_file(backend: str, tophub_location: str | None = None) -> Path | No
     from tophub_registry.packages.folder import version_here
     from tophub_registry.packages.index import resolve
     from tophub_registry.packages.location import builtin, find_location
+    from tophub_registry.packages.lock import lock_in_effect
+    from tophub_registry.packages.locked import fetch_locked
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.version import Reference, Version
     from tophub_registry.records.lookup import backend_of
     from tophub_registry.records.target import Target
 
     package = backend_of(Target.parse(backend))
+    if (lock := lock_in_effect()) is not None:
+        done = fetch_locked(lock.only([Reference(package, None)]), find_location(tophub_location), Root.at(), ask=False)
+        _tell(done.notices)
+        return done.packages[0].path
     pin = PACKAGE_VERSION.pins.get(package)
     reference = Reference(package, Version.parse(pin) if pin else None)
     location = find_location(tophub_location)

@@ -36,6 +36,9 @@ COMMANDS = {
     "withdraw": "Remove records from a log for good, so that no merge brings them back",
     "import": "Import packages into a registry",
     "fetch": "Fetch packages into ~/.tvm/tophub, checked and cached",
+    "lock": "Write the packages that a project uses, with versions and hashes, into tophub.lock",
+    "verify": "Hash the files in ~/.tvm/tophub again, and fetch damaged ones anew",
+    "doctor": "Check this installation: root, location, versions, devices, threads",
     "site": "Write a registry's catalogue as static pages, with search",
     "list": "List the packages of a registry, and which of them are on this machine",
 }

@@ -11,6 +11,7 @@ import typer
 
 from tophub_registry import spelling
 from tophub_registry.cli import interrupts, log_argument, notes, table, terminal
+from tophub_registry.cli.lock_option import Locked
 from tophub_registry.cli.model_options import (
     CompileTarget,
     Log,
@@ -73,6 +74,7 @@ def command(
         typer.Option("-o", "--output", help="Write the results as .json, or as a chart in .html (repeatable)."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    _locked: Locked = False,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:

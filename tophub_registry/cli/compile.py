@@ -11,6 +11,7 @@ import typer
 
 from tophub_registry.cli import compiled as told
 from tophub_registry.cli import interrupts, log_argument, notes, terminal, tuning
+from tophub_registry.cli.lock_option import Locked
 from tophub_registry.cli.model_options import (
     CompileTarget,
     Log,
@@ -72,6 +73,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing library.")] = False,
     precision: Precision = FLOAT32,
     _threads: Threads = None,
+    _locked: Locked = False,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:

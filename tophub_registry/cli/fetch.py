@@ -1,23 +1,34 @@
 """`tophub fetch`."""
 
 import json
+import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder, find_root
+from tophub_registry.cli.lock_option import Locked
 from tophub_registry.cli.transfer import bars
+from tophub_registry.errors import UsageError
 from tophub_registry.packages.fetch import Fetch, fetch
 from tophub_registry.packages.location import find_location
+from tophub_registry.packages.lock import Lock, known_lock, lock_in_effect
+from tophub_registry.packages.locked import fetch_locked
 from tophub_registry.packages.version import Reference
+from tophub_registry.records.target import PACKAGE
 
 
 def command(
     packages: Annotated[
         list[str] | None,
-        typer.Argument(help="PACKAGE, or PACKAGE@VERSION; by default all packages.", show_default=False),
+        typer.Argument(
+            help="PACKAGE, or PACKAGE@VERSION; by default all packages. With --locked also the lock's FILE.",
+            show_default=False,
+        ),
     ] = None,
+    locked: Locked = False,
     location: Location = None,
     root: RootFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
@@ -26,13 +37,31 @@ def command(
 
     Every file is checked against the registry's index before it gets its name. Files that are there already are
     not fetched again.
+
+    With --locked, only the versions in the lock that `tophub lock` wrote, with the same bytes, from whichever location
+    has them; what is there already needs no location.
     """
-    references = [Reference.parse(text) for text in packages or []]
+    where, place = find_location(location), find_root(root)
+    lock, names = _lock(packages or [], locked=locked)
+    references = [Reference.parse(text) for text in names]
     with bars() as progress:
-        done = fetch(references, find_location(location), find_root(root), progress=progress)
+        if lock is None:
+            done = fetch(references, where, place, progress=progress)
+        else:
+            done = fetch_locked(lock.only(references), where, place, progress=progress)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)
+
+
+def _lock(arguments: list[str], *, locked: bool) -> tuple[Lock | None, list[str]]:
+    """Return the lock in effect, if any, and the packages that are asked for; a file can't be named like a package."""
+    files = [text for text in arguments if locked and re.fullmatch(PACKAGE, text.partition("@")[0]) is None]
+    if not files:
+        return lock_in_effect(), arguments
+    if files[1:]:
+        raise UsageError("several files, and there is one lock", remedy="name one of them")
+    return known_lock(Path(files[0])), [text for text in arguments if text not in files]
 
 
 def _fields(done: Fetch) -> dict[str, object]:

@@ -12,6 +12,7 @@ import typer
 
 from tophub_registry import spelling
 from tophub_registry.cli import log_argument, notes, table, terminal
+from tophub_registry.cli.lock_option import Locked
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.records.rank import Rank
 from tophub_registry.records.summary import summarise, tool
@@ -36,6 +37,7 @@ def command(
         bool, typer.Option("--source", help="Show the kernel too: CUDA source, or TVM script for a processor.")
     ] = False,
     asm: Annotated[bool, typer.Option("--asm", help="Show the kernel's assembly too, for a processor.")] = False,
+    _locked: Locked = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
     """Show what logs contain: for each target and task the records, their speed, age and tools.

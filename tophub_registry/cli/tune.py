@@ -13,6 +13,7 @@ import typer
 
 from tophub_registry import spelling
 from tophub_registry.cli import confirmation, log_argument, notes, tasks_argument, terminal
+from tophub_registry.cli.lock_option import Locked
 from tophub_registry.cli.model_options import Precision, Processor, Shape, Threads, shapes_of
 from tophub_registry.errors import UsageError
 from tophub_registry.files import check_place
@@ -87,6 +88,7 @@ def command(  # each is an option of the command line
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log that already exists.")] = False,
     precision: Precision = FLOAT32,
     threads: Threads = None,
+    _locked: Locked = False,
     _processor: Processor = None,
     _own_templates: tasks_argument.OwnTemplates = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,

@@ -43,7 +43,7 @@ def thread_count() -> int:
         The variable is not a number of threads.
     """
     name = next((name for name in VARIABLES if os.environ.get(name, "").strip()), None)
-    return _usable_cores() if name is None else min(_number_in(name), _cpus())
+    return usable_cores() if name is None else min(_number_in(name), _cpus())
 
 
 def _number_in(name: str) -> int:
@@ -116,7 +116,8 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return the number of physical cores of this process's affinity, as far as its container's quota allows."""
     count = physical_cores()
     with suppress(OSError, ValueError):  # no such file, or no quota: `max 100000`
         quota, period = map(int, _QUOTA.read_text(encoding="ascii").split())

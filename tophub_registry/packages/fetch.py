@@ -15,7 +15,7 @@ from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write, clear_leftovers, make_folders
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
-from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
+from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, freshness, now, resolve
 from tophub_registry.packages.location import Folder, NotThere, read_small
 from tophub_registry.packages.root import Root, taking_turns
 from tophub_registry.packages.version import Reference, Version
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tophub_registry.packages.index import Published
+    from tophub_registry.packages.folder import Listed
     from tophub_registry.packages.location import Location
 
 MAX_INDEX = 1 << 24
@@ -138,13 +138,9 @@ def fetch(
     clear_leftovers(root.path)  # also where nothing is written
     packages = []
     for resolved in wanted:
-        fetched = _fetch_one(resolved, location, root, progress)
+        fetched, told = fetch_version(*resolved[:3], location, root, progress)
         packages.append(fetched)
-        notices += [*resolved.notices, *_bring_model(resolved.published, fetched.path, location, progress)]
-        if fetched.status == "replaced":
-            notices.append(Notice("damaged", f"{fetched.path} was damaged and has been replaced"))
-        if fetched.path != root.file(resolved.published):
-            notices.append(_name_taken(fetched, location, root))
+        notices += [*resolved.notices, *told]
     newest = [package for package, version in references if version is None]
     notices += newer_here(location, index, root, newest)
     return Fetch(location.name, root.path, tuple(packages), tuple(notices))
@@ -238,17 +234,36 @@ def newer_here(location: Location, index: Index, root: Root, packages: Iterable[
         )
 
 
-def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: ProgressCallback | None) -> Fetched:
-    published = resolved.published
+def fetch_version(
+    package: str,
+    version: Version,
+    published: Listed,
+    location: Location,
+    root: Root,
+    progress: ProgressCallback | None,
+) -> tuple[Fetched, list[Notice]]:
+    """Fetch one version with its cost model, unless it is in the root; return it, and what the user should know.
+
+    Raises
+    ------
+    EnvironmentFailure
+        See `download`.
+    """
     path, status = _kept(root, published), _CACHED
     if path is None:
         with taking_turns(root.file(published)) as alone:
             path, status = _bring(published, location, root, progress, alone=alone)
-    return Fetched(resolved.package, resolved.version, path, published.digest, status)
+    fetched = Fetched(package, version, path, published.digest, status)
+    notices = [*_bring_model(published, path, location, progress)]
+    if status == "replaced":
+        notices.append(Notice("damaged", f"{path} was damaged and has been replaced"))
+    if path != root.file(published):
+        notices.append(_name_taken(fetched, location, root))
+    return fetched, notices
 
 
 def _bring_model(
-    published: Published, log: Path, location: Location, progress: ProgressCallback | None
+    published: Listed, log: Path, location: Location, progress: ProgressCallback | None
 ) -> Iterator[Notice]:
     """Fetch a version's cost model beside its log, and yield a notice if that fails: a log is good without it."""
     if (model := published.model) is None or Digest.of(path := log.with_name(model.file)) == model.digest:
@@ -260,14 +275,14 @@ def _bring_model(
         yield Notice("no-model", f"{error}; the log is used without its cost model")
 
 
-def _kept(root: Root, published: Published) -> Path | None:
+def _kept(root: Root, published: Listed) -> Path | None:
     """Return the root's file of a version; None if there is none, or if its proper name is free again."""
     path = published_file(root.path, published)
     return path if path is None or root.file(published).exists() else None
 
 
 def _bring(
-    published: Published, location: Location, root: Root, progress: ProgressCallback | None, *, alone: bool
+    published: Listed, location: Location, root: Root, progress: ProgressCallback | None, *, alone: bool
 ) -> tuple[Path, Status]:
     """Fetch a version to its proper name, or beside another registry's file that has this name."""
     if (kept := _kept(root, published)) is not None:  # another process has fetched it

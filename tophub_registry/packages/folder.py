@@ -7,14 +7,34 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.index import INDEX_FILE, Index, Published
+from tophub_registry.packages.index import INDEX_FILE, Attached, Index, Published
 from tophub_registry.packages.version import FileName, Version
 from tophub_registry.records.log import parse_row, read_lines
 from tophub_registry.records.unconvertible import NoConversionError
+
+
+class Listed(Protocol):
+    """A version as an index or a lock lists it: what identifies its file."""
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+
+    @property
+    def sha256(self) -> str:
+        """Its hash."""
+
+    @property
+    def digest(self) -> Digest:
+        """Its size and hash."""
+
+    @property
+    def model(self) -> Attached | None:
+        """Its cost model."""
 
 
 def read_index(folder: Path) -> Index | None:
@@ -54,13 +74,13 @@ def known_index(folder: Path) -> Index:
     return index
 
 
-def published_file(folder: Path, published: Published) -> Path | None:
+def published_file(folder: Path, published: Listed) -> Path | None:
     """Return the file in a folder that has a version's published bytes, None if there is none."""
     places = (folder / published.file, beside(folder, published))
     return next((path for path in places if Digest.of(path) == published.digest), None)
 
 
-def beside(folder: Path, published: Published) -> Path:
+def beside(folder: Path, published: Listed) -> Path:
     """Return where a folder keeps a version if another registry's file has its name."""
     return folder / ".others" / published.sha256[:16] / published.file
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.folder import newest_here, read_index, version_here
+from tophub_registry.packages.folder import newest_here, published_file, read_index, version_here
 from tophub_registry.packages.location import Folder, find_location
+from tophub_registry.packages.lock import lock_in_effect
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.lookup import backends_of
 from tophub_registry.records.target import PACKAGE
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tophub_registry.packages.folder import Here
     from tophub_registry.packages.index import Index
     from tophub_registry.packages.location import Location
+    from tophub_registry.packages.lock import Lock
     from tophub_registry.packages.root import Root
     from tophub_registry.records.target import Target
 
@@ -27,11 +29,16 @@ if TYPE_CHECKING:
 def packages_here(target: Target, location: Location | None, root: Root) -> list[Path]:
     """Return the newest logs of a target's packages, in the location and in the root; the same bytes count once.
 
+    If a lock is in effect (`$TOPHUB_LOCK`), these are the locked versions that are on this machine.
+
     Raises
     ------
     InputError
-        The location's index is invalid.
+        The location's index is invalid, or the lock is.
     """
+    if (lock := lock_in_effect()) is not None:
+        kept = (_locked(lock, package, location, root) for package in backends_of(target) if package in lock.packages)
+        return [path for path in kept if path is not None]
     places = list(_folders(location, root))
     found = [here.path for package in backends_of(target) for here in _newest(package, places, root)]
     return list({Digest.of(path): path for path in reversed(found)}.values())[::-1]
@@ -41,7 +48,8 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
     """Return the log that a user's argument means: a path, a package, or `package@version`.
 
     An existing file comes first. A package means the newest of the location's versions that is on this machine and not
-    yanked, as for whoever compiles; if there is none, the newest of any registry.
+    yanked, as for whoever compiles; if there is none, the newest of any registry. If a lock is in effect
+    (`$TOPHUB_LOCK`), a package means the locked version.
 
     Parameters
     ----------
@@ -65,6 +73,13 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
     if re.fullmatch(PACKAGE, text.partition("@")[0]) is None:
         raise InputError("this is a folder, not a log" if argument.is_dir() else "no such file", file=argument)
     package, version = Reference.parse(text)
+    if version is None and (lock := lock_in_effect()) is not None:
+        lock.only([Reference(package, None)])
+        if (found := _locked(lock, package, location(), root)) is None:
+            raise InputError(
+                "the locked version is not on this machine", file=argument, remedy="`tophub fetch --locked`"
+            )
+        return found
     places = list(_folders(location(), root))
     if version is None:
         newest = _latest(_newest(package, places, root, listed=True)) or _latest(_newest(package, places, root))
@@ -81,6 +96,13 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
             remedy=f"run `tophub fetch {text}`",
         )
     return found
+
+
+def _locked(lock: Lock, package: str, location: Location | None, root: Root) -> Path | None:
+    """Return the file on this machine with the locked bytes of a package; None if there is none."""
+    folders = [location.path] if isinstance(location, Folder) else []
+    found = (published_file(folder, lock.packages[package]) for folder in (*folders, root.path))
+    return next((path for path in found if path is not None), None)
 
 
 def _latest(found: Iterable[Here]) -> Here | None:

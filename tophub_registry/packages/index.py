@@ -318,6 +318,7 @@ class Notice(NamedTuple):
         "old-rows",
         "skipped",
         "misnamed",
+        "not-locked",
     ]
     message: str
     remedy: str | None = None

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.files import atomic_write, make_folders
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.folder import read_index
+from tophub_registry.packages.folder import Listed, read_index
 from tophub_registry.packages.index import Index, Published, check_successor
 from tophub_registry.packages.location import BUILTIN, Location, builtin
 from tophub_registry.packages.version import FileName
@@ -62,7 +62,7 @@ class Root:
         """Return the user's own log for a backend if there is one, as `find_sources` takes it."""
         return [path for path in (self.own(backend),) if path.is_file()]
 
-    def file(self, published: Published) -> Path:
+    def file(self, published: Listed) -> Path:
         """Return where a published version is kept, unless another registry's file has that name."""
         return self.path / published.file
 
@@ -81,21 +81,27 @@ class Root:
         name, digest = FileName.parse(path.name), Digest.of(path)
         if name is None or digest is None:
             return None
-        for location, index in self._registries():
+        for location, index in self.registries():
             published = index.versions(name.package).get(name.version)
             if published is not None and published.digest == digest:
                 return Origin(location, published)
         return None
 
-    def _registries(self) -> Iterator[tuple[str, Index]]:
+    def registries(self) -> Iterator[tuple[str, Index]]:
         """Yield the name and the index of each registry that was seen from here, the latest first."""
         memories = [path for path in self.path.glob(".indexes/*.json") if path.is_file()]
         for path in sorted(memories, key=lambda path: path.stat().st_mtime, reverse=True):
-            if (memory := _recall(path)) is not None:
-                yield memory.location, memory.index
+            if (memory := self.recall(path)) is not None:
+                yield memory
         with suppress(InputError, EnvironmentFailure):
             if (index := read_index(builtin().path)) is not None:
                 yield BUILTIN, index
+
+    @staticmethod
+    def recall(path: Path) -> tuple[str, Index] | None:
+        """Return the location's name and the index that a file in `.indexes` has; None if it can't be read."""
+        memory = _recall(path)
+        return None if memory is None else (memory.location, memory.index)
 
     def remembered(self, location: Location) -> Index | None:
         """Return the last index that a location served, None if there is none."""

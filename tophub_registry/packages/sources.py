@@ -10,6 +10,8 @@ from tophub_registry.packages.fetch import ask_or_recall, fetch, newer_here
 from tophub_registry.packages.folder import newest_here
 from tophub_registry.packages.index import Notice, now
 from tophub_registry.packages.location import Folder
+from tophub_registry.packages.lock import lock_in_effect
+from tophub_registry.packages.locked import fetch_locked
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.lookup import Source, backends_of
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.packages.index import Index
     from tophub_registry.packages.location import Location
+    from tophub_registry.packages.lock import Lock
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.version import Version
     from tophub_registry.records.target import Target
@@ -55,7 +58,7 @@ def find_sources(
     """Find the logs for a target, and fetch its package if it is not here.
 
     If the location does not respond, or the root can't be written to, the newest version on this machine is used, and a
-    notice says so.
+    notice says so. If a lock is in effect (`$TOPHUB_LOCK`), only the locked version is used.
 
     Parameters
     ----------
@@ -77,13 +80,15 @@ def find_sources(
     Raises
     ------
     UsageError
-        The registry does not have a pinned version.
+        The registry does not have a pinned version, or the lock has another one.
     InputError
-        index.json is invalid.
+        index.json is invalid, or the lock is.
     EnvironmentFailure
         The location does not respond and no index of it is known, or it went back.
     """
     mine = tuple(Source(str(path), path) for path in own)
+    if (lock := lock_in_effect()) is not None:
+        return _locked(target, lock, location, root, mine, pins or {})
     if location is None:
         return Sources(mine, (Notice("switched-off", "fetching is switched off: only your own logs are searched"),))
     notices: tuple[Notice, ...] = ()
@@ -110,3 +115,24 @@ def find_sources(
     (fetched,) = done.packages
     source = Source(f"{package} {fetched.version}", fetched.path)
     return Sources((*mine, source), tuple(dict.fromkeys((*notices, *done.notices))))
+
+
+def _locked(
+    target: Target,
+    lock: Lock,
+    location: Location | None,
+    root: Root,
+    mine: tuple[Source, ...],
+    pins: Mapping[str, Version],
+) -> Sources:
+    """Return the user's own logs and the locked package of a target, fetched if it is not here."""
+    package = next((name for name in backends_of(target) if name in lock.packages), None)
+    if package is None:
+        wanted = backends_of(target)[0]
+        notice = Notice(
+            "not-locked", f"the lock has no package {wanted}: none is used", f"`tophub lock {wanted}` adds it"
+        )
+        return Sources(mine, (notice,))
+    done = fetch_locked(lock.only([Reference(package, pins.get(package))]), location, root, ask=False)
+    (fetched,) = done.packages
+    return Sources((*mine, Source(f"{package} {fetched.version}", fetched.path)), done.notices)

@@ -1,0 +1,162 @@
+"""Verifying a root: what is good, damaged, unknown or left over, and what repair does."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.registries import served, write_rows
+from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.location import Folder, Web
+from tophub_registry.packages.repair import repair
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.verification import verify
+from tophub_registry.packages.version import Reference
+from tophub_registry.publishing.release import release
+from tophub_registry.publishing.yank import yank
+
+
+@pytest.fixture
+def registry(tmp_path):
+    folder = tmp_path / "registry"
+    model = tmp_path / "a.model.json"
+    model.write_bytes(b'{"a": "model"}')
+    release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 3), folder, model=model)
+    release("cuda", write_rows(tmp_path / "cuda_v0.11.log", 2), folder)
+    return folder
+
+
+@pytest.fixture
+def root(registry, tmp_path):
+    fetch([], Folder(registry), Root(tmp_path / "root"))
+    return Root(tmp_path / "root")
+
+
+def states(root):
+    found = verify(root)
+    return {str(checked.path.relative_to(root.path)): checked.state for checked in found.files}
+
+
+def damaged(root):
+    return verify(root).in_state("damaged")
+
+
+def test_what_was_fetched_is_good_and_looking_changes_nothing(root):
+    before = {path: path.stat().st_mtime_ns for path in root.path.rglob("*")}
+    assert states(root) == {"cuda_v0.11.log": "good", "llvm_v0.05.log": "good", "llvm_v0.05.model.json": "good"}
+    assert {path: path.stat().st_mtime_ns for path in root.path.rglob("*")} == before
+
+
+def test_a_root_that_does_not_exist_has_no_files(tmp_path):
+    assert verify(Root(tmp_path / "nowhere")).files == ()
+
+
+@pytest.mark.parametrize("file", ["llvm_v0.05.log", "llvm_v0.05.model.json"])
+@pytest.mark.parametrize("change", ["a bit", "cut", "empty", "rubbish"])
+def test_any_change_of_a_published_file_is_damage_and_repair_restores_it(root, registry, file, change):
+    path = root.path / file
+    data = path.read_bytes()
+    digit = data.replace(b"1", b"3", 1) if b"1" in data else data.replace(b"a", b"b", 1)
+    path.write_bytes({"a bit": digit, "cut": data[: len(data) // 2], "empty": b"", "rubbish": b"\0\1"}[change])
+    (found,) = damaged(root)
+    assert (found.path, str(found.reference), found.registry) == (path, "llvm@v0.05", str(registry))
+    assert found.remedy
+    assert [each.error for each in repair([found], Folder(registry), root)] == [None]
+    assert path.read_bytes() == data
+    assert not damaged(root)
+
+
+def test_a_changed_log_that_can_be_read_is_kept_aside(root, registry):
+    path = root.path / "llvm_v0.05.log"
+    mine = path.read_bytes().replace(b"0.0001", b"0.0009")
+    path.write_bytes(mine)
+    (found,) = damaged(root)
+    assert "changed, or from a registry that was never seen here" in found.message
+    repair([found], Folder(registry), root)
+    (kept,) = [other for other in root.path.glob(".others/*/*.log") if other.read_bytes() == mine]
+    assert states(root)[str(kept.relative_to(root.path))] == "unknown"
+    kept.write_bytes(b"\0")
+    assert states(root)[str(kept.relative_to(root.path))] == "damaged"
+
+
+def test_repair_that_fails_leaves_the_file_and_says_why(root, registry):
+    path = root.path / "llvm_v0.05.log"
+    mine = path.read_bytes().replace(b"0.0001", b"0.0009")
+    path.write_bytes(mine)
+    shutil.rmtree(registry)
+    (outcome,) = repair(damaged(root), None, root)
+    assert "no such folder" in str(outcome.error)
+    assert path.read_bytes() == mine
+
+
+def test_repair_uses_the_location_in_use_which_may_have_a_password(registry, tmp_path):
+    root = Root(tmp_path / "web")
+    with served(registry) as server:
+        place = Web(server.url.replace("://", "://me:secret@"))
+        fetch([], place, root)
+        (root.path / "cuda_v0.11.log").write_bytes(b"")
+        (found,) = damaged(root)
+        assert found.registry == server.url
+        assert repair([found], place, root)[0].error is None
+
+
+def test_a_file_that_nobody_has_published_is_unknown_and_its_registry_makes_it_known(root, tmp_path):
+    release("rocm", write_rows(tmp_path / "rocm_v0.01.log", 2), tmp_path / "theirs")
+    shutil.copy(tmp_path / "theirs" / "rocm_v0.01.log", root.path)
+    (root.path / "notes.txt").write_text("mine")
+    assert states(root)["rocm_v0.01.log"] == states(root)["notes.txt"] == "unknown"
+    fetch([Reference.parse("rocm")], Folder(tmp_path / "theirs"), root)
+    assert states(root)["rocm_v0.01.log"] == "good"
+
+
+def test_two_registries_files_of_one_name_are_both_good_and_each_is_repaired_by_its_own(root, registry, tmp_path):
+    release("llvm", write_rows(tmp_path / "theirs" / "llvm_v0.05.log", 9), tmp_path / "other")
+    (other,) = fetch([], Folder(tmp_path / "other"), root).packages
+    assert set(states(root).values()) == {"good"}
+    other.path.write_bytes(b"\0")
+    (found,) = damaged(root)
+    assert found.registry == str(tmp_path / "other")
+    repair([found], Folder(registry), root)
+    assert set(states(root).values()) == {"good"}
+
+
+def test_what_a_killed_process_leaves_is_left_over(root):
+    (root.path / ".llvm_v0.05.log.0123456789abcdef.part").write_bytes(b"{")
+    assert states(root)[".llvm_v0.05.log.0123456789abcdef.part"] == "leftover"
+
+
+def test_an_index_that_can_not_be_read_is_damage(root):
+    (memory,) = root.path.glob(".indexes/*.json")
+    memory.write_text("{")
+    index = next(checked for checked in damaged(root) if checked.path == memory)
+    assert repair([index], None, root) == ()
+    assert memory.read_text() == "{", "nothing is deleted"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_can_not_be_read_is_damage(root):
+    (root.path / "cuda_v0.11.log").chmod(0)
+    assert "can't be read" in damaged(root)[0].message
+
+
+def test_a_yanked_file_is_good_and_called_yanked(root, registry):
+    yank(Reference.parse("cuda@v0.11"), "wrong device", registry)
+    fetch([Reference.parse("llvm")], Folder(registry), root)
+    (found,) = (each for each in verify(root).files if each.path.name == "cuda_v0.11.log")
+    assert (found.state, found.message) == ("good", "yanked: wrong device")
+
+
+def test_beyond_a_number_of_bytes_only_sizes_are_compared(root):
+    path = root.path / "llvm_v0.05.log"
+    path.write_bytes(path.read_bytes().replace(b"0.0001", b"0.0009"))
+    assert len(verify(root).in_state("damaged")) == 1
+    assert not verify(root, most=0).in_state("damaged")
+    path.write_bytes(b"")
+    assert verify(root, most=0).in_state("damaged")
+
+
+def test_progress_counts_the_bytes(root):
+    seen = {}
+    verify(root, progress=lambda file, done, total: seen.update({file: (done, total)}))
+    assert set(seen) == {"cuda_v0.11.log", "llvm_v0.05.log", "llvm_v0.05.model.json"}
+    assert all(done == total for done, total in seen.values())
