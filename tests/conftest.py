@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,18 @@ Case = TypeVar("Case")
 
 _SHARE = 5
 """Of how many random examples one is tried, unless every case is wanted."""
+
+
+def _commit() -> str:
+    """Return when the last commit was made; empty without git."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    try:
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
+
+
+_COMMIT = _commit()
 
 
 class _Wanted:
@@ -53,15 +66,21 @@ def examples(count: int) -> int:
     return count if _Wanted.exhaustive else count // _SHARE
 
 
+def some(cases: Sequence[Case], count: int) -> list[Case]:
+    """Return so many of the cases, other ones after each commit; all of them if every case is wanted."""
+    drawn = random.Random(_COMMIT).sample(range(len(cases)), min(count, len(cases)))
+    return [case for number, case in enumerate(cases) if _Wanted.exhaustive or number in drawn]
+
+
 def sample(cases: Sequence[Case], kinds: Sequence[str], of_each: int) -> list[Case]:
-    """Return so many cases of each kind, the same ones every time.
+    """Return so many cases of each kind, other ones after each commit.
 
     Parameters
     ----------
     kinds
         The kind of each case.
     """
-    draw = random.Random(0)
+    draw = random.Random(_COMMIT)
     by_kind: dict[str, list[Case]] = {}
     for case, kind in zip(cases, kinds, strict=True):
         by_kind.setdefault(kind, []).append(case)

@@ -13,6 +13,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tests.conftest import some
 from tests.gpu.cuda_on_cpu import Launch, run_kernels
 from tophub_registry.compiler.detection import detection_on_gpu, kept_rows, valid_rows
 from tophub_registry.compiler.many_boxes import Options, counted_rows, gathered_rows, ranked_rows, surviving_rows
@@ -82,7 +83,7 @@ def suppressed(data: np.ndarray, total: np.ndarray, options: Options, *, apart: 
 
 
 @pytest.mark.parametrize(
-    ("options", "settings", "apart"), [*((*each, False) for each in SUPPRESSIONS), (*SUPPRESSIONS[2], True)]
+    ("options", "settings", "apart"), some([*((*each, False) for each in SUPPRESSIONS), (*SUPPRESSIONS[2], True)], 2)
 )
 def test_suppression_keeps_the_same_rows_in_the_same_order(options, settings, apart):
     data = boxes()

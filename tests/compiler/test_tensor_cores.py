@@ -15,6 +15,7 @@ if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
 import numpy as np
 
 from tests.compiler.agreement import noise
+from tests.conftest import examples, some
 from tests.gpu.cuda_on_cpu import run_module, run_modules
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.frontends import Model, read_model
@@ -22,7 +23,7 @@ from tophub_registry.frontends.mxnet import libraries
 
 H100 = "cuda -model=h100 -arch=sm_90"
 ERRORS = {"float16": 5e-3, "tf32": 5e-3, "3xtf32": 1e-5}
-NETWORKS = 6
+NETWORKS = 3 * examples(5)
 PARTS = 5
 
 
@@ -149,7 +150,7 @@ def _Attention() -> Any:  # noqa: N802
     return Attention()
 
 
-@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_products_of_two_activations(precision: str) -> None:
     network = _Attention()
     network.initialize(libraries.mxnet().init.Xavier())
@@ -162,7 +163,7 @@ def test_products_of_two_activations(precision: str) -> None:
     assert tasks.count(f"batch_matmul_mma_{precision}.cuda") == 2
 
 
-@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_dense_layers_of_several_rows(precision: str) -> None:
     mx = libraries.mxnet()
     network = mx.gluon.nn.HybridSequential()
@@ -179,7 +180,7 @@ def test_dense_layers_of_several_rows(precision: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_dense_layers_of_one_row(precision: str) -> None:
     nn = libraries.mxnet().gluon.nn
     network = nn.HybridSequential()
@@ -205,7 +206,7 @@ WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_transposed_convolutions_with_what_follows(precision: str) -> None:
     nn = libraries.mxnet().gluon.nn
     programs, expected = [], []

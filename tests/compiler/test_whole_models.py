@@ -20,11 +20,14 @@ from tvm.ir.instrument import pass_instrument
 
 from tests.compiler.agreement import assert_close, noise
 from tests.compiler.writes import writes
+from tests.conftest import some
 from tests.frontends.mxnet import insightface
 from tests.gpu.cuda_on_cpu import run_module
 from tophub_registry.compiler.compiler import CompiledModel, compile_model
 from tophub_registry.frontends import Model, read_model
 from tophub_registry.records.lookup import Match
+
+pytestmark = pytest.mark.slow
 
 NATIVE, AVX2 = "llvm", "llvm -mcpu=x86-64-v3"
 """This machine's own code, and code that any processor with AVX2 runs."""
@@ -50,26 +53,10 @@ MODELS = {
 RECORDED = {"cifar_resnet20_v1", "resnet18_v1", "resnet50_v1", "mobilenet1.0", "ssd_512_resnet50_v1_voc"}
 """Those whose layers all have records in our packages."""
 
-SLOW = {"resnet50_v1", "densenet121", "inceptionv3", "vgg16", "ssd_512_resnet50_v1_voc"}
-"""Those that take more than ten seconds."""
-
-GPU_ONLY_IN_FULL = {"resnet50_v1", "densenet121", "inceptionv3", "vgg16"}
-"""Those that have no kind of layer for a GPU that a smaller one has not."""
-
-ONLY_IN_FULL = {
-    "resnet50_v1": AVX2,
-    "densenet121": NATIVE,
-    "inceptionv3": AVX2,
-    "vgg16": NATIVE,
-    "ssd_512_resnet50_v1_voc": AVX2,
-    "se_resnext50_32x4d": AVX2,
-}
-"""Those that take long, and the processor for which they are only compiled by `make test-all`."""
-
 RUN_AS_CUDA = [
     "cifar_resnet20_v1",
     "mobilenetv2_1.0",
-    pytest.param("se_resnext50_32x4d", marks=pytest.mark.exhaustive),
+    "se_resnext50_32x4d",
     "insightface",
 ]
 """Those whose code for a GPU is run here too: small ones with plain, depthwise and grouped convolutions."""
@@ -108,9 +95,7 @@ def build(model: Model, target: str, package: str, registry: Path) -> Built:
     return Built(compiled, seen.module)
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in MODELS]
-)
+@pytest.fixture(scope="module", params=some(list(MODELS), 4))
 def name(request):
     return request.param
 
@@ -126,16 +111,12 @@ def model(name, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=[NATIVE, AVX2], ids=["native", "AVX2"])
-def on_processor(name, model, registry, request, exhaustive):
-    if ONLY_IN_FULL.get(name) == request.param and not exhaustive:
-        pytest.skip("it is compiled for the other processor; `make test-all` does both")
+def on_processor(model, registry, request):
     return build(model, request.param, "llvm", registry)
 
 
 @pytest.fixture(scope="module")
-def on_gpu(name, model, registry, exhaustive):
-    if name in GPU_ONLY_IN_FULL and not exhaustive:
-        pytest.skip("its layers are those of smaller models; `make test-all` compiles it")
+def on_gpu(model, registry):
     return build(model, H100, "cuda", registry)
 
 
@@ -159,7 +140,7 @@ def test_on_a_processor_no_large_loop_is_serial_or_takes_one_number_at_a_time(on
     assert [write for write in others if write.along("vector") == 1] == []
 
 
-@pytest.mark.parametrize("name", RUN_AS_CUDA, indirect=True)
+@pytest.mark.parametrize("name", some(RUN_AS_CUDA, 1), indirect=True)
 def test_its_code_for_a_gpu_computes_the_same(name, model, on_gpu):
     inputs = noise(model) if name != "insightface" else insightface.images(MODELS[name])
 
@@ -168,17 +149,8 @@ def test_its_code_for_a_gpu_computes_the_same(name, model, on_gpu):
     assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize(
-    ("precision", "model_name", "error"),
-    [
-        ("float16", "cifar_resnet20_v1", 2e-3),
-        ("tf32", "cifar_resnet20_v1", 2e-3),
-        ("3xtf32", "cifar_resnet20_v1", 2e-6),
-        pytest.param("float16", "mobilenetv2_1.0", 2e-3, marks=pytest.mark.exhaustive),
-        pytest.param("tf32", "mobilenetv2_1.0", 2e-3, marks=pytest.mark.exhaustive),
-        pytest.param("3xtf32", "mobilenetv2_1.0", 2e-6, marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.parametrize("model_name", some(["cifar_resnet20_v1", "mobilenetv2_1.0"], 1))
+@pytest.mark.parametrize(("precision", "error"), some([("float16", 2e-3), ("tf32", 2e-3), ("3xtf32", 2e-6)], 1))
 def test_on_tensor_cores_it_computes_the_same_as_exactly_as_promised(precision, model_name, error):
     model = read_model(model_name, shapes=MODELS[model_name])
     compiled = compile_model(model, H100, records=[], precision=precision)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import examples
 from tests.tasks.modules import one_layer
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [compile]")
@@ -22,7 +23,7 @@ def test_random_transposed_convolutions_compute_the_same() -> None:
     from tophub_registry.tasks.interleaved import interleaved
 
     rng = random.Random(5)
-    for _ in range(24):
+    for _ in range(examples(40)):
         strides = rng.choice([(2, 2), (2, 2), (3, 3), (1, 2), (4, 2)])
         taps = [rng.randint(1, 7) for _ in range(2)]
         size = [rng.randint(4, 9) for _ in range(2)]

@@ -34,7 +34,7 @@ def names(workload):
     return f"{task} {args[0][1]} {args[1][1]}"
 
 
-TRIED = sample(WORKLOADS, [task for task, _ in WORKLOADS], 2)
+TRIED = sample(WORKLOADS, [task for task, _ in WORKLOADS], 1)
 """Two workloads of each task, which are tried where not all are."""
 
 
