@@ -108,7 +108,7 @@ def test_ctrl_c_keeps_the_library_and_what_was_measured(home: Path) -> None:
     assert "3 configs were measured" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [("--tune", "soon"), ("--tune", ""), ("--tune", "3m", "--log", "a.log")])
+@pytest.mark.parametrize("arguments", [("--tune", "soon"), ("--tune", "-1"), ("--tune", "3m", "--log", "a.log")])
 def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...]) -> None:
     done = compiled(*arguments)
     assert done.returncode == 2

@@ -66,7 +66,7 @@ SHORTER = [
 """Four trials, one round, three layers, small images, this machine; the tutorial alone compares in the whole model."""
 
 MAY_REFUSE = ("--prove", "replay")
-"""Words of commands that end with 1 where a measurement says so."""
+"""Words of commands that end with 1 where a measurement says so, as on a busy machine."""
 
 _LONG = {"bench", "compile", "tune"}
 
@@ -150,7 +150,7 @@ def _tophub(words: list[str]) -> None:
         finally:
             os.environ.clear()
             os.environ.update(environment)
-    if code and not (code == 1 and any(word in words for word in MAY_REFUSE)):
+    if code and not (code == 1 and any(option in words for option in MAY_REFUSE)):
         raise AssertionError(f"tophub {shlex.join(words)} ended with {code}:\n{told.getvalue()}")
     if file is not None:
         file.write_text(told.getvalue())

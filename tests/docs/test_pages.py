@@ -16,7 +16,7 @@ from tools import reference
 from tophub_registry.cli import COMMANDS
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
-NOT_RUN = 7
+NOT_RUN = 3
 """How many blocks can't run here; each says why. Change this number only with a good reason."""
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -52,7 +52,7 @@ def test_what_is_not_run_says_why():
         f"{block.page}:{block.line}: {block.reason}" for block in BLOCKS if block.language in RUN and block.reason
     ]
     assert len(skipped) == NOT_RUN, "\n".join(skipped)
-    assert sum(block.runs for block in BLOCKS) > 5 * NOT_RUN
+    assert sum(block.runs for block in BLOCKS) > 15 * NOT_RUN
 
 
 def test_no_command_hides_in_a_block_that_is_only_shown():

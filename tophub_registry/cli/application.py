@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from tophub_registry._version import __version__
 from tophub_registry.cli import COMMANDS, interrupts, overview, terminal
-from tophub_registry.errors import MissingExtra, TophubError, UsageError
+from tophub_registry.errors import EnvironmentFailure, MissingExtra, TophubError, UsageError
 from tophub_registry.extras import extra_with
 
 
@@ -55,6 +55,8 @@ class LazyGroup(TyperGroup):
         """Run the command; the project's errors become one message and an exit code."""
         name = (ctx._protected_args or [""])[0]  # noqa: SLF001  # Click's place for the command that comes next
         with _errors_printed(name, as_json="--json" in ctx.args), interrupts.as_exception():
+            if "" in ctx.args:  # as a path it would mean this folder
+                raise UsageError("an argument is empty", remedy="is a variable of the shell not set?")
             return super().invoke(ctx)
 
 
@@ -74,6 +76,8 @@ def _errors_printed(name: str, *, as_json: bool) -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output has closed the pipe
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a name that is too long, a disk that can't be read, …
+        _fail(EnvironmentFailure(error.strerror or str(error), file=error.filename), name, as_json=as_json)
     finally:
         if not sys.stderr.closed:
             terminal.status("")

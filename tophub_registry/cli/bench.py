@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -172,6 +173,8 @@ def _pythons(options: list[str]) -> dict[str, str]:
         framework, equals, path = option.partition("=")
         if not equals or not path:
             raise UsageError(f"--python {option} is not FRAMEWORK=PATH")
+        if shutil.which(path) is None:
+            raise UsageError("there is no such program", file=path, remedy="--python takes an environment's bin/python")
         found[framework] = path
     return found
 

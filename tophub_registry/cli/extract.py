@@ -56,6 +56,8 @@ def command(
     rules_for(kind)
     check_precision(precision, kind)
     read = read_model(model, batch=batch or 1, shapes=shapes_of(shape), weightless=True)
+    if batch is not None and all(batch not in sizes[:1] for sizes, _ in read.inputs.values()):
+        raise UsageError(f"this model has no input of batch size {batch}", remedy="export the model for other sizes")
     tasks = read.tasks(kind, own=not autotvm_only, precision=precision)
     if output is not None:
         tasks.write(output)

@@ -311,7 +311,7 @@ def _explained(error: ValidationError, text: str | bytes) -> RowError:
         return RowError(f"this is a log of {tool}", "shape", remedy=remedy)
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message, rule = finding["msg"], finding["type"]
-    if b"\0" in data:
+    if b"\0" in data or (rule == "json_invalid" and not _is_text(data)):
         return RowError("binary data, and no log", "json", remedy="give the log itself")
     if rule == "json_invalid":
         return RowError(f"not a JSON row: {message.removeprefix('Invalid JSON: ')}", "json", remedy=_REPAIR)
@@ -320,6 +320,15 @@ def _explained(error: ValidationError, text: str | bytes) -> RowError:
         message, rule = "NaN and Infinity are not JSON numbers", "number"
     sentence = ": ".join(["not a record", *_place(finding["loc"]), message])
     return RowError(sentence, rule if rule in ("cost", "knob", "number") else "shape", remedy=_REPAIR)
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether a line may be a row that was damaged."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.startswith(b"{")
+    return True
 
 
 def _loaded(data: bytes) -> Value:
