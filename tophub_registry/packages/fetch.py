@@ -7,8 +7,11 @@ name is neither lost nor mistaken for this one's (`packages.root`).
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
@@ -16,20 +19,19 @@ from tophub_registry.files import atomic_write, clear_leftovers
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
 from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
-from tophub_registry.packages.location import Folder, NotThere, read_small
+from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.root import Root, taking_turns
+from tophub_registry.packages.trust.ask import Asked, ask, check_models, read_index, signed_of
+from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.version import Reference, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from tophub_registry.packages.index import Published
     from tophub_registry.packages.location import Location
-
-MAX_INDEX = 1 << 24
-"""The largest index that is read, in bytes."""
+    from tophub_registry.packages.trust.state import Signed
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as a file arrives, with its name, the bytes received and the total, 0 if unknown."""
@@ -125,8 +127,11 @@ def fetch(
     if location is None:
         notice = Notice("switched-off", "fetching is switched off: the location is NONE", "unset TOPHUB_LOCATION")
         return Fetch(None, root.path, (), (notice,))
-    index = index or ask_index(location)
-    notices = [*follow_index(location, index, root, time or now())]
+    time = time or now()
+    asked = ask(location, root, time) if index is None else Asked(index, signed_of(location, root, index, time))
+    index, signed = asked.index, asked.signed
+    notices = [*asked.notices, *follow_index(location, index, root, time, signed=signed is not None)]
+    everything = not references
     if not references:
         references = [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
         notices += [
@@ -135,10 +140,13 @@ def fetch(
             if not index.newest(package)
         ]
     wanted = [resolve(index, reference) for reference in references]
+    if signed is not None:
+        wanted, refused = _signed_ones(wanted, signed, skip=everything)
+        notices += refused
     clear_leftovers(root.path)  # also where nothing is written
     packages = []
     for resolved in wanted:
-        fetched = _fetch_one(resolved, location, root, progress)
+        fetched = _fetch_one(resolved, location, root, progress, signed)
         packages.append(fetched)
         notices += [*resolved.notices, *_bring_model(resolved.published, fetched.path, location, progress)]
         if fetched.status == "replaced":
@@ -162,7 +170,7 @@ def _name_taken(fetched: Fetched, location: Location, root: Root) -> Notice:
 
 
 def ask_index(location: Location) -> Index:
-    """Read a location's index.
+    """Read a location's index, signed or not, without verifying it.
 
     Raises
     ------
@@ -171,15 +179,7 @@ def ask_index(location: Location) -> Index:
     EnvironmentFailure
         The location does not respond, or has no index.
     """
-    try:
-        data = read_small(location, INDEX_FILE, limit=MAX_INDEX)
-    except NotThere as error:
-        raise NotThere(
-            f"not a registry: {error.message}",
-            file=location.address(INDEX_FILE),
-            remedy="check the location; `tophub release` and `tophub import` make a registry of logs",
-        ) from error
-    return Index.parse(data, file=location.address(INDEX_FILE))
+    return Index.parse(read_index(location), file=location.address(INDEX_FILE))
 
 
 def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
@@ -193,19 +193,23 @@ def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index
         The location does not respond and no index of it is known; or it went back.
     """
     try:
-        index = ask_index(location)
-    except NotThere:
-        raise
+        asked = ask(location, root, time)
     except EnvironmentFailure as error:
         remembered = root.remembered(location)
-        if remembered is None:
+        refused = isinstance(error, (NotThere, Untrusted)) and not isinstance(error, Expired)
+        if remembered is None or refused:
             raise
         return remembered, (Notice("offline", f"{error}; using its last known index"),)
-    return index, follow_index(location, index, root, time)
+    notices = follow_index(location, asked.index, root, time, signed=asked.signed is not None)
+    return asked.index, (*asked.notices, *notices)
 
 
-def follow_index(location: Location, index: Index, root: Root, time: datetime) -> tuple[Notice, ...]:
+def follow_index(
+    location: Location, index: Index, root: Root, time: datetime, *, signed: bool = False
+) -> tuple[Notice, ...]:
     """Check an index against the last one of its location, and whether it has expired.
+
+    The signatures of a signed registry say both already.
 
     Raises
     ------
@@ -213,9 +217,12 @@ def follow_index(location: Location, index: Index, root: Root, time: datetime) -
         The location went back.
     """
     # The builtin registry changes with the installation, which may well be downgraded.
-    if not (isinstance(location, Folder) and location.builtin):
-        root.follow(location, index)
-    return freshness(index, time)
+    if isinstance(location, Folder) and location.builtin:
+        return freshness(index, time)
+    if signed:
+        root.remember(location, index)
+        return ()
+    return (*root.follow(location, index), *freshness(index, time))
 
 
 def newer_here(location: Location, index: Index, root: Root, packages: Iterable[str]) -> Iterator[Notice]:
@@ -238,11 +245,40 @@ def newer_here(location: Location, index: Index, root: Root, packages: Iterable[
         )
 
 
-def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: ProgressCallback | None) -> Fetched:
+def _signed_ones(
+    wanted: Sequence[Resolved], signed: Signed, *, skip: bool
+) -> tuple[list[Resolved], tuple[Notice, ...]]:
+    """Return the versions whose files are signed; Untrusted for another one, or a notice if it may be skipped."""
+    good, notices = [], []
+    for each in wanted:
+        try:
+            signed.check(each.published)
+        except Untrusted as error:
+            if not skip:
+                raise
+            notices.append(Notice("not-signed", f"{error}; it is not fetched"))
+        else:
+            good.append(each)
+    return good, tuple(notices)
+
+
+def _fetch_one(
+    resolved: Resolved, location: Location, root: Root, progress: ProgressCallback | None, signed: Signed | None
+) -> Fetched:
     published = resolved.published
+    models = None if signed is None else signed.check(published).models
     path, status = _kept(root, published), _CACHED
-    if path is None:
-        with taking_turns(root.file(published)) as alone:
+    with ExitStack() as stack:
+        if models is not None and path is None:  # its content is looked at before it gets its name
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="tophub-fetch-"))
+            download(
+                location, published.file, Path(scratch, published.file), wanted=published.digest, progress=progress
+            )
+            location = Folder(Path(scratch))
+        if models is not None:
+            check_models(path or Path(scratch, published.file), models, location.address(published.file))
+        if path is None:
+            alone = stack.enter_context(taking_turns(root.file(published)))
             path, status = _bring(published, location, root, progress, alone=alone)
     return Fetched(resolved.package, resolved.version, path, published.digest, status)
 
