@@ -255,7 +255,7 @@ class TestAttack:
         self.refused(registry, root, truncated, "bytes where the index lists")
 
     def test_an_index_without_an_end(self, registry, root, monkeypatch):
-        monkeypatch.setattr("tophub_registry.packages.fetch.MAX_INDEX", 1000)
+        monkeypatch.setattr("tophub_registry.packages.trust.ask.MAX_INDEX", 1000)
         with pytest.raises(EnvironmentFailure, match="longer than 1000 bytes"):
             fetch(LLVM, Folder(registry), root)
         assert held(root) == self.before

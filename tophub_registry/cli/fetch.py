@@ -8,9 +8,11 @@ import typer
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder
 from tophub_registry.cli.transfer import bars
+from tophub_registry.cli.trust_options import Insecure, TrustedRoot
 from tophub_registry.packages.fetch import Fetch, fetch
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.root import Root
+from tophub_registry.packages.trust.policy import Trust
 from tophub_registry.packages.version import Reference
 
 
@@ -21,16 +23,23 @@ def command(
     ] = None,
     location: Location = None,
     root: RootFolder = None,
+    trust: TrustedRoot = None,
+    insecure: Insecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Fetch packages into ~/.tvm/tophub, where TVM finds them.
 
-    Every file is checked against the registry's index before it gets its name. Files that are there already are
-    not fetched again.
+    Every file is checked against the registry's index, and a signed registry's signatures, before it gets its name.
+    Files that are there already are not fetched again.
     """
     references = [Reference.parse(text) for text in packages or []]
     with bars() as progress:
-        done = fetch(references, find_location(location), Root.at(root), progress=progress)
+        done = fetch(
+            references,
+            find_location(location),
+            Root.at(root, trust=Trust.of(trust, insecure=insecure)),
+            progress=progress,
+        )
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)

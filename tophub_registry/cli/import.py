@@ -8,6 +8,7 @@ import typer
 
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
+from tophub_registry.cli.signing_option import Sign, check_option, sign_change
 from tophub_registry.cli.transfer import bars
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.location import find_location
@@ -22,6 +23,7 @@ def command(
         typer.Argument(help="PACKAGE, or PACKAGE@VERSION; by default everything that SOURCE has."),
     ] = None,
     registry: Registry = None,
+    sign: Sign = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Import packages into a registry, byte for byte and with their version numbers.
@@ -38,8 +40,12 @@ def command(
     location = find_location(source)
     if location is None:
         raise UsageError("nothing can be imported from NONE", remedy="give a folder or an address")
+    folder = find_registry(registry)
+    check_option(folder, sign)
     with bars() as progress:
-        done = import_packages(references, location, find_registry(registry), progress=progress)
+        done = import_packages(references, location, folder, progress=progress)
+    if sign or any(one.status == "imported" for one in done.versions):
+        sign_change(folder, sign)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)

@@ -16,10 +16,10 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import ask_index, download
-from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import Imported, Index, Notice, Published, iso_time, now, resolve
 from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.version import FileName, Reference, Version
+from tophub_registry.publishing.metadata import latest_index
 from tophub_registry.publishing.registry import changing, put, write_index
 from tophub_registry.publishing.release import entry
 from tophub_registry.records.lookup import backend_of
@@ -125,7 +125,7 @@ def import_packages(
     with tempfile.TemporaryDirectory(prefix="tophub-import-") as scratch:
         logs = [_get(one, source, Path(scratch), progress) for one in wanted]
         with changing(folder):
-            index = read_index(folder) or Index.empty(time)
+            index = latest_index(folder) or Index.empty(time)
             before = index
             for log in logs:
                 _check_place(folder / log.path.name, log)

@@ -192,16 +192,11 @@ def _unsigned(location: Location, kept: Kept, time: datetime) -> Asked | bytes:
 
     A registry that was unsigned is asked again whether it is signed when its index changes, or the next day.
     """
-    known, data = kept.unsigned, None
-    if known is not None and known[1] == iso_time(time)[:10]:
-        data = read_index(location)
-        if _sha256(data) == known[0]:
-            return Asked(Index.parse(data, file=location.address(INDEX_FILE)))
-    try:
+    known, data = kept.unsigned, read_index(location)
+    if known == (_sha256(data), iso_time(time)[:10]):
+        return Asked(Index.parse(data, file=location.address(INDEX_FILE)))
+    with suppress(NotThere):
         return read_small(location, _ROOT, limit=MAX_ROOT)
-    except NotThere:
-        pass
-    data = read_index(location) if data is None else data
     index = Index.parse(data, file=location.address(INDEX_FILE))
     kept.keep({"unsigned.json": json.dumps([_sha256(data), iso_time(time)[:10]]).encode()})
     if known is not None or not isinstance(location, Web):  # who may write to this machine's disk needs no key

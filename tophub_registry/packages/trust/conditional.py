@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """Seconds in which a small file must arrive."""
 
-_UNCHANGED, _GONE = 304, (404, 410)
+_UNCHANGED, _GONE = 304, (403, 404, 410)
 
 _RESOLUTION = 2.0
 """Seconds between a change and a response from which on the change's time identifies it."""
@@ -63,11 +63,14 @@ def ask_if_changed(location: Location, file: str, validators: Validators, *, lim
     EnvironmentFailure
         It can't be read, or is longer than `limit` bytes.
     """
-    if not isinstance(location, Web):
-        return Response(read_small(location, file, limit=limit), Validators())
-    if not any(validators):
-        return _get(location, file, {}, limit)
-    return _get(location, file, validators.headers(), limit)
+    if isinstance(location, Web):
+        try:
+            return _get(location, file, validators.headers(), limit)
+        except NotThere:
+            raise
+        except EnvironmentFailure:
+            pass  # the location knows what to do about that
+    return Response(read_small(location, file, limit=limit), Validators())
 
 
 def _get(location: Web, file: str, headers: Mapping[str, str], limit: int) -> Response:
@@ -82,7 +85,9 @@ def _get(location: Web, file: str, headers: Mapping[str, str], limit: int) -> Re
             if response.status_code == _UNCHANGED and headers:
                 return Response(None, Validators(headers.get("If-None-Match"), headers.get("If-Modified-Since")))
             if response.status_code in _GONE:
-                raise NotThere("no such file (404)", file=where, remedy="check the location's address")
+                raise NotThere(
+                    f"no such file ({response.status_code})", file=where, remedy="check the location's address"
+                )
             if response.status_code != requests.codes.ok:
                 raise EnvironmentFailure(f"answered {response.status_code} {response.reason}", file=where)
             if location.url.startswith("https:") and not response.url.startswith("https:"):

@@ -13,7 +13,7 @@ VARIABLE = "TOPHUB_TRUST"
 """The environment variable that names the root to start from."""
 
 
-class Untrusted(EnvironmentFailure):  # noqa: N818  # it is what the answer is
+class Untrusted(EnvironmentFailure):  # it is what the answer is
     """A location's answer is not what its registry signed, or is not signed where it must be."""
 
 

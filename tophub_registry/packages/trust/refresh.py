@@ -32,6 +32,7 @@ from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from tuf.api.metadata import DelegatedRole, TargetFile
 
     from tophub_registry.packages.location import Location

@@ -1,0 +1,317 @@
+"""Collecting signatures, and publishing what has enough of them.
+
+What is published becomes visible at once, with the new `timestamp.json`: everything that it leads to is written before
+it. An interrupted publication is repeated by the same command. Where a new root replaces the online key, both keys sign
+the timestamp, if both are there, so that clients of the old root and of the new one accept it at every moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.files import atomic_write
+from tophub_registry.packages.digest import Digest
+from tophub_registry.packages.index import INDEX_FILE, now
+from tophub_registry.packages.trust.state import METADATA
+from tophub_registry.publishing.metadata import LIFETIMES, STAGED, Store, expiry, read_metadata
+from tophub_registry.publishing.registry import changing
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
+    from tuf.api.metadata import Metadata, Root, Targets
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Metadata that waits for signatures.
+
+    Attributes
+    ----------
+    role
+        Whose.
+    version
+        Its number.
+    signed
+        The identifiers of the keys that have signed it.
+    missing
+        Those of the keys that may still sign; empty if it is complete.
+    needed
+        How many more must sign.
+    files
+        The files that it has and the published one has not, or with other bytes.
+    """
+
+    role: str
+    version: int
+    signed: tuple[str, ...]
+    missing: tuple[str, ...]
+    needed: int
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Signing:
+    """The result of signing or publishing.
+
+    Attributes
+    ----------
+    signed
+        The roles that got signatures.
+    waiting
+        What still waits for some.
+    published
+        The roles that were published, empty if nothing was.
+    """
+
+    signed: tuple[str, ...]
+    waiting: tuple[Waiting, ...]
+    published: tuple[str, ...]
+
+
+def sign(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | None = None) -> Signing:
+    """Sign all that waits for these keys, and publish it if it is complete and an online key is among them.
+
+    Raises
+    ------
+    UsageError
+        The registry is not signed; nothing waits for any of the keys; or a key may not sign anything.
+    InputError
+        A file that would be signed is not what the index lists.
+    EnvironmentFailure
+        The registry can't be written to.
+    """
+    time = time or now()
+    with changing(folder):
+        store = Store(folder)
+        store.known_root()
+        signed = tuple(_sign_staged(store, signers))
+        online = [each for each in signers if _is_online(store, each)]
+        if not signed and not online:
+            keys = ", ".join(each.public_key.keyid[:8] for each in signers)
+            raise UsageError(
+                f"nothing waits for the signature of {keys}", file=folder, remedy="`tophub keys show` says what waits"
+            )
+        waiting = tuple(_waiting(store))
+        complete = bool(waiting) and not any(each.needed for each in waiting)
+        published = tuple(_publish(store, online, time)) if online and (complete or not waiting) else ()
+        return Signing(signed, () if published else waiting, published)
+
+
+def sign_file(path: Path, signers: Sequence[CryptoSigner]) -> tuple[str, ...]:
+    """Sign one file of staged metadata, away from its registry; return the keys' identifiers.
+
+    Raises
+    ------
+    InputError
+        It is not metadata.
+    """
+    metadata = read_metadata(path)
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    with atomic_write(path, overwrite=True) as stream:
+        stream.write(metadata.to_bytes())
+    return tuple(signer.public_key.keyid for signer in signers)
+
+
+def refresh(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | None = None) -> Signing:
+    """Publish what is complete, and renew the timestamp, and the snapshot where it is due.
+
+    Raises
+    ------
+    UsageError
+        The registry is not signed, what waits is not complete yet and was never published, or none of the keys is the
+        online one.
+    EnvironmentFailure
+        The registry can't be written to.
+    """
+    time = time or now()
+    with changing(folder):
+        store = Store(folder)
+        store.known_root()
+        online = [each for each in signers if _is_online(store, each)]
+        if not online:
+            raise UsageError("none of the keys may sign snapshot and timestamp", file=folder, remedy=_SHOW)
+        waiting = tuple(_waiting(store))
+        if any(each.needed for each in waiting):
+            if store.timestamp is None:
+                raise UsageError("the first metadata is not complete", file=folder, remedy=_SHOW)
+            return Signing((), waiting, tuple(_renew_online(store, online, time)))
+        return Signing((), (), tuple(_publish(store, online, time)))
+
+
+_SHOW = "`tophub keys show` says who must sign what"
+
+
+def waiting_in(folder: Path) -> tuple[Waiting, ...]:
+    """Return what waits for signatures in a registry."""
+    return tuple(_waiting(Store(folder)))
+
+
+def _waiting(store: Store) -> Iterator[Waiting]:
+    for role, metadata in store.all_staged():
+        signed: dict[str, None] = {}
+        missing: dict[str, None] = {}
+        needed = 0
+        for delegator in _delegators(store, role):
+            result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+            signed |= dict.fromkeys(result.signed)
+            lacking = max(0, result.threshold - len(result.signed))
+            needed = max(needed, lacking)
+            missing |= dict.fromkeys(result.unsigned if lacking else ())
+        yield Waiting(role, metadata.signed.version, tuple(signed), tuple(missing), needed, _new_files(store, role))
+
+
+def _delegators(store: Store, role: str) -> list[Root | Targets]:
+    """Return the metadata that says who may sign a role: for a root both the one before it and itself."""
+    root = store.known_root().signed
+    if role == "root":
+        before = store.root(root.version - 1)
+        return [root] if before is None else [before.signed, root]
+    if role == "targets":
+        return [root]
+    targets = store.latest("targets")
+    return [] if targets is None else [targets.signed]
+
+
+def _new_files(store: Store, role: str) -> tuple[str, ...]:
+    staged = store.staged(role)
+    if role == "root" or staged is None:
+        return ()
+    before = store.targets(role)
+    known = {} if before is None else before.signed.targets
+    return tuple(file for file, entry in staged.signed.targets.items() if known.get(file) != entry)
+
+
+def _sign_staged(store: Store, signers: Sequence[CryptoSigner]) -> Iterator[str]:
+    for role, metadata in store.all_staged():
+        allowed = {key for delegator in _delegators(store, role) for key in delegator.get_delegated_role(role).keyids}
+        mine = [each for each in signers if each.public_key.keyid in allowed - {*metadata.signatures}]
+        if mine:
+            _check_files(store, role)
+            for signer in mine:
+                metadata.sign(signer, append=True)
+            store.stage(role, metadata)
+            yield role
+
+
+def _check_files(store: Store, role: str) -> None:
+    """Check that the files which would be signed anew are there, with these bytes."""
+    staged = store.staged(role)
+    for file in _new_files(store, role):
+        path = store.folder / (f"{STAGED}/{INDEX_FILE}" if file == INDEX_FILE else file)
+        entry = staged.signed.targets[file] if staged is not None else None
+        if entry is not None and Digest.of(path) != Digest(entry.length, entry.hashes["sha256"]):
+            raise InputError("not the file that would be signed", file=path, remedy="nothing was signed")
+
+
+def _is_online(store: Store, signer: CryptoSigner) -> bool:
+    root = store.known_root().signed
+    before = store.root(root.version - 1)
+    roots = [root] if before is None else [root, before.signed]
+    return any(signer.public_key.keyid in each.roles["timestamp"].keyids for each in roots)
+
+
+def _publish(store: Store, online: Sequence[CryptoSigner], time: datetime) -> Iterator[str]:
+    """Publish what is staged, which is complete, and a new snapshot and timestamp."""
+    staged = dict(store.all_staged())
+    root = store.known_root().signed
+    allowed = {*root.roles["timestamp"].keyids}
+    if not allowed & {each.public_key.keyid for each in online}:
+        raise UsageError("the new root has other keys for snapshot and timestamp", file=store.folder, remedy=_SHOW)
+    if not staged:
+        yield from _renew_online(store, online, time)
+        return
+    index_path = store.folder / STAGED / INDEX_FILE
+    index = index_path.read_bytes() if index_path.exists() else None
+    targets = store.latest("targets")
+    listed = None if targets is None else targets.signed.targets.get(INDEX_FILE)
+    if index is not None:
+        if listed is None or listed.hashes["sha256"] != hashlib.sha256(index).hexdigest():
+            raise InputError(
+                "not the index that was signed", file=index_path, remedy="`tophub keys discard`, and repeat the change"
+            )
+    old_index = _index_copies(store)
+    for role, metadata in staged.items():
+        if role != "root":
+            store.write(f"{METADATA}/{metadata.signed.version}.{role}.json", metadata.to_bytes())
+    if index is not None:
+        store.write(f"{METADATA}/{hashlib.sha256(index).hexdigest()}.{INDEX_FILE}", index)
+    snapshot = _snapshot(store, {role: each for role, each in staged.items() if role != "root"}, online, time)
+    timestamp = _timestamp(store, snapshot, online, time)
+    new_root = staged.get("root")
+    before = None if new_root is None else store.root(new_root.signed.version - 1)
+    root_first = new_root is not None and (before is None or not _verifies(before.signed, snapshot, timestamp, staged))
+    store.write(f"{METADATA}/{snapshot.signed.version}.snapshot.json", snapshot.to_bytes())
+    if root_first and new_root is not None:
+        store.write(f"{METADATA}/{new_root.signed.version}.root.json", new_root.to_bytes())
+    store.write(f"{METADATA}/timestamp.json", timestamp.to_bytes())  # from here on it is published
+    if new_root is not None:
+        store.write(f"{METADATA}/{new_root.signed.version}.root.json", new_root.to_bytes())
+        store.write(f"{METADATA}/root.json", new_root.to_bytes())
+    if index is not None:
+        store.write(INDEX_FILE, index)  # for whoever reads it without signatures
+        for path in old_index[:-1]:
+            path.unlink(missing_ok=True)
+    store.discard()
+    yield from (*staged, "snapshot", "timestamp")
+
+
+def _renew_online(store: Store, online: Sequence[CryptoSigner], time: datetime) -> Iterator[str]:
+    """Publish a new timestamp; and a new snapshot if it has lived half of its time."""
+    snapshot = store.snapshot
+    assert snapshot is not None  # noqa: S101  # a registry that was published has one
+    if expiry("snapshot", time) - snapshot.signed.expires > LIFETIMES["snapshot"] / 2:
+        snapshot = _snapshot(store, {}, online, time)
+        store.write(f"{METADATA}/{snapshot.signed.version}.snapshot.json", snapshot.to_bytes())
+        yield "snapshot"
+    store.write(f"{METADATA}/timestamp.json", _timestamp(store, snapshot, online, time).to_bytes())
+    yield "timestamp"
+
+
+def _snapshot(
+    store: Store, new: dict[str, Metadata[Any]], online: Sequence[CryptoSigner], time: datetime
+) -> Metadata[Any]:
+    from tuf.api.metadata import Metadata, MetaFile, Snapshot
+
+    before = store.snapshot
+    meta = {} if before is None else dict(before.signed.meta)  # nothing that was in it may disappear
+    for role, metadata in new.items():
+        meta[f"{role}.json"] = MetaFile.from_data(metadata.signed.version, metadata.to_bytes(), ["sha256"])
+    version = 1 if before is None else before.signed.version + 1
+    return _signed_by(Metadata(Snapshot(version=version, expires=expiry("snapshot", time), meta=meta)), online)
+
+
+def _timestamp(store: Store, snapshot: Metadata[Any], online: Sequence[CryptoSigner], time: datetime) -> Metadata[Any]:
+    from tuf.api.metadata import Metadata, MetaFile, Timestamp
+
+    before = store.timestamp
+    entry = MetaFile.from_data(snapshot.signed.version, snapshot.to_bytes(), ["sha256"])
+    version = 1 if before is None else before.signed.version + 1
+    return _signed_by(
+        Metadata(Timestamp(version=version, expires=expiry("timestamp", time), snapshot_meta=entry)), online
+    )
+
+
+def _signed_by(metadata: Metadata[Any], signers: Sequence[CryptoSigner]) -> Metadata[Any]:
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    return metadata
+
+
+def _verifies(root: Root, snapshot: Metadata[Any], timestamp: Metadata[Any], staged: dict[str, Metadata[Any]]) -> bool:
+    """Return whether clients that know only this root accept what is about to be published."""
+    new = {"snapshot": snapshot, "timestamp": timestamp} | {k: v for k, v in staged.items() if k == "targets"}
+    return all(root.get_verification_result(role, each.signed_bytes, each.signatures) for role, each in new.items())
+
+
+def _index_copies(store: Store) -> list[Path]:
+    """Return the published indexes under their hashes, the latest last; it stays for clients on their way."""
+    copies = (store.folder / METADATA).glob(f"*.{INDEX_FILE}")
+    return sorted(copies, key=lambda path: os.stat(path).st_mtime_ns)  # noqa: PTH116
