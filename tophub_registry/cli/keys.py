@@ -1,6 +1,7 @@
 """`tophub keys`: a group of commands."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +41,7 @@ Public = Annotated[
 Threshold = Annotated[int | None, typer.Option(min=1, help="How many of the keys must sign.", show_default=False)]
 
 
-def _print(fields: dict[str, object], text: str, *, as_json: bool) -> None:
+def _print(fields: Mapping[str, object], text: str, *, as_json: bool) -> None:
     terminal.out((json.dumps(fields, indent=1) if as_json else terminal.clean(text)) + "\n")
 
 
@@ -89,7 +90,8 @@ def start(
     from tophub_registry.publishing.keys import read_public
 
     folder = find_registry(registry)
-    first = roles.FirstKeys(*([read_public(path) for path in each] for each in (root, targets, online)), threshold)
+    root_keys, targets_keys, online_keys = ([read_public(path) for path in each] for each in (root, targets, online))
+    first = roles.FirstKeys(root_keys, targets_keys, online_keys, threshold)
     roles.start(folder, first, locations=address or ())
     _staged(folder, as_json=as_json)
 

@@ -249,17 +249,12 @@ def _signed_ones(
     wanted: Sequence[Resolved], signed: Signed, *, skip: bool
 ) -> tuple[list[Resolved], tuple[Notice, ...]]:
     """Return the versions whose files are signed; Untrusted for another one, or a notice if it may be skipped."""
-    good, notices = [], []
-    for each in wanted:
-        try:
-            signed.check(each.published)
-        except Untrusted as error:
-            if not skip:
-                raise
-            notices.append(Notice("not-signed", f"{error}; it is not fetched"))
-        else:
-            good.append(each)
-    return good, tuple(notices)
+    checked = [(each, signed.why_refused(each.published)) for each in wanted]
+    errors = [error for _, error in checked if error is not None]
+    if errors and not skip:
+        raise errors[0]
+    notices = tuple(Notice("not-signed", f"{error}; it is not fetched") for error in errors)
+    return [each for each, error in checked if error is None], notices
 
 
 def _fetch_one(

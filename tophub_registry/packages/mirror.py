@@ -157,13 +157,13 @@ def _bring(
 
 def _write_metadata(folder: Path, location: Location, kept: Kept, signed: Signed) -> None:
     """Write the metadata that was verified, the timestamp after all that it leads to, and the index."""
-    from tuf.api.metadata import Metadata
+    from tuf.api.metadata import Metadata, Snapshot
 
     top, known = folder / METADATA, kept.metadata()
     index, timestamp = kept.index, known.get("timestamp.json")
     if index is None or timestamp is None or hashlib.sha256(timestamp).hexdigest() != signed.timestamp:
         raise EnvironmentFailure("what was verified is not kept there", file=kept.folder, remedy="give another --root")
-    snapshot = Metadata.from_bytes(known["snapshot.json"]).signed
+    snapshot = Metadata[Snapshot].from_bytes(known["snapshot.json"]).signed
     for name, entry in snapshot.meta.items():
         if (data := known.get(name)) is not None and Metadata.from_bytes(data).signed.version == entry.version:
             _write(top / f"{entry.version}.{name}", data)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,7 +51,7 @@ class Root:
     """
 
     path: Path
-    trust: Trust = Trust()
+    trust: Trust = field(default_factory=Trust)
 
     @staticmethod
     def at(path: str | Path | None = None, *, trust: Trust | None = None) -> Root:
@@ -108,7 +108,7 @@ class Root:
         return None if memory is None else memory.index
 
     def follow(self, location: Location, offered: Index) -> tuple[Notice, ...]:
-        """Check a location's index against the last one that it served, and remember it; return what the user should know.
+        """Check a location's index against the last one that it served, and remember it; return notices.
 
         Raises
         ------
@@ -117,7 +117,8 @@ class Root:
         """
         path = self._memory(location)
         with taking_turns(path):
-            seen, notices = self.remembered(location), ()
+            seen = self.remembered(location)
+            notices: tuple[Notice, ...] = ()
             if seen is not None:
                 remedy = f"use another location; or, if this registry was created anew, delete {path}"
                 notices = check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)

@@ -260,9 +260,9 @@ def _stage_targets(store: Store, index: Index, time: datetime) -> None:
     for name, entries in files.items():
         published_role = store.targets(name)
         if published_role is None or published_role.signed.targets != entries:
-            role = _copy(store.latest(name), _next_version(published_role), expiry(name, time))
-            role.targets = entries
-            store.stage(name, Metadata(role))
+            copy = _copy(store.latest(name), _next_version(published_role), expiry(name, time))
+            copy.targets = entries
+            store.stage(name, Metadata(copy))
 
 
 def _signer_of(package: str, published: Published, targets: Targets) -> str:

@@ -228,16 +228,8 @@ def _publish(store: Store, online: Sequence[CryptoSigner], time: datetime) -> It
     if not staged:
         yield from _renew_online(store, online, time)
         return
-    index_path = store.folder / STAGED / INDEX_FILE
-    index = index_path.read_bytes() if index_path.exists() else None
-    targets = store.latest("targets")
-    listed = None if targets is None else targets.signed.targets.get(INDEX_FILE)
-    if index is not None:
-        if listed is None or listed.hashes["sha256"] != hashlib.sha256(index).hexdigest():
-            raise InputError(
-                "not the index that was signed", file=index_path, remedy="`tophub keys discard`, and repeat the change"
-            )
-    old_index = _index_copies(store)
+    index = _staged_index(store)
+    outdated = _index_copies(store)[:-1]
     for role, metadata in staged.items():
         if role != "root":
             store.write(f"{METADATA}/{metadata.signed.version}.{role}.json", metadata.to_bytes())
@@ -245,11 +237,11 @@ def _publish(store: Store, online: Sequence[CryptoSigner], time: datetime) -> It
         store.write(f"{METADATA}/{hashlib.sha256(index).hexdigest()}.{INDEX_FILE}", index)
     snapshot = _snapshot(store, {role: each for role, each in staged.items() if role != "root"}, online, time)
     timestamp = _timestamp(store, snapshot, online, time)
-    new_root = staged.get("root")
-    before = None if new_root is None else store.root(new_root.signed.version - 1)
-    root_first = new_root is not None and (before is None or not _verifies(before.signed, snapshot, timestamp, staged))
     store.write(f"{METADATA}/{snapshot.signed.version}.snapshot.json", snapshot.to_bytes())
-    if root_first and new_root is not None:
+    new_root = staged.get("root")
+    if new_root is not None and not _suits_before(
+        store, new_root, {"snapshot": snapshot, "timestamp": timestamp}, staged
+    ):
         store.write(f"{METADATA}/{new_root.signed.version}.root.json", new_root.to_bytes())
     store.write(f"{METADATA}/timestamp.json", timestamp.to_bytes())  # from here on it is published
     if new_root is not None:
@@ -257,7 +249,7 @@ def _publish(store: Store, online: Sequence[CryptoSigner], time: datetime) -> It
         store.write(f"{METADATA}/root.json", new_root.to_bytes())
     if index is not None:
         store.write(INDEX_FILE, index)  # for whoever reads it without signatures
-        for path in old_index[:-1]:
+        for path in outdated:
             path.unlink(missing_ok=True)
     store.discard()
     yield from (*staged, "snapshot", "timestamp")
@@ -305,10 +297,30 @@ def _signed_by(metadata: Metadata[Any], signers: Sequence[CryptoSigner]) -> Meta
     return metadata
 
 
-def _verifies(root: Root, snapshot: Metadata[Any], timestamp: Metadata[Any], staged: dict[str, Metadata[Any]]) -> bool:
-    """Return whether clients that know only this root accept what is about to be published."""
-    new = {"snapshot": snapshot, "timestamp": timestamp} | {k: v for k, v in staged.items() if k == "targets"}
-    return all(root.get_verification_result(role, each.signed_bytes, each.signatures) for role, each in new.items())
+def _suits_before(
+    store: Store, new_root: Metadata[Root], online: dict[str, Metadata[Any]], staged: dict[str, Metadata[Any]]
+) -> bool:
+    """Return whether clients that know only the root before accept what is about to be published."""
+    before = store.root(new_root.signed.version - 1)
+    if before is None:
+        return False
+    new = online | {role: each for role, each in staged.items() if role == "targets"}
+    return all(
+        before.signed.get_verification_result(role, each.signed_bytes, each.signatures) for role, each in new.items()
+    )
+
+
+def _staged_index(store: Store) -> bytes | None:
+    """Return the index that is to be published, None if it stays; InputError if it is not the one that was signed."""
+    path = store.folder / STAGED / INDEX_FILE
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    targets = store.latest("targets")
+    listed = None if targets is None else targets.signed.targets.get(INDEX_FILE)
+    if listed is None or listed.hashes["sha256"] != hashlib.sha256(data).hexdigest():
+        raise InputError("not the index that was signed", file=path, remedy="`tophub keys discard`, and do it again")
+    return data
 
 
 def _index_copies(store: Store) -> list[Path]:

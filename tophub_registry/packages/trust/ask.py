@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, Notice, iso_time
@@ -38,7 +39,8 @@ _TIMESTAMP = f"{METADATA}/timestamp.json"
 _ROOT = f"{METADATA}/root.json"
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Asked:
     """A location's index.
 
     Attributes
@@ -88,7 +90,7 @@ def ask(location: Location, root: Root, time: datetime) -> Asked:
         f"{location.name} is signed and was not known before: from now on its keys ({keys}) are trusted",
         "compare them with what its maintainer says, or give their root.json with --trust",
     )
-    return found._replace(notices=(*found.notices, notice))
+    return replace(found, notices=(*found.notices, notice))
 
 
 def signed_of(location: Location, root: Root, index: Index, time: datetime) -> Signed | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tuf.api.exceptions import (
@@ -42,7 +43,8 @@ DELEGATION = "x-tophub"
 """The field of a delegated role that says whose files it may sign: `{"package": NAME, "models": [NAME, …] or null}`."""
 
 
-class Verified(NamedTuple):
+@dataclass(frozen=True)
+class Verified:
     """What a registry has signed, and its index."""
 
     signed: Signed
@@ -183,8 +185,9 @@ def _files_of(index: Index) -> Iterator[str]:
 def _delegated(file: str, entry: TargetFile, targets: Targets, roles: _Roles) -> SignedFile | None:
     """Return what a delegated role has signed, None if it is not the role's to sign.
 
-    TUF's client has found the file in the first role whose path patterns match. A pattern can't tell `cuda_v2_v0.01.log`
-    from a version of `cuda`, so the role's package is compared too. Roles that a delegated role delegates to do not count.
+    TUF's client has found the file in the first role whose path patterns match. A pattern can't tell
+    `cuda_v2_v0.01.log` from a version of `cuda`, so the role's package is compared too. Roles that a delegated role
+    delegates to do not count.
     """
     delegated = targets.delegations.roles if targets.delegations is not None else None
     for role in (delegated or {}).values():
@@ -237,7 +240,7 @@ def _errors_named(location: Location) -> Iterator[None]:
         raise Expired(
             f"the registry's signatures have expired: {_one_line(error)}",
             file=place,
-            remedy="its maintainer renews them with `tophub keys refresh`; if they are renewed, someone holds them back",
+            remedy="its maintainer renews them with `tophub keys refresh`; if that was done, someone holds them back",
         ) from error
     except (RepositoryError, DownloadLengthMismatchError) as error:
         raise Untrusted(

@@ -115,19 +115,25 @@ class Signed(BaseModel):
         Untrusted
             It is not signed, or with other bytes; or its model is.
         """
+        if (error := self.why_refused(published)) is not None:
+            raise error
+        return self.files[published.file]
+
+    def why_refused(self, published: Published) -> Untrusted | None:
+        """Return the error that `check` raises."""
         model = () if published.model is None else ((published.model.file, published.model.digest),)
         for file, digest in ((published.file, published.digest), *model):
             signed = self.files.get(file)
             if signed is None:
                 why = self.refused.get(file, "no role signed it")
-                raise Untrusted(f"not a signed file: {why}", file=f"{self.location}: {file}", remedy=_REMEDY)
+                return Untrusted(f"not a signed file: {why}", file=f"{self.location}: {file}", remedy=_REMEDY)
             if signed.digest != digest:
-                raise Untrusted(
+                return Untrusted(
                     f"the index lists other bytes than {signed.role} signed",
                     file=f"{self.location}: {file}",
                     remedy=_REMEDY,
                 )
-        return self.files[published.file]
+        return None
 
 
 _REMEDY = "nothing was changed; tell the registry's maintainer"
@@ -170,7 +176,7 @@ class Kept:
 
     @property
     def unsigned(self) -> tuple[str, str] | None:
-        """The SHA-256 of the index that this location served without any signature, and the day of that; None if none."""
+        """The SHA-256 of the index that this location served unsigned, and the day of that; None if it did not."""
         try:
             sha256, day = json.loads(_read(self.folder / "unsigned.json") or b"")
         except (ValueError, TypeError):
