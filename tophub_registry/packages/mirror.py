@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tophub_registry.packages.fetch import ProgressCallback
     from tophub_registry.packages.index import Published
     from tophub_registry.packages.location import Location
-    from tophub_registry.packages.root import Root
+    from tophub_registry.packages.root import Root as LocalRoot
 
 _MARK = ".mirror"
 """The file in a mirror that has its source's name."""
@@ -71,7 +71,7 @@ class Mirror:
 def mirror(
     location: Location,
     folder: Path,
-    root: Root,
+    root: LocalRoot,
     *,
     progress: ProgressCallback | None = None,
     time: datetime | None = None,
@@ -157,7 +157,9 @@ def _bring(
 
 def _write_metadata(folder: Path, location: Location, kept: Kept, signed: Signed) -> None:
     """Write the metadata that was verified, the timestamp after all that it leads to, and the index."""
-    from tuf.api.metadata import Metadata, Snapshot
+    from tuf.api.metadata import Metadata, Root, Snapshot
+
+    from tophub_registry.packages.trust.refresh import accepts
 
     top, known = folder / METADATA, kept.metadata()
     index, timestamp = kept.index, known.get("timestamp.json")
@@ -177,8 +179,12 @@ def _write_metadata(folder: Path, location: Location, kept: Kept, signed: Signed
     oldest = min(int(name.partition(".")[0]) for name in roots)
     for version in range(1, oldest):  # for clients that know an older one
         roots[f"{version}.root.json"] = _metadata(location, f"{version}.root.json", MAX_ROOT)
+    new = {each: Metadata.from_bytes(known[f"{each}.json"]) for each in ("targets", "snapshot", "timestamp")}
+    before = top / "root.json"
+    if before.exists() and accepts(Metadata[Root].from_file(str(before)).signed, new):
+        _write(top / "timestamp.json", timestamp)
     for name in sorted(roots, key=lambda name: int(name.partition(".")[0])):
-        if roots[name] and int(name.partition(".")[0]) <= signed.root_version:
+        if int(name.partition(".")[0]) <= signed.root_version:
             _write(top / name, roots[name])
     _write(top / "timestamp.json", timestamp)  # from here on it is up to date
     _write(top / "root.json", roots[f"{signed.root_version}.root.json"])

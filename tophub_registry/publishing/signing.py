@@ -19,6 +19,7 @@ from tophub_registry.errors import InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.index import INDEX_FILE, now
+from tophub_registry.packages.trust.refresh import accepts
 from tophub_registry.packages.trust.state import METADATA
 from tophub_registry.publishing.metadata import LIFETIMES, STAGED, Store, expiry, read_metadata
 from tophub_registry.publishing.registry import changing
@@ -191,7 +192,10 @@ def _new_files(store: Store, role: str) -> tuple[str, ...]:
 
 def _sign_staged(store: Store, signers: Sequence[CryptoSigner]) -> Iterator[str]:
     for role, metadata in store.all_staged():
-        allowed = {key for delegator in _delegators(store, role) for key in delegator.get_delegated_role(role).keyids}
+        delegators = _delegators(store, role)
+        if role == "targets" and (before := store.root(store.known_root().signed.version - 1)) is not None:
+            delegators.append(before.signed)  # for clients that do not know the new root yet
+        allowed = {key for delegator in delegators for key in delegator.get_delegated_role(role).keyids}
         mine = [each for each in signers if each.public_key.keyid in allowed - {*metadata.signatures}]
         if mine:
             _check_files(store, role)
@@ -304,10 +308,7 @@ def _suits_before(
     before = store.root(new_root.signed.version - 1)
     if before is None:
         return False
-    new = online | {role: each for role, each in staged.items() if role == "targets"}
-    return all(
-        before.signed.get_verification_result(role, each.signed_bytes, each.signatures) for role, each in new.items()
-    )
+    return accepts(before.signed, online | {role: each for role, each in staged.items() if role == "targets"})
 
 
 def _staged_index(store: Store) -> bytes | None:

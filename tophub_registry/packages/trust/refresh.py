@@ -11,7 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tuf.api.exceptions import (
@@ -32,7 +32,7 @@ from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedFile, package_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tuf.api.metadata import DelegatedRole, TargetFile
 
@@ -114,6 +114,16 @@ def _read_index(location: Location, entry: TargetFile) -> bytes:
         entry.verify_length_and_hashes(data)
         return data
     raise NotThere("no such file", file=location.address(INDEX_FILE))
+
+
+def accepts(root: Root, new: Mapping[str, Metadata[Any]]) -> bool:
+    """Return whether clients that know only this root accept the metadata of these top-level roles.
+
+    If so, it is written before the next root, and both kinds of clients accept what there is at every moment.
+    """
+    return all(
+        root.get_verification_result(role, each.signed_bytes, each.signatures).verified for role, each in new.items()
+    )
 
 
 class _Fetcher(FetcherInterface):
