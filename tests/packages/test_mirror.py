@@ -7,6 +7,7 @@ import pytest
 from tests.registries import served, write_rows
 from tests.signed import key, made
 from tophub_registry.errors import EnvironmentFailure, UsageError
+from tophub_registry.packages import fetch as fetches
 from tophub_registry.packages import mirror as mirrors
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import fetch
@@ -126,7 +127,8 @@ def test_interrupted_anywhere_it_is_the_old_registry_or_the_new_one(registry, ro
         return write(path, **options)
 
     seen, steps = set(), 0
-    monkeypatch.setattr(mirrors, "atomic_write", interrupted)
+    for module in (mirrors, fetches):
+        monkeypatch.setattr(module, "atomic_write", interrupted)
     while True:
         left[0] = steps
         shutil.rmtree(copy)
@@ -135,6 +137,7 @@ def test_interrupted_anywhere_it_is_the_old_registry_or_the_new_one(registry, ro
             mirror(registry.location, copy, root)
         except EnvironmentFailure:
             complete(copy)
+            left[0] = 99
             client = Root(tmp_path / f"client{steps}", Trust(kept / "metadata" / "root.json"))
             seen.add(max(str(each.version) for each in fetch([], Folder(copy), client).packages))
             steps += 1

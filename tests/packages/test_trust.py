@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from tuf.api.metadata import Metadata, TargetFile
+from tuf.api.metadata import Metadata, MetaFile, TargetFile
 
 from tests.registries import body, served, write_rows
 from tests.signed import SignedRegistry, ago, key, made
@@ -102,10 +102,7 @@ class TestTheFirstTime:
         other = made(tmp_path / "elsewhere")
         monkeypatch.setattr("tophub_registry.packages.trust.ask.builtin", lambda: registry.location)
         assert rules(fetch(LLVM, registry.location, root)) == []
-        assert (
-            rules(fetch(LLVM, other.location, root)) == ["first-use", "name-taken"]
-            or rules(fetch(LLVM, other.location, root)) == []
-        )
+        assert rules(fetch(LLVM, other.location, root)) == ["first-use"]
 
     def test_the_installation_needs_no_signature(self, root):
         from tophub_registry.packages.location import builtin
@@ -206,24 +203,39 @@ class TestForgery:
     def test_wrong_length_of_metadata(self, registry, root):
         path = registry.metadata("1.targets.json")
         path.write_bytes(path.read_bytes() + b" ")
-        with refused(root, "not what the registry's keys signed"):
+        with refused(root, "bytes exceeding the maximum allowed length"):
+            fetch(LLVM, registry.location, root)
+
+    def test_wrong_hash_of_metadata(self, registry, root):
+        """Other bytes of the same length that mean the same, so that all signatures are good."""
+        path = registry.metadata("1.targets.json")
+        data = path.read_bytes()
+        signature = json.loads(data)["signatures"][0]["sig"]
+        path.write_bytes(data.replace(signature.encode(), signature.upper().encode()))
+        with refused(root, "hash"):
             fetch(LLVM, registry.location, root)
 
     def test_endless_metadata(self, registry, root):
         for name in ("timestamp.json", "1.snapshot.json", "1.targets.json", "root.json"):
             kept = registry.metadata(name).read_bytes()
             with registry.metadata(name).open("r+b") as stream:
-                stream.truncate(1 << 40)  # a sparse file
-            with refused(root, "longer than|exceeding|not what", EnvironmentFailure):
+                stream.truncate(1 << 26)
+            with refused(root, "longer than|exceeding", EnvironmentFailure):
                 fetch(LLVM, registry.location, root)
             registry.metadata(name).write_bytes(kept)
 
     @pytest.mark.parametrize("name", ["1.root.json", "1.targets.json", "1.snapshot.json", "timestamp.json"])
     def test_arbitrary_keys(self, registry, root, name):
+        """A stranger signs one role's metadata, and the others list it."""
         registry.edit(name, as_it_is, "eve")
         if name == "1.root.json":
             shutil.copy(registry.metadata(name), registry.metadata("root.json"))
-        with refused(root, "not what the registry's keys signed"):
+        elif name == "1.targets.json":
+            resign(registry, name)
+        elif name == "1.snapshot.json":
+            entry = MetaFile.from_data(1, registry.metadata(name).read_bytes(), ["sha256"])
+            registry.edit("timestamp.json", lambda signed: setattr(signed, "snapshot_meta", entry), "online")
+        with refused(root, "was signed by 0/"):
             fetch(LLVM, registry.location, root)
 
     def test_one_key_of_two(self, registry, root):
@@ -274,8 +286,6 @@ class TestForgery:
 
 def resign(registry, changed):
     """Let the online key sign a snapshot and a timestamp for a metadata file that was changed."""
-    from tuf.api.metadata import MetaFile
-
     timestamp = Metadata.from_file(str(registry.metadata("timestamp.json"))).signed
     snapshot = f"{timestamp.snapshot_meta.version}.snapshot.json"
     version, _, name = changed.partition(".")
@@ -343,13 +353,13 @@ class TestOldMetadata:
             fetch(LLVM, registry.location, root)
 
     def test_rollback_of_the_root(self, registry, root):
+        """An old root, signed by keys that are still good, under the next number."""
+        roles.renew(registry.path, "root")
+        registry.sign()
         fetch(LLVM, registry.location, root)
-        roles.change_keys(registry.path, "root", add=[key("cat").public_key], remove=[key("bob").public_key.keyid])
-        registry.sign("ann", "bob", "cat", "online")
-        fetch(LLVM, registry.location, root)
-        shutil.copy(registry.metadata("1.root.json"), registry.metadata("3.root.json"))
         registry.refresh()
-        with refused(root, "root was signed by|Expected root version 3"):
+        shutil.copy(registry.metadata("1.root.json"), registry.metadata("3.root.json"))
+        with refused(root, "Expected root version 3 instead got version 1"):
             fetch(LLVM, registry.location, root)
 
     def test_freeze_ends_when_the_timestamp_expires(self, tmp_path, root):
