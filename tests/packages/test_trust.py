@@ -24,6 +24,7 @@ from tophub_registry.packages.trust.policy import Expired, Trust, Untrusted
 from tophub_registry.packages.trust.state import Kept
 from tophub_registry.packages.version import Reference
 from tophub_registry.publishing import roles
+from tophub_registry.publishing.imports import import_packages
 from tophub_registry.publishing.metadata import Store, latest_index
 from tophub_registry.publishing.release import release
 from tophub_registry.publishing.yank import yank
@@ -151,6 +152,20 @@ class TestUnsigned:
         fetch(LLVM, registry.location, root)
         shutil.rmtree(registry.path / "metadata")
         assert rules(fetch(LLVM, registry.location, Root(root.path, Trust(insecure=True)))) == ["insecure"]
+
+    def test_what_was_taken_insecurely_is_not_remembered(self, registry, root, tmp_path):
+        fetch(LLVM, registry.location, root)
+        known = root.remembered(registry.location)
+        shutil.rmtree(registry.path)
+        release("llvm", write_rows(tmp_path / "llvm_v9.99.log", 9), registry.path)
+        fetch(LLVM, registry.location, Root(root.path, Trust(insecure=True)))
+        assert root.remembered(registry.location) == known
+
+    def test_a_signed_source_is_verified_when_it_is_imported(self, registry, root, tmp_path):
+        import_packages([], registry.location, tmp_path / "mine", root=root)
+        registry.edit("timestamp.json", as_it_is, "eve")
+        with pytest.raises(Untrusted):
+            import_packages([], registry.location, tmp_path / "other", root=root)
 
     def test_a_lying_serial_locks_nobody_out(self, root, tmp_path):
         plain = tmp_path / "plain"

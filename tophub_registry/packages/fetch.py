@@ -23,6 +23,7 @@ from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.root import Root, taking_turns
 from tophub_registry.packages.trust.ask import Asked, ask, check_models, read_index, signed_of
 from tophub_registry.packages.trust.policy import Expired, Untrusted
+from tophub_registry.packages.trust.state import Kept
 from tophub_registry.packages.version import Reference, Version
 
 if TYPE_CHECKING:
@@ -219,6 +220,8 @@ def follow_index(
     # The builtin registry changes with the installation, which may well be downgraded.
     if isinstance(location, Folder) and location.builtin:
         return freshness(index, time)
+    if root.trust.insecure and Kept.of(root.path, location).anchor is not None:
+        return freshness(index, time)  # what was taken unverified is not what is known of a signed registry
     if signed:
         root.remember(location, index)
         return ()

@@ -41,7 +41,7 @@ class RoleState:
 
 
 @dataclass(frozen=True)
-class Summary:
+class RoleSummary:
     """A registry's roles, and what waits for signatures."""
 
     roles: tuple[RoleState, ...]
@@ -52,7 +52,7 @@ class Summary:
         return asdict(self)
 
 
-def summary_of(folder: Path) -> Summary:
+def summary_of(folder: Path) -> RoleSummary:
     """Return what a registry's metadata says.
 
     Raises
@@ -74,7 +74,7 @@ def summary_of(folder: Path) -> Summary:
     for name, role in ({} if delegations is None else delegations.roles or {}).items():
         found = store.targets(name)
         roles.append(_state(name, role, found and found.signed))
-    return Summary(tuple(roles), waiting_in(folder))
+    return RoleSummary(tuple(roles), waiting_in(folder))
 
 
 def _state(name: str, role: Role, signed: object) -> RoleState:
