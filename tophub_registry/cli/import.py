@@ -8,7 +8,7 @@ import typer
 
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
-from tophub_registry.cli.signing_option import Sign, check_option, sign_change
+from tophub_registry.cli.signing_option import Sign, check_option, fields_of, sign_change
 from tophub_registry.cli.transfer import bars
 from tophub_registry.cli.trust_options import Insecure, TrustedRoot
 from tophub_registry.errors import UsageError
@@ -50,9 +50,9 @@ def command(
     with bars() as progress:
         root = Root.at(trust=Trust.of(trust, insecure=insecure))
         done = import_packages(references, location, folder, progress=progress, root=root)
-    if sign or any(one.status == "imported" for one in done.versions):
-        sign_change(folder, sign)
-    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    imported = any(one.status == "imported" for one in done.versions)
+    signing = sign_change(folder, sign) if imported or sign else None
+    terminal.out((json.dumps(_fields(done) | fields_of(signing), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)
 

@@ -85,6 +85,14 @@ def sign_change(folder: Path, keys: Sequence[Path] | None) -> "Signing | None":
     return done
 
 
+def fields_of(done: "Signing | None") -> dict[str, object]:
+    """Return what `--json` says of a change's signatures; nothing if the registry is not signed."""
+    if done is None:
+        return {}
+    waiting = [vars(each) for each in done.waiting]
+    return {"signing": {"signed": [*done.signed], "waiting": waiting, "published": [*done.published]}}
+
+
 def state_of(done: "Signing") -> str:
     """Say what was published, or what waits for whom."""
     if done.published and not done.waiting:

@@ -8,7 +8,7 @@ import typer
 
 from tophub_registry.cli import terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
-from tophub_registry.cli.signing_option import Sign, check_option, sign_change
+from tophub_registry.cli.signing_option import Sign, check_option, fields_of, sign_change
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import Reference
 from tophub_registry.publishing.yank import Yank, yank
@@ -36,9 +36,8 @@ def command(
     folder = find_registry(registry)
     check_option(folder, sign)
     done = yank(Reference.parse(version), reason, folder)
-    if done.changed or sign:
-        sign_change(folder, sign)
-    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done, folder)) + "\n")
+    signing = sign_change(folder, sign) if done.changed or sign else None
+    terminal.out((json.dumps(_fields(done) | fields_of(signing), indent=1) if as_json else _text(done, folder)) + "\n")
 
 
 def _fields(done: Yank) -> dict[str, object]:

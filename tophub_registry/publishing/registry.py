@@ -33,7 +33,7 @@ PATIENCE = 60.0
 def write_index(folder: Path, index: Index) -> None:
     """Replace a registry's index as a whole; in a signed registry, stage it until it is signed."""
     if is_signed(folder):
-        from tophub_registry.publishing.roles import stage_index
+        from tophub_registry.publishing.staging import stage_index
 
         stage_index(folder, index)
         return

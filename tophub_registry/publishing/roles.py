@@ -6,27 +6,23 @@ is complete loses the signatures that it had.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tophub_registry.errors import UsageError
-from tophub_registry.packages.index import INDEX_FILE, Index, Published, now
+from tophub_registry.packages.index import Index, now
 from tophub_registry.packages.trust.ask import LOCATIONS
 from tophub_registry.packages.trust.refresh import DELEGATION
 from tophub_registry.packages.version import check_package
 from tophub_registry.publishing.metadata import Store, expiry, latest_index
 from tophub_registry.publishing.registry import changing
-from tophub_registry.records.target import Target
+from tophub_registry.publishing.staging import ONLINE, copy_of, next_version, stage_renewed, stage_targets
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
-    from tuf.api.metadata import DelegatedRole, Metadata, Targets
-
-ONLINE = ("snapshot", "timestamp")
-"""The roles whose keys are on the machine that serves the registry."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +84,7 @@ def start(folder: Path, keys: FirstKeys, *, locations: Sequence[str] = (), time:
             root.roles[role].threshold = needed
         store.stage("root", Metadata(root))
         index = latest_index(folder) or Index.empty(time)
-        _stage_targets(store, index, time)
-
-
-def stage_index(folder: Path, index: Index, time: datetime | None = None) -> None:
-    """Stage an index, and the metadata of all files that it lists; the caller has locked the registry."""
-    _stage_targets(Store(folder), index, time or now())
+        stage_targets(store, index, time)
 
 
 def change_keys(
@@ -132,7 +123,7 @@ def change_keys(
         store = Store(folder)
         latest = store.known_root().signed
         root = Root.from_dict(latest.to_dict())
-        root.version = _next_version(store.root())
+        root.version = next_version(store.root())
         root.expires = expiry("root", time)
         roles = ONLINE if role == "online" else (role,)
         for name in roles:
@@ -147,7 +138,7 @@ def change_keys(
             root.roles[name].threshold = needed
         store.stage("root", Metadata(root))
         if role == "targets":  # what the former keys signed is void
-            _renew(store, "targets", time)
+            stage_renewed(store, "targets", time)
 
 
 def renew(folder: Path, role: str, *, time: datetime | None = None) -> None:
@@ -161,7 +152,7 @@ def renew(folder: Path, role: str, *, time: datetime | None = None) -> None:
     with changing(folder):
         store = Store(folder)
         store.known_root()
-        _renew(store, role, time or now())
+        stage_renewed(store, role, time or now())
 
 
 def delegate(
@@ -213,7 +204,7 @@ def delegate(
     with changing(folder):
         store = Store(folder)
         store.known_root()
-        targets = _copy(store.latest("targets"), _next_version(store.targets()), expiry("targets", time))
+        targets = copy_of(store.latest("targets"), next_version(store.targets()), expiry("targets", time))
         delegations = targets.delegations or Delegations(keys={}, roles={})
         roles = delegations.roles if delegations.roles is not None else {}
         roles.pop(name, None)
@@ -230,92 +221,13 @@ def delegate(
         store.stage("targets", Metadata(targets))
         if keys:
             before = store.latest(name)
-            version = _next_version(store.targets(name))
+            version = next_version(store.targets(name))
             role = Targets() if before is None else Targets.from_dict(before.signed.to_dict())
             role.version, role.expires = version, expiry(name, time)
             store.stage(name, Metadata(role))
         else:  # what its keys signed is now targets' to sign
-            _stage_targets(store, latest_index(folder) or Index.empty(time), time)
+            stage_targets(store, latest_index(folder) or Index.empty(time), time)
     return name
-
-
-def _stage_targets(store: Store, index: Index, time: datetime) -> None:
-    """Stage the metadata of every role that signs files of an index, where it differs from the published one."""
-    from tuf.api.metadata import Metadata
-
-    data = index.to_bytes()
-    before = store.latest("targets")
-    targets = _copy(before, _next_version(store.targets()), expiry("targets", time))
-    files = {"targets": {INDEX_FILE: _target(INDEX_FILE, data=data)}}
-    for package in index.packages:
-        for published in index.versions(package).values():
-            role = _signer_of(package, published, targets)
-            entries = files.setdefault(role, {})
-            entries[published.file] = _target(published.file, digest=published.digest)
-            if published.model is not None:
-                entries[published.model.file] = _target(published.model.file, digest=published.model.digest)
-    store.stage_index(index)
-    targets.targets = files.pop("targets")
-    store.stage("targets", Metadata(targets))
-    for name, entries in files.items():
-        published_role = store.targets(name)
-        if published_role is None or published_role.signed.targets != entries:
-            copy = _copy(store.latest(name), _next_version(published_role), expiry(name, time))
-            copy.targets = entries
-            store.stage(name, Metadata(copy))
-
-
-def _signer_of(package: str, published: Published, targets: Targets) -> str:
-    """Return the role that signs a version: targets if it has done so, else the first one that may."""
-    known = targets.targets.get(published.file)
-    if known is not None and known.hashes.get("sha256") == published.sha256:
-        return "targets"
-    models = {Target.parse(target).model for target in published.targets}
-    for name, role in _delegated(targets):
-        owner = role.unrecognized_fields.get(DELEGATION, {})
-        if owner.get("package") == package and (owner.get("models") is None or models <= {*owner["models"]}):
-            return name
-    return "targets"
-
-
-def _delegated(targets: Targets) -> Iterable[tuple[str, DelegatedRole]]:
-    delegations = targets.delegations
-    return () if delegations is None or delegations.roles is None else delegations.roles.items()
-
-
-def _target(name: str, *, data: bytes | None = None, digest: Any = None) -> Any:
-    from tuf.api.metadata import TargetFile
-
-    if data is not None:
-        return TargetFile.from_data(name, data, ["sha256"])
-    return TargetFile(digest.bytes, {"sha256": digest.sha256}, name)
-
-
-def _copy(metadata: Metadata[Targets] | None, version: int, expires: datetime) -> Targets:
-    from tuf.api.metadata import Targets
-
-    copy = Targets() if metadata is None else Targets.from_dict(metadata.signed.to_dict())
-    copy.version, copy.expires = version, expires
-    return copy
-
-
-def _renew(store: Store, role: str, time: datetime) -> None:
-    from tuf.api.metadata import Metadata
-
-    latest = store.latest(role)
-    if latest is None or role in ONLINE:
-        known = ", ".join(["root", "targets", *store.delegated])
-        raise UsageError(
-            f"no such role: {role!r}", remedy=f"its roles: {known}; `tophub keys refresh` renews the others"
-        )
-    signed = type(latest.signed).from_dict(latest.signed.to_dict())
-    signed.version = _next_version(store.root() if role == "root" else store.targets(role))
-    signed.expires = expiry(role, time)
-    store.stage(role, Metadata(signed))
-
-
-def _next_version(published: Metadata[Any] | None) -> int:
-    return 1 if published is None else int(published.signed.version) + 1
 
 
 def _check_keys(role: str, identifiers: Sequence[str], threshold: int) -> None:

@@ -1,32 +1,24 @@
-"""Collecting signatures, and publishing what has enough of them.
-
-What is published becomes visible at once, with the new `timestamp.json`: everything that it leads to is written before
-it. An interrupted publication is repeated by the same command. Where a new root replaces the online key, both keys sign
-the timestamp, if both are there, so that clients of the old root and of the new one accept it at every moment.
-"""
+"""Collecting signatures: who has signed what waits, who is missing, and publishing what is complete."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.index import INDEX_FILE, now
-from tophub_registry.packages.trust.refresh import accepts
-from tophub_registry.packages.trust.state import METADATA
-from tophub_registry.publishing.metadata import LIFETIMES, STAGED, Store, expiry, read_metadata
+from tophub_registry.publishing.metadata import STAGED, Store, read_metadata
+from tophub_registry.publishing.publication import SHOW, publish, renew_online
 from tophub_registry.publishing.registry import changing
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
-    from tuf.api.metadata import Metadata, Root, Targets
+    from tuf.api.metadata import Root, Targets
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ def sign(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | None
             )
         waiting = tuple(_waiting(store))
         complete = bool(waiting) and not any(each.needed for each in waiting)
-        published = tuple(_publish(store, online, time)) if online and (complete or not waiting) else ()
+        published = tuple(publish(store, online, time)) if online and (complete or not waiting) else ()
         return Signing(signed, () if published else waiting, published)
 
 
@@ -138,16 +130,13 @@ def refresh(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | N
         store.known_root()
         online = [each for each in signers if _is_online(store, each)]
         if not online:
-            raise UsageError("none of the keys may sign snapshot and timestamp", file=folder, remedy=_SHOW)
+            raise UsageError("none of the keys may sign snapshot and timestamp", file=folder, remedy=SHOW)
         waiting = tuple(_waiting(store))
         if any(each.needed for each in waiting):
             if store.timestamp is None:
-                raise UsageError("the first metadata is not complete", file=folder, remedy=_SHOW)
-            return Signing((), waiting, tuple(_renew_online(store, online, time)))
-        return Signing((), (), tuple(_publish(store, online, time)))
-
-
-_SHOW = "`tophub keys show` says who must sign what"
+                raise UsageError("the first metadata is not complete", file=folder, remedy=SHOW)
+            return Signing((), waiting, tuple(renew_online(store, online, time)))
+        return Signing((), (), tuple(publish(store, online, time)))
 
 
 def waiting_in(folder: Path) -> tuple[Waiting, ...]:
@@ -220,111 +209,3 @@ def _is_online(store: Store, signer: CryptoSigner) -> bool:
     before = store.root(root.version - 1)
     roots = [root] if before is None else [root, before.signed]
     return any(signer.public_key.keyid in each.roles["timestamp"].keyids for each in roots)
-
-
-def _publish(store: Store, online: Sequence[CryptoSigner], time: datetime) -> Iterator[str]:
-    """Publish what is staged, which is complete, and a new snapshot and timestamp."""
-    staged = dict(store.all_staged())
-    root = store.known_root().signed
-    allowed = {*root.roles["timestamp"].keyids}
-    if not allowed & {each.public_key.keyid for each in online}:
-        raise UsageError("the new root has other keys for snapshot and timestamp", file=store.folder, remedy=_SHOW)
-    if not staged:
-        yield from _renew_online(store, online, time)
-        return
-    index = _staged_index(store)
-    outdated = _index_copies(store)[:-1]
-    for role, metadata in staged.items():
-        if role != "root":
-            store.write(f"{METADATA}/{metadata.signed.version}.{role}.json", metadata.to_bytes())
-    if index is not None:
-        store.write(f"{METADATA}/{hashlib.sha256(index).hexdigest()}.{INDEX_FILE}", index)
-    snapshot = _snapshot(store, {role: each for role, each in staged.items() if role != "root"}, online, time)
-    timestamp = _timestamp(store, snapshot, online, time)
-    store.write(f"{METADATA}/{snapshot.signed.version}.snapshot.json", snapshot.to_bytes())
-    new_root = staged.get("root")
-    if new_root is not None and not _suits_before(
-        store, new_root, {"snapshot": snapshot, "timestamp": timestamp}, staged
-    ):
-        store.write(f"{METADATA}/{new_root.signed.version}.root.json", new_root.to_bytes())
-    store.write(f"{METADATA}/timestamp.json", timestamp.to_bytes())  # from here on it is published
-    if new_root is not None:
-        store.write(f"{METADATA}/{new_root.signed.version}.root.json", new_root.to_bytes())
-        store.write(f"{METADATA}/root.json", new_root.to_bytes())
-    if index is not None:
-        store.write(INDEX_FILE, index)  # for whoever reads it without signatures
-        for path in outdated:
-            path.unlink(missing_ok=True)
-    store.discard()
-    yield from (*staged, "snapshot", "timestamp")
-
-
-def _renew_online(store: Store, online: Sequence[CryptoSigner], time: datetime) -> Iterator[str]:
-    """Publish a new timestamp; and a new snapshot if it has lived half of its time."""
-    snapshot = store.snapshot
-    assert snapshot is not None  # noqa: S101  # a registry that was published has one
-    if expiry("snapshot", time) - snapshot.signed.expires > LIFETIMES["snapshot"] / 2:
-        snapshot = _snapshot(store, {}, online, time)
-        store.write(f"{METADATA}/{snapshot.signed.version}.snapshot.json", snapshot.to_bytes())
-        yield "snapshot"
-    store.write(f"{METADATA}/timestamp.json", _timestamp(store, snapshot, online, time).to_bytes())
-    yield "timestamp"
-
-
-def _snapshot(
-    store: Store, new: dict[str, Metadata[Any]], online: Sequence[CryptoSigner], time: datetime
-) -> Metadata[Any]:
-    from tuf.api.metadata import Metadata, MetaFile, Snapshot
-
-    before = store.snapshot
-    meta = {} if before is None else dict(before.signed.meta)  # nothing that was in it may disappear
-    for role, metadata in new.items():
-        meta[f"{role}.json"] = MetaFile.from_data(metadata.signed.version, metadata.to_bytes(), ["sha256"])
-    version = 1 if before is None else before.signed.version + 1
-    return _signed_by(Metadata(Snapshot(version=version, expires=expiry("snapshot", time), meta=meta)), online)
-
-
-def _timestamp(store: Store, snapshot: Metadata[Any], online: Sequence[CryptoSigner], time: datetime) -> Metadata[Any]:
-    from tuf.api.metadata import Metadata, MetaFile, Timestamp
-
-    before = store.timestamp
-    entry = MetaFile.from_data(snapshot.signed.version, snapshot.to_bytes(), ["sha256"])
-    version = 1 if before is None else before.signed.version + 1
-    return _signed_by(
-        Metadata(Timestamp(version=version, expires=expiry("timestamp", time), snapshot_meta=entry)), online
-    )
-
-
-def _signed_by(metadata: Metadata[Any], signers: Sequence[CryptoSigner]) -> Metadata[Any]:
-    for signer in signers:
-        metadata.sign(signer, append=True)
-    return metadata
-
-
-def _suits_before(
-    store: Store, new_root: Metadata[Root], online: dict[str, Metadata[Any]], staged: dict[str, Metadata[Any]]
-) -> bool:
-    """Return whether clients that know only the root before accept what is about to be published."""
-    before = store.root(new_root.signed.version - 1)
-    if before is None:
-        return False
-    return accepts(before.signed, online | {role: each for role, each in staged.items() if role == "targets"})
-
-
-def _staged_index(store: Store) -> bytes | None:
-    """Return the index that is to be published, None if it stays; InputError if it is not the one that was signed."""
-    path = store.folder / STAGED / INDEX_FILE
-    if not path.exists():
-        return None
-    data = path.read_bytes()
-    targets = store.latest("targets")
-    listed = None if targets is None else targets.signed.targets.get(INDEX_FILE)
-    if listed is None or listed.hashes["sha256"] != hashlib.sha256(data).hexdigest():
-        raise InputError("not the index that was signed", file=path, remedy="`tophub keys discard`, and do it again")
-    return data
-
-
-def _index_copies(store: Store) -> list[Path]:
-    """Return the published indexes under their hashes, the latest last; it stays for clients on their way."""
-    copies = (store.folder / METADATA).glob(f"*.{INDEX_FILE}")
-    return sorted(copies, key=lambda path: os.stat(path).st_mtime_ns)  # noqa: PTH116
