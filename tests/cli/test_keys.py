@@ -119,6 +119,7 @@ def test_a_mirror(run):
         ("keys delegate cuda --registry hub", 2, "give the owner's --key, or --end"),
         ("keys renew snapshot --registry hub", 2, "no such role"),
         ("release llvm llvm_v0.06.log --registry new --sign ann.pem", 2, "the registry is not signed"),
+        ("fetch --location hub --trust root.json --insecure", 2, "give one of the two"),
         ("mirror hub --location hub", 2, "a mirror of itself"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from tuf.api.metadata import Metadata, MetaFile, TargetFile
 from tests.registries import body, served, write_rows
 from tests.signed import SignedRegistry, ago, key, made
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.files import atomic_write
+from tophub_registry.packages import root as roots
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import Index, now
@@ -645,3 +648,63 @@ class TestTheWarmCache:
         registry.edit("timestamp.json", as_it_is, "eve")
         with refused(root, "not what"):
             survey(registry.location, root)
+
+    @pytest.mark.parametrize("days", [0, 8])
+    def test_without_a_network_what_is_here_is_used_and_told(self, registry, root, days):
+        with served(registry.path) as server:
+            location = Web(server.url)
+            fetch(LLVM, location, root)
+        found = find_sources(Target.parse("llvm"), location, root, time=now() + timedelta(days))
+        assert [source.name for source in found.logs] == ["llvm v0.05"]
+        assert set(rules(found)) == {"offline"}
+
+    def test_interrupted_anywhere_the_next_fetch_is_as_good(self, registry, root, monkeypatch):
+        fetch(LLVM, registry.location, root)
+        roles.renew(registry.path, "root")
+        registry.release("llvm@v0.06", 6)
+        kept = root.path.with_name("kept")
+        root.path.rename(kept)
+        steps = 0
+        while True:
+            shutil.rmtree(root.path, ignore_errors=True)
+            shutil.copytree(kept, root.path)
+            left = [steps]
+
+            def interrupted(path, *, overwrite, left=left):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+                return atomic_write(path, overwrite=overwrite)
+
+            try:
+                with monkeypatch.context() as patched:
+                    patched.setattr("tophub_registry.packages.trust.state.atomic_write", interrupted)
+                    fetch(LLVM, registry.location, root)
+            except KeyboardInterrupt:
+                done = fetch(LLVM, registry.location, root)
+                assert (str(done.packages[0].version), rules(done)) == ("v0.06", [])
+                steps += 1
+            else:
+                break
+        assert steps >= 6
+
+    @pytest.mark.parametrize("turn", [120.0, 0.0])
+    def test_many_processes_at_once(self, registry, root, turn):
+        """Also where locks lie."""
+        forks = multiprocessing.get_context("fork")
+        together = forks.Barrier(6)
+
+        def one():
+            roots.TURN = turn
+            together.wait()
+            for _ in range(3):
+                (fetched,) = fetch(LLVM, registry.location, root).packages
+                assert fetched.path.read_bytes() == (registry.path / "llvm_v0.05.log").read_bytes()
+
+        processes = [forks.Process(target=one) for _ in range(6)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 6
+        assert not list(root.path.rglob("*.part"))

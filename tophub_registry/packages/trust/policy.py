@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tophub_registry.errors import EnvironmentFailure, InputError
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 
 VARIABLE = "TOPHUB_TRUST"
 """The environment variable that names the root to start from."""
@@ -41,7 +41,15 @@ class Trust:
     def of(
         anchor: str | Path | None = None, *, insecure: bool = False, environment: Mapping[str, str] = os.environ
     ) -> Trust:
-        """Return the given policy; without a file, the one in $TOPHUB_TRUST."""
+        """Return the given policy; without a file, the one in $TOPHUB_TRUST.
+
+        Raises
+        ------
+        UsageError
+            A root is given, and signatures are to be ignored.
+        """
+        if anchor is not None and insecure:
+            raise UsageError("--trust demands signatures and --insecure ignores them", remedy="give one of the two")
         given = anchor or (None if insecure else environment.get(VARIABLE))
         return Trust(Path(given) if given else None, insecure)
 
