@@ -538,6 +538,8 @@ class TestDelegation:
         shutil.copy(registry.path / "cuda_v0.06.log", root.path)
         with refused(root, "of the device 'v100'"):
             fetch(CUDA, registry.location, root)
+        with refused(root, "of the device 'v100'"):
+            find_sources(Target.parse("cuda -model=h100"), registry.location, root)
 
     def test_another_package_is_refused(self, registry, root):
         """The owner signs `llvm` too."""
