@@ -50,6 +50,7 @@ docs: .venv/.docs
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/fetch.py
 	$(BIN)/python benchmarks/merge.py
 	$(BIN)/python benchmarks/tuning.py
 

@@ -83,6 +83,9 @@ class _Handler(SimpleHTTPRequestHandler):
         super().__init__(*args, **kwargs)
 
     def do_GET(self) -> None:
+        if self.path.startswith("/metadata/") and not file_of(self).exists():  # an unsigned registry has none
+            self.send_error(404)
+            return
         self.state.paths.append(self.path)
         try:
             if self.answer is None or not self.answer(self):

@@ -35,7 +35,9 @@ SUFFIXES = {".py", ".typed", ".jinja", ".css", ".js", ".cuh"}
 """What the package's own files may be."""
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-NEEDED = {"filelock", "packaging", "pydantic", "requests", "rich", "typer", "urllib3"}
+NEEDED = {
+    *("filelock", "packaging", "pydantic", "requests", "rich", "securesystemslib", "tuf", "typer", "urllib3"),
+}
 """What the base install depends on: a new dependency is a decision."""
 
 

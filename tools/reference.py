@@ -54,13 +54,24 @@ def command_line() -> str:
     lines += [f"- [`tophub {name}`](#tophub-{name}): {line}" for name, line in COMMANDS.items()]
     lines += ["", "Every command has `--help`; see [In the shell](../shell.md) for what they have in common."]
     for name in COMMANDS:
-        command = importlib.import_module(f"tophub_registry.cli.{name}").command
-        shown = [each for each in _parameters(command) if not each.hidden]
-        words = [each.usage for each in shown if each.usage]
-        lines += ["", f"## `tophub {name}`", "", "```text", " ".join(["tophub", name, *words, "[OPTIONS]"]), "```", ""]
-        lines += [inspect.cleandoc(command.__doc__ or ""), "", "| | |", "| --- | --- |"]
-        lines += [f"| {each.names} | {_cell(each.help)}{each.default} |" for each in shown]
+        module = importlib.import_module(f"tophub_registry.cli.{name}")
+        lines += ["", f"## `tophub {name}`", ""]
+        if not hasattr(module, "group"):
+            lines += _command(name, module.command)
+            continue
+        lines.append(module.group.info.help)
+        for each in module.group.registered_commands:
+            lines += ["", f"### `tophub {name} {each.name}`", "", *_command(f"{name} {each.name}", each.callback)]
     return "\n".join(lines) + "\n"
+
+
+def _command(name: str, command: Callable[..., object]) -> list[str]:
+    """Return what a command's section says: how it is called, its help, and its arguments and options."""
+    shown = [each for each in _parameters(command) if not each.hidden]
+    words = [each.usage for each in shown if each.usage]
+    lines = ["```text", " ".join(["tophub", name, *words, "[OPTIONS]"]), "```", ""]
+    lines += [inspect.cleandoc(command.__doc__ or ""), "", "| | |", "| --- | --- |"]
+    return lines + [f"| {each.names} | {_cell(each.help)}{each.default} |" for each in shown]
 
 
 class _Parameter(NamedTuple):

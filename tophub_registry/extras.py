@@ -15,6 +15,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime"),
     "torch": ("torch",),
     "report": ("jinja2", "plotly"),
+    "sign": ("cryptography",),
     "bench": ("openvino", "ncnn", "pnnx"),
 }
 """The modules that each extra installs. If two extras install the same module, the smaller one comes first."""

@@ -83,7 +83,7 @@ def test_without_a_network_what_is_here_is_taken(registry, root, tmp_path):
 
     with served(registry, broken) as server:
         location = Web(server.url)
-        assert names(find_sources(LLVM, location, root)) == (["llvm v0.06"], [])
+        assert names(find_sources(LLVM, location, root)) == (["llvm v0.06"], ["unsigned"])
         release("llvm", write_rows(tmp_path / "llvm_v0.07.log", 3), registry)
         assert names(find_sources(LLVM, location, root)) == (["llvm v0.06"], ["offline"])
         with pytest.raises(EnvironmentFailure, match="500"):

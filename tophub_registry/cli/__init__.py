@@ -35,6 +35,8 @@ COMMANDS = {
     "yank": "Mark a published version as not to be used, or undo that",
     "withdraw": "Remove records from a log for good, so that no merge brings them back",
     "import": "Import packages into a registry",
+    "keys": "Make keys, sign a registry, and say who may sign what",
+    "mirror": "Keep a verified copy of a registry in a folder",
     "fetch": "Fetch packages into ~/.tvm/tophub, checked and cached",
     "lock": "Write the packages that a project uses, with versions and hashes, into tophub.lock",
     "verify": "Hash the files in ~/.tvm/tophub again, and fetch damaged ones anew",

@@ -34,6 +34,8 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"tophub_registry.cli.{cmd_name}")
+        if hasattr(module, "group"):  # of commands of its own
+            return typer.main.get_command(module.group)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(cmd_name, short_help=COMMANDS[cmd_name])(module.command)
         return typer.main.get_command(single)

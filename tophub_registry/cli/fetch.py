@@ -11,11 +11,13 @@ from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder, find_root
 from tophub_registry.cli.lock_option import Locked
 from tophub_registry.cli.transfer import bars
+from tophub_registry.cli.trust_options import Insecure, TrustedRoot
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.fetch import Fetch, fetch
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.lock import Lock, known_lock, lock_in_effect
 from tophub_registry.packages.locked import fetch_locked
+from tophub_registry.packages.trust.policy import Trust
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.target import PACKAGE
 
@@ -31,17 +33,19 @@ def command(
     locked: Locked = False,
     location: Location = None,
     root: RootFolder = None,
+    trust: TrustedRoot = None,
+    insecure: Insecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Fetch packages into ~/.tvm/tophub, where TVM finds them.
 
-    Every file is checked against the registry's index before it gets its name. Files that are there already are
-    not fetched again.
+    Every file is checked against the registry's index, and a signed registry's signatures, before it gets its name.
+    Files that are there already are not fetched again.
 
     With --locked, only the versions in the lock that `tophub lock` wrote, with the same bytes, from whichever location
     has them; what is there already needs no location.
     """
-    where, place = find_location(location), find_root(root)
+    where, place = find_location(location), find_root(root, Trust.of(trust, insecure=insecure))
     lock, names = _lock(packages or [], locked=locked)
     references = [Reference.parse(text) for text in names]
     with bars() as progress:

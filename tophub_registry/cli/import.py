@@ -8,9 +8,13 @@ import typer
 
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
+from tophub_registry.cli.signing_option import Sign, check_option, fields_of, sign_change
 from tophub_registry.cli.transfer import bars
+from tophub_registry.cli.trust_options import Insecure, TrustedRoot
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.location import find_location
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.trust.policy import Trust
 from tophub_registry.packages.version import Reference
 from tophub_registry.publishing.imports import Import, import_packages
 
@@ -22,6 +26,9 @@ def command(
         typer.Argument(help="PACKAGE, or PACKAGE@VERSION; by default everything that SOURCE has."),
     ] = None,
     registry: Registry = None,
+    trust: TrustedRoot = None,
+    insecure: Insecure = False,
+    sign: Sign = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Import packages into a registry, byte for byte and with their version numbers.
@@ -38,9 +45,14 @@ def command(
     location = find_location(source)
     if location is None:
         raise UsageError("nothing can be imported from NONE", remedy="give a folder or an address")
+    folder = find_registry(registry)
+    check_option(folder, sign)
     with bars() as progress:
-        done = import_packages(references, location, find_registry(registry), progress=progress)
-    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+        root = Root.at(trust=Trust.of(trust, insecure=insecure))
+        done = import_packages(references, location, folder, progress=progress, root=root)
+    imported = any(one.status == "imported" for one in done.versions)
+    signing = sign_change(folder, sign) if imported or sign else None
+    terminal.out((json.dumps(_fields(done) | fields_of(signing), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)
 

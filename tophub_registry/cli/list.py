@@ -8,20 +8,24 @@ import typer
 
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder, find_root
+from tophub_registry.cli.trust_options import Insecure, TrustedRoot
 from tophub_registry.packages.location import find_location
 from tophub_registry.packages.overview import Overview, PackageState, survey
+from tophub_registry.packages.trust.policy import Trust
 
 
 def command(
     location: Location = None,
     root: RootFolder = None,
+    trust: TrustedRoot = None,
+    insecure: Insecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with every version.")] = False,
 ) -> None:
     """List the packages of a registry, and which of them are on this machine.
 
     The column `here`: cached (the newest version is on this machine), outdated (an older one is), damaged or missing.
     """
-    seen = survey(find_location(location), find_root(root))
+    seen = survey(find_location(location), find_root(root, Trust.of(trust, insecure=insecure)))
     if as_json:
         terminal.out(json.dumps(_fields(seen), indent=1) + "\n")
         return

@@ -7,6 +7,7 @@ import typer
 
 from tophub_registry.files import check_folder_place
 from tophub_registry.packages.root import Root
+from tophub_registry.packages.trust.policy import Trust
 
 Location = Annotated[
     str | None,
@@ -22,7 +23,7 @@ RootFolder = Annotated[
 ]
 
 
-def find_root(given: Path | None) -> Root:
+def find_root(given: Path | None, trust: Trust | None = None) -> Root:
     """Return the root in the given folder, by default the one that AutoTVM clients use.
 
     Raises
@@ -30,7 +31,7 @@ def find_root(given: Path | None) -> Root:
     UsageError
         There is no folder around the given one, or it is a file.
     """
-    root = Root.at(given)
+    root = Root.at(given, trust=trust)
     if given is not None:
         check_folder_place(root.path)
     return root

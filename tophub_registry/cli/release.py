@@ -13,6 +13,7 @@ import typer
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.model_options import Processor, Threads
 from tophub_registry.cli.registry_option import Registry, find_registry
+from tophub_registry.cli.signing_option import Sign, check_option, fields_of, sign_change
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.folder import newest_log, read_index
 from tophub_registry.publishing.release import Release, plan_release, release
@@ -45,6 +46,7 @@ def command(
         bool,
         typer.Option("--drop-others", help="Drop records that belong to other packages, and list their lines."),
     ] = False,
+    sign: Sign = None,
     _threads: Threads = None,
     _processor: Processor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
@@ -56,6 +58,7 @@ def command(
     """
     log = _only(logs, package)
     folder, policy = find_registry(registry), Policy((check_space,))
+    check_option(folder, sign)
     if model is not None:
         from tophub_registry.cost_model.model import check_beside
 
@@ -76,7 +79,8 @@ def command(
             f"tophub: warning: it lacks {missing} workload{plural} of {done.published.base}, and clients use only "
             "the newest version (`tophub merge` joins two logs; `tophub yank` takes a version back)\n"
         )
-    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
+    signing = sign_change(folder, sign)
+    terminal.out((json.dumps(_fields(done) | fields_of(signing), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.then("tophub", "fetch", package, "--location", folder)
 

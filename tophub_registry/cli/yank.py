@@ -8,6 +8,7 @@ import typer
 
 from tophub_registry.cli import terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
+from tophub_registry.cli.signing_option import Sign, check_option, fields_of, sign_change
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.version import Reference
 from tophub_registry.publishing.yank import Yank, yank
@@ -22,6 +23,7 @@ def command(
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Restore it.")] = False,
     registry: Registry = None,
+    sign: Sign = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Mark a published version as not to be used, with the reason; or undo that.
@@ -32,8 +34,10 @@ def command(
     if undo == (reason is not None):
         raise UsageError("give --reason TEXT to yank it, or --undo to restore it")
     folder = find_registry(registry)
+    check_option(folder, sign)
     done = yank(Reference.parse(version), reason, folder)
-    terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done, folder)) + "\n")
+    signing = sign_change(folder, sign) if done.changed or sign else None
+    terminal.out((json.dumps(_fields(done) | fields_of(signing), indent=1) if as_json else _text(done, folder)) + "\n")
 
 
 def _fields(done: Yank) -> dict[str, object]:

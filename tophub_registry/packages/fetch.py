@@ -7,29 +7,32 @@ name is neither lost nor mistaken for this one's (`packages.root`).
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write, clear_leftovers, make_folders
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
-from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, freshness, now, resolve
-from tophub_registry.packages.location import Folder, NotThere, read_small
+from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
+from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.root import Root, taking_turns
+from tophub_registry.packages.trust.ask import Asked, ask, check_models, read_index, signed_of
+from tophub_registry.packages.trust.policy import Expired, Untrusted
+from tophub_registry.packages.trust.state import Kept
 from tophub_registry.packages.version import Reference, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from tophub_registry.packages.folder import Listed
     from tophub_registry.packages.location import Location
-
-MAX_INDEX = 1 << 24
-"""The largest index that is read, in bytes."""
+    from tophub_registry.packages.trust.state import Signed
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as a file arrives, with its name, the bytes received and the total, 0 if unknown."""
@@ -125,8 +128,11 @@ def fetch(
     if location is None:
         notice = Notice("switched-off", "fetching is switched off: the location is NONE", "unset TOPHUB_LOCATION")
         return Fetch(None, root.path, (), (notice,))
-    index = index or ask_index(location)
-    notices = [*follow_index(location, index, root, time or now())]
+    time = time or now()
+    asked = ask(location, root, time) if index is None else Asked(index, signed_of(location, root, index, time))
+    index, signed = asked.index, asked.signed
+    notices = [*asked.notices, *follow_index(location, index, root, time, signed=signed is not None)]
+    everything = not references
     if not references:
         references = [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
         notices += [
@@ -135,10 +141,13 @@ def fetch(
             if not index.newest(package)
         ]
     wanted = [resolve(index, reference) for reference in references]
+    if signed is not None:
+        wanted, refused = _signed_ones(wanted, signed, skip=everything)
+        notices += refused
     clear_leftovers(root.path)  # also where nothing is written
     packages = []
     for resolved in wanted:
-        fetched, told = fetch_version(*resolved[:3], location, root, progress)
+        fetched, told = fetch_version(*resolved[:3], location, root, progress, signed)
         packages.append(fetched)
         notices += [*resolved.notices, *told]
     newest = [package for package, version in references if version is None]
@@ -158,7 +167,7 @@ def _name_taken(fetched: Fetched, location: Location, root: Root) -> Notice:
 
 
 def ask_index(location: Location) -> Index:
-    """Read a location's index.
+    """Read a location's index, signed or not, without verifying it.
 
     Raises
     ------
@@ -167,15 +176,7 @@ def ask_index(location: Location) -> Index:
     EnvironmentFailure
         The location does not respond, or has no index.
     """
-    try:
-        data = read_small(location, INDEX_FILE, limit=MAX_INDEX)
-    except NotThere as error:
-        raise NotThere(
-            f"not a registry: {error.message}",
-            file=location.address(INDEX_FILE),
-            remedy="check the location; `tophub release` and `tophub import` make a registry of logs",
-        ) from error
-    return Index.parse(data, file=location.address(INDEX_FILE))
+    return Index.parse(read_index(location), file=location.address(INDEX_FILE))
 
 
 def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
@@ -189,19 +190,23 @@ def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index
         The location does not respond and no index of it is known; or it went back.
     """
     try:
-        index = ask_index(location)
-    except NotThere:
-        raise
+        asked = ask(location, root, time)
     except EnvironmentFailure as error:
         remembered = root.remembered(location)
-        if remembered is None:
+        refused = isinstance(error, (NotThere, Untrusted)) and not isinstance(error, Expired)
+        if remembered is None or refused:
             raise
         return remembered, (Notice("offline", f"{error}; using its last known index"),)
-    return index, follow_index(location, index, root, time)
+    notices = follow_index(location, asked.index, root, time, signed=asked.signed is not None)
+    return asked.index, (*asked.notices, *notices)
 
 
-def follow_index(location: Location, index: Index, root: Root, time: datetime) -> tuple[Notice, ...]:
+def follow_index(
+    location: Location, index: Index, root: Root, time: datetime, *, signed: bool = False
+) -> tuple[Notice, ...]:
     """Check an index against the last one of its location, and whether it has expired.
+
+    The signatures of a signed registry say both already.
 
     Raises
     ------
@@ -209,9 +214,14 @@ def follow_index(location: Location, index: Index, root: Root, time: datetime) -
         The location went back.
     """
     # The builtin registry changes with the installation, which may well be downgraded.
-    if not (isinstance(location, Folder) and location.builtin):
-        root.follow(location, index)
-    return freshness(index, time)
+    if isinstance(location, Folder) and location.builtin:
+        return freshness(index, time)
+    if root.trust.insecure and Kept.of(root.path, location).anchor is not None:
+        return freshness(index, time)  # what was taken unverified is not what is known of a signed registry
+    if signed:
+        root.remember(location, index)
+        return ()
+    return (*root.follow(location, index), *freshness(index, time))
 
 
 def newer_here(location: Location, index: Index, root: Root, packages: Iterable[str]) -> Iterator[Notice]:
@@ -234,6 +244,18 @@ def newer_here(location: Location, index: Index, root: Root, packages: Iterable[
         )
 
 
+def _signed_ones(
+    wanted: Sequence[Resolved], signed: Signed, *, skip: bool
+) -> tuple[list[Resolved], tuple[Notice, ...]]:
+    """Return the versions whose files are signed; Untrusted for another one, or a notice if it may be skipped."""
+    checked = [(each, signed.why_refused(each.published)) for each in wanted]
+    errors = [error for _, error in checked if error is not None]
+    if errors and not skip:
+        raise errors[0]
+    notices = tuple(Notice("not-signed", f"{error}; it is not fetched") for error in errors)
+    return [each for each, error in checked if error is None], notices
+
+
 def fetch_version(
     package: str,
     version: Version,
@@ -241,18 +263,28 @@ def fetch_version(
     location: Location,
     root: Root,
     progress: ProgressCallback | None,
+    signed: Signed | None = None,
 ) -> tuple[Fetched, list[Notice]]:
     """Fetch one version with its cost model, unless it is in the root; return it, and what the user should know.
+
+    Parameters
+    ----------
+    signed
+        What its registry has signed; None if it is unsigned, or if a lock has the bytes.
 
     Raises
     ------
     EnvironmentFailure
         See `download`.
+    Untrusted
+        It is not signed, or has records of devices that its signer may not sign for.
     """
+    models = None if signed is None else signed.check(published).models
     path, status = _kept(root, published), _CACHED
-    if path is None:
-        with taking_turns(root.file(published)) as alone:
-            path, status = _bring(published, location, root, progress, alone=alone)
+    with _of_devices(models, published, path, location, progress) as source:
+        if path is None:
+            with taking_turns(root.file(published)) as alone:
+                path, status = _bring(published, source, root, progress, alone=alone)
     fetched = Fetched(package, version, path, published.digest, status)
     notices = [*_bring_model(published, path, location, progress)]
     if status == "replaced":
@@ -260,6 +292,26 @@ def fetch_version(
     if path != root.file(published):
         notices.append(_name_taken(fetched, location, root))
     return fetched, notices
+
+
+@contextmanager
+def _of_devices(
+    models: tuple[str, ...] | None,
+    published: Listed,
+    here: Path | None,
+    location: Location,
+    progress: ProgressCallback | None,
+) -> Iterator[Location]:
+    """Check that a version has only records of these devices, before it gets its name; yield where it is."""
+    if models is None:
+        yield location
+        return
+    with tempfile.TemporaryDirectory(prefix="tophub-fetch-") as scratch:
+        path = here or Path(scratch, published.file)
+        if here is None:
+            download(location, published.file, path, wanted=published.digest, progress=progress)
+        check_models(path, models, location.address(published.file))
+        yield Folder(path.parent)
 
 
 def _bring_model(

@@ -29,6 +29,9 @@ INDEX_FILE = "index.json"
 LIFETIME = timedelta(days=365)
 """How long after its last change clients treat an index as up to date."""
 
+MAX_INDEX = 1 << 24
+"""The largest index that is read, in bytes."""
+
 MAX_PACKAGE = 1 << 30
 """The largest file that is published or fetched, in bytes."""
 
@@ -319,6 +322,11 @@ class Notice(NamedTuple):
         "skipped",
         "misnamed",
         "not-locked",
+        "went-back",
+        "unsigned",
+        "first-use",
+        "insecure",
+        "not-signed",
     ]
     message: str
     remedy: str | None = None
@@ -378,32 +386,42 @@ def resolve(index: Index, reference: Reference) -> Resolved:
     )
 
 
-def check_successor(seen: Index, offered: Index, *, place: str, remedy: str) -> None:
+def check_successor(seen: Index, offered: Index, *, place: str, remedy: str) -> tuple[Notice, ...]:
     """Check that a location's index may replace the one that it served before.
+
+    A smaller serial alone is no reason to refuse an index that has all that was published: whoever could once serve
+    one with a great serial would lock out everybody else for ever. It is followed, with a notice.
 
     Raises
     ------
     EnvironmentFailure
-        The serial went back, the content changed without a new serial, or a published version was changed
-        or removed. The error carries `place`, the offered index's address, and `remedy`.
+        A published version was changed or removed; the content changed without a new serial; or the serial went back,
+        and with it a version's yank. The error carries `place`, the offered index's address, and `remedy`.
     """
     finding = _broken_promise(seen, offered)
     if finding is not None:
         raise EnvironmentFailure(finding, file=place, remedy=remedy)
+    if offered.serial >= seen.serial:
+        return ()
+    message = f"the index went back from serial {seen.serial} to {offered.serial}; all that was published is there"
+    return (Notice("went-back", message, "ask its maintainer"),)
 
 
 def _broken_promise(seen: Index, offered: Index) -> str | None:
-    if offered.serial < seen.serial:
-        return f"the index went back from serial {seen.serial} to {offered.serial}"
+    back = (
+        f"the index went back from serial {seen.serial} to {offered.serial}: " if offered.serial < seen.serial else ""
+    )
     for package in seen.packages:
         answered = offered.versions(package)
         for version, published in seen.versions(package).items():
             if version not in answered:
-                return f"{package} {version} was published there and is gone"
+                return f"{back}{package} {version} was published there and is gone"
             if answered[version].sha256 != published.sha256:
-                return f"{package} {version} was published there with other bytes"
+                return f"{back}{package} {version} was published there with other bytes"
             if answered[version].model_copy(update={"yanked": published.yanked}) != published:
-                return f"{package} {version} was published there with another entry in the index"
+                return f"{back}{package} {version} was published there with another entry in the index"
+            if back and published.yanked is not None and answered[version].yanked is None:
+                return f"{back}{package} {version} was yanked there"
     if offered.serial == seen.serial and offered != seen:
         return f"the index changed and its serial is still {seen.serial}"
     return None

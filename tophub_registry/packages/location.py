@@ -189,8 +189,10 @@ class Web:
                 yield self._chunks(response, file, deadline)
 
     def _check_status(self, response: Response, file: str) -> None:
-        if response.status_code in (404, 410):
-            raise NotThere("no such file (404)", file=self.address(file), remedy="check the location's address")
+        if response.status_code in (403, 404, 410):  # 403 is what stores of objects answer to whoever may not list them
+            raise NotThere(
+                f"no such file ({response.status_code})", file=self.address(file), remedy="check the location's address"
+            )
         if response.status_code != 200:  # noqa: PLR2004
             raise self._failure(f"answered {response.status_code} {response.reason}", file)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,8 +26,9 @@ from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.files import atomic_write, make_folders
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.folder import Listed, read_index
-from tophub_registry.packages.index import Index, Published, check_successor
+from tophub_registry.packages.index import Index, Notice, Published, check_successor
 from tophub_registry.packages.location import BUILTIN, Location, builtin
+from tophub_registry.packages.trust.policy import Trust
 from tophub_registry.packages.version import FileName
 
 if TYPE_CHECKING:
@@ -45,14 +46,18 @@ class Root:
     ----------
     path
         The folder.
+    trust
+        Whose signatures are demanded of what is fetched into it.
     """
 
     path: Path
+    trust: Trust = field(default_factory=Trust)
 
     @staticmethod
-    def at(path: str | Path | None = None) -> Root:
+    def at(path: str | Path | None = None, *, trust: Trust | None = None) -> Root:
         """Return the root at `path`, by default the one that AutoTVM clients use."""
-        return Root(Path(os.path.expanduser("~/.tvm/tophub" if path is None else path)).absolute())  # noqa: PTH111  # Path's own fails on "~nobody"
+        folder = Path(os.path.expanduser("~/.tvm/tophub" if path is None else path)).absolute()  # noqa: PTH111  # Path's own fails on "~nobody"
+        return Root(folder, Trust.of() if trust is None else trust)
 
     def own(self, backend: str) -> Path:
         """Return the user's own log for a backend: what was measured on this machine while models were compiled."""
@@ -108,8 +113,8 @@ class Root:
         memory = _recall(self._memory(location))
         return None if memory is None else memory.index
 
-    def follow(self, location: Location, offered: Index) -> None:
-        """Check a location's index against the last one that it served, and remember it.
+    def follow(self, location: Location, offered: Index) -> tuple[Notice, ...]:
+        """Check a location's index against the last one that it served, and remember it; return notices.
 
         Raises
         ------
@@ -119,12 +124,18 @@ class Root:
         path = self._memory(location)
         with taking_turns(path):
             seen = self.remembered(location)
+            notices: tuple[Notice, ...] = ()
             if seen is not None:
                 remedy = f"use another location; or, if this registry was created anew, delete {path}"
-                check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)
-            if seen != offered:
-                with suppress(EnvironmentFailure):  # a read-only root can still be listed
-                    _remember(path, _Memory(location=location.name, index=offered))
+                notices = check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)
+            self.remember(location, offered)
+        return notices
+
+    def remember(self, location: Location, index: Index) -> None:
+        """Remember the last index that a location served."""
+        if self.remembered(location) != index:
+            with suppress(EnvironmentFailure):  # a read-only root can still be listed
+                _remember(self._memory(location), _Memory(location=location.name, index=index))
 
     def _memory(self, location: Location) -> Path:
         return self.path / ".indexes" / f"{hashlib.sha256(location.name.encode()).hexdigest()[:16]}.json"

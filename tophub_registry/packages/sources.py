@@ -12,6 +12,7 @@ from tophub_registry.packages.index import Notice, now
 from tophub_registry.packages.location import Folder
 from tophub_registry.packages.lock import lock_in_effect
 from tophub_registry.packages.locked import fetch_locked
+from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.version import Reference
 from tophub_registry.records.lookup import Source, backends_of
 
@@ -85,6 +86,8 @@ def find_sources(
         index.json is invalid, or the lock is.
     EnvironmentFailure
         The location does not respond and no index of it is known, or it went back.
+    Untrusted
+        It is signed, and its answer is not what was signed.
     """
     mine = tuple(Source(str(path), path) for path in own)
     if (lock := lock_in_effect()) is not None:
@@ -105,6 +108,8 @@ def find_sources(
     try:
         done = fetch([Reference(package, version)], location, root, index=index, time=time)
     except EnvironmentFailure as error:
+        if isinstance(error, Untrusted) and not isinstance(error, Expired):
+            raise  # what is here may be the very file that is refused
         kept = location.path if isinstance(location, Folder) else root.path
         here = None if version is not None else newest_here(kept, index, package, listed=True)
         if here is None:

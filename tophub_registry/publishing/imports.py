@@ -16,10 +16,11 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import ask_index, download
-from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import Imported, Index, Notice, Published, iso_time, now, resolve
 from tophub_registry.packages.location import Folder, NotThere
+from tophub_registry.packages.trust.ask import Asked, ask
 from tophub_registry.packages.version import FileName, Reference, Version
+from tophub_registry.publishing.metadata import latest_index
 from tophub_registry.publishing.registry import changing, put, write_index
 from tophub_registry.publishing.release import entry
 from tophub_registry.records.lookup import backend_of
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.packages.fetch import ProgressCallback
     from tophub_registry.packages.location import Location
+    from tophub_registry.packages.root import Root
 
 
 _SHOWN = 5
@@ -91,6 +93,7 @@ def import_packages(
     *,
     progress: ProgressCallback | None = None,
     time: datetime | None = None,
+    root: Root | None = None,
 ) -> Import:
     """Import packages.
 
@@ -107,9 +110,13 @@ def import_packages(
         Called as files arrive.
     time
         The time of the import; by default now.
+    root
+        Where is kept what is known of a signed source; without it, signatures are not verified.
 
     Raises
     ------
+    Untrusted
+        The source is not signed as it must be.
     UsageError
         The source has no such package or version, or the registry has a version with other bytes.
     InputError
@@ -119,13 +126,19 @@ def import_packages(
         written to.
     """
     folder, time = Path(registry), time or now()
-    theirs = _their_index(source)
+    asked = _their_index(source, root, time)
+    theirs = None if asked is None else asked.index
     wanted = _choose(theirs, references, source)
+    if asked is not None and asked.signed is not None:
+        for one in wanted:
+            if one.published is not None:
+                asked.signed.check(one.published)
+    told = () if asked is None else asked.notices
     skipped = tuple(_skipped(source.path)) if theirs is None and isinstance(source, Folder) and not references else ()
     with tempfile.TemporaryDirectory(prefix="tophub-import-") as scratch:
         logs = [_get(one, source, Path(scratch), progress) for one in wanted]
         with changing(folder):
-            index = read_index(folder) or Index.empty(time)
+            index = latest_index(folder) or Index.empty(time)
             before = index
             for log in logs:
                 _check_place(folder / log.path.name, log)
@@ -144,7 +157,7 @@ def import_packages(
         )
         for log in logs
     )
-    return Import(source.name, folder, versions, index.serial, (*_old_rows(logs), *_misnamed(logs), *skipped))
+    return Import(source.name, folder, versions, index.serial, (*told, *_old_rows(logs), *_misnamed(logs), *skipped))
 
 
 class _Wanted(NamedTuple):
@@ -167,9 +180,9 @@ class _Log(NamedTuple):
     contents: Contents
 
 
-def _their_index(source: Location) -> Index | None:
+def _their_index(source: Location, root: Root | None, time: datetime) -> Asked | None:
     try:
-        return ask_index(source)
+        return Asked(ask_index(source)) if root is None else ask(source, root, time)
     except NotThere:
         if isinstance(source, Folder) and not source.path.is_dir():
             raise

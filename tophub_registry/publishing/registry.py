@@ -17,6 +17,7 @@ from tophub_registry.files import atomic_write, make_folder
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import INDEX_FILE, Index
 from tophub_registry.packages.version import FileName
+from tophub_registry.publishing.metadata import is_signed
 from tophub_registry.records.log import open_log
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ PATIENCE = 60.0
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Replace a registry's index as a whole."""
+    """Replace a registry's index as a whole; in a signed registry, stage it until it is signed."""
+    if is_signed(folder):
+        from tophub_registry.publishing.staging import stage_index
+
+        stage_index(folder, index)
+        return
     with atomic_write(folder / INDEX_FILE, overwrite=True) as stream:
         stream.write(index.to_bytes())
 

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import MAX_MODEL, Attached, Imported, Index, Published, iso_time, now
 from tophub_registry.packages.version import FIRST, FileName, Version, check_package
+from tophub_registry.publishing.metadata import latest_index
 from tophub_registry.publishing.registry import changing, put, unknown_files, write_index
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _plan(  # what `release` is given, and what was found
     time: datetime,
     model: str | Path | None,
 ) -> tuple[Release, Index]:
-    index = read_index(folder) or Index.empty(time)
+    index = latest_index(folder) or Index.empty(time)
     _check_new(index, package, contents.digest, log)
     unlisted = unknown_files(folder, package, index.versions(package))
     version = _number(index, package, wanted, contents.digest, unlisted)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.errors import InputError
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.folder import newest_log, read_index
+from tophub_registry.packages.folder import newest_log
 from tophub_registry.packages.index import Index, now
 from tophub_registry.packages.version import FileName, Version, check_package
 from tophub_registry.publishing.changelog import note_version
+from tophub_registry.publishing.metadata import latest_index
 from tophub_registry.publishing.release import Release, plan_release, release
 from tophub_registry.publishing.tvm_tree import find_tophub, raise_version
 from tophub_registry.records.fitness import Policy
@@ -149,7 +150,7 @@ def release_in_repository(  # noqa: PLR0913  # one for each option of the tool
     registry = repository.registry
     tophub = None if repository.tvm_tree is None else find_tophub(repository.tvm_tree)
     validations = tuple(_validated(log, checks) for log in new)
-    index = read_index(registry) or Index.empty(time)
+    index = latest_index(registry) or Index.empty(time)
     current = index.newest(package)
     with tempfile.TemporaryDirectory(prefix="tophub-release-") as scratch:
         log = Path(scratch) / (_first_name(package, blamed) if current is None else "merged.log")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.folder import known_index
 from tophub_registry.packages.index import now, resolve
+from tophub_registry.publishing.metadata import latest_index
 from tophub_registry.publishing.registry import changing, write_index
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def yank(reference: Reference, reason: str | None, registry: str | Path, *, time
         raise UsageError(f"which version of {reference.package}?", remedy=f"name it: {reference.package}@v0.05")
     known_index(folder)  # a folder that is no registry is not even locked
     with changing(folder):
-        index = known_index(folder)
+        index = latest_index(folder) or known_index(folder)
         package, version, published, _ = resolve(index, reference)
         changed = published.yanked != reason
         if changed:

@@ -1,0 +1,96 @@
+"""A signed registry to test with, and an attacker who has some of its keys or the way to it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata
+
+from tests.registries import write_rows
+from tophub_registry.packages.folder import read_index
+from tophub_registry.packages.location import Folder
+from tophub_registry.publishing import roles, signing
+from tophub_registry.publishing.release import release
+
+
+@cache
+def key(name: str) -> CryptoSigner:  # noqa: ARG001  # what is cached is by name
+    """Return a holder's key pair; the same name is the same key."""
+    return CryptoSigner.generate_ed25519()
+
+
+HOLDERS = "ann", "bob"
+
+
+@dataclass
+class SignedRegistry:
+    """A registry signed by Ann and Bob, whose server has the key `online`."""
+
+    path: Path
+    logs: Path
+    copies: list[Path] = field(default_factory=list)
+
+    @property
+    def location(self) -> Folder:
+        return Folder(self.path)
+
+    def start(self, *holders: str, time: datetime | None = None, threshold: int = 2, **fields: object) -> None:
+        given = [key(name).public_key for name in holders or HOLDERS]
+        first = roles.FirstKeys(given, given, [key("online").public_key], threshold)
+        roles.start(self.path, first, time=time, **fields)
+        self.sign(time=time)
+
+    def release(
+        self, name: str, rows: int, *, sign: bool = True, time: datetime | None = None, **fields: object
+    ) -> None:
+        package, _, version = name.partition("@")
+        release(package, write_rows(self.logs / f"{package}_{version}.log", rows, **fields), self.path)
+        if sign:
+            self.sign(time=time)
+
+    def sign(self, *names: str, time: datetime | None = None) -> signing.Signing:
+        return signing.sign(self.path, [key(name) for name in names or (*HOLDERS, "online")], time=time)
+
+    def refresh(self, *names: str, time: datetime | None = None) -> signing.Signing:
+        return signing.refresh(self.path, [key(name) for name in names or ("online",)], time=time)
+
+    def copy(self) -> Path:
+        """Keep what is served now, to serve it again."""
+        kept = self.path.with_name(f"{self.path.name}-{len(self.copies)}")
+        shutil.copytree(self.path, kept)
+        self.copies.append(kept)
+        return kept
+
+    def metadata(self, name: str) -> Path:
+        return self.path / "metadata" / name
+
+    def edit(self, name: str, change: object, *signers: str) -> None:
+        """Change a metadata file and sign it again with keys that the attacker has; the old signatures go."""
+        metadata = Metadata.from_file(str(self.metadata(name)))
+        change(metadata.signed)
+        metadata.signatures.clear()
+        for signer in signers:
+            metadata.sign(key(signer), append=True)
+        metadata.to_file(str(self.metadata(name)))
+
+    def index(self):
+        return read_index(self.path)
+
+
+def made(folder: Path, *names: str, **fields: object) -> SignedRegistry:
+    """Make a signed registry with these versions: `llvm@v0.05`, of so many records as its number says."""
+    registry = SignedRegistry(folder / "registry", folder / "logs")
+    for name in names or ("llvm@v0.05",):
+        registry.release(name, int(name[-2:]), sign=False)
+    registry.start(**fields)
+    return registry
+
+
+def ago(days: float) -> datetime:
+    """Return a time in the past."""
+    return datetime.now(timezone.utc) - timedelta(days=days)

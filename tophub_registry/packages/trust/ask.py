@@ -1,0 +1,233 @@
+"""Asking a location for its index: verified where its registry is signed.
+
+An unsigned registry is followed as it is, until it is signed. From then on, or if the user gave a root to start from,
+an unsigned answer is refused. A registry that is signed when it is first seen is trusted from its own root, and the
+user is told which keys these are. The copy inside the installation came with it, and is neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tophub_registry.errors import InputError
+from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, Notice, iso_time
+from tophub_registry.packages.location import Folder, NotThere, Web, builtin, read_small
+from tophub_registry.packages.trust.conditional import Validators, ask_if_changed
+from tophub_registry.packages.trust.policy import VARIABLE, Untrusted
+from tophub_registry.packages.trust.state import METADATA, Kept, Signed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tophub_registry.packages.location import Location
+    from tophub_registry.packages.root import Root
+
+MAX_ROOT = 512_000
+MAX_TIMESTAMP = 16_384
+"""The largest metadata files of these roles that are read, in bytes: the limits of TUF's client."""
+
+LOCATIONS = "x-tophub-locations"
+"""The field of the installation's own root metadata that lists the locations which it is the root of."""
+
+_TIMESTAMP = f"{METADATA}/timestamp.json"
+_ROOT = f"{METADATA}/root.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A location's index.
+
+    Attributes
+    ----------
+    index
+        The index.
+    signed
+        What is signed of its files; None if the registry is unsigned, or signatures are ignored.
+    notices
+        What the user should know.
+    """
+
+    index: Index
+    signed: Signed | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+def ask(location: Location, root: Root, time: datetime) -> Asked:
+    """Read a location's index, and verify it if the registry is signed.
+
+    Raises
+    ------
+    Untrusted
+        It is not signed as it must be.
+    InputError
+        index.json is invalid.
+    EnvironmentFailure
+        The location does not respond, or has no index.
+    """
+    if isinstance(location, Folder) and location.builtin:
+        return Asked(Index.parse(read_index(location), file=location.address(INDEX_FILE)))
+    if root.trust.insecure:
+        notice = Notice("insecure", f"{location.name} is taken unverified, as --insecure says")
+        return Asked(Index.parse(read_index(location), file=location.address(INDEX_FILE)), None, (notice,))
+    kept = Kept.of(root.path, location)
+    anchor = _anchor(location, root, kept)
+    if anchor is not None:
+        return _verified(location, kept, anchor, time, given=root.trust.anchor is not None)
+    unsigned = _unsigned(location, kept, time)
+    if isinstance(unsigned, Asked):
+        return unsigned
+    found = _verified(location, kept, unsigned, time)
+    assert found.signed is not None  # noqa: S101  # for the type checker
+    keys = ", ".join(key[:8] for key in found.signed.keys)
+    notice = Notice(
+        "first-use",
+        f"{location.name} is signed and was not known before: from now on its keys ({keys}) are trusted",
+        "compare them with what its maintainer says, or give their root.json with --trust",
+    )
+    return replace(found, notices=(*found.notices, notice))
+
+
+def signed_of(location: Location, root: Root, index: Index, time: datetime) -> Signed | None:
+    """Return what is signed of an index that was read before; None if the registry is unsigned.
+
+    Raises
+    ------
+    Untrusted
+        It is not what the registry signed.
+    EnvironmentFailure
+        It must be verified anew, and the location does not respond.
+    """
+    if (isinstance(location, Folder) and location.builtin) or root.trust.insecure:
+        return None
+    kept = Kept.of(root.path, location)
+    anchor = _anchor(location, root, kept)
+    if anchor is None:
+        return None
+    signed, data = kept.signed, kept.index
+    if signed is not None and data is not None and signed.is_fresh(_sha256(anchor), time):
+        with suppress(InputError):
+            if Index.parse(data) == index:
+                return signed
+    found = _verified(location, kept, anchor, time)
+    if found.index != index:
+        raise Untrusted("the index has changed meanwhile", file=location.address(INDEX_FILE), remedy="try again")
+    return found.signed
+
+
+def check_models(log: Path, models: Sequence[str], place: str) -> None:
+    """Check that a log has only records of the devices that its signer may sign for.
+
+    Raises
+    ------
+    Untrusted
+        It has others, or can't be read as a log.
+    """
+    from tophub_registry.records.log import read_convertible_rows
+
+    try:
+        for row in read_convertible_rows(log):
+            if row.record is not None and (model := row.record.target.model) not in models:
+                raise Untrusted(
+                    f"line {row.line} is of the device {model!r}, and who signed the log may sign for "
+                    f"{', '.join(models) or 'none'} only",
+                    file=place,
+                    remedy="nothing was changed; tell the registry's maintainer",
+                )
+    except InputError as error:
+        raise Untrusted(f"signed, but not a log: {error.message}", file=place) from error
+
+
+def _anchor(location: Location, root: Root, kept: Kept) -> bytes | None:
+    return root.trust.anchor_bytes() or _shipped(location) or kept.anchor
+
+
+def _shipped(location: Location) -> bytes | None:
+    """Return the installation's own root metadata if it is that of a location."""
+    try:
+        data = (builtin().path / _ROOT).read_bytes()
+        locations = json.loads(data)["signed"].get(LOCATIONS, ())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return data if location.name in locations else None
+
+
+def _verified(location: Location, kept: Kept, anchor: bytes, time: datetime, *, given: bool = False) -> Asked:
+    signed, data = kept.signed, kept.index
+    if (
+        signed is None
+        or data is None
+        or not signed.is_fresh(_sha256(anchor), time)
+        or _sha256(data) != signed.index.sha256
+    ):
+        signed = None
+    validators = Validators() if signed is None else Validators(signed.etag, signed.modified)
+    try:
+        answer = ask_if_changed(location, _TIMESTAMP, validators, limit=MAX_TIMESTAMP)
+    except NotThere as error:
+        why = "a root to trust is given" if given else "it was signed before"
+        raise Untrusted(
+            f"the registry is not signed, and {why}",
+            file=location.address(_TIMESTAMP),
+            remedy="ask its maintainer; --insecure takes it unverified",
+        ) from error
+    if signed is not None and data is not None and (answer.data is None or _sha256(answer.data) == signed.timestamp):
+        if answer.validators != validators:
+            now = signed.model_copy(update=answer.validators._asdict())
+            kept.keep({"state.json": now.model_dump_json().encode()})
+        return Asked(Index.parse(data, file=location.address(INDEX_FILE)), signed)
+    from tophub_registry.packages.root import taking_turns
+    from tophub_registry.packages.trust.refresh import refresh
+
+    with taking_turns(kept.folder / "state.json"):
+        done = refresh(location, kept, anchor, answer)
+    return Asked(done.index, done.signed)
+
+
+def _unsigned(location: Location, kept: Kept, time: datetime) -> Asked | bytes:
+    """Return an unsigned registry's index; or the root metadata of a signed one.
+
+    A registry that was unsigned is asked again whether it is signed when its index changes, or the next day.
+    """
+    known, data = kept.unsigned, read_index(location)
+    if known == (_sha256(data), iso_time(time)[:10]):
+        return Asked(Index.parse(data, file=location.address(INDEX_FILE)))
+    with suppress(NotThere):
+        return read_small(location, _ROOT, limit=MAX_ROOT)
+    index = Index.parse(data, file=location.address(INDEX_FILE))
+    kept.keep({"unsigned.json": json.dumps([_sha256(data), iso_time(time)[:10]]).encode()})
+    if known is not None or not isinstance(location, Web):  # who may write to this machine's disk needs no key
+        return Asked(index)
+    notice = Notice(
+        "unsigned",
+        f"{location.name} is not signed: whoever controls it or the way to it decides what is fetched",
+        f"a signed registry is verified, and --trust or ${VARIABLE} demands one",
+    )
+    return Asked(index, None, (notice,))
+
+
+def read_index(location: Location) -> bytes:
+    """Return the bytes of a location's index, signed or not.
+
+    Raises
+    ------
+    EnvironmentFailure
+        The location does not respond, or has no index.
+    """
+    try:
+        return read_small(location, INDEX_FILE, limit=MAX_INDEX)
+    except NotThere as error:
+        raise NotThere(
+            f"not a registry: {error.message}",
+            file=location.address(INDEX_FILE),
+            remedy="check the location; `tophub release` and `tophub import` make a registry of logs",
+        ) from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,269 @@
+"""Verifying a registry's metadata with TUF's client: from an anchor to what is signed of every file.
+
+TUF's client works in a scratch copy of what is kept, so that a read-only root can be used too. Its work is kept even
+if it ends in an error: a timestamp that was once verified can't be taken back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    RepositoryError,
+    StorageError,
+)
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, iso_time
+from tophub_registry.packages.location import NotThere, read_small
+from tophub_registry.packages.trust.policy import Expired, Untrusted
+from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedFile, package_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tuf.api.metadata import DelegatedRole, TargetFile
+
+    from tophub_registry.packages.location import Location
+    from tophub_registry.packages.trust.conditional import Response
+
+DELEGATION = "x-tophub"
+"""The field of a delegated role that says whose files it may sign: `{"package": NAME, "models": [NAME, …] or null}`."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a registry has signed, and its index."""
+
+    signed: Signed
+    index: Index
+
+
+def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) -> Verified:
+    """Verify a registry's metadata and its index, and keep them.
+
+    Parameters
+    ----------
+    location
+        Where from.
+    kept
+        What is known of it, and where more is kept.
+    anchor
+        The root metadata to start from.
+    timestamp
+        The response that has its `timestamp.json`.
+
+    Raises
+    ------
+    Untrusted
+        The metadata or the index is not signed as it must be, has expired, or went back.
+    InputError
+        The index is signed, and invalid.
+    EnvironmentFailure
+        The location does not respond.
+    """
+    with tempfile.TemporaryDirectory(prefix="tophub-trust-") as scratch:
+        verified = Path(scratch, METADATA)
+        _restore(verified, kept)
+        known = {} if timestamp.data is None else {f"{METADATA}/timestamp.json": timestamp.data}
+        config = UpdaterConfig(prefix_targets_with_hash=False)
+        try:
+            with _errors_named(location):
+                fetcher = _Fetcher(location, known)
+                updater = Updater(str(verified), METADATA, fetcher=fetcher, config=config, bootstrap=anchor)
+                updater.refresh()
+                entry = updater.get_targetinfo(INDEX_FILE)
+                if entry is None:
+                    raise Untrusted("the index is not signed", file=location.address(INDEX_FILE))
+                data = _read_index(location, entry)
+                index = Index.parse(data, file=location.address(INDEX_FILE))
+                signed = _signed(updater, verified, index, _file(entry, Targets.type), location, anchor)
+        finally:
+            kept.keep({f"{METADATA}/{name}": each for name, each in Kept(Path(scratch)).metadata().items()})
+    signed = signed.model_copy(update=timestamp.validators._asdict())
+    kept.keep({"anchor.json": anchor, "index.json": data, "state.json": signed.model_dump_json().encode()})
+    return Verified(signed, index)
+
+
+def _restore(folder: Path, kept: Kept) -> None:
+    folder.mkdir()
+    for name, data in kept.metadata().items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def _read_index(location: Location, entry: TargetFile) -> bytes:
+    """Read the signed index: under its hash, where an unfinished change can't have replaced it, or under its name."""
+    for file in (f"{METADATA}/{entry.hashes.get('sha256', '')}.{INDEX_FILE}", INDEX_FILE):
+        try:
+            data = read_small(location, file, limit=min(entry.length, MAX_INDEX))
+        except NotThere:
+            continue
+        entry.verify_length_and_hashes(data)
+        return data
+    raise NotThere("no such file", file=location.address(INDEX_FILE))
+
+
+def accepts(root: Root, new: Mapping[str, Metadata[Any]]) -> bool:
+    """Return whether clients that know only this root accept the metadata of these top-level roles.
+
+    If so, it is written before the next root, and both kinds of clients accept what there is at every moment.
+    """
+    return all(
+        root.get_verification_result(role, each.signed_bytes, each.signatures).verified for role, each in new.items()
+    )
+
+
+class _Fetcher(FetcherInterface):
+    """Reads metadata from a location, except what was read already."""
+
+    def __init__(self, location: Location, known: dict[str, bytes]) -> None:
+        self._location, self._known = location, known
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        if url in self._known:
+            yield self._known.pop(url)
+            return
+        try:
+            with self._location.open(url) as chunks:
+                yield from chunks
+        except NotThere as error:
+            raise DownloadHTTPError(error.message, 404) from error
+
+
+def _signed(
+    updater: Updater, verified: Path, index: Index, listed: SignedFile, location: Location, anchor: bytes
+) -> Signed:
+    """Return what is signed of every file that the index lists; `verified` has the metadata that was verified."""
+    root = Metadata[Root].from_file(str(verified / "root.json")).signed
+    timestamp = Metadata[Timestamp].from_file(str(verified / "timestamp.json")).signed
+    snapshot = Metadata[Snapshot].from_file(str(verified / "snapshot.json")).signed
+    targets = Metadata[Targets].from_file(str(verified / "targets.json")).signed
+    expiries = [root.expires, timestamp.expires, snapshot.expires, targets.expires]
+    roles = _Roles(verified)
+    files: dict[str, SignedFile] = {}
+    refused: dict[str, str] = {}
+    for file in _files_of(index):
+        try:
+            entry = updater.get_targetinfo(file)
+        except (RepositoryError, DownloadError) as error:  # of a delegated role; the others are good without it
+            refused[file] = _one_line(error)
+            continue
+        if entry is None:
+            continue
+        signed = _file(entry, Targets.type) if file in targets.targets else _delegated(file, entry, targets, roles)
+        if signed is None:
+            refused[file] = "the role that signed it may not sign for its package"
+            continue
+        files[file] = signed
+        if signed.role != Targets.type:
+            expiries.append(roles[signed.role].expires)
+    return Signed(
+        location=location.name,
+        anchor=hashlib.sha256(anchor).hexdigest(),
+        root_version=root.version,
+        timestamp_version=timestamp.version,
+        keys=tuple(root.roles[Root.type].keyids),
+        expires=iso_time(min(expiries)),
+        timestamp=hashlib.sha256((verified / "timestamp.json").read_bytes()).hexdigest(),
+        index=listed,
+        files=files,
+        refused=refused,
+    )
+
+
+def _files_of(index: Index) -> Iterator[str]:
+    for package in index.packages:
+        for published in index.versions(package).values():
+            yield published.file
+            if published.model is not None:
+                yield published.model.file
+
+
+def _delegated(file: str, entry: TargetFile, targets: Targets, roles: _Roles) -> SignedFile | None:
+    """Return what a delegated role has signed, None if it is not the role's to sign.
+
+    TUF's client has found the file in the first role whose path patterns match. A pattern can't tell
+    `cuda_v2_v0.01.log` from a version of `cuda`, so the role's package is compared too. Roles that a delegated role
+    delegates to do not count.
+    """
+    delegated = targets.delegations.roles if targets.delegations is not None else None
+    for role in (delegated or {}).values():
+        if not role.is_delegated_path(file) or file not in roles[role.name].targets:
+            continue
+        package, models = _owner(role)
+        if package != package_of(file):
+            return None
+        return _file(entry, role.name, models)
+    return None
+
+
+def _owner(role: DelegatedRole) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the package and the device models of a delegated role, as who delegated to it has signed them."""
+    owner = role.unrecognized_fields.get(DELEGATION)
+    if not isinstance(owner, dict) or not isinstance(owner.get("package"), str):
+        return None, ()
+    models = owner.get("models")
+    if models is None:
+        return owner["package"], None
+    return owner["package"], tuple(map(str, models)) if isinstance(models, list) else ()
+
+
+class _Roles(dict[str, Targets]):
+    """Delegated roles' metadata by name, read when it is asked for."""
+
+    def __init__(self, verified: Path) -> None:
+        super().__init__()
+        self._verified = verified
+
+    def __missing__(self, name: str) -> Targets:
+        try:
+            self[name] = Metadata[Targets].from_file(str(self._verified / f"{quote(name, '')}.json")).signed
+        except StorageError:  # a role that was not looked at
+            self[name] = Targets()
+        return self[name]
+
+
+def _file(entry: TargetFile, role: str, models: tuple[str, ...] | None = None) -> SignedFile:
+    return SignedFile(bytes=entry.length, sha256=entry.hashes.get("sha256", ""), role=role, models=models)
+
+
+@contextmanager
+def _errors_named(location: Location) -> Iterator[None]:
+    """Report TUF's errors as ours, with the location."""
+    place = location.address(METADATA)
+    try:
+        yield
+    except ExpiredMetadataError as error:
+        raise Expired(
+            f"the registry's signatures have expired: {_one_line(error)}",
+            file=place,
+            remedy="its maintainer renews them with `tophub keys refresh`; if that was done, someone holds them back",
+        ) from error
+    except (RepositoryError, DownloadLengthMismatchError) as error:
+        raise Untrusted(
+            f"not what the registry's keys signed: {_one_line(error)}",
+            file=place,
+            remedy="nothing was changed; try again, or ask its maintainer; --insecure takes it unverified",
+        ) from error
+    except DownloadError as error:
+        raise EnvironmentFailure(
+            f"signed metadata can't be read: {_one_line(error)}", file=place, remedy="try again later"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in text) or type(error).__name__
