@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tophub_registry.cli import notes, terminal
-from tophub_registry.cli.location_options import Location, RootFolder
+from tophub_registry.cli.location_options import Location, Mirrors, RootFolder
 from tophub_registry.cli.transfer import bars
 from tophub_registry.packages.fetch import Fetch, fetch
 from tophub_registry.packages.location import find_location
@@ -20,17 +20,18 @@ def command(
         typer.Argument(help="PACKAGE, or PACKAGE@VERSION; by default all packages.", show_default=False),
     ] = None,
     location: Location = None,
+    mirror: Mirrors = None,
     root: RootFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Fetch packages into ~/.tvm/tophub, where TVM finds them.
 
     Every file is checked against the registry's index before it gets its name. Files that are there already are
-    not fetched again.
+    not fetched again. An interrupted download is resumed. If the registry does not respond, what is here is used.
     """
     references = [Reference.parse(text) for text in packages or []]
     with bars() as progress:
-        done = fetch(references, find_location(location), Root.at(root), progress=progress)
+        done = fetch(references, find_location(location, mirrors=mirror or ()), Root.at(root), progress=progress)
     terminal.out((json.dumps(_fields(done), indent=1) if as_json else _text(done)) + "\n")
     if not as_json:
         notes.notices(done.notices)

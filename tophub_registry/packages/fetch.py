@@ -7,15 +7,16 @@ name is neither lost nor mistaken for this one's (`packages.root`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.files import atomic_write, clear_leftovers
-from tophub_registry.packages.digest import Digest, Meter
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.packages.digest import Digest
+from tophub_registry.packages.download import Served, download
+from tophub_registry.packages.exclusive import exclusively
 from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
-from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
+from tophub_registry.packages.index import INDEX_FILE, Index, Notice, Resolved, freshness, iso_time, now, resolve
 from tophub_registry.packages.location import Folder, NotThere, read_small
 from tophub_registry.packages.root import Root, taking_turns
 from tophub_registry.packages.version import Reference, Version
@@ -25,15 +26,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.index import Published
     from tophub_registry.packages.location import Location
 
 MAX_INDEX = 1 << 24
 """The largest index that is read, in bytes."""
-
-ProgressCallback = Callable[[str, int, int], None]
-"""Called as a file arrives, with its name, the bytes received and the total, 0 if unknown."""
-
 
 Status = Literal["downloaded", "cached", "replaced"]
 
@@ -125,8 +123,11 @@ def fetch(
     if location is None:
         notice = Notice("switched-off", "fetching is switched off: the location is NONE", "unset TOPHUB_LOCATION")
         return Fetch(None, root.path, (), (notice,))
-    index = index or ask_index(location)
-    notices = [*follow_index(location, index, root, time or now())]
+    if index is None:
+        index, told = ask_or_recall(location, root, time or now())
+    else:
+        told = follow_index(location, index, root, time or now())
+    notices = [*told]
     if not references:
         references = [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
         notices += [
@@ -135,12 +136,12 @@ def fetch(
             if not index.newest(package)
         ]
     wanted = [resolve(index, reference) for reference in references]
-    clear_leftovers(root.path)  # also where nothing is written
+    root.clear_leftovers()  # also where nothing is written
     packages = []
     for resolved in wanted:
-        fetched = _fetch_one(resolved, location, root, progress)
+        fetched, served = _fetch_one(resolved, location, root, progress)
         packages.append(fetched)
-        notices += [*resolved.notices, *_bring_model(resolved.published, fetched.path, location, progress)]
+        notices += [*resolved.notices, *served, *_bring_model(resolved.published, fetched.path, location, progress)]
         if fetched.status == "replaced":
             notices.append(Notice("damaged", f"{fetched.path} was damaged and has been replaced"))
         if fetched.path != root.file(resolved.published):
@@ -185,10 +186,12 @@ def ask_index(location: Location) -> Index:
 def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
     """Read a location's index; if it does not respond, return the last one that it served, with a notice.
 
+    So too if what it serves is not an index, as a network's login page.
+
     Raises
     ------
     InputError
-        index.json is invalid.
+        index.json is invalid, and no index of the location is known.
     EnvironmentFailure
         The location does not respond and no index of it is known; or it went back.
     """
@@ -196,12 +199,27 @@ def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index
         index = ask_index(location)
     except NotThere:
         raise
-    except EnvironmentFailure as error:
+    except (EnvironmentFailure, InputError) as error:
         remembered = root.remembered(location)
         if remembered is None:
             raise
-        return remembered, (Notice("offline", f"{error}; using its last known index"),)
+        notice = Notice("offline", f"{error}; using its last known index, {_age(root.seen(location), time)}")
+        return remembered, (notice, *freshness(remembered, time))
     return index, follow_index(location, index, root, time)
+
+
+def _age(seen: datetime | None, time: datetime) -> str:
+    """Return how old what was seen is, and when that was: the clock may have jumped."""
+    if seen is None:
+        return "of unknown age"
+    hours = (time - seen).total_seconds() / 3600
+    since = f"of {iso_time(seen)}"
+    if hours < 0:
+        return since
+    return f"{since}, {hours:.0f} hours old" if hours < _TWO_DAYS else f"{since}, {hours / 24:.0f} days old"
+
+
+_TWO_DAYS = 48
 
 
 def follow_index(location: Location, index: Index, root: Root, time: datetime) -> tuple[Notice, ...]:
@@ -238,13 +256,16 @@ def newer_here(location: Location, index: Index, root: Root, packages: Iterable[
         )
 
 
-def _fetch_one(resolved: Resolved, location: Location, root: Root, progress: ProgressCallback | None) -> Fetched:
+def _fetch_one(
+    resolved: Resolved, location: Location, root: Root, progress: ProgressCallback | None
+) -> tuple[Fetched, list[Notice]]:
     published = resolved.published
     path, status = _kept(root, published), _CACHED
+    told: list[Notice] = []
     if path is None:
-        with taking_turns(root.file(published)) as alone:
-            path, status = _bring(published, location, root, progress, alone=alone)
-    return Fetched(resolved.package, resolved.version, path, published.digest, status)
+        with taking_turns(root.file(published)):
+            path, status, told = _bring(published, location, root, progress)
+    return Fetched(resolved.package, resolved.version, path, published.digest, status), told
 
 
 def _bring_model(
@@ -255,9 +276,19 @@ def _bring_model(
         return
     try:
         with taking_turns(path):
-            download(location, model.file, path, wanted=model.digest, progress=progress)
+            if Digest.of(path) != model.digest:  # another process may have fetched it
+                yield from _told(
+                    model.file, download(location, model.file, path, wanted=model.digest, progress=progress)
+                )
     except EnvironmentFailure as error:
         yield Notice("no-model", f"{error}; the log is used without its cost model")
+
+
+def _told(file: str, served: Served) -> list[Notice]:
+    """Return a notice if a mirror has served a file."""
+    if served.failure is None:
+        return []
+    return [Notice("mirror", f"{file} came from the mirror {served.name}; the location itself: {served.failure}")]
 
 
 def _kept(root: Root, published: Published) -> Path | None:
@@ -267,85 +298,39 @@ def _kept(root: Root, published: Published) -> Path | None:
 
 
 def _bring(
-    published: Published, location: Location, root: Root, progress: ProgressCallback | None, *, alone: bool
-) -> tuple[Path, Status]:
+    published: Published, location: Location, root: Root, progress: ProgressCallback | None
+) -> tuple[Path, Status, list[Notice]]:
     """Fetch a version to its proper name, or beside another registry's file that has this name."""
     if (kept := _kept(root, published)) is not None:  # another process has fetched it
-        return kept, "cached"
-    path, wanted = root.file(published), published.digest
+        return kept, "cached", []
+    path, wanted, file = root.file(published), published.digest, published.file
     if (found := published_file(root.path, published)) is not None:
         location = Folder(found.parent)
-    if not path.exists():
+    there = path.exists()
+    if not there or not is_log(path):
         try:
-            download(location, published.file, path, wanted=wanted, progress=progress, overwrite=False)
+            served = download(
+                location,
+                file,
+                path,
+                wanted=wanted,
+                progress=progress,
+                overwrite=there,
+                guard=lambda: _while_damaged(path),
+            )
         except UsageError:  # another process was quicker
             if (kept := published_file(root.path, published)) is not None:
-                return kept, "cached"
+                return kept, "cached", []
         else:
-            return path, "downloaded" if found is None else "cached"
-    elif alone and not is_log(path):
-        download(location, published.file, path, wanted=wanted, progress=progress)
-        return path, "replaced"
+            status: Status = "replaced" if there else "downloaded" if found is None else "cached"
+            return path, status, _told(file, served)
     path = beside(root.path, published)
-    download(location, published.file, path, wanted=wanted, progress=progress)
-    return path, "downloaded"
+    served = download(location, file, path, wanted=wanted, progress=progress)
+    return path, "downloaded", _told(file, served)
 
 
-def download(
-    location: Location,
-    file: str,
-    path: Path,
-    *,
-    wanted: Digest | None = None,
-    progress: ProgressCallback | None = None,
-    overwrite: bool = True,
-) -> None:
-    """Download one file of a location, all or nothing.
-
-    Parameters
-    ----------
-    location, file
-        Where from.
-    path
-        Where to.
-    wanted
-        The size and hash that the file must have; None for any.
-    progress
-        Called as it arrives.
-    overwrite
-        Whether an existing file is replaced.
-
-    Raises
-    ------
-    UsageError
-        `path` exists and is not to be replaced.
-    EnvironmentFailure
-        The location has no such file, does not respond, or sends other bytes than wanted, or too many; or the
-        disk is full.
-    """
-    limit = MAX_PACKAGE if wanted is None else wanted.bytes
-    meter = Meter()
-    with location.open(file) as chunks, atomic_write(path, overwrite=overwrite) as stream:
-        for chunk in chunks:
-            meter.add(chunk)
-            if meter.bytes > limit:
-                break
-            stream.write(chunk)
-            if progress is not None:
-                progress(file, meter.bytes, 0 if wanted is None else wanted.bytes)
-        if wanted is not None and meter.digest != wanted:
-            raise EnvironmentFailure(
-                f"not the published file: {_difference(meter.digest, wanted)}",
-                file=location.address(file),
-                remedy="nothing was changed; try again, or tell the registry's maintainer",
-            )
-        if meter.bytes > limit:
-            raise EnvironmentFailure(f"longer than {limit} bytes", file=location.address(file))
-
-
-def _difference(found: Digest, wanted: Digest) -> str:
-    if found.bytes > wanted.bytes:
-        return f"longer than the {wanted.bytes} bytes that the index lists"
-    if found.bytes < wanted.bytes:
-        return f"{found.bytes} bytes where the index lists {wanted.bytes}"
-    return f"its SHA-256 is {found.sha256}, not {wanted.sha256}"
+@contextmanager
+def _while_damaged(path: Path) -> Iterator[bool]:
+    """Let a damaged file be replaced, if it is still damaged; no lock is relied on."""
+    with exclusively(path) as alone:
+        yield alone and path.exists() and not is_log(path)

@@ -310,6 +310,7 @@ class Notice(NamedTuple):
         "expired",
         "yanked",
         "offline",
+        "mirror",
         "switched-off",
         "damaged",
         "name-taken",

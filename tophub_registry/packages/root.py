@@ -16,15 +16,17 @@ import hashlib
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tophub_registry.errors import EnvironmentFailure, InputError
-from tophub_registry.files import atomic_write
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.files import atomic_write, clear_leftovers
 from tophub_registry.packages.digest import Digest
+from tophub_registry.packages.exclusive import exclusively
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import Index, Published, check_successor
 from tophub_registry.packages.location import BUILTIN, Location, builtin
@@ -88,11 +90,13 @@ class Root:
         return None
 
     def _registries(self) -> Iterator[tuple[str, Index]]:
-        """Yield the name and the index of each registry that was seen from here, the latest first."""
-        memories = [path for path in self.path.glob(".indexes/*.json") if path.is_file()]
-        for path in sorted(memories, key=lambda path: path.stat().st_mtime, reverse=True):
-            if (memory := _recall(path)) is not None:
-                yield memory.location, memory.index
+        """Yield the name and the index of each registry that was seen from here.
+
+        The one with most changes comes first: of copies of one registry, that is the latest, whatever the clock says.
+        """
+        memories = [memory for path in self.path.glob(".indexes/*.json") if (memory := _recall(path)) is not None]
+        for memory in sorted(memories, key=lambda memory: (-memory.index.serial, memory.location)):
+            yield memory.location, memory.index
         with suppress(InputError, EnvironmentFailure):
             if (index := read_index(builtin().path)) is not None:
                 yield BUILTIN, index
@@ -111,14 +115,45 @@ class Root:
             The location went back; the last index stays remembered.
         """
         path = self._memory(location)
-        with taking_turns(path):
+        seen = self._check(location, offered)
+        if seen == offered:
+            with suppress(OSError):  # a read-only root can still be listed
+                os.utime(path)  # when it was last served
+            return
+        memory = _Memory(location=location.name, index=offered)
+        with (
+            suppress(EnvironmentFailure, UsageError),  # a read-only root, or another process remembers a later one
+            taking_turns(path),
+            atomic_write(path, overwrite=True, guard=lambda: self._while_older(location, offered)) as stream,
+        ):
+            stream.write(memory.model_dump_json().encode())
+
+    def _check(self, location: Location, offered: Index) -> Index | None:
+        """Check an index against the last one of its location, and return that one."""
+        seen = self.remembered(location)
+        if seen is not None:
+            remedy = f"use another location; or, if this registry was created anew, delete {self._memory(location)}"
+            check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)
+        return seen
+
+    @contextmanager
+    def _while_older(self, location: Location, offered: Index) -> Iterator[bool]:
+        """Let an index be remembered unless another process remembers a later one; no lock is relied on."""
+        with exclusively(self._memory(location)) as alone:
             seen = self.remembered(location)
-            if seen is not None:
-                remedy = f"use another location; or, if this registry was created anew, delete {path}"
-                check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)
-            if seen != offered:
-                with suppress(EnvironmentFailure):  # a read-only root can still be listed
-                    _remember(path, _Memory(location=location.name, index=offered))
+            yield alone and (seen is None or seen.serial <= offered.serial)
+
+    def seen(self, location: Location) -> datetime | None:
+        """Return when a location last served its index; None if it never did."""
+        try:
+            return datetime.fromtimestamp(self._memory(location).stat().st_mtime, timezone.utc)
+        except OSError:
+            return None
+
+    def clear_leftovers(self) -> None:
+        """Delete what killed processes have left in the root."""
+        for folder in (self.path, self.path / ".indexes", *self.path.glob(".others/*")):
+            clear_leftovers(folder)
 
     def _memory(self, location: Location) -> Path:
         return self.path / ".indexes" / f"{hashlib.sha256(location.name.encode()).hexdigest()[:16]}.json"
@@ -147,23 +182,18 @@ def _recall(path: Path) -> _Memory | None:
         return None
 
 
-def _remember(path: Path, memory: _Memory) -> None:
-    with atomic_write(path, overwrite=True) as stream:
-        stream.write(memory.model_dump_json().encode())
-
-
 @contextmanager
-def taking_turns(path: Path) -> Iterator[bool]:
-    """Let one process at a time work on a file; yield whether this one has the lock.
+def taking_turns(path: Path) -> Iterator[None]:
+    """Let one process at a time work on a file, where locks work.
 
-    The lock saves work and traffic; nothing is lost without it, since files are written as a whole. So if it
-    can't be had in `TURN` seconds, or at all, the work goes on without it.
+    The lock saves work and traffic; nothing depends on it, since files are written as a whole, and replaced under
+    `exclusively`. So if it can't be had in `TURN` seconds, or at all, the work goes on without it.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with suppress(OSError, NotImplementedError, Timeout):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=TURN)
     try:
-        yield lock.is_locked
+        yield
     finally:
         lock.release()

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.fetch import ask_index, download
+from tophub_registry.packages.download import download
+from tophub_registry.packages.fetch import ask_index
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import Imported, Index, Notice, Published, iso_time, now, resolve
 from tophub_registry.packages.location import Folder, NotThere
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from tophub_registry.packages.fetch import ProgressCallback
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.location import Location
 
 
