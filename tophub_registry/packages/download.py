@@ -166,7 +166,7 @@ class _Arriving:
             difference = _difference(self._meter.digest, self._wanted)
             return LocationFailure(f"not the published file: {difference}", file=address, remedy=_REMEDY)
         if self._meter.bytes > self._limit:
-            return LocationFailure(f"longer than {self._limit} bytes", file=address)
+            return LocationFailure(f"longer than {self._limit} bytes", file=address, remedy=_REMEDY)
         return None
 
     def _begin_anew(self) -> None:

@@ -135,7 +135,7 @@ def read_small(location: Location, file: str, *, limit: int) -> bytes:
             for chunk in body:
                 data += chunk
                 if len(data) > limit:
-                    raise LocationFailure(f"longer than {limit} bytes", file=source.address(file))
+                    raise LocationFailure(f"longer than {limit} bytes", file=source.address(file), remedy=_REMEDY)
         return bytes(data)
 
     return first_success([location], read, Deadline(TOTAL_TIMEOUT))

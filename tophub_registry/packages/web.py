@@ -28,13 +28,13 @@ def careful_session() -> Session:
         def get_redirect_target(self, resp: Response) -> str | None:
             target = super().get_redirect_target(resp)
             if target is not None:
+                resp.raw.close()  # the library would read what comes with it, to its end and uncompressed
                 before = urlsplit(resp.url).scheme
                 scheme = urlsplit(urljoin(resp.url, target)).scheme
                 if scheme != "https" and (before, scheme) != ("http", "http"):
                     raise requests.exceptions.InvalidURL(
                         f"redirects from {before} to {scheme[:20]}, which is not followed"
                     )
-                resp.raw.close()  # the library would read what comes with it, to its end and uncompressed
             return target
 
     session = Careful()
