@@ -126,15 +126,15 @@ def import_packages(
     with tempfile.TemporaryDirectory(prefix="tophub-import-") as scratch:
         logs = [_get(one, source, Path(scratch), progress) for one in wanted]
         with changing(folder):
-            index = read_index(folder) or Index.empty(time)
-            before = index
+            there = read_index(folder)
+            before = index = there or Index.empty(time)
             for log in logs:
                 _check_place(folder / log.path.name, log)
                 index = _with_log(index, log, Imported(source=source.name, at=iso_time(time)), time)
             for log in logs:
                 put(log.path, folder / log.path.name, log.contents.digest)
             if index != before:
-                write_index(folder, index)
+                write_index(folder, index, before=there)
     versions = tuple(
         ImportedVersion(
             log.wanted.package,
