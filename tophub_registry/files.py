@@ -52,7 +52,12 @@ Guard = Callable[[], AbstractContextManager[bool]]
 
 @contextmanager
 def atomic_write(
-    path: str | Path, *, overwrite: bool = False, guard: Guard | None = None, aside: Path | None = None
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    guard: Guard | None = None,
+    aside: Path | None = None,
+    durable: bool = True,
 ) -> Iterator[IO[bytes]]:
     """Open a temporary file that becomes `path` when the block ends without an error.
 
@@ -71,6 +76,8 @@ def atomic_write(
     aside
         Where the content is set aside if the block is interrupted, unless it is short; named by `set_aside_name`.
         What was set aside there is in the stream at first. A block that does not want to keep it empties the stream.
+    durable
+        Whether the file must survive a power cut.
 
     Raises
     ------
@@ -106,7 +113,8 @@ def atomic_write(
                 give_up()
                 raise
             with _errors_of(path):
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
                 if not overwrite:
                     _become(temporary, path)
                 else:
@@ -116,7 +124,8 @@ def atomic_write(
                         temporary.replace(path)
                 if aside is not None:
                     aside.unlink(missing_ok=True)
-                sync_folder(path.parent)
+                if durable:
+                    sync_folder(path.parent)
         finally:
             with suppress(EnvironmentFailure, OSError):  # a failed write was reported already
                 stream.close()

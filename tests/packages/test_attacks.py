@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.registries import body, file_of, served, write_rows
+from tests.registries import body, file_of, reset, served, write_rows
 from tophub_registry.errors import EnvironmentFailure, InputError, TophubError, UsageError
 from tophub_registry.packages import location as module
 from tophub_registry.packages.fetch import fetch
@@ -440,14 +440,6 @@ class TestOfTheIndex:
 
 
 def test_a_reset_is_told_in_words(tmp_path):
-    def reset(request):
-        import socket
-        import struct
-
-        request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        request.connection.close()
-        return True
-
     with served(tmp_path, reset) as server, pytest.raises(EnvironmentFailure) as caught:
         read_small(Web(server.url), "index.json", limit=1 << 20)
     assert "(" not in caught.value.message.partition(": ")[2]

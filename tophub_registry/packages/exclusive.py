@@ -54,7 +54,7 @@ def _claimed(claim: Path) -> bool:
 def _make(claim: Path) -> bool | None:
     """Make a claim; None if another process has it, False if none can be made."""
     try:
-        with atomic_write(claim) as stream:
+        with atomic_write(claim, durable=False) as stream:
             stream.write(f"{_machine()} {os.getpid()}".encode())
     except UsageError:
         return None
