@@ -186,7 +186,7 @@ def ask_index(location: Location) -> Index:
 def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
     """Read a location's index; if it does not respond, return the last one that it served, with a notice.
 
-    So too if what it serves is not an index, as a network's login page.
+    So too if it has no index any more, or what it serves is not one, as a network's login page.
 
     Raises
     ------
@@ -197,8 +197,6 @@ def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index
     """
     try:
         index = ask_index(location)
-    except NotThere:
-        raise
     except (EnvironmentFailure, InputError) as error:
         remembered = root.remembered(location)
         if remembered is None:
