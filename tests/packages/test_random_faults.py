@@ -1,7 +1,7 @@
 """Fetches under random faults, each kind with probability 0.2: of a request, of the disk, of the process.
 
-Never a wrong byte in the root, never a temporary file left after the next run, and success whenever a good mirror exists.
-1,000 fetches with `--exhaustive`.
+Never a wrong byte in the root, never a temporary file left after the next run, and success whenever a good mirror
+exists. 1,000 fetches with `--exhaustive`; `-s` shows how many of each kind there were.
 """
 
 import json
@@ -162,100 +162,118 @@ def registry(tmp_path):
     return folder
 
 
-@pytest.mark.slow
-def test_fetches_under_random_faults(registry, tmp_path, exhaustive, monkeypatch):
-    rounds = 1000 if exhaustive else 60
-    random.seed(18)
-    met = Counter()
+class Storm:
+    """A root, the servers that it is filled from, and the process that starts the fetches.
 
-    def faulty(request):
+    Attributes
+    ----------
+    met
+        How often there was each fault, and each outcome.
+    """
+
+    def __init__(self, registry, root, stack):
+        self.root, self.met, self.damaged = Root(root), Counter(), {}
+        self.published = {path.name: path.read_bytes() for path in registry.glob("*_v*")}
+        self.index = read_index(registry)
+        self.names = [f"{name}@{version}" for name in self.index.packages for version in self.index.versions(name)]
+        self.first, self.second = (stack.enter_context(served(registry, self.faulty)).url for _ in range(2))
+        self.good = stack.enter_context(served(registry, ranged)).url
+        self.root.follow(Web(self.first), self.index)
+        command = [sys.executable, "-c", FETCHES]
+        self.fetches = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        stack.callback(self.fetches.kill)
+        assert self.fetches.stdout.readline() == "ready\n"
+
+    def faulty(self, request):
         drawn = [name for name in FAULTS if random.random() < PROBABILITY]
         if not drawn:
             return ranged(request, tag=random.choice([None, '"tag"']))
         name = random.choice(drawn)
-        met[name] += 1
+        self.met[name] += 1
         return FAULTS[name](request)
 
-    published = {path.name: path.read_bytes() for path in registry.glob("*_v*")}
-    index = read_index(registry)
-    names = [f"{package}@{version}" for package in index.packages for version in index.versions(package)]
-    root, damaged = Root(tmp_path / "root"), {}
+    def fetch(self, packages, mirrors, **faults):
+        """Fetch in a process of its own, and look at all files; return its answer."""
+        job = {"location": self.first, "mirrors": mirrors, "packages": packages, "root": str(self.root.path)}
+        self.fetches.stdin.write(json.dumps({"kill": None, "full": None, **job, **faults}) + "\n")
+        self.fetches.stdin.flush()
+        answer = {}
+        while "code" not in answer:
+            answer |= json.loads(self.fetches.stdout.readline())
+        return {**answer, "whole": self.whole()}
 
-    def check(done):
-        """Look at all files, and return which are whole."""
+    def whole(self):
+        """Return the names of all whole files; there are no others, but for those that were damaged here."""
         whole = set()
-        for path in root.path.rglob("*_v*.log"), root.path.rglob("*_v*.model.json"):
-            for each in path:
-                if each.name[0] != ".":
-                    right = each.read_bytes() == published[each.name]
-                    assert right or damaged.get(each.name) == each.read_bytes(), (each, done)
-                    whole |= {each.name} if right else set()
+        for path in self.root.path.rglob("*_v*"):
+            if path.name[0] != "." and path.is_file():
+                data = path.read_bytes()
+                if data == self.published[path.name]:
+                    whole.add(path.name)
+                else:
+                    assert data == self.damaged.get(path.name), path
         return whole
 
+    def disturb(self):
+        """Delete some files, and damage one now and then."""
+        for name in self.published:
+            if random.random() < 0.4:
+                (self.root.path / name).unlink(missing_ok=True)
+                self.damaged.pop(name, None)
+        if random.random() < PROBABILITY:
+            name = random.choice([name for name in self.published if name.endswith(".log")])
+            self.damaged[name] = self.published[name][: random.randrange(len(self.published[name]))] + b"{"
+            (self.root.path / name).write_bytes(self.damaged[name])
+
+    def once(self):
+        """Fetch some packages under faults; then again, without those of the process, if a good mirror exists."""
+        self.disturb()
+        packages = random.sample(self.names, random.randint(1, 3))
+        helped = random.random() < 0.6
+        mirrors = [self.second] * (random.random() < 0.5) + [self.good] * helped
+        faults = {}
+        if random.random() < PROBABILITY:
+            faults["kill"] = random.randint(1, 60)
+        if random.random() < PROBABILITY:
+            faults["full"] = random.randrange(300_000)
+        done = self.fetch(packages, mirrors, **faults)
+        assert done["code"] in (0, 3, -signal.SIGKILL), done
+        self.met[{0: "succeeded", 3: "failed"}.get(done["code"], "killed")] += 1
+        self.met["disk full"] += "No space left" in done.get("error", "")
+        self.met["good mirror"] += helped
+        if helped and faults:
+            done = self.fetch(packages, mirrors)
+        if helped:
+            assert done["code"] == 0, done
+            assert "no-model" not in done["notices"]
+        if done["code"] == 0:
+            self.check_fetched(packages, done)
+
+    def check_fetched(self, packages, done):
+        assert {path.rpartition("/")[2] for path in done["files"]} <= done["whole"]
+        left = [path.name for path in self.root.path.rglob(".*.part*")]
+        assert not [name for name in left if name.endswith(".part")], left
+        for reference in map(Reference.parse, packages):
+            file = self.index.versions(reference.package)[reference.version].file
+            assert not [name for name in left if name.startswith(f".{file}.")], left
+
+
+@pytest.mark.slow
+def test_fetches_under_random_faults(registry, tmp_path, exhaustive):
+    rounds = 1000 if exhaustive else 60
+    random.seed(18)
     with ExitStack() as stack:
-        first, second = (stack.enter_context(served(registry, faulty)) for _ in range(2))
-        good = stack.enter_context(served(registry, ranged))
-        location = Web(first.url)
-        root.follow(location, index)
-        command = [sys.executable, "-c", FETCHES]
-        fetches = stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
-        stack.callback(fetches.kill)
-        assert fetches.stdout.readline() == "ready\n"
-
-        def ask(packages, mirrors, **faults):
-            job = {"location": first.url, "mirrors": mirrors, "packages": packages, "root": str(root.path)}
-            fetches.stdin.write(json.dumps({"kill": None, "full": None, **job, **faults}) + "\n")
-            fetches.stdin.flush()
-            answer = {}
-            while "code" not in answer:
-                answer |= json.loads(fetches.stdout.readline())
-            return answer
-
+        storm = Storm(registry, tmp_path / "root", stack)
         for number in range(rounds):
-            for name in published:
-                if random.random() < 0.4:
-                    (root.path / name).unlink(missing_ok=True)
-                    damaged.pop(name, None)
-            if random.random() < 0.2:
-                name = random.choice([name for name in published if name.endswith(".log")])
-                damaged[name] = published[name][: random.randrange(len(published[name]))] + b"{"
-                (root.path / name).write_bytes(damaged[name])
-            packages = random.sample(names, random.randint(1, 3))
-            mirrors = [second.url] if random.random() < 0.5 else []
-            helped = random.random() < 0.6
-            mirrors += [good.url] if helped else []
-            faults = {}
-            if random.random() < PROBABILITY:
-                faults["kill"] = random.randint(1, 60)
-            if random.random() < PROBABILITY:
-                faults["full"] = random.randrange(300_000)
-            done = ask(packages, mirrors, **faults)
-            assert done["code"] in (0, 3, -signal.SIGKILL), (number, done)
-            check(done)
-            met.update([{0: "succeeded", 3: "failed", -9: "killed"}[done["code"]]])
-            if helped and not faults:
-                assert done["code"] == 0, (number, done)
-            if done["code"] == 0:
-                assert not list(root.path.rglob("*.part")), (number, done)
-            if done["code"] != 0:
-                met["full"] += "No space left" in done.get("error", "")
-                if helped:  # the next run succeeds and cleans up
-                    done = ask(packages, mirrors)
-                    assert done["code"] == 0, (number, done)
-            if done["code"] == 0:
-                whole = check(done)
-                for path in done["files"]:
-                    assert path.rpartition("/")[2] in whole
-                assert not list(root.path.rglob("*.part")), (number, done)
-                for reference in packages:
-                    file = index.versions(reference.partition("@")[0])[Reference.parse(reference).version].file
-                    assert not list(root.path.rglob(f".{file}.*.partial")), (number, done)
-        done = ask(names, [good.url])
-        assert done["code"] == 0
-        assert check(done) == set(published)
-        assert not list(root.path.rglob("*.part*"))
-    print(f"{rounds} fetches: {dict(sorted(met.items()))}")
+            try:
+                storm.once()
+            except AssertionError as error:
+                raise AssertionError(f"fetch {number}") from error
+        done = storm.fetch(storm.names, [storm.good])
+        assert (done["code"], done["whole"]) == (0, set(storm.published))
+        assert not list(storm.root.path.rglob("*.part*"))
+    sys.stdout.write(f"{rounds} fetches: {dict(sorted(storm.met.items()))}\n")
     for name in FAULTS:
-        assert met[name] > rounds // 10, name
+        assert storm.met[name] > rounds // 10, name
