@@ -154,6 +154,21 @@ def test_without_locks_what_nobody_has_written_to_for_an_hour_is_deleted(tmp_pat
     assert (old.exists(), young.exists()) == (False, True)
 
 
+def test_a_clock_that_was_set_back_keeps_no_leftover(tmp_path):
+    left = tmp_path / ".file.0123456789abcdef.part"
+    left.touch()
+    age(left, -86400 * 365)
+    write(tmp_path / "file")
+    assert not left.exists()
+
+
+def test_a_clock_that_was_set_back_takes_no_file_from_its_writer(tmp_path, writing):
+    _, temporary = writing
+    age(temporary, -86400 * 365)
+    write(tmp_path / "other.log")
+    assert temporary.exists()
+
+
 def test_one_process_at_a_time_appends_to_a_log(tmp_path):
     """A second one would cut off the first one's half-written row."""
     with LogAppender(tmp_path / "new.log") as first:

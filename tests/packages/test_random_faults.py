@@ -235,7 +235,7 @@ class Storm:
         mirrors = [self.second] * (random.random() < 0.5) + [self.good] * helped
         faults = {}
         if random.random() < PROBABILITY:
-            faults["kill"] = random.randint(1, 60)
+            faults["kill"] = random.randint(1, 30)
         if random.random() < PROBABILITY:
             faults["full"] = random.randrange(300_000)
         done = self.fetch(packages, mirrors, **faults)
@@ -266,11 +266,8 @@ def test_fetches_under_random_faults(registry, tmp_path, exhaustive):
     random.seed(18)
     with ExitStack() as stack:
         storm = Storm(registry, tmp_path / "root", stack)
-        for number in range(rounds):
-            try:
-                storm.once()
-            except AssertionError as error:
-                raise AssertionError(f"fetch {number}") from error
+        for _ in range(rounds):
+            storm.once()
         done = storm.fetch(storm.names, [storm.good])
         assert (done["code"], done["whole"]) == (0, set(storm.published))
         assert not list(storm.root.path.rglob("*.part*"))

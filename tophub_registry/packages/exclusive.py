@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.files import atomic_write
+from tophub_registry.files import atomic_write, clear_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,8 @@ def _make(claim: Path) -> bool | None:
 
 
 def _break(claim: Path) -> None:
-    """Delete the claim of a process of this machine that has ended."""
+    """Delete the claim of a process of this machine that has ended, or an old one."""
+    clear_leftovers(claim.parent)
     with suppress(OSError, ValueError):
         descriptor = os.open(claim, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
