@@ -191,3 +191,15 @@ def test_who_exits_in_the_midst_of_it_leaves_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert done.stdout.strip().endswith(".part")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_exits_in_the_midst_of_a_long_download_finds_it_again(tmp_path):
+    code = (
+        "import atexit, os, sys; from pathlib import Path; from tophub_registry.files import atomic_write\n"
+        "block = atomic_write('new.log', aside=Path('aside')); stream = block.__enter__(); print(len(stream.read()))\n"
+        "stream.write(bytes(1 << 20)); stream.flush(); sys.stdout.flush(); atexit._run_exitfuncs(); os._exit(0)"
+    )
+    for size in (1 << 20, 2 << 20):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert int(done.stdout) == size - (1 << 20)
+        assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("aside", size)]

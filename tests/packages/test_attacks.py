@@ -331,6 +331,8 @@ class TestOddNames:
 
     @pytest.mark.parametrize("name", ODD_PACKAGES, ids=ascii)
     def test_of_a_package(self, registry, refused, name):
+        for version in ("v0.05", "v0.06"):
+            change(registry, ["packages", "llvm", version, "file"], f"{name}_{version}.log")
         rename(registry, ["packages", "llvm"], name)
         error = refused(match="not an index", kind=InputError)
         assert str(error).isprintable()
@@ -338,6 +340,7 @@ class TestOddNames:
 
     @pytest.mark.parametrize("name", ODD_VERSIONS, ids=ascii)
     def test_of_a_version(self, registry, refused, name):
+        change(registry, ["packages", "llvm", "v0.06", "file"], f"llvm_{name}.log")
         rename(registry, ["packages", "llvm", "v0.06"], name)
         assert str(refused(match="not an index", kind=InputError)).isprintable()
 
