@@ -92,7 +92,7 @@ def atomic_write(
     if not overwrite and path.exists():
         raise _exists(path)
     with _errors_of(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         clear_leftovers(path.parent)
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         new = 0 if aside is not None and _take_up(aside, temporary) else os.O_EXCL
@@ -133,6 +133,13 @@ def atomic_write(
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         atexit.unregister(give_up)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
 
 
 def set_aside_name(path: Path, sha256: str) -> Path:

@@ -411,20 +411,33 @@ class TestOffline:
             fetch(LLVM, gone, root)
 
 
-def test_time_limits_do_not_depend_on_the_clock_of_the_day(registry, root, monkeypatch):
-    """It jumps by a year, to and fro, whenever somebody looks."""
+@pytest.mark.parametrize("days", [1, -1], ids=["forward", "back"])
+def test_time_limits_do_not_depend_on_the_clock_of_the_day(registry, root, monkeypatch, days):
+    """It jumps by a day whenever somebody looks, and neither ends a download nor lets one go on for ever."""
     true, jumps = time.time, []
 
     def jumping():
-        jumps.append(1)
-        return true() + (len(jumps) % 3 - 1) * 365 * 86400
+        jumps.append(days * 86400)
+        return true() + sum(jumps)
 
     monkeypatch.setattr(time, "time", jumping)
-    log = Log(truncated, ranged)
-    with served(registry, log) as server:
+    with served(registry, Log(truncated, ranged)) as server:
         fetch(LLVM, Web(server.url), root)
     assert jumps
     assert whole(root, registry)
+
+    def trickling(request):
+        body(request, b"", length=1000)
+        for _ in range(100):
+            request.wfile.write(b"x")
+            time.sleep(0.05)
+        return True
+
+    monkeypatch.setattr(module, "TOTAL_TIMEOUT", 0.3)
+    began = time.monotonic()
+    with served(registry, Log(trickling)) as server, pytest.raises(EnvironmentFailure, match="not done in"):
+        fetch(LLVM, Web(server.url), Root(root.path / "another"))
+    assert time.monotonic() - began < 3
 
 
 def test_of_copies_of_one_registry_the_latest_counts_whatever_the_clock_says(registry, root):

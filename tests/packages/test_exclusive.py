@@ -65,7 +65,7 @@ def test_the_claim_of_a_killed_process_holds_up_nobody(path):
 
 def test_the_claim_of_another_machine_is_respected_until_it_is_old(path, monkeypatch):
     monkeypatch.setattr(exclusive, "PATIENCE", 0.1)
-    claim_of(path).write_text("another-machine pid:[1] 1")
+    claim_of(path).write_text("another-machine pid:[1] 999999999")
     with exclusively(path) as alone:
         assert not alone
     os.utime(claim_of(path), (time.time() - 7200,) * 2)
