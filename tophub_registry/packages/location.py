@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from requests import Response, Session
+    from requests import Response
 
 VARIABLE = "TOPHUB_LOCATION"
 """The environment variable that names the location, for AutoTVM clients and for us."""
@@ -213,43 +213,62 @@ class Web:
     ) -> Iterator[Body]:
         """Stream a file in chunks."""
         deadline = deadline or Deadline(TOTAL_TIMEOUT)
-        with careful_session() as session:
-            response = self._ask(session, file, start, mark, deadline)
-            if start and not goes_on(response, start, mark):
-                start = 0
-                if response.status_code in (206, 416):  # another part, or the file is no longer that long
-                    response.close()
-                    response = self._ask(session, file, 0, None, deadline)
-            with response, deadline.cutting(response):
-                self._check_status(response, file, part=start > 0)
-                yield Body(self._chunks(response, file, deadline), start=start, mark=mark_of(response))
+        with self.ask(file, _range(start, mark), deadline) as response:
+            part = start > 0 and goes_on(response, start, mark)
+            if part or not start or response.status_code not in (206, 416):
+                yield self._body(response, file, deadline, start=start if part else 0)
+                return
+        with self.ask(file, {}, deadline) as response:  # that was another part, or the file is no longer that long
+            yield self._body(response, file, deadline, start=0)
 
-    def _ask(self, session: Session, file: str, start: int, mark: str | None, deadline: Deadline) -> Response:
+    @contextmanager
+    def ask(self, file: str, headers: Mapping[str, str], deadline: Deadline) -> Iterator[Response]:
+        """Yield the response to one request; its body is not read yet, and is cut off at the deadline.
+
+        Parameters
+        ----------
+        file
+            Its name.
+        headers
+            What to send besides the usual headers.
+        deadline
+            When the response must have been read.
+
+        Raises
+        ------
+        PassingFailure
+            The location does not respond.
+        LocationFailure
+            It redirects to where this project does not follow.
+        """
         import requests
 
         # Bytes are counted and hashed as they arrive: a compressed response could grow without bound.
-        headers = {"Accept-Encoding": "identity", "User-Agent": "tophub-registry"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-            if mark is not None:
-                headers["If-Range"] = mark
+        sent = {"Accept-Encoding": "identity", "User-Agent": "tophub-registry", **headers}
+        with careful_session() as session:
 
-        def ask() -> Response:
-            return session.get(
-                f"{self.url}/{quote(file)}", headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
-            )
+            def get() -> Response:
+                return session.get(
+                    f"{self.url}/{quote(file)}", headers=sent, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
+                )
 
-        try:
-            return deadline.within(ask)
-        except (requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
-            raise LocationFailure(str(error), file=self.address(file), remedy=_REMEDY) from error
-        except (requests.RequestException, TimeoutError, OSError) as error:
-            raise self._failure(f"does not respond: {reason(error)}", file) from error
+            try:
+                response = deadline.within(get)
+            except (requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
+                raise LocationFailure(str(error), file=self.address(file), remedy=_REMEDY) from error
+            except (requests.RequestException, TimeoutError, OSError) as error:
+                raise self._failure(f"does not respond: {reason(error)}", file) from error
+            with response, deadline.cutting(response):
+                yield response
+
+    def _body(self, response: Response, file: str, deadline: Deadline, *, start: int) -> Body:
+        self._check_status(response, file, part=start > 0)
+        return Body(self._chunks(response, file, deadline), start=start, mark=mark_of(response))
 
     def _check_status(self, response: Response, file: str, *, part: bool) -> None:
         status = response.status_code
-        if status in (404, 410):
-            raise NotThere("no such file (404)", file=self.address(file), remedy="check the location's address")
+        if status in (403, 404, 410):  # 403 is what stores of objects answer to whoever may not list them
+            raise NotThere(f"no such file ({status})", file=self.address(file), remedy="check the location's address")
         if status != (206 if part else 200):
             failure = f"answered {status} {(response.reason or '')[:200]}"
             if status < 500 and status not in (408, 429):  # noqa: PLR2004  # it will say so again
@@ -272,6 +291,13 @@ class Web:
 
     def _failure(self, message: str, file: str) -> PassingFailure:
         return PassingFailure(message, file=self.address(file), remedy=_REMEDY)
+
+
+def _range(start: int, mark: str | None) -> dict[str, str]:
+    """Return the headers that ask for the rest of a file, if it still has that mark."""
+    if not start:
+        return {}
+    return {"Range": f"bytes={start}-", **({} if mark is None else {"If-Range": mark})}
 
 
 _REMEDY = "check the address, or try again later"
