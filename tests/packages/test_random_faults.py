@@ -1,7 +1,9 @@
-"""Fetches under random faults, each kind with probability 0.2: of a request, of the disk, of the process.
+"""Fetches under random faults: of a request, of the disk, of the process.
 
-Never a wrong byte in the root, never a temporary file left after the next run, and success whenever a good mirror
-exists. 1,000 fetches with `--exhaustive`; `-s` shows how many of each kind there were.
+For each request each kind of fault is drawn with probability 0.2, and one of those drawn takes place, so that five in
+six requests fail. Never a wrong byte in the root, never a temporary file left after the next run, and success whenever
+a good mirror exists, at the latest in the next run if the disk was full or the process killed. 1,000 fetches with
+`--exhaustive`; `-s` shows how many of each kind there were.
 """
 
 import json
