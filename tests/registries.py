@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -129,3 +131,43 @@ def body(request: SimpleHTTPRequestHandler, data: bytes, *, length: int | None =
 def file_of(request: SimpleHTTPRequestHandler) -> Path:
     """Return the file that a request asks for."""
     return Path(request.translate_path(request.path))
+
+
+def ranged(request: SimpleHTTPRequestHandler, *, tag: str | None = None, most: int | None = None) -> bool:
+    """Answer with a file, or with the part of it that is asked for.
+
+    Parameters
+    ----------
+    request
+        What is asked for.
+    tag
+        The file's ETag, which an `If-Range` must name.
+    most
+        Break off after so many bytes of the body.
+    """
+    data = file_of(request).read_bytes()
+    start = 0
+    if request.headers["Range"] and request.headers["If-Range"] in (None, tag):
+        start = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    if start >= len(data) > 0:
+        request.send_response(416)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+        return True
+    request.send_response(206 if start else 200)
+    request.send_header("Content-Length", str(len(data) - start))
+    if start:
+        request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+    if tag is not None:
+        request.send_header("ETag", tag)
+    request.end_headers()
+    request.wfile.write(data[start:][:most])
+    request.close_connection = True
+    return True
+
+
+def reset(request: SimpleHTTPRequestHandler) -> bool:
+    """Reset the connection."""
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.connection.close()
+    return True

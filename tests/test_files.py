@@ -154,6 +154,21 @@ def test_without_locks_what_nobody_has_written_to_for_an_hour_is_deleted(tmp_pat
     assert (old.exists(), young.exists()) == (False, True)
 
 
+def test_a_clock_that_was_set_back_keeps_no_leftover(tmp_path):
+    left = tmp_path / ".file.0123456789abcdef.part"
+    left.touch()
+    age(left, -86400 * 365)
+    write(tmp_path / "file")
+    assert not left.exists()
+
+
+def test_a_clock_that_was_set_back_takes_no_file_from_its_writer(tmp_path, writing):
+    _, temporary = writing
+    age(temporary, -86400 * 365)
+    write(tmp_path / "other.log")
+    assert temporary.exists()
+
+
 def test_one_process_at_a_time_appends_to_a_log(tmp_path):
     """A second one would cut off the first one's half-written row."""
     with LogAppender(tmp_path / "new.log") as first:
@@ -176,3 +191,15 @@ def test_who_exits_in_the_midst_of_it_leaves_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert done.stdout.strip().endswith(".part")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_exits_in_the_midst_of_a_long_download_finds_it_again(tmp_path):
+    code = (
+        "import atexit, os, sys; from pathlib import Path; from tophub_registry.files import atomic_write\n"
+        "block = atomic_write('new.log', aside=Path('aside')); stream = block.__enter__(); print(len(stream.read()))\n"
+        "stream.write(bytes(1 << 20)); stream.flush(); sys.stdout.flush(); atexit._run_exitfuncs(); os._exit(0)"
+    )
+    for size in (1 << 20, 2 << 20):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert int(done.stdout) == size - (1 << 20)
+        assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("aside", size)]

@@ -213,9 +213,10 @@ def messages() -> str:
         "Every message of the commands and of the Python API, by exit code. `…` stands for",
     ]
     lines += ["what varies. An error says the file and the line before, and what to do in parentheses after it."]
+    kinds = {"EnvironmentFailure": ("LocationFailure", "PassingFailure", "NotThere")}
     for kind in ("InputError", "UsageError", "EnvironmentFailure"):
         found: dict[str, str] = {}
-        for call in _calls(kind):
+        for call in _calls(kind, *kinds.get(kind, ())):
             message = _text(call.args[0]) if call.args else ""
             remedy = next((_text(each.value) for each in call.keywords if each.arg == "remedy"), "")
             if message.strip("… "):

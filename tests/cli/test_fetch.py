@@ -51,6 +51,21 @@ def test_the_location_of_the_environment_is_asked(registry, monkeypatch, capsys)
     assert [line.split()[0] for line in out.splitlines()] == ["arm_cpu", "llvm", "from"]
 
 
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_mirrors_serve_if_the_location_does_not_and_are_named(registry, by, monkeypatch, capsys):
+    def failing(request):
+        return request.path.endswith(".log") and (request.send_error(403) or True)
+
+    with served(registry, failing) as server, served(registry) as mirror:
+        if by == "environment":
+            monkeypatch.setenv("TOPHUB_MIRRORS", f"{server.url}/nothing {mirror.url}")
+        named = ["--mirror", f"{server.url}/nothing", "--mirror", mirror.url] if by == "option" else []
+        code, _, err = run(capsys, "llvm", "--location", server.url, *named)
+    assert code == 0
+    said = f"tophub: note: llvm_v0.06.log came from the mirror {mirror.url}; the location itself: no such file (403)"
+    assert err.strip().splitlines()[-1] == said
+
+
 @pytest.mark.usefixtures("registry")
 def test_the_location_none_fetches_nothing_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TOPHUB_LOCATION", "NONE")

@@ -2,18 +2,16 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.registries import body, file_of, served, write_rows
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tests.registries import file_of, served, write_rows
+from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.fetch import fetch
-from tophub_registry.packages.index import INDEX_FILE, LIFETIME, iso_time
+from tophub_registry.packages.index import INDEX_FILE
 from tophub_registry.packages.location import Folder, NotThere, Web
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
@@ -199,105 +197,6 @@ def test_what_killed_processes_left_behind_is_cleared_even_if_nothing_is_fetched
     os.utime(left, (time.time() - 7200,) * 2)
     assert summary(fetch(LLVM, Folder(registry), root)) == [("llvm", "v0.06", "cached")]
     assert not left.exists()
-
-
-class TestAttack:
-    """Locations that lie. Each is an error of the environment, and the root stays as it was."""
-
-    @pytest.fixture(autouse=True)
-    def _before(self, root):
-        write_rows(root.path / "llvm_v0.06.log", 1)
-        self.before = held(root)
-
-    def refused(self, registry, root, answer=None, match=""):
-        with served(registry, answer) as server:
-            with pytest.raises(EnvironmentFailure, match=match) as caught:
-                fetch(LLVM, Web(server.url), root)
-            assert caught.value.exit_code == 3
-            assert caught.value.remedy
-        assert held(root) == self.before
-        assert not list(root.path.glob("**/*.part"))
-        return caught.value
-
-    def test_other_bytes_of_the_same_size(self, registry, root):
-        log = registry / "llvm_v0.06.log"
-        log.write_bytes(log.read_bytes().replace(b"0.0001", b"0.0002"))
-        assert self.refused(registry, root, match="SHA-256").file.endswith("/llvm_v0.06.log")
-
-    def test_a_body_without_an_end(self, registry, root):
-        size = (registry / "llvm_v0.06.log").stat().st_size
-        sent = []
-
-        def endless(request):
-            if file_of(request).name == INDEX_FILE:
-                return False
-            request.send_response(200)
-            request.end_headers()
-            while len(sent) < 10_000:
-                request.wfile.write(b"x" * 65536)
-                sent.append(65536)
-            return True
-
-        self.refused(registry, root, endless, f"longer than the {size} bytes")
-        assert sum(sent) < 64 << 20, "the connection was not closed early"
-
-    def test_a_truncated_body_that_says_so(self, registry, root):
-        def truncated(request):
-            data = file_of(request).read_bytes()
-            return file_of(request).name != INDEX_FILE and body(request, data[:-100], length=len(data))
-
-        self.refused(registry, root, truncated, "broke off")
-
-    def test_a_truncated_body_that_hides_it(self, registry, root):
-        def truncated(request):
-            return file_of(request).name != INDEX_FILE and body(request, file_of(request).read_bytes()[:-100])
-
-        self.refused(registry, root, truncated, "bytes where the index lists")
-
-    def test_an_index_without_an_end(self, registry, root, monkeypatch):
-        monkeypatch.setattr("tophub_registry.packages.trust.ask.MAX_INDEX", 1000)
-        with pytest.raises(EnvironmentFailure, match="longer than 1000 bytes"):
-            fetch(LLVM, Folder(registry), root)
-        assert held(root) == self.before
-
-    @pytest.mark.parametrize("file", ["../../.bashrc", "/etc/cron.d/x", "llvm_v0.06.log/../../x", "other.log"])
-    def test_path_traversal_in_the_index(self, registry, root, file):
-        change(registry, ["packages", "llvm", "v0.06", "file"], file)
-        with pytest.raises(InputError, match="is named"):
-            fetch(LLVM, Folder(registry), root)
-        assert held(root) == self.before
-        assert sorted(path.name for path in root.path.parents[1].iterdir()) == [".tvm"]
-
-    def test_rollback_of_the_index(self, registry, root, tmp_path):
-        kept = tmp_path / "kept"
-        shutil.copytree(registry, kept)
-        release("llvm", write_rows(tmp_path / "llvm_v0.07.log", 3), registry)
-        with served(tmp_path) as server:
-            location = Web(f"{server.url}/registry")
-            fetch([Reference.parse("cuda")], location, root)
-            shutil.rmtree(registry)
-            kept.rename(registry)
-            before = held(root)
-            for _ in range(2):  # being told off once does not make it forget
-                with pytest.raises(EnvironmentFailure, match="from serial 4 to 3") as caught:
-                    fetch(LLVM, location, root)
-        assert held(root) == before
-        memory = root._memory(location)
-        assert str(memory) in caught.value.remedy
-        assert root.remembered(location).serial == 4
-
-    def test_a_published_version_rewritten_with_a_new_hash(self, registry, root):
-        fetch([Reference.parse("cuda")], Folder(registry), root)
-        change(registry, ["packages", "llvm", "v0.06", "sha256"], "0" * 64)
-        change(registry, ["serial"], 9)
-        with pytest.raises(EnvironmentFailure, match="other bytes"):
-            fetch(LLVM, Folder(registry), root)
-
-    def test_a_frozen_index_is_noticed_when_it_expires(self, registry, root):
-        time = datetime.now(timezone.utc) + LIFETIME
-        done = fetch(LLVM, Folder(registry), root, time=time + timedelta(days=1))
-        assert [notice.rule for notice in done.notices] == ["expired", "name-taken"]
-        assert iso_time(time)[:10] in str(done.notices[0])
 
 
 EIGHT_FETCHES = """

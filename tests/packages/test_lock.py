@@ -123,7 +123,8 @@ def test_other_bytes_under_the_locked_version_are_refused(registry, root, tmp_pa
         fetch_locked(lock, Folder(other), root)
     (other / INDEX_FILE).unlink()  # even if no index says so
     with pytest.raises(EnvironmentFailure, match="not the published file"):
-        fetch_locked(lock, Folder(other), root)
+        fetch_locked(lock, Folder(other), Root(tmp_path / "new"))
+    assert not list(tmp_path.glob("new/*.log"))
     assert not list(root.path.rglob("*.log"))
 
 

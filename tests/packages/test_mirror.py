@@ -7,7 +7,7 @@ import pytest
 from tests.registries import served, write_rows
 from tests.signed import key, made
 from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.packages import fetch as fetches
+from tophub_registry.packages import download as downloads
 from tophub_registry.packages import mirror as mirrors
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import fetch
@@ -127,7 +127,7 @@ def test_interrupted_anywhere_it_is_the_old_registry_or_the_new_one(registry, ro
         return write(path, **options)
 
     seen, steps = set(), 0
-    for module in (mirrors, fetches):
+    for module in (mirrors, downloads):
         monkeypatch.setattr(module, "atomic_write", interrupted)
     while True:
         left[0] = steps

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tophub_registry.cli import notes, terminal
-from tophub_registry.cli.location_options import Location, RootFolder, find_root
+from tophub_registry.cli.location_options import Location, Mirrors, RootFolder, find_root
 from tophub_registry.cli.lock_option import Locked
 from tophub_registry.cli.transfer import bars
 from tophub_registry.cli.trust_options import Insecure, TrustedRoot
@@ -32,6 +32,7 @@ def command(
     ] = None,
     locked: Locked = False,
     location: Location = None,
+    mirror: Mirrors = None,
     root: RootFolder = None,
     trust: TrustedRoot = None,
     insecure: Insecure = False,
@@ -40,12 +41,13 @@ def command(
     """Fetch packages into ~/.tvm/tophub, where TVM finds them.
 
     Every file is checked against the registry's index, and a signed registry's signatures, before it gets its name.
-    Files that are there already are not fetched again.
+    Files that are there already are not fetched again. An interrupted download is resumed. If the registry does not
+    respond, what is here is used.
 
     With --locked, only the versions in the lock that `tophub lock` wrote, with the same bytes, from whichever location
     has them; what is there already needs no location.
     """
-    where, place = find_location(location), find_root(root, Trust.of(trust, insecure=insecure))
+    where, place = find_location(location, mirrors=mirror or ()), find_root(root, Trust.of(trust, insecure=insecure))
     lock, names = _lock(packages or [], locked=locked)
     references = [Reference.parse(text) for text in names]
     with bars() as progress:

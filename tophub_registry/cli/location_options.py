@@ -1,4 +1,4 @@
-"""The options `--location` and `--root`: the registry, and the folder of this machine's copies."""
+"""The options `--location`, `--mirror` and `--root`: the registry, and the folder of this machine's copies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,15 @@ Location = Annotated[
         "--location",
         help="The registry: http(s)://…, a folder, or 'builtin'.",
         show_default="$TOPHUB_LOCATION, else builtin",
+    ),
+]
+
+Mirrors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror",
+        help="Where the same files are if the registry fails; repeatable, tried in order.",
+        show_default="$TOPHUB_MIRRORS",
     ),
 ]
 

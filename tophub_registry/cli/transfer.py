@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tophub_registry.packages.fetch import ProgressCallback
+from tophub_registry.packages.download import ProgressCallback
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from tophub_registry.doctor.check import Check
 from tophub_registry.doctor.variables import without_password
 from tophub_registry.errors import InputError, TophubError, UsageError
 from tophub_registry.packages.fetch import ask_index
-from tophub_registry.packages.index import INDEX_FILE, check_successor, freshness, now
+from tophub_registry.packages.index import INDEX_FILE, check_successor, freshness, iso_time, now
 from tophub_registry.packages.location import VARIABLE, find_location
 from tophub_registry.packages.lock import LOCK_FILE, known_lock
 from tophub_registry.packages.lock import VARIABLE as LOCK
 from tophub_registry.packages.locked import kept
 from tophub_registry.packages.misses import are_kept
+from tophub_registry.packages.trust.state import Kept
 from tophub_registry.packages.verification import verify
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tophub_registry.packages.index import Index
+    from tophub_registry.packages.trust.state import Signed
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.root import Root
 
@@ -101,8 +103,10 @@ class Registry:
         seen = self._root.remembered(place)
         if seen is not None:
             remedy = "use another location, or ask its maintainer"
-            check_successor(seen, outcome, place=place.address(INDEX_FILE), remedy=remedy)
-        yield from _fresh(outcome)
+            notices = check_successor(seen, outcome, place=place.address(INDEX_FILE), remedy=remedy)
+            yield from (Check("location", "warning", notice.message, notice.remedy) for notice in notices)
+        signed = Kept.of(self._root.path, place).signed
+        yield from _fresh(outcome) if signed is None else _signed(signed)
 
     def _silent(self, place: Location, error: Exception | None) -> Check:
         why = f"does not respond in {PATIENCE:.0f} s" if error is None else str(error)
@@ -149,6 +153,20 @@ def root(place: Root) -> Iterator[Check]:
         yield Check("root", "ok", f"{path}: {exists}, {spelling.size(free)} free")
 
 
+def _signed(signed: Signed) -> Iterator[Check]:
+    """Say whether the signatures that were verified last still hold."""
+    day = signed.expires.partition("T")[0]
+    if iso_time(now()) < signed.expires:
+        yield Check("location", "ok", f"it is signed, and what was verified last holds until {day}")
+    else:
+        yield Check(
+            "location",
+            "warning",
+            f"what was verified last of its signatures expired on {day}",
+            "`tophub fetch` verifies them again",
+        )
+
+
 def remembered(place: Root) -> Iterator[Check]:
     """List the locations whose last index is remembered, and how old that is."""
     for path in sorted(place.path.glob(".indexes/*.json")):
@@ -158,7 +176,7 @@ def remembered(place: Root) -> Iterator[Check]:
             days = max(0.0, (time.time() - path.stat().st_mtime) / _DAY)
             age = spelling.counted(round(days), "day")
             expired = " (expired)" if freshness(index, now()) else ""
-            yield Check("remembered", "ok", f"{name}: serial {index.serial}, changed {age} ago{expired}")
+            yield Check("remembered", "ok", f"{name}: serial {index.serial}, last served {age} ago{expired}")
 
 
 def hashes(place: Root) -> Iterator[Check]:

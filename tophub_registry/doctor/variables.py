@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 from tophub_registry.devices.processor import VARIABLE as PROCESSOR
 from tophub_registry.doctor.check import Check
+from tophub_registry.packages.location import MIRRORS
 from tophub_registry.packages.location import VARIABLE as LOCATION
 from tophub_registry.packages.lock import VARIABLE as LOCK
 from tophub_registry.packages.misses import VARIABLE as MISSES
+from tophub_registry.packages.trust.policy import VARIABLE as TRUST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 VARIABLES = {
     LOCATION: "the registry to use; NONE switches fetching off",
+    MIRRORS: "where the same files are if that registry fails",
+    TRUST: "the root metadata whose signatures are demanded of a registry",
     LOCK: "the lock whose versions every look-up uses",
     MISSES: "1 or 0: whether layers without a record are kept, whatever `tophub misses --on` says",
     PROCESSOR: "a lesser processor to tune and compile for",

@@ -8,20 +8,20 @@ name is neither lost nor mistaken for this one's (`packages.root`).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.files import atomic_write, clear_leftovers, make_folders
-from tophub_registry.packages.digest import Digest, Meter
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.packages.digest import Digest
+from tophub_registry.packages.download import Served, download
+from tophub_registry.packages.exclusive import exclusively
 from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
-from tophub_registry.packages.index import INDEX_FILE, MAX_PACKAGE, Index, Notice, Resolved, freshness, now, resolve
-from tophub_registry.packages.location import Folder, NotThere
+from tophub_registry.packages.index import INDEX_FILE, Index, Notice, Resolved, freshness, iso_time, now, resolve
+from tophub_registry.packages.location import Folder
 from tophub_registry.packages.root import Root, taking_turns
-from tophub_registry.packages.trust.ask import Asked, ask, check_models, read_index, signed_of
+from tophub_registry.packages.trust.ask import Asked, ask, check_models, read_index, recall, signed_of
 from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.trust.state import Kept
 from tophub_registry.packages.version import Reference, Version
@@ -30,13 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.folder import Listed
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.trust.state import Signed
-
-ProgressCallback = Callable[[str, int, int], None]
-"""Called as a file arrives, with its name, the bytes received and the total, 0 if unknown."""
-
 
 Status = Literal["downloaded", "cached", "replaced"]
 
@@ -129,9 +126,12 @@ def fetch(
         notice = Notice("switched-off", "fetching is switched off: the location is NONE", "unset TOPHUB_LOCATION")
         return Fetch(None, root.path, (), (notice,))
     time = time or now()
-    asked = ask(location, root, time) if index is None else Asked(index, signed_of(location, root, index, time))
-    index, signed = asked.index, asked.signed
-    notices = [*asked.notices, *follow_index(location, index, root, time, signed=signed is not None)]
+    if index is None:
+        asked = _ask_or_recall(location, root, time, expired=False)
+    else:
+        signed = signed_of(location, root, index, time)
+        asked = Asked(index, signed, follow_index(location, index, root, time, signed=signed is not None))
+    index, signed, notices = asked.index, asked.signed, [*asked.notices]
     everything = not references
     if not references:
         references = [Reference(package, None) for package in sorted(index.packages) if index.newest(package)]
@@ -144,7 +144,7 @@ def fetch(
     if signed is not None:
         wanted, refused = _signed_ones(wanted, signed, skip=everything)
         notices += refused
-    clear_leftovers(root.path)  # also where nothing is written
+    root.clear_leftovers()  # also where nothing is written
     packages = []
     for resolved in wanted:
         fetched, told = fetch_version(*resolved[:3], location, root, progress, signed)
@@ -182,23 +182,49 @@ def ask_index(location: Location) -> Index:
 def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
     """Read a location's index; if it does not respond, return the last one that it served, with a notice.
 
+    So too if it has no index any more, or what it serves is not one, as a network's login page, or if its signatures
+    have expired.
+
     Raises
     ------
+    Untrusted
+        It is signed, and its answer is not what was signed.
     InputError
-        index.json is invalid.
+        index.json is invalid, and no index of the location is known.
     EnvironmentFailure
         The location does not respond and no index of it is known; or it went back.
     """
+    asked = _ask_or_recall(location, root, time, expired=True)
+    return asked.index, asked.notices
+
+
+def _ask_or_recall(location: Location, root: Root, time: datetime, *, expired: bool) -> Asked:
+    """Do what `ask_or_recall` does; nothing is taken from expired signatures unless that is allowed."""
     try:
         asked = ask(location, root, time)
-    except EnvironmentFailure as error:
-        remembered = root.remembered(location)
-        refused = isinstance(error, (NotThere, Untrusted)) and not isinstance(error, Expired)
-        if remembered is None or refused:
+    except (EnvironmentFailure, InputError) as error:
+        refused = isinstance(error, Untrusted) and not (expired and isinstance(error, Expired))
+        recalled = None if refused else recall(location, root, time, expired=expired)
+        if recalled is None:
             raise
-        return remembered, (Notice("offline", f"{error}; using its last known index"),)
-    notices = follow_index(location, asked.index, root, time, signed=asked.signed is not None)
-    return asked.index, (*asked.notices, *notices)
+        notice = Notice("offline", f"{error}; using its last known index, {_age(root.seen(location), time)}")
+        return replace(recalled, notices=(notice, *recalled.notices))
+    followed = follow_index(location, asked.index, root, time, signed=asked.signed is not None)
+    return replace(asked, notices=(*asked.notices, *followed))
+
+
+def _age(seen: datetime | None, time: datetime) -> str:
+    """Return how old what was seen is, and when that was: the clock may have jumped."""
+    if seen is None:
+        return "of unknown age"
+    hours = (time - seen).total_seconds() / 3600
+    since = f"of {iso_time(seen)}"
+    if hours < 0:
+        return since
+    return f"{since}, {hours:.0f} hours old" if hours < _TWO_DAYS else f"{since}, {hours / 24:.0f} days old"
+
+
+_TWO_DAYS = 48
 
 
 def follow_index(
@@ -281,12 +307,15 @@ def fetch_version(
     """
     models = None if signed is None else signed.check(published).models
     path, status = _kept(root, published), _CACHED
-    with _of_devices(models, published, path, location, progress) as source:
+    notices: list[Notice] = []
+    with _of_devices(models, published, path, location, progress) as (source, told):
+        notices += told
         if path is None:
-            with taking_turns(root.file(published)) as alone:
-                path, status = _bring(published, source, root, progress, alone=alone)
+            with taking_turns(root.file(published)):
+                path, status, brought = _bring(published, source, root, progress)
+            notices += brought
     fetched = Fetched(package, version, path, published.digest, status)
-    notices = [*_bring_model(published, path, location, progress)]
+    notices += _bring_model(published, path, location, progress)
     if status == "replaced":
         notices.append(Notice("damaged", f"{path} was damaged and has been replaced"))
     if path != root.file(published):
@@ -301,17 +330,18 @@ def _of_devices(
     here: Path | None,
     location: Location,
     progress: ProgressCallback | None,
-) -> Iterator[Location]:
+) -> Iterator[tuple[Location, list[Notice]]]:
     """Check that a version has only records of these devices, before it gets its name; yield where it is."""
     if models is None:
-        yield location
+        yield location, []
         return
     with tempfile.TemporaryDirectory(prefix="tophub-fetch-") as scratch:
-        path = here or Path(scratch, published.file)
+        path, told = here or Path(scratch, published.file), []
         if here is None:
-            download(location, published.file, path, wanted=published.digest, progress=progress)
+            served = download(location, published.file, path, wanted=published.digest, progress=progress)
+            told = _told(published.file, served)
         check_models(path, models, location.address(published.file))
-        yield Folder(path.parent)
+        yield Folder(path.parent), told
 
 
 def _bring_model(
@@ -322,9 +352,19 @@ def _bring_model(
         return
     try:
         with taking_turns(path):
-            download(location, model.file, path, wanted=model.digest, progress=progress)
+            if Digest.of(path) != model.digest:  # another process may have fetched it
+                yield from _told(
+                    model.file, download(location, model.file, path, wanted=model.digest, progress=progress)
+                )
     except EnvironmentFailure as error:
         yield Notice("no-model", f"{error}; the log is used without its cost model")
+
+
+def _told(file: str, served: Served) -> list[Notice]:
+    """Return a notice if a mirror has served a file."""
+    if served.failure is None:
+        return []
+    return [Notice("mirror", f"{file} came from the mirror {served.name}; the location itself: {served.failure}")]
 
 
 def _kept(root: Root, published: Listed) -> Path | None:
@@ -334,86 +374,39 @@ def _kept(root: Root, published: Listed) -> Path | None:
 
 
 def _bring(
-    published: Listed, location: Location, root: Root, progress: ProgressCallback | None, *, alone: bool
-) -> tuple[Path, Status]:
+    published: Listed, location: Location, root: Root, progress: ProgressCallback | None
+) -> tuple[Path, Status, list[Notice]]:
     """Fetch a version to its proper name, or beside another registry's file that has this name."""
     if (kept := _kept(root, published)) is not None:  # another process has fetched it
-        return kept, "cached"
-    path, wanted = root.file(published), published.digest
+        return kept, "cached", []
+    path, wanted, file = root.file(published), published.digest, published.file
     if (found := published_file(root.path, published)) is not None:
         location = Folder(found.parent)
-    if not path.exists():
+    there = path.exists()
+    if not there or not is_log(path):
         try:
-            download(location, published.file, path, wanted=wanted, progress=progress, overwrite=False)
+            served = download(
+                location,
+                file,
+                path,
+                wanted=wanted,
+                progress=progress,
+                overwrite=there,
+                guard=lambda: _while_damaged(path),
+            )
         except UsageError:  # another process was quicker
             if (kept := published_file(root.path, published)) is not None:
-                return kept, "cached"
+                return kept, "cached", []
         else:
-            return path, "downloaded" if found is None else "cached"
-    elif alone and not is_log(path):
-        download(location, published.file, path, wanted=wanted, progress=progress)
-        return path, "replaced"
+            status: Status = "replaced" if there else "downloaded" if found is None else "cached"
+            return path, status, _told(file, served)
     path = beside(root.path, published)
-    download(location, published.file, path, wanted=wanted, progress=progress)
-    return path, "downloaded"
+    served = download(location, file, path, wanted=wanted, progress=progress)
+    return path, "downloaded", _told(file, served)
 
 
-def download(
-    location: Location,
-    file: str,
-    path: Path,
-    *,
-    wanted: Digest | None = None,
-    progress: ProgressCallback | None = None,
-    overwrite: bool = True,
-) -> None:
-    """Download one file of a location, all or nothing.
-
-    Parameters
-    ----------
-    location, file
-        Where from.
-    path
-        Where to.
-    wanted
-        The size and hash that the file must have; None for any.
-    progress
-        Called as it arrives.
-    overwrite
-        Whether an existing file is replaced.
-
-    Raises
-    ------
-    UsageError
-        `path` exists and is not to be replaced.
-    EnvironmentFailure
-        The location has no such file, does not respond, or sends other bytes than wanted, or too many; or the
-        disk is full.
-    """
-    make_folders(path.parent)
-    limit = MAX_PACKAGE if wanted is None else wanted.bytes
-    meter = Meter()
-    with location.open(file) as chunks, atomic_write(path, overwrite=overwrite) as stream:
-        for chunk in chunks:
-            meter.add(chunk)
-            if meter.bytes > limit:
-                break
-            stream.write(chunk)
-            if progress is not None:
-                progress(file, meter.bytes, 0 if wanted is None else wanted.bytes)
-        if wanted is not None and meter.digest != wanted:
-            raise EnvironmentFailure(
-                f"not the published file: {_difference(meter.digest, wanted)}",
-                file=location.address(file),
-                remedy="nothing was changed; try again, or tell the registry's maintainer",
-            )
-        if meter.bytes > limit:
-            raise EnvironmentFailure(f"longer than {limit} bytes", file=location.address(file))
-
-
-def _difference(found: Digest, wanted: Digest) -> str:
-    if found.bytes > wanted.bytes:
-        return f"longer than the {wanted.bytes} bytes that the index lists"
-    if found.bytes < wanted.bytes:
-        return f"{found.bytes} bytes where the index lists {wanted.bytes}"
-    return f"its SHA-256 is {found.sha256}, not {wanted.sha256}"
+@contextmanager
+def _while_damaged(path: Path) -> Iterator[bool]:
+    """Let a damaged file be replaced, if it is still damaged; no lock is relied on."""
+    with exclusively(path) as alone:
+        yield alone and path.exists() and not is_log(path)

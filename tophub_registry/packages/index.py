@@ -313,6 +313,7 @@ class Notice(NamedTuple):
         "expired",
         "yanked",
         "offline",
+        "mirror",
         "switched-off",
         "damaged",
         "name-taken",

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
-from tophub_registry.errors import EnvironmentFailure, UsageError
+from tophub_registry.errors import UsageError
+from tophub_registry.packages.patience import LocationFailure, PassingFailure, first_success
+from tophub_registry.packages.web import Deadline, careful_session, goes_on, mark_of, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from requests import Response, Session
+    from requests import Response
 
 VARIABLE = "TOPHUB_LOCATION"
 """The environment variable that names the location, for AutoTVM clients and for us."""
+
+MIRRORS = "TOPHUB_MIRRORS"
+"""The environment variable that names mirrors, separated by spaces."""
 
 SWITCHED_OFF = "NONE"
 """The value of the variable that switches fetching off, in AutoTVM as here."""
@@ -42,12 +45,37 @@ READ_TIMEOUT = 30.0
 """Seconds to wait for the next bytes."""
 
 TOTAL_TIMEOUT = 1800.0
-"""Seconds in which a whole file must arrive."""
+"""Seconds in which a whole file must arrive, from wherever and in however many tries."""
 
 _CHUNK = 1 << 16
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}(?:/.*)?")
 """`host:8000`, perhaps with a path."""
+
+
+class NotThere(LocationFailure):
+    """The location responds, but has no such file."""
+
+
+class Body:
+    """The bytes of a file, as they arrive.
+
+    Attributes
+    ----------
+    start
+        Where in the file they start.
+    mark
+        What identifies this state of the file at its server; None if it does not say.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], *, start: int = 0, mark: str | None = None) -> None:
+        self._chunks, self.start, self.mark = chunks, start, mark
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
 
 
 class Location(Protocol):
@@ -57,38 +85,60 @@ class Location(Protocol):
     def name(self) -> str:
         """The location's name, without any password."""
 
+    @property
+    def mirrors(self) -> tuple[Location, ...]:
+        """Where the same files are, in the order in which they are tried. An index is never taken from there."""
+
     def address(self, file: str) -> str:
         """Return the address of a file of the location, for messages."""
 
-    def open(self, file: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Stream a file in chunks.
+    def open(
+        self, file: str, *, start: int = 0, mark: str | None = None, deadline: Deadline | None = None
+    ) -> AbstractContextManager[Body]:
+        """Stream a file in chunks; it is asked for once, and not of the mirrors.
+
+        Parameters
+        ----------
+        file
+            Its name.
+        start
+            Where to go on. The body starts at 0 nevertheless if the location can't do that, or if the file is no
+            longer the one with this mark.
+        mark
+            What an earlier body was marked with.
+        deadline
+            When it must have arrived; by default `TOTAL_TIMEOUT` from now.
 
         Raises
         ------
-        EnvironmentFailure
-            There is no such file, or the location does not respond, or the response breaks off.
+        NotThere
+            There is no such file.
+        PassingFailure
+            The location does not respond, or the response breaks off.
+        LocationFailure
+            The location refuses.
         """
 
 
 def read_small(location: Location, file: str, *, limit: int) -> bytes:
-    """Read a whole file of a location.
+    """Read a whole file of a location, not of its mirrors; what fails for the moment is tried again.
 
     Raises
     ------
     EnvironmentFailure
         It can't be read, or is longer than `limit` bytes.
     """
-    data = bytearray()
-    with location.open(file) as chunks:
-        for chunk in chunks:
-            data += chunk
-            if len(data) > limit:
-                raise EnvironmentFailure(f"longer than {limit} bytes", file=location.address(file))
-    return bytes(data)
 
+    def read(source: Location, deadline: Deadline) -> bytes:
+        data = bytearray()
+        with source.open(file, deadline=deadline) as body:
+            for chunk in body:
+                data += chunk
+                if len(data) > limit:
+                    raise LocationFailure(f"longer than {limit} bytes", file=source.address(file), remedy=_REMEDY)
+        return bytes(data)
 
-class NotThere(EnvironmentFailure):
-    """The location responds, but has no such file."""
+    return first_success([location], read, Deadline(TOTAL_TIMEOUT))
 
 
 @dataclass(frozen=True)
@@ -97,6 +147,7 @@ class Folder:
 
     path: Path
     builtin: bool = False
+    mirrors: tuple[Location, ...] = ()
 
     @property
     def name(self) -> str:
@@ -108,8 +159,11 @@ class Folder:
         return str(self.path / file)
 
     @contextmanager
-    def open(self, file: str) -> Iterator[Iterator[bytes]]:
+    def open(
+        self, file: str, *, start: int = 0, mark: str | None = None, deadline: Deadline | None = None
+    ) -> Iterator[Body]:
         """Stream a file in chunks."""
+        del start, mark, deadline  # a folder is read anew, and is quick or hangs in the system
         try:
             stream = (self.path / file).open("rb")
         except FileNotFoundError as error:
@@ -118,7 +172,7 @@ class Folder:
         except OSError as error:
             raise self._failure(error, file) from error
         with stream:
-            yield self._chunks(iter(lambda: stream.read(_CHUNK), b""), file)
+            yield Body(self._chunks(iter(lambda: stream.read(_CHUNK), b""), file))
 
     def _chunks(self, chunks: Iterator[bytes], file: str) -> Iterator[bytes]:
         try:
@@ -126,8 +180,8 @@ class Folder:
         except OSError as error:
             raise self._failure(error, file) from error
 
-    def _failure(self, error: OSError, file: str) -> EnvironmentFailure:
-        return EnvironmentFailure(f"can't be read: {error.strerror or error}", file=self.address(file))
+    def _failure(self, error: OSError, file: str) -> LocationFailure:
+        return LocationFailure(f"can't be read: {error.strerror or error}", file=self.address(file))
 
 
 @dataclass(frozen=True)
@@ -141,6 +195,7 @@ class Web:
     """
 
     url: str
+    mirrors: tuple[Location, ...] = ()
 
     @property
     def name(self) -> str:
@@ -153,50 +208,85 @@ class Web:
         return f"{self.name}/{quote(file)}"
 
     @contextmanager
-    def open(self, file: str) -> Iterator[Iterator[bytes]]:
+    def open(
+        self, file: str, *, start: int = 0, mark: str | None = None, deadline: Deadline | None = None
+    ) -> Iterator[Body]:
         """Stream a file in chunks."""
+        deadline = deadline or Deadline(TOTAL_TIMEOUT)
+        with self.ask(file, _range(start, mark), deadline) as response:
+            part = start > 0 and goes_on(response, start, mark)
+            if part or not start or response.status_code not in (206, 416):
+                yield self.body_of(response, file, deadline, start=start if part else 0)
+                return
+        with self.ask(file, {}, deadline) as response:  # that was another part, or the file is no longer that long
+            yield self.body_of(response, file, deadline)
+
+    @contextmanager
+    def ask(self, file: str, headers: Mapping[str, str], deadline: Deadline) -> Iterator[Response]:
+        """Yield the response to one request; its body is not read yet, and is cut off at the deadline.
+
+        Parameters
+        ----------
+        file
+            Its name.
+        headers
+            What to send besides the usual headers.
+        deadline
+            When the response must have been read.
+
+        Raises
+        ------
+        PassingFailure
+            The location does not respond.
+        LocationFailure
+            It redirects to where this project does not follow.
+        """
         import requests
-        from requests.adapters import HTTPAdapter
-        from urllib3.util import Retry
 
         # Bytes are counted and hashed as they arrive: a compressed response could grow without bound.
-        headers = {"Accept-Encoding": "identity", "User-Agent": "tophub-registry"}
-        again = Retry(
-            total=2,
-            backoff_factor=0.2,
-            status_forcelist=(502, 503, 504),
-            raise_on_status=False,
-            respect_retry_after_header=False,
-        )
-        deadline = _Deadline(TOTAL_TIMEOUT)
-        with _session() as session:
-            session.mount("http://", HTTPAdapter(max_retries=again))
-            session.mount("https://", HTTPAdapter(max_retries=again))
+        sent = {"Accept-Encoding": "identity", "User-Agent": "tophub-registry", **headers}
+        with careful_session() as session:
 
-            def ask() -> Response:
+            def get() -> Response:
                 return session.get(
-                    f"{self.url}/{quote(file)}", headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
+                    f"{self.url}/{quote(file)}", headers=sent, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
                 )
 
             try:
-                response = deadline.within(ask)
-            except requests.exceptions.InvalidURL as error:
-                raise self._failure(str(error), file) from error
-            except (requests.RequestException, TimeoutError) as error:
-                raise self._failure(f"does not respond: {_reason(error)}", file) from error
-            with response:
-                self._check_status(response, file)
-                yield self._chunks(response, file, deadline)
+                response = deadline.within(get)
+            except (requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
+                raise LocationFailure(str(error), file=self.address(file), remedy=_REMEDY) from error
+            except (requests.RequestException, TimeoutError, OSError) as error:
+                raise self._failure(f"does not respond: {reason(error)}", file) from error
+            with response, deadline.cutting(response):
+                yield response
 
-    def _check_status(self, response: Response, file: str) -> None:
-        if response.status_code in (403, 404, 410):  # 403 is what stores of objects answer to whoever may not list them
-            raise NotThere(
-                f"no such file ({response.status_code})", file=self.address(file), remedy="check the location's address"
-            )
-        if response.status_code != 200:  # noqa: PLR2004
-            raise self._failure(f"answered {response.status_code} {response.reason}", file)
+    def body_of(self, response: Response, file: str, deadline: Deadline, *, start: int = 0) -> Body:
+        """Return the body of a response to `ask`, which has the file from `start` on.
 
-    def _chunks(self, response: Response, file: str, deadline: _Deadline) -> Iterator[bytes]:
+        Raises
+        ------
+        NotThere
+            There is no such file.
+        PassingFailure
+            The location does not respond, or the response breaks off.
+        LocationFailure
+            The location refuses.
+        """
+        self._check_status(response, file, part=start > 0)
+        return Body(self._chunks(response, file, deadline), start=start, mark=mark_of(response))
+
+    def _check_status(self, response: Response, file: str, *, part: bool) -> None:
+        status = response.status_code
+        if status in (403, 404, 410):  # 403 is what stores of objects answer to whoever may not list them
+            raise NotThere(f"no such file ({status})", file=self.address(file), remedy="check the location's address")
+        if status != (206 if part else 200):
+            failure = f"answered {status} {(response.reason or '')[:200]}"
+            if status < 500 and status not in (408, 429):  # noqa: PLR2004  # it will say so again
+                raise LocationFailure(failure, file=self.address(file), remedy=_REMEDY)
+            raise self._failure(failure, file)
+
+    def _chunks(self, response: Response, file: str, deadline: Deadline) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError
 
         raw = response.raw
@@ -205,92 +295,38 @@ class Web:
             while chunk := raw.read1(_CHUNK, decode_content=False):
                 deadline.check()
                 yield chunk
-        except (HTTPError, OSError) as error:
-            raise self._failure(f"the response broke off: {_reason(error)}", file) from error
+            deadline.check()  # it ends when it is cut off too
+        except (HTTPError, OSError, ValueError) as error:
+            why = reason(error) if deadline.left else deadline.exceeded
+            raise self._failure(f"the response broke off: {why}", file) from error
 
-    def _failure(self, message: str, file: str) -> EnvironmentFailure:
-        return EnvironmentFailure(message, file=self.address(file), remedy="check the address, or try again later")
-
-
-def _session() -> Session:
-    """Return a session that does not follow a redirect from https to anything else."""
-    import requests
-
-    class Careful(requests.Session):
-        def get_redirect_target(self, resp: Response) -> str | None:
-            target = super().get_redirect_target(resp)
-            if target is not None and urlsplit(resp.url).scheme == "https":
-                scheme = urlsplit(urljoin(resp.url, target)).scheme
-                if scheme != "https":
-                    raise requests.exceptions.InvalidURL(f"redirects from https to {scheme}, which is not followed")
-            return target
-
-    return Careful()
+    def _failure(self, message: str, file: str) -> PassingFailure:
+        return PassingFailure(message, file=self.address(file), remedy=_REMEDY)
 
 
-class _Deadline:
-    """A time limit for a whole download.
-
-    Parameters
-    ----------
-    seconds
-        From now.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def check(self) -> None:
-        """Raise TimeoutError if the time is up."""
-        if time.monotonic() > self._end:
-            raise TimeoutError(f"not done in {self._seconds:.0f} s")
-
-    def within(self, ask: Callable[[], Response]) -> Response:
-        """Return what a function returns, or raise what it raises; TimeoutError if that takes too long.
-
-        Its thread then runs on until the process ends.
-        """
-        outcome: list[Response | BaseException] = []
-
-        def run() -> None:
-            try:
-                outcome.append(ask())
-            except BaseException as error:  # noqa: BLE001  # it is raised below
-                outcome.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(max(0.0, self._end - time.monotonic()))
-        if not outcome:
-            raise TimeoutError(f"not done in {self._seconds:.0f} s")
-        (found,) = outcome
-        if isinstance(found, BaseException):
-            raise found
-        return found
+def _range(start: int, mark: str | None) -> dict[str, str]:
+    """Return the headers that ask for the rest of a file, if it still has that mark."""
+    if not start:
+        return {}
+    return {"Range": f"bytes={start}-", **({} if mark is None else {"If-Range": mark})}
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause: libraries wrap `Connection refused` in half a page."""
-    while (inner := error.__cause__ or error.__context__ or _argument(error)) is not None:
-        error = inner
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text or type(error).__name__)[:200]
+_REMEDY = "check the address, or try again later"
 
 
-def _argument(error: BaseException) -> BaseException | None:
-    """Return an error that another one has among its arguments, as those of urllib3 and requests do."""
-    parts = (part for argument in error.args for part in (argument if isinstance(argument, tuple) else (argument,)))
-    return next((part for part in parts if isinstance(part, BaseException)), None)
-
-
-def find_location(name: str | None = None, environment: Mapping[str, str] = os.environ) -> Location | None:
+def find_location(
+    name: str | None = None, environment: Mapping[str, str] = os.environ, *, mirrors: Sequence[str] = ()
+) -> Location | None:
     """Return the location of a name; without a name, the one in $TOPHUB_LOCATION, or the builtin one.
 
     Parameters
     ----------
     name
         An http(s) or file address, a folder, `builtin`, or `NONE`.
+    environment
+        Where the variables are looked up.
+    mirrors
+        The names of its mirrors; by default those in $TOPHUB_MIRRORS.
 
     Returns
     -------
@@ -305,6 +341,12 @@ def find_location(name: str | None = None, environment: Mapping[str, str] = os.e
     name = name or environment.get(VARIABLE) or BUILTIN
     if name == SWITCHED_OFF:
         return None
+    location = _place(name)
+    others = tuple(_place(mirror) for mirror in mirrors or environment.get(MIRRORS, "").split())
+    return replace(location, mirrors=others) if others else location
+
+
+def _place(name: str) -> Folder | Web:
     if name == BUILTIN:
         return builtin()
     if "://" not in name:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tophub_registry.packages.fetch import ProgressCallback
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.index import Index
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.lock import Lock, LockedVersion

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write, check_folder_place, make_folder, make_folders
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.fetch import download, follow_index
+from tophub_registry.packages.download import download
+from tophub_registry.packages.fetch import follow_index
 from tophub_registry.packages.index import INDEX_FILE, Index, Notice, now
 from tophub_registry.packages.location import Folder, NotThere, read_small
 from tophub_registry.packages.root import taking_turns
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from tophub_registry.packages.fetch import ProgressCallback
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.index import Published
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.root import Root as LocalRoot

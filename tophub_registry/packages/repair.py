@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tophub_registry.packages.fetch import ProgressCallback
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.root import Root
     from tophub_registry.packages.verification import Checked

@@ -16,15 +16,17 @@ import hashlib
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tophub_registry.errors import EnvironmentFailure, InputError
-from tophub_registry.files import atomic_write, make_folders
+from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.files import atomic_write, clear_leftovers
 from tophub_registry.packages.digest import Digest
+from tophub_registry.packages.exclusive import exclusively
 from tophub_registry.packages.folder import Listed, read_index
 from tophub_registry.packages.index import Index, Notice, Published, check_successor
 from tophub_registry.packages.location import BUILTIN, Location, builtin
@@ -93,11 +95,13 @@ class Root:
         return None
 
     def registries(self) -> Iterator[tuple[str, Index]]:
-        """Yield the name and the index of each registry that was seen from here, the latest first."""
-        memories = [path for path in self.path.glob(".indexes/*.json") if path.is_file()]
-        for path in sorted(memories, key=lambda path: path.stat().st_mtime, reverse=True):
-            if (memory := self.recall(path)) is not None:
-                yield memory
+        """Yield the name and the index of each registry that was seen from here.
+
+        The one with most changes comes first: of copies of one registry, that is the latest, whatever the clock says.
+        """
+        memories = [memory for path in self.path.glob(".indexes/*.json") if (memory := _recall(path)) is not None]
+        for memory in sorted(memories, key=lambda memory: (-memory.index.serial, memory.location)):
+            yield memory.location, memory.index
         with suppress(InputError, EnvironmentFailure):
             if (index := read_index(builtin().path)) is not None:
                 yield BUILTIN, index
@@ -121,21 +125,50 @@ class Root:
         EnvironmentFailure
             The location went back; the last index stays remembered.
         """
-        path = self._memory(location)
-        with taking_turns(path):
-            seen = self.remembered(location)
-            notices: tuple[Notice, ...] = ()
-            if seen is not None:
-                remedy = f"use another location; or, if this registry was created anew, delete {path}"
-                notices = check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)
-            self.remember(location, offered)
+        seen = self.remembered(location)
+        notices: tuple[Notice, ...] = ()
+        if seen is not None:
+            remedy = f"use another location; or, if this registry was created anew, delete {self._memory(location)}"
+            notices = check_successor(seen, offered, place=location.address("index.json"), remedy=remedy)
+        self._remember(location, seen, offered)
         return notices
 
     def remember(self, location: Location, index: Index) -> None:
         """Remember the last index that a location served."""
-        if self.remembered(location) != index:
-            with suppress(EnvironmentFailure):  # a read-only root can still be listed
-                _remember(self._memory(location), _Memory(location=location.name, index=index))
+        self._remember(location, self.remembered(location), index)
+
+    def _remember(self, location: Location, seen: Index | None, index: Index) -> None:
+        path = self._memory(location)
+        if seen == index:
+            with suppress(OSError):  # a read-only root can still be listed
+                os.utime(path)  # when it was last served
+            return
+        memory = _Memory(location=location.name, index=index)
+        with (
+            suppress(EnvironmentFailure, UsageError),  # a read-only root, or another process remembers a later one
+            taking_turns(path),
+            atomic_write(path, overwrite=True, guard=lambda: self._unless_later(location, seen, index)) as stream,
+        ):
+            stream.write(memory.model_dump_json().encode())
+
+    @contextmanager
+    def _unless_later(self, location: Location, seen: Index | None, index: Index) -> Iterator[bool]:
+        """Let an index be remembered unless another process remembers a later one; no lock is relied on."""
+        with exclusively(self._memory(location)) as alone:
+            there = self.remembered(location)
+            yield alone and (there is None or there == seen or there.serial <= index.serial)
+
+    def seen(self, location: Location) -> datetime | None:
+        """Return when a location last served its index; None if it never did."""
+        try:
+            return datetime.fromtimestamp(self._memory(location).stat().st_mtime, timezone.utc)
+        except OSError:
+            return None
+
+    def clear_leftovers(self) -> None:
+        """Delete what killed processes have left in the root."""
+        for folder in (self.path, self.path / ".indexes", *self.path.glob(".others/*")):
+            clear_leftovers(folder)
 
     def _memory(self, location: Location) -> Path:
         return self.path / ".indexes" / f"{hashlib.sha256(location.name.encode()).hexdigest()[:16]}.json"
@@ -164,24 +197,18 @@ def _recall(path: Path) -> _Memory | None:
         return None
 
 
-def _remember(path: Path, memory: _Memory) -> None:
-    make_folders(path.parent)
-    with atomic_write(path, overwrite=True) as stream:
-        stream.write(memory.model_dump_json().encode())
-
-
 @contextmanager
-def taking_turns(path: Path) -> Iterator[bool]:
-    """Let one process at a time work on a file; yield whether this one has the lock.
+def taking_turns(path: Path) -> Iterator[None]:
+    """Let one process at a time work on a file, where locks work.
 
-    The lock saves work and traffic; nothing is lost without it, since files are written as a whole. So if it
-    can't be had in `TURN` seconds, or at all, the work goes on without it.
+    The lock saves work and traffic; nothing depends on it, since files are written as a whole, and replaced under
+    `exclusively`. So if it can't be had in `TURN` seconds, or at all, the work goes on without it.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with suppress(OSError, NotImplementedError, Timeout):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=TURN)
     try:
-        yield lock.is_locked
+        yield
     finally:
         lock.release()

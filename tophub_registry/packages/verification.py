@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tophub_registry.packages.fetch import ProgressCallback
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.index import Index
     from tophub_registry.packages.root import Root
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.fetch import ask_index, download
+from tophub_registry.packages.download import download
+from tophub_registry.packages.fetch import ask_index
 from tophub_registry.packages.index import Imported, Index, Notice, Published, iso_time, now, resolve
 from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.trust.ask import Asked, ask
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from tophub_registry.packages.fetch import ProgressCallback
+    from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.root import Root
 
@@ -138,15 +139,15 @@ def import_packages(
     with tempfile.TemporaryDirectory(prefix="tophub-import-") as scratch:
         logs = [_get(one, source, Path(scratch), progress) for one in wanted]
         with changing(folder):
-            index = latest_index(folder) or Index.empty(time)
-            before = index
+            there = latest_index(folder)
+            before = index = there or Index.empty(time)
             for log in logs:
                 _check_place(folder / log.path.name, log)
                 index = _with_log(index, log, Imported(source=source.name, at=iso_time(time)), time)
             for log in logs:
                 put(log.path, folder / log.path.name, log.contents.digest)
             if index != before:
-                write_index(folder, index)
+                write_index(folder, index, before=there)
     versions = tuple(
         ImportedVersion(
             log.wanted.package,

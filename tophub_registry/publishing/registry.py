@@ -1,13 +1,14 @@
 """Writing a registry's folder: its index, and the files that the index lists.
 
-Guarantees: only one process at a time changes a registry; a file exists before the index lists it, so that a
-crash leaves the old registry, perhaps with a file that the same command uses when it is run again; a published
-file is never rewritten.
+Guarantees: only one process at a time changes a registry, also where locks don't work; a file exists before the index
+lists it, so that a crash leaves the old registry, perhaps with a file that the same command uses when it is run again;
+a published file is never rewritten.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import errno
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -15,6 +16,8 @@ from filelock import FileLock, Timeout
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write, make_folder
 from tophub_registry.packages.digest import Digest, Meter
+from tophub_registry.packages.exclusive import exclusively
+from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import INDEX_FILE, Index
 from tophub_registry.packages.version import FileName
 from tophub_registry.publishing.metadata import is_signed
@@ -30,15 +33,51 @@ PATIENCE = 60.0
 """Seconds to wait for another process that changes the same registry."""
 
 
-def write_index(folder: Path, index: Index) -> None:
-    """Replace a registry's index as a whole; in a signed registry, stage it until it is signed."""
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""The errors of file systems without locks."""
+
+
+def write_index(folder: Path, index: Index, *, before: Index | None) -> None:
+    """Replace a registry's index as a whole; in a signed registry, stage it until it is signed.
+
+    Parameters
+    ----------
+    folder
+        The registry's folder.
+    index
+        The new index.
+    before
+        The index that it was made from; None if there was none.
+
+    Raises
+    ------
+    EnvironmentFailure
+        Another process has changed the index meanwhile, or it can't be written.
+    """
     if is_signed(folder):
         from tophub_registry.publishing.staging import stage_index
 
         stage_index(folder, index)
         return
-    with atomic_write(folder / INDEX_FILE, overwrite=True) as stream:
-        stream.write(index.to_bytes())
+
+    @contextmanager
+    def while_as_before() -> Iterator[bool]:
+        with exclusively(folder / INDEX_FILE) as alone:
+            yield alone and read_index(folder) == before
+
+    try:
+        with atomic_write(folder / INDEX_FILE, overwrite=True, guard=while_as_before) as stream:
+            stream.write(index.to_bytes())
+    except UsageError as error:
+        raise _meanwhile(folder / INDEX_FILE) from error
+
+
+def _meanwhile(path: Path) -> EnvironmentFailure:
+    return EnvironmentFailure(
+        "another process has changed this registry meanwhile",
+        file=path,
+        remedy="nothing is lost; run the command again",
+    )
 
 
 @contextmanager
@@ -57,13 +96,15 @@ def changing(folder: Path) -> Iterator[None]:
     make_folder(folder)
     try:
         lock = FileLock(folder / ".lock", timeout=PATIENCE)
-        lock.acquire()
+        with suppress(NotImplementedError):  # a file system without locks: `write_index` does not rely on them
+            lock.acquire()
     except Timeout as error:
         raise EnvironmentFailure(
             "another process is changing this registry and does not finish", file=folder
         ) from error
     except OSError as error:
-        raise EnvironmentFailure(f"can't be written to: {error.strerror or error}", file=folder) from error
+        if error.errno not in _NO_LOCKS:
+            raise EnvironmentFailure(f"can't be written to: {error.strerror or error}", file=folder) from error
     try:
         yield
     finally:
@@ -93,18 +134,20 @@ def put(source: Path, path: Path, digest: Digest) -> None:
     ------
     InputError
         The source has changed since its digest was computed.
-    UsageError
-        Another file has that name.
     EnvironmentFailure
-        The registry can't be written to.
+        Another process has put a file of that name there meanwhile, or the registry can't be written to.
     """
     if Digest.of(path) == digest:
         return
     meter = Meter()
-    with open_log(source) as given, atomic_write(path) as stream:
-        for chunk in meter.passing(given):
-            stream.write(chunk)
-        if meter.digest != digest:
-            raise InputError(
-                "the file changed while it was read", file=source, remedy="try again when nothing writes to it"
-            )
+    try:
+        with open_log(source) as given, atomic_write(path) as stream:
+            for chunk in meter.passing(given):
+                stream.write(chunk)
+            if meter.digest != digest:
+                raise InputError(
+                    "the file changed while it was read", file=source, remedy="try again when nothing writes to it"
+                )
+    except UsageError as error:
+        if Digest.of(path) != digest:
+            raise _meanwhile(path) from error

@@ -92,11 +92,12 @@ def release(
     wanted = _wanted(package, log)
     contents = examine(log, policy=policy, package=package)
     with changing(folder):
-        done, index = _plan(package, wanted, log, contents, folder, time, model)
+        before = latest_index(folder)
+        done, index = _plan(package, wanted, log, contents, before, folder, time, model)
         put(log, done.path, contents.digest)
         if model is not None and done.published.model is not None:
             put(Path(model), folder / done.published.model.file, done.published.model.digest)
-        write_index(folder, index)
+        write_index(folder, index, before=before)
     return done
 
 
@@ -113,7 +114,8 @@ def plan_release(
     log = Path(log)
     wanted = _wanted(package, log)
     contents = examine(log, policy=policy, package=package)
-    return _plan(package, wanted, log, contents, Path(registry), time or now(), model)[0]
+    folder = Path(registry)
+    return _plan(package, wanted, log, contents, latest_index(folder), folder, time or now(), model)[0]
 
 
 def _plan(  # what `release` is given, and what was found
@@ -121,11 +123,12 @@ def _plan(  # what `release` is given, and what was found
     wanted: Version | None,
     log: Path,
     contents: Contents,
+    before: Index | None,
     folder: Path,
     time: datetime,
     model: str | Path | None,
 ) -> tuple[Release, Index]:
-    index = latest_index(folder) or Index.empty(time)
+    index = before or Index.empty(time)
     _check_new(index, package, contents.digest, log)
     unlisted = unknown_files(folder, package, index.versions(package))
     version = _number(index, package, wanted, contents.digest, unlisted)

@@ -76,10 +76,10 @@ def yank(reference: Reference, reason: str | None, registry: str | Path, *, time
         raise UsageError(f"which version of {reference.package}?", remedy=f"name it: {reference.package}@v0.05")
     known_index(folder)  # a folder that is no registry is not even locked
     with changing(folder):
-        index = latest_index(folder) or known_index(folder)
+        before = index = latest_index(folder) or known_index(folder)
         package, version, published, _ = resolve(index, reference)
         changed = published.yanked != reason
         if changed:
             index = index.with_yanked(package, version, reason, time or now())
-            write_index(folder, index)
+            write_index(folder, index, before=before)
     return Yank(package, version, reason, changed, index.newest(package), index.serial)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
-from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, Notice, iso_time
+from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, Notice, freshness, iso_time
 from tophub_registry.packages.location import Folder, NotThere, Web, builtin, read_small
 from tophub_registry.packages.trust.conditional import Validators, ask_if_changed
 from tophub_registry.packages.trust.policy import VARIABLE, Untrusted
@@ -118,6 +118,27 @@ def signed_of(location: Location, root: Root, index: Index, time: datetime) -> S
     if found.index != index:
         raise Untrusted("the index has changed meanwhile", file=location.address(INDEX_FILE), remedy="try again")
     return found.signed
+
+
+def recall(location: Location, root: Root, time: datetime, *, expired: bool) -> Asked | None:
+    """Return what a location served last, None if nothing is known of it that may be used.
+
+    Parameters
+    ----------
+    expired
+        Whether it may be used after its signatures have expired.
+    """
+    kept = Kept.of(root.path, location)
+    shipped = isinstance(location, Folder) and location.builtin
+    anchor = None if shipped or root.trust.insecure else _anchor(location, root, kept)
+    if anchor is None:
+        index = root.remembered(location)
+        return None if index is None else Asked(index, None, freshness(index, time))
+    signed, data = kept.signed, kept.index
+    if signed is None or data is None or signed.anchor != _sha256(anchor):
+        return None
+    fresh = signed.is_fresh(_sha256(anchor), time)
+    return Asked(Index.parse(data), signed) if fresh or expired else None
 
 
 def check_models(log: Path, models: Sequence[str], place: str) -> None:

@@ -7,14 +7,12 @@ would go unnoticed.
 
 from __future__ import annotations
 
-import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
+from typing import TYPE_CHECKING, NamedTuple
 
-from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.packages import location as locations
-from tophub_registry.packages.location import NotThere, Web, read_small
+from tophub_registry.packages.location import Web, read_small
+from tophub_registry.packages.patience import LocationFailure, PassingFailure
+from tophub_registry.packages.web import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """Seconds in which a small file must arrive."""
 
-_UNCHANGED, _GONE = 304, (403, 404, 410)
+_UNCHANGED = 304
 
 _RESOLUTION = 2.0
 """Seconds between a change and a response from which on the change's time identifies it."""
@@ -63,53 +61,26 @@ def ask_if_changed(location: Location, file: str, validators: Validators, *, lim
     EnvironmentFailure
         It can't be read, or is longer than `limit` bytes.
     """
-    if isinstance(location, Web):
-        try:
-            return _get(location, file, validators.headers(), limit)
-        except NotThere:
-            raise
-        except EnvironmentFailure:
-            pass  # the location knows what to do about that
+    if isinstance(location, Web) and (response := _get(location, file, validators, limit)) is not None:
+        return response
     return Response(read_small(location, file, limit=limit), Validators())
 
 
-def _get(location: Web, file: str, headers: Mapping[str, str], limit: int) -> Response:
-    import requests
-    from urllib3.exceptions import HTTPError
-
-    sent = {"Accept-Encoding": "identity", "User-Agent": "tophub-registry", **headers}
-    timeout = (locations.CONNECT_TIMEOUT, locations.READ_TIMEOUT)
-    where = location.address(file)
+def _get(location: Web, file: str, validators: Validators, limit: int) -> Response | None:
+    """Return the response to one request; None if it fails in a way that may pass."""
+    deadline = Deadline(PATIENCE)
     try:
-        with requests.get(f"{location.url}/{quote(file)}", headers=sent, stream=True, timeout=timeout) as response:
-            if response.status_code == _UNCHANGED and headers:
-                return Response(None, Validators(headers.get("If-None-Match"), headers.get("If-Modified-Since")))
-            if response.status_code in _GONE:
-                raise NotThere(
-                    f"no such file ({response.status_code})", file=where, remedy="check the location's address"
-                )
-            if response.status_code != requests.codes.ok:
-                raise EnvironmentFailure(f"answered {response.status_code} {response.reason}", file=where)
-            if location.url.startswith("https:") and not response.url.startswith("https:"):
-                raise EnvironmentFailure("redirects from https to http, which is not followed", file=where)
-            return Response(_all_of(response, limit), Validators.of(response.headers))
-    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise EnvironmentFailure(
-            f"does not respond: {reason}", file=where, remedy="check the address, or try again later"
-        ) from error
-
-
-def _all_of(response: Any, limit: int) -> bytes:
-    """Return a response's bytes; ValueError if they are too many or too slow."""
-    data, end = bytearray(), time.monotonic() + PATIENCE
-    while chunk := response.raw.read1(limit, decode_content=False):
-        data += chunk
-        if len(data) > limit:
-            raise ValueError(f"longer than {limit} bytes")
-        if time.monotonic() > end:
-            raise ValueError(f"not done in {PATIENCE:.0f} s")
-    return bytes(data)
+        with location.ask(file, validators.headers(), deadline) as response:
+            if response.status_code == _UNCHANGED and any(validators):
+                return Response(None, validators)
+            data = bytearray()
+            for chunk in location.body_of(response, file, deadline):
+                data += chunk
+                if len(data) > limit:
+                    raise LocationFailure(f"longer than {limit} bytes", file=location.address(file))
+            return Response(bytes(data), Validators.of(response.headers))
+    except PassingFailure:
+        return None
 
 
 def _short(etag: str | None) -> str | None:
