@@ -28,7 +28,7 @@ from tophub_registry.frontends.mxnet.names import NAMES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.old_client.environment import NoOldClientError, OldClient, OldClientError, find_or_build  # noqa: E402
+from tests.old_client.environment import NoOldClientError, OldClient, OldClientError, find_or_build
 
 TOGETHER = 4
 """How many models AutoTVM is asked about at a time: starting it takes longer than a small model."""

@@ -17,7 +17,8 @@ _HEAD = """\
 # Task lists beside AutoTVM's
 
 The number of tasks that `tophub extract` and AutoTVM (TVM 0.16) both find in a model, by kind of target, and the reason
-where AutoTVM's front end can't take it. Made by `tools/compare_tasks.py`.
+where AutoTVM's front end can't take it. Made by `tools/compare_tasks.py`, of the models that were tried so far, one of
+each family.
 """
 
 

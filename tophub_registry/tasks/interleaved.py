@@ -153,8 +153,8 @@ class _Interleaving(Rebuilding):
         shape = batch * groups, rows.stride, columns.stride, filters, rows.computed, columns.computed
         apart = self.emit(relax.op.reshape(self.emit(plain, name), shape))
         together = relax.op.permute_dims(_phases(apart, rows, columns), (0, 3, 4, 1, 5, 2))
-        size = batch, groups * filters, rows.length * rows.stride, columns.length * columns.stride
-        whole = relax.op.reshape(together, size)
+        full = batch, groups * filters, rows.length * rows.stride, columns.length * columns.stride
+        whole = relax.op.reshape(together, full)
         if (rows.length * rows.stride, columns.length * columns.stride) == tuple(wanted):
             return self.emit(whole)
         return self.emit(relax.op.strided_slice(whole, [2, 3], [0, 0], [*wanted]))
