@@ -42,6 +42,27 @@ def test_random_transposed_convolutions_compute_the_same() -> None:
         assert np.abs(after - before).max() <= 1e-4 * max(1, np.abs(before).max()), (data, kernel, window)
 
 
+def test_those_in_groups_too() -> None:
+    from tophub_registry.frontends import read_model
+    from tophub_registry.tasks.interleaved import interleaved_in_groups
+
+    rng = random.Random(5)
+    for strides in [(1, 1), (2, 2), (3, 1), (9, 9)]:
+        groups, ins, outs = rng.choice([2, 3, 5]), rng.choice([1, 2, 4]), rng.choice([1, 3])
+        taps, size = [rng.randint(1, 12) for _ in range(2)], [rng.randint(2, 6) for _ in range(2)]
+        padding = [rng.randint(0, (tap - 1) // 2) for tap in taps * 2]
+        window = {"strides": strides, "padding": padding, "groups": groups}
+        data, kernel = (rng.choice([1, 2]), groups * ins, *size), (groups * ins, outs, *taps)
+        model = read_model(transposed(data, kernel, **window))
+        new = interleaved_in_groups(model.module["main"])
+        assert not new.same_as(model.module["main"])
+        given = model.random_inputs()
+        (before,) = model.reference(*given)
+        (after,) = read_model(tvm.IRModule({"main": new})).reference(*given)
+        assert after.shape == before.shape
+        assert np.abs(after - before).max() <= 1e-4 * max(1, np.abs(before).max()), (data, kernel, window)
+
+
 @pytest.mark.parametrize(
     ("kernel", "window"),
     [

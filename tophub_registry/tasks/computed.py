@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm import relax
 
 from tophub_registry.tasks.frames import framed
-from tophub_registry.tasks.interleaved import interleaved
+from tophub_registry.tasks.interleaved import interleaved, interleaved_in_groups
 from tophub_registry.tasks.phases import undilated
 from tophub_registry.tasks.rows import heightened
 from tophub_registry.tasks.rules import FLOAT32
@@ -16,6 +16,6 @@ def as_computed(function: relax.Function, kind: str, precision: str = FLOAT32) -
     """Return a function in normal form with the layers that a kind of target computes instead; the same if none are."""
     function = framed(heightened(function))
     if kind == "llvm":
-        return widened(function)
+        return widened(interleaved_in_groups(function))
     # Winograd's algorithm is computed in float32 only, and tensor cores read pixels wherever they lie.
     return undilated(interleaved(function)) if kind == "cuda" and precision == FLOAT32 else function

@@ -7,6 +7,7 @@ filters of one convolution. What it computes is then put in its place, which rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,12 @@ from tophub_registry.tasks.substitution import Rebuilding
 
 _FEWEST_CHANNELS = 16
 """With fewer input channels there is too little to compute beside the moving of pixels."""
+
+_MANY_PHASES = 64
+"""More phases are put together by rows, then by columns: code that copies each of them by itself is fast, and long."""
+
+_Part = dict[int, tuple[int, int]]
+"""The begin and end of what is taken along some axes."""
 
 
 class _Axis(NamedTuple):
@@ -43,6 +50,11 @@ class _Axis(NamedTuple):
         """Return by how many pixels a phase begins after the first one."""
         return (phase + self.cut % self.stride) // self.stride
 
+    def part(self, phase: int, place: int) -> _Part:
+        """Return where one phase's outputs are, if the phases are in this place and their outputs three axes behind."""
+        begin = self.later(phase)
+        return {place: (phase, phase + 1), place + 3: (begin, begin + self.length)}
+
     @property
     def computed(self) -> int:
         """How many outputs the convolution has, so that there are enough for each phase."""
@@ -62,13 +74,39 @@ class _Axis(NamedTuple):
 
 
 def interleaved(function: relax.Function) -> relax.Function:
-    """Return a function in normal form with its transposed convolutions as plain ones; the same if it has none."""
+    """Return a function in normal form with its transposed convolutions as plain ones; the same if it has none.
+
+    Those with groups stay.
+    """
+    return _rewritten(function, _is_large)
+
+
+def interleaved_in_groups(function: relax.Function) -> relax.Function:
+    """Return a function in normal form with its transposed convolutions in groups as plain ones in groups."""
+    return _rewritten(function, _is_grouped)
+
+
+def _rewritten(function: relax.Function, gains: Callable[[Any], bool]) -> relax.Function:
     calls = [binding.value for block in function.body.blocks for binding in block.bindings]
-    return _Interleaving(function).result() if any(map(_gains, calls)) else function
+    return _Interleaving(function, gains).result() if any(map(gains, calls)) else function
 
 
-def _gains(call: Any) -> bool:
+def _is_large(call: Any) -> bool:
     """Return whether a call is a transposed convolution whose phases are convolutions of some size."""
+    return (
+        _is_transposed(call)
+        and int(call.attrs.groups) == 1
+        and max(map(int, call.attrs.strides)) > 1
+        and shape_of(call.args[1])[0] >= _FEWEST_CHANNELS
+    )
+
+
+def _is_grouped(call: Any) -> bool:
+    """Return whether a call is a transposed convolution in groups, for which a processor has no template."""
+    return _is_transposed(call) and int(call.attrs.groups) > 1
+
+
+def _is_transposed(call: Any) -> bool:
     if not isinstance(call, relax.Call) or getattr(call.op, "name", "") != "relax.nn.conv2d_transpose":
         return False
     data, weight = call.args
@@ -77,19 +115,20 @@ def _gains(call: Any) -> bool:
         (attrs.data_layout, attrs.kernel_layout) == ("NCHW", "IOHW")
         and isinstance(weight, Constant)
         and {str(value.ty.dtype) for value in (data, weight, call)} == {"float32"}
-        and int(attrs.groups) == 1
         and {*map(int, attrs.dilation)} == {1}
-        and max(map(int, attrs.strides)) > 1
-        and shape_of(weight)[0] >= _FEWEST_CHANNELS
     )
 
 
 class _Interleaving(Rebuilding):
     """Rewrites a function."""
 
+    def __init__(self, function: relax.Function, gains: Callable[[Any], bool]) -> None:
+        super().__init__(function)
+        self._gains = gains
+
     def rewrite(self, var: Any, value: Any) -> None:
         new = self.renewed(value)
-        self.new[var] = self._interleaved(new, var.name) if _gains(value) else self.emit(new, var.name)
+        self.new[var] = self._interleaved(new, var.name) if self._gains(value) else self.emit(new, var.name)
 
     def _interleaved(self, call: relax.Call, name: str) -> Any:
         """Return a transposed convolution's output, computed by a plain one; the layer keeps its name."""
@@ -105,25 +144,34 @@ class _Interleaving(Rebuilding):
             end = [length - max(0, -after) for length, (_, after) in zip(size, window, strict=True)]
             data = relax.op.strided_slice(data, [2, 3], begin, end)
         (top, bottom), (left, right) = ([max(0, zeros) for zeros in both] for both in window)
-        kernels = relax.const(_kernels(weight.value.numpy(), rows, columns))
-        plain = relax.op.nn.conv2d(data, kernels, padding=[top, left, bottom, right])
-        shape = batch, rows.stride, columns.stride, filters, rows.computed, columns.computed
+        groups = int(call.attrs.groups)
+        kernels = [_kernels(each, rows, columns) for each in np.split(weight.value.numpy(), groups)]
+        plain = relax.op.nn.conv2d(
+            data, relax.const(np.concatenate(kernels)), padding=[top, left, bottom, right], groups=groups
+        )
+        # Each group of an image is taken for an image.
+        shape = batch * groups, rows.stride, columns.stride, filters, rows.computed, columns.computed
         apart = self.emit(relax.op.reshape(self.emit(plain, name), shape))
-        phases = [self._phase(apart, rows, columns, row) for row in range(rows.stride)]
-        together = relax.op.permute_dims(relax.op.concat(phases, axis=1), (0, 3, 4, 1, 5, 2))
-        whole = relax.op.reshape(together, (batch, filters, rows.length * rows.stride, columns.length * columns.stride))
+        together = relax.op.permute_dims(_phases(apart, rows, columns), (0, 3, 4, 1, 5, 2))
+        full = batch, groups * filters, rows.length * rows.stride, columns.length * columns.stride
+        whole = relax.op.reshape(together, full)
         if (rows.length * rows.stride, columns.length * columns.stride) == tuple(wanted):
             return self.emit(whole)
         return self.emit(relax.op.strided_slice(whole, [2, 3], [0, 0], [*wanted]))
 
-    def _phase(self, apart: Any, rows: _Axis, columns: _Axis, row: int) -> Any:
-        """Return the outputs of all phases of columns for one of rows."""
-        phases = []
-        for column in range(columns.stride):
-            begin = [row, column, rows.later(row), columns.later(column)]
-            end = [row + 1, column + 1, begin[2] + rows.length, begin[3] + columns.length]
-            phases.append(relax.op.strided_slice(apart, [1, 2, 4, 5], begin, end))
-        return relax.op.concat(phases, axis=2)
+
+def _phases(apart: Any, rows: _Axis, columns: _Axis) -> Any:
+    """Return the outputs of all phases, `[batch, row, column, filters, …]`, without those that some have to spare."""
+    if rows.stride * columns.stride > _MANY_PHASES:
+        return _along(_along(apart, rows, 1), columns, 2)
+    return relax.op.concat([_along(apart, columns, 2, rows.part(row, 1)) for row in range(rows.stride)], axis=1)
+
+
+def _along(apart: Any, axis: _Axis, place: int, others: _Part | None = None) -> Any:
+    """Return the outputs of all phases of rows or columns, whose axis is in this place, of all the others or a part."""
+    parts = [{**(others or {}), **axis.part(phase, place)} for phase in range(axis.stride)]
+    each = [relax.op.strided_slice(apart, [*part], *map(list, zip(*part.values(), strict=True))) for part in parts]
+    return relax.op.concat(each, axis=place)
 
 
 def _kernels(kernel: Any, rows: _Axis, columns: _Axis) -> Any:

@@ -185,6 +185,12 @@ def test_inputs_that_leave_shapes_open(mxnet, write):
     assert len(extract_tasks(path, "llvm", shapes={"left": (1, 3, 8, 8), "right": (1, 5, 8, 8)}).tasks) == 2
 
 
+def test_two_variables_of_one_name_are_refused(mxnet, write):
+    layers = [mxnet.sym.FullyConnected(mxnet.sym.var("data"), num_hidden=3) for _ in range(2)]
+    with pytest.raises(UsageError, match="2 variables are named 'data'"):
+        read_model(write(mxnet.sym.Group(layers).tojson()), shapes={"data": [1, 4]}, weightless=True)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         extract_tasks(tmp_path / "net-symbol.json", "llvm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -85,8 +86,16 @@ def by_node(graph: Mapping[str, Any], internals: Any, values: Sequence[T]) -> Ma
 
 
 def _check_inputs(nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Shape], *, file: str | None) -> None:
-    """Raise a UsageError if the network has no input of that name, or a shape is invalid."""
-    names = {node["name"] for node in nodes if node["op"] == "null"}
+    """Raise a UsageError if the network has no input of that name or two variables of one, or a shape is invalid."""
+    variables = Counter(node["name"] for node in nodes if node["op"] == "null")
+    for name, count in variables.items():
+        if count > 1:
+            raise UsageError(
+                f"{count} variables are named {name!r}",
+                file=file,
+                remedy="create each variable once, and use it wherever it is needed",
+            )
+    names = variables.keys()
     for name, shape in inputs.items():
         if name not in names:
             free = ", ".join(_free_inputs(nodes)[:5])
