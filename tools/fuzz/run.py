@@ -108,7 +108,7 @@ def _prepare(target: str, folder: Path) -> Path:
 def _worker(target: str, folder: Path, corpus: Path, seconds: float) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "fuzz.worker", target, str(folder), str(corpus), f"-max_total_time={int(seconds)}",
-        f"-max_len={MAX_INPUT}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-use_value_profile=1",
+        f"-max_len={MAX_INPUT}", "-timeout=60", "-rss_limit_mb=2048", "-print_final_stats=1", "-use_value_profile=1",
         f"-dict={folder / 'words.dict'}", f"-artifact_prefix={folder / 'findings'}{os.sep}",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:2])}

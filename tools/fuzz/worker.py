@@ -1,7 +1,7 @@
 """The process that runs atheris on one harness: `run.py` starts it, watches it, and starts it again after a crash.
 
-Findings do not end it: of each kind the smallest input is kept in the target's `findings/`. An input that takes ten
-seconds, or the process above two GiB, does end it, and libFuzzer keeps the input.
+Findings do not end it: of each kind the smallest input is kept in the target's `findings/`. An input that takes a
+minute, or two GiB of memory, does end it, and libFuzzer keeps the input.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def vectors_with(features: Collection[str]) -> Vectors:
     return Vectors(family, 8 if "avx" in features else 4, 16)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # names come from logs
 def _asked_of_llvm(name: str) -> Vectors | None:
     """Ask the LLVM of the installed TVM about a processor that is newer than our table."""
     if importlib.util.find_spec("tvm") is None:
@@ -144,9 +144,10 @@ def _asked_of_llvm(name: str) -> Vectors | None:
     import tvm
 
     try:
+        if name not in map(str, tvm.target.codegen.llvm_get_cpu_archlist(tvm.target.Target({"kind": "llvm"}))):
+            return None  # asked about it, LLVM would complain on standard error
         asked = tvm.target.Target({"kind": "llvm", "mcpu": name})
-        known = name in map(str, tvm.target.codegen.llvm_get_cpu_archlist(asked))
-        return vectors_with(set(map(str, tvm.target.codegen.llvm_get_cpu_features(asked)))) if known else None
+        return vectors_with(set(map(str, tvm.target.codegen.llvm_get_cpu_features(asked))))
     except (AttributeError, ValueError, tvm.TVMError):  # an old TVM, or one without LLVM
         return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import fcntl
 import gzip
-import math
 import os
 import re
 import zlib
@@ -25,7 +24,7 @@ from tophub_registry.files import atomic_write
 from tophub_registry.records.conversion import to_new
 from tophub_registry.records.names import with_todays_name
 from tophub_registry.records.old_row import OLD_LOG_VERSION, OldInput, OldRow
-from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value
+from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value, finite
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import NoConversionError
 
@@ -279,7 +278,7 @@ def _parse(model: type[_Row], text: str | bytes) -> _Row:
         row = model.model_validate_json(text)
     except ValidationError as error:
         raise _explained(error, text) from error
-    if _suspicious(text if isinstance(text, bytes) else text.encode()) and not _finite(row.model_dump()):
+    if _suspicious(text if isinstance(text, bytes) else text.encode()) and not finite(row.model_dump()):
         raise RowError("NaN and Infinity are not JSON numbers", "number", remedy=_REPAIR)
     target, version, known = (
         (row.i.target, row.v, OLD_LOG_VERSION)
@@ -316,7 +315,7 @@ def _explained(error: ValidationError, text: str | bytes) -> RowError:
     if rule == "json_invalid":
         return RowError(f"not a JSON row: {message.removeprefix('Invalid JSON: ')}", "json", remedy=_REPAIR)
     message = message if message[:2].isupper() else message[0].lower() + message[1:]
-    if _suspicious(data) and not _finite(_loaded(data)):
+    if _suspicious(data) and not finite(_loaded(data)):
         message, rule = "NaN and Infinity are not JSON numbers", "number"
     sentence = ": ".join(["not a record", *_place(finding["loc"]), message])
     return RowError(sentence, rule if rule in ("cost", "knob", "number") else "shape", remedy=_REPAIR)
@@ -359,17 +358,6 @@ def _place(steps: tuple[int | str, ...]) -> list[str]:
 def _suspicious(text: bytes) -> bool:
     """Whether a row may contain NaN or Infinity, which pydantic accepts: only then are its numbers checked."""
     return b"NaN" in text or b"Infinity" in text or _HUGE.search(text) is not None
-
-
-def _finite(value: Value) -> bool:
-    """Whether no number inside a JSON value is infinite or not a number."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, (list, tuple)):
-        return all(map(_finite, value))
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    return True
 
 
 def _is_pickled(text: str | bytes) -> bool:
