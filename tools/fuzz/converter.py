@@ -7,11 +7,11 @@ import random
 from functools import partial
 from pathlib import Path
 
+from tophub_registry.records.conversion import to_old
 from tophub_registry.records.convert import ConvertReport, convert_log
-from tophub_registry.records.log import Line, is_old_row, parse_row, read_lines
-from tophub_registry.records.old_row import OLD_LOG_VERSION
+from tophub_registry.records.log import Line, is_old_row, parse_old_row, parse_record, read_lines
+from tophub_registry.records.old_row import OLD_LOG_VERSION, OldRow
 from tophub_registry.records.record import LOG_VERSION
-from tophub_registry.records.unconvertible import NoConversionError
 from tophub_registry.records.validate import validate_log
 
 from .harness import Harness, Raw, expect, tried
@@ -37,8 +37,9 @@ def check(data: bytes, folder: Path) -> None:
         expect(again.read_bytes() == output.read_bytes(), f"converting to {version} twice gives the same")
         validation = validate_log(output)
         expect(not validation.findings or not _broken(validation.findings), f"what was converted to {version} is valid")
-    if (folder / "0.log").exists():
-        _check_back(path, folder)
+    for line in read_lines(path) if (folder / "0.log").exists() else ():
+        if not line.text.startswith(b"#"):
+            _check_back(line)
 
 
 _ROW_RULES = ("length", "encoding", "json", "pickle", "shape", "knob", "number", "cost", "target", "version", "torn")
@@ -59,31 +60,24 @@ def _check_report(report: ConvertReport, path: Path, output: Path) -> None:
         expect(left.reason.isprintable() and len(left.reason) < 1000, "reasons are short and printable")  # noqa: PLR2004
 
 
-def _check_back(path: Path, folder: Path) -> None:
-    """Check that rows of 0.1 that were converted convert back to what they were."""
-    rows_before = [line for line in read_lines(path) if not line.text.startswith(b"#")]
-    for line in rows_before:
-        record = _parsed(line, path)
-        if record is None:
-            continue
-        one, new, back = folder / "one.log", folder / "new.log", folder / "back.log"
-        for each in (one, new, back):
-            each.unlink(missing_ok=True)
-        one.write_bytes(line.text + b"\n")
-        if is_old_row(line.text):
-            convert_log(one, new, to=LOG_VERSION)
-            convert_log(new, back, to=OLD_LOG_VERSION)
-            expect(json.loads(back.read_bytes()) == json.loads(line.text), "a row of 0.1 converts back to what it was")
-        elif (there := tried(convert_log, one, new, to=OLD_LOG_VERSION)) is not None and there.converted:
-            convert_log(new, back, to=LOG_VERSION)
-            expect(_parsed(Line(1, back.read_bytes().strip(), whole=True), back) is not None, "0.2 to 0.1 can be read")
+def _check_back(line: Line) -> None:
+    """Check that a row of 0.1 converts back to what it was, and so does one of 0.2 that was converted to it."""
+    record = tried(parse_record, line.text)
+    if record is None:
+        return
+    if is_old_row(line.text):
+        old = parse_old_row(line.text)
+        expect(_json(to_old(parse_record(record.to_json()))) == _json(old), "a row of 0.1 converts back to what it was")
+        expect(_json(old) == json.loads(line.text), "a row of 0.1 is written as it was read")
+    elif (made := tried(to_old, record)) is not None:
+        again = parse_record(made.to_json())
+        expect((again.config, again.result) == (record.config, record.result), "what was measured is not changed")
+        expect(again.input.target == record.input.target, "the target is not changed")
+        expect(_json(to_old(again)) == _json(made), "a row of 0.2 that became one of 0.1 converts back to that")
 
 
-def _parsed(line: Line, path: Path) -> object:
-    try:
-        return parse_row(line, file=path).record
-    except NoConversionError:
-        return None
+def _json(row: OldRow) -> object:
+    return json.loads(row.to_json())
 
 
 def mutate(data: bytes, size: int, chance: random.Random, raw: Raw) -> bytes:
