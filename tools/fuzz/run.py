@@ -1,6 +1,6 @@
 """Fuzz a reader of untrusted files with atheris, which is installed with the extra [fuzz] in an environment of its own.
 
-python tools/fuzz/run.py log --minutes 30      log, converter, index, target, tasks or bundle
+python tools/fuzz/run.py log --minutes 30      log, converter, index, target, tasks, bundle or model
 python tools/fuzz/run.py log --again           what was found before, once more
 python tools/fuzz/run.py log FILE…             these inputs, without atheris
 

@@ -13,6 +13,7 @@ NAMES = {
     "target": "target_parser",
     "tasks": "task_file",
     "bundle": "bundle",
+    "model": "cost_model",
 }
 """The module of each harness."""
 
