@@ -6,6 +6,7 @@ import copy
 import json
 import random
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 from tophub_registry.packages.index import Index, check_successor, freshness, resolve
@@ -124,6 +125,7 @@ def _next(data: bytes) -> bytes:
         return data
 
 
+@cache
 def _small() -> bytes:
     """Return an index with one version of each package."""
     fields = json.loads((DATA / "index.json").read_bytes())
@@ -143,7 +145,7 @@ def seeds() -> list[bytes]:
     models["packages"] = {"cuda": {"v0.13": {**models["packages"]["cuda"]["v0.13"], "base": None}}}
     model = json.dumps(models).encode()
     return [whole, small, json.dumps(imported).encode(), model, small + _PART + _next(small) + _PART + b"cuda@v0.11",
-            small + _PART + whole + _PART + b"llvm"]  # fmt: skip
+            small + _PART + _next(model) + _PART + b"llvm"]  # fmt: skip
 
 
 HARNESS = Harness(check, seeds, mutate, WORDS)

@@ -52,6 +52,9 @@ _PROGRESS_LINES = 5000
 
 _GZIP = b"\x1f\x8b"
 
+_MOST_UNPACKED = 100
+"""How many times its size a gzipped log may unpack to. Logs pack to a tenth, and hardly any to a fiftieth."""
+
 # AutoTVM's pickle protocol had four fields in log version 0.1 and has six in 0.2, the first one plain text.
 _PICKLE_TABS = (3, 5)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
@@ -101,6 +104,29 @@ class Row(NamedTuple):
     comment: str | None
 
 
+class _Unpacked(gzip.GzipFile):
+    """A gzipped log, which can not be a small file that hardly ends."""
+
+    def __init__(self, packed: IO[bytes], path: str | Path) -> None:
+        super().__init__(fileobj=packed)
+        self._path = path
+        self._most = max(MAX_LINE, _MOST_UNPACKED * os.fstat(packed.fileno()).st_size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Return a line, or so many bytes of it; InputError if that is too much for so small a file."""
+        return self._checked(super().readline(size))
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return so many bytes; InputError if that is too much for so small a file."""
+        return self._checked(super().read(size))
+
+    def _checked(self, data: bytes) -> bytes:
+        if self.tell() > self._most:
+            reason = f"it unpacks to more than {_MOST_UNPACKED} times its size"
+            raise InputError(reason, file=self._path, remedy="unpack it, if you trust it")
+        return data
+
+
 @contextmanager
 def open_log(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a log for reading, gzipped or not.
@@ -113,7 +139,7 @@ def open_log(path: str | Path) -> Iterator[IO[bytes]]:
     try:
         with Path(path).open("rb") as raw:
             if raw.peek(2)[:2] == _GZIP:
-                with gzip.GzipFile(fileobj=raw) as stream:
+                with _Unpacked(raw, path) as stream:
                     yield stream  # type: ignore[misc]  # a GzipFile reads like a binary file
             else:
                 yield raw
