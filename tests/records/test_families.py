@@ -65,6 +65,12 @@ def test_other_families_and_none(target, family):
     assert family_of(Target.parse(target)) == family
 
 
+@pytest.mark.parametrize("name", ["znver99", "x86-64-v4,+avx", "é", "'", "x" * 10_000])
+def test_of_a_processor_that_nobody_knows_llvm_says_nothing(name, capfd):
+    assert vectors_of(Target("llvm", (("mcpu", name),))) is None
+    assert capfd.readouterr().err == ""
+
+
 def test_a_family_is_shared_only_where_it_is_known():
     parse = Target.parse
     assert same_family(parse("llvm -mcpu=znver4"), parse("llvm -mcpu=icelake-server"))
