@@ -6,7 +6,14 @@ import importlib.util
 
 import pytest
 
-from tophub_registry.records.families import PROCESSORS, family_of, same_family, vectors_of, vectors_with
+from tophub_registry.records.families import (
+    PROCESSORS,
+    family_of,
+    same_family,
+    vectors_of,
+    vectors_with,
+    without_general_keys,
+)
 from tophub_registry.records.target import Target
 
 
@@ -69,6 +76,12 @@ def test_other_families_and_none(target, family):
 def test_of_a_processor_that_nobody_knows_llvm_says_nothing(name, capfd):
     assert vectors_of(Target("llvm", (("mcpu", name),))) is None
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("keys", [",' '", "cpu,'a,b c'", "cpu,' a'' b',x'y z'", "'cpu,a b'", "cpu,a"])
+def test_without_general_keys_a_target_can_still_be_parsed(keys):
+    target = without_general_keys(Target.parse(f"llvm -keys={keys}"))
+    assert Target.parse(str(target)) == target
 
 
 def test_a_family_is_shared_only_where_it_is_known():

@@ -174,7 +174,8 @@ def keyed(target: Target) -> Target:
 def without_general_keys(target: Target) -> Target:
     """Return a target without general keys, such as `cpu` or a family, which do not distinguish devices."""
     options = {**target.attributes}
-    keys = [key for key in options.pop("keys", "").split(",") if key and key not in GENERAL_KEYS]
+    said = options.pop("keys", "").replace("'", "")  # a quotation that is split can't be written
+    keys = [key for key in said.split(",") if key and key not in GENERAL_KEYS]
     if keys:
         options["keys"] = ",".join(keys)
     return type(target)(target.kind, tuple(sorted(options.items())))
