@@ -7,13 +7,26 @@ The class decides the exit code of the command line: 1 the input is at fault, 2 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+LONGEST = 2000
+"""How many characters of a message or a remedy are kept: either may quote a file that anybody wrote."""
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """Return a text as one printable line: line breaks become spaces, other control characters are spelled out."""
+    text = text if len(text) <= longest else text[:longest] + "…"
+    if text.isprintable():
+        return text
+    text = re.sub(r"[ \t]*[\r\n\t]\s*", " ", text.strip())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
 
 class TophubError(Exception):
-    """The base class of this project's errors.
+    """The base class of this project's errors, each of which is shown as one line.
 
     Parameters
     ----------
@@ -30,14 +43,15 @@ class TophubError(Exception):
     def __init__(
         self, message: str, *, file: str | Path | None = None, line: int | None = None, remedy: str | None = None
     ) -> None:
-        self.message = message
+        self.message = one_line(message)
         self.file = None if file is None else str(file)
         self.line = line
-        self.remedy = remedy
-        super().__init__(message, self.file, line, remedy)
+        self.remedy = None if remedy is None else one_line(remedy)
+        super().__init__(self.message, self.file, line, self.remedy)
 
     def __str__(self) -> str:
-        place = "" if self.file is None else self.file + (f":{self.line}" if self.line else "") + ": "
+        place = "" if self.file is None else one_line(self.file, len(self.file))
+        place += "" if self.file is None else (f":{self.line}" if self.line else "") + ": "
         return place + self.message + (f" ({self.remedy})" if self.remedy else "")
 
     def __reduce__(self) -> tuple[object, ...]:

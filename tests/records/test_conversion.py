@@ -295,7 +295,7 @@ def test_what_tvm_0_6_needs_to_find_a_record_again() -> None:
     assert row["tophub"] == value["tophub"]
     again = convert(row)
     assert again["input"] == value["input"]
-    assert again["tophub"] == {**value["tophub"], "converted": {"log_version": 0.1}}
+    assert again["tophub"] == {**value["tophub"], "converted": {"log_version": 0.1, "tophub": value["tophub"]}}
 
 
 def test_provenance_says_that_it_was_converted_and_when_it_was_measured() -> None:
@@ -459,3 +459,49 @@ def test_nothing_is_written_when_a_row_is_broken(tmp_path: Path) -> None:
             with pytest.raises(InputError):
                 convert_log(path, tmp_path / "new.log", to=to)
     assert list(tmp_path.iterdir()) == [path]
+
+
+OWN: dict[str, Any] = {
+    "i": ["llvm", "mine", [1], {}, ["mine", 1], {"i": 1, "t": "", "c": None, "e": []}],
+    "r": [[0.001], 0, 1.5, 1570000000.0],
+    "v": 0.1,
+}
+MEASURED = "2019-10-02T07:06:40+00:00"
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        None,
+        {},
+        {"device": "d"},
+        {"measured": MEASURED},
+        {"measured": "then"},
+        {"measured": None},
+        {"converted": None},
+        {"converted": {"log_version": 0.1}},
+        {"measured": MEASURED, "converted": {"log_version": 0.1, "task": [1], "tophub": {}}},
+    ],
+)
+def test_the_provenance_of_a_row_comes_back_as_it_was(provenance: object) -> None:
+    row = {**OWN, "tophub": provenance}
+    new = parse_record(json.dumps(row))
+    assert json.loads(to_old(parse_record(new.to_json())).to_json()) == row
+    assert new.tophub is not None
+    later = new.model_copy(update={"tophub": new.tophub.model_copy(update={"rank": "replayed"})})
+    told = to_old(later).tophub
+    assert told is not None, "what was added since is not lost"
+    assert told.rank == "replayed"
+
+
+@pytest.mark.parametrize("key", ["version", "tvm_version", "config", "result"])
+def test_a_key_that_means_something_else_in_the_new_version_is_refused(key: str) -> None:
+    with pytest.raises(NoConversionError, match=f"'{key}', which means something else in log version 0.2"):
+        parse_record(json.dumps({**OWN, key: 1}))
+
+
+@pytest.mark.parametrize("key", ["i", "r", "v"])
+def test_a_key_that_means_something_else_in_the_old_version_is_refused(key: str) -> None:
+    new = parse_record(json.dumps({**json.loads(record().to_json()), key: 1}))
+    with pytest.raises(NoConversionError, match=f"'{key}', which means something else in log version 0.1"):
+        to_old(new)

@@ -6,7 +6,14 @@ import importlib.util
 
 import pytest
 
-from tophub_registry.records.families import PROCESSORS, family_of, same_family, vectors_of, vectors_with
+from tophub_registry.records.families import (
+    PROCESSORS,
+    family_of,
+    same_family,
+    vectors_of,
+    vectors_with,
+    without_general_keys,
+)
 from tophub_registry.records.target import Target
 
 
@@ -63,6 +70,18 @@ def test_what_a_processors_kernels_are_cut_to(target, family, lanes, registers):
 )
 def test_other_families_and_none(target, family):
     assert family_of(Target.parse(target)) == family
+
+
+@pytest.mark.parametrize("name", ["znver99", "x86-64-v4,+avx", "é", "'", "x" * 10_000])
+def test_of_a_processor_that_nobody_knows_llvm_says_nothing(name, capfd):
+    assert vectors_of(Target("llvm", (("mcpu", name),))) is None
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("keys", [",' '", "cpu,'a,b c'", "cpu,' a'' b',x'y z'", "'cpu,a b'", "cpu,a"])
+def test_without_general_keys_a_target_can_still_be_parsed(keys):
+    target = without_general_keys(Target.parse(f"llvm -keys={keys}"))
+    assert Target.parse(str(target)) == target
 
 
 def test_a_family_is_shared_only_where_it_is_known():

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import os
 import resource
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.records.rows import record, row, text
+from tests.records.rows import MEASURED, record, row, text
 from tests.registries import OLD_ROW
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.records.log import (
     MAX_LINE,
     LogAppender,
     is_old_row,
+    open_log,
     parse_record,
+    read_lines,
     read_records,
     read_rows,
     write_log,
 )
+from tophub_registry.records.validate import validate_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +89,24 @@ def test_gzip_is_read_by_its_content(tmp_path: Path) -> None:
 def test_damaged_gzip_is_one_of_our_errors(log: Path, damage: slice) -> None:
     log.write_bytes(gzip.compress(text().encode())[damage])
     assert "damaged gzip data" in broken(log).message
+
+
+@pytest.mark.parametrize("part", [b"\n", b"x\n", b"x", b" " * 60_000 + b"\n", b"#\n"], ids=lambda part: repr(part[:3]))
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(log: Path, part: bytes) -> None:
+    log.write_bytes(gzip.compress(part * (500_000 // len(part))))
+    for work in (read_lines, read_rows):
+        with pytest.raises(InputError):
+            list(work(log))
+    with pytest.raises(InputError, match="more than 100 times its size"):
+        validate_log(log)
+    with open_log(log) as stream, pytest.raises(InputError, match="100 times"):
+        shutil.copyfileobj(stream, io.BytesIO())
+
+
+def test_a_log_of_failed_trials_is_read_gzipped(log: Path) -> None:
+    rows = [text(index=number, timestamp=MEASURED + number, costs=[1e9], error_no=4) for number in range(1000)]
+    log.write_bytes(gzip.compress("\n".join(rows).encode()))
+    assert len(list(read_records(log))) == len(rows)
 
 
 def test_a_flipped_bit_in_gzip_is_one_of_our_errors(log: Path) -> None:

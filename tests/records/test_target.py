@@ -59,7 +59,29 @@ def test_the_dict_of_todays_tvm() -> None:
 words = st.text(st.sampled_from("abz019_.-+, "), min_size=1, max_size=8).filter(lambda word: word.strip() == word)
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z][a-z_-]{0,6}", fullmatch=True).filter(lambda k: k != "target"), words))
+@pytest.mark.parametrize("value", ["''", "' '", "-a' '", "a' 'b", "''a''", "'a b'c'd e'", "a", "'a\u2028b'"])
+def test_any_value_that_is_parsed_is_written_so_that_it_is_parsed_again(value: str) -> None:
+    parsed = Target.parse(f"llvm -x={value}")
+    made = Target(parsed.kind, parsed.options)
+    assert Target.parse(str(made)) == parsed
+    assert Target.parse(str(parsed.with_option("mcpu", "y"))).attributes["x"] == parsed.attributes["x"]
+
+
+@pytest.mark.parametrize("number", ["00", "-0", "007", "\u0663", "9" * 19, "9" * 5000])
+def test_digits_that_are_no_number_of_tvm_stay_a_word(number: str) -> None:
+    assert Target.parse(f"llvm -x={number}").as_dict() == {"kind": "llvm", "x": number}
+
+
+def test_an_option_can_not_change_the_kind_of_the_dict() -> None:
+    with pytest.raises(InputError, match="'-kind=cuda'"):
+        Target.parse("llvm -kind=cuda")
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z_-]{0,6}", fullmatch=True).filter(lambda k: k not in ("target", "kind")), words
+    )
+)
 def test_what_is_written_is_read_again(options: dict[str, str]) -> None:
     target = Target("llvm", tuple(sorted(options.items())))
     assert Target.parse(str(target)) == target

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.conftest import examples
 from tests.records.rows import row
 from tests.records.test_conversion import ARM, CASES, old_row
-from tophub_registry.errors import TophubError
+from tophub_registry.errors import InputError, TophubError
 from tophub_registry.records.audit import audit
 from tophub_registry.records.conversion import to_old
 from tophub_registry.records.convert import convert_log
@@ -175,6 +175,37 @@ def test_task_files(tmp_path_factory: pytest.TempPathFactory, content: bytes | i
         for task in TaskFile.read(path).tasks:
             assert task.workload
             assert str(task)
+
+
+def old_with(task: str, argument: str, key: str) -> str:
+    config = {"i": 1, "t": "direct", "c": None, "e": [], key: "direct"}
+    return json.dumps({"i": ["cuda", task, [argument], {}, None, config], "r": [[0.1], 0, 1, 1], "v": 0.1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        old_with("topi_nn_dense", "x", "\x1b[2J"),
+        old_with("topi_nn_dense", "\x1b[2J\u202e\n", "t"),
+        old_with("topi_" + "x" * 60_000, "x", "t"),
+        old_with("topi_nn_dense", "x", "k" * 60_000),
+    ],
+    ids=["key", "argument", "long task", "long key"],
+)
+def test_errors_that_quote_a_row_are_one_short_line(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_record(text)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_task_files_have_json_numbers_only(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "tasks.json"
+    tasks = f'[{{"task": "t", "args": [1, [{number}]]}}]'
+    path.write_text(f'{{"model": "m", "kind": "llvm", "shapes": {{}}, "tasks": {tasks}}}', encoding="utf-8")
+    with pytest.raises(InputError, match="not JSON numbers"):
+        TaskFile.read(path)
 
 
 @pytest.mark.parametrize(

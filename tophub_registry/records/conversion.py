@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tophub_registry.records.arguments import read, say
 from tophub_registry.records.conversion_rules import RULES, TaskRule, family
@@ -47,11 +47,11 @@ def to_new(row: OldRow) -> Record:
         Its target is invalid.
     """
     task, args = _new_task(row)
-    provenance = row.tophub.model_dump(exclude_unset=True) if row.tophub else {}
-    measured = _iso(row.r.timestamp)
-    if measured is not None:
-        provenance.setdefault("measured", measured)
-    provenance["converted"] = {"log_version": OLD_LOG_VERSION}
+    _check_keys(row.model_extra, Record, LOG_VERSION)
+    told = row.model_dump(include={"tophub"}, exclude_unset=True)
+    provenance = {**_completed(told, row.r.timestamp), "converted": {"log_version": OLD_LOG_VERSION}}
+    if told and _told_by(provenance, row.r.timestamp) != told:
+        provenance["converted"].update(told)
     record = Record.model_validate(
         {
             **(row.model_extra or {}),
@@ -68,6 +68,36 @@ def to_new(row: OldRow) -> Record:
         return record
     provenance["converted"]["task"] = before
     return record.model_copy(update={"tophub": Provenance.model_validate(provenance)})
+
+
+def _check_keys(extra: dict[str, Value] | None, model: type[BaseModel], version: float) -> None:
+    """Check that no further key of a row means something in the other log version."""
+    for key in extra or {}:
+        if key in model.model_fields:
+            raise NoConversionError(f"it has a key {key!r}, which means something else in log version {version}")
+
+
+def _completed(told: dict[str, Value], timestamp: float) -> dict[str, Value]:
+    """Return the provenance that a row of 0.1 tells, with the time of its measurement."""
+    provenance, measured = {**(told.get("tophub") or {})}, _iso(timestamp)
+    if measured is not None:
+        provenance.setdefault("measured", measured)
+    return provenance
+
+
+def _told_by(provenance: dict[str, Value], timestamp: float) -> dict[str, Value]:
+    """Return what a row of 0.1 tells of a provenance: its key and value, or nothing."""
+    rest = {**provenance}
+    converted = rest.pop("converted", None)
+    if not converted:
+        return {"tophub": rest} if rest else {}
+    if "tophub" in converted:
+        before = {"tophub": converted["tophub"]}
+        if {**_completed(before, timestamp), "converted": None} == {**rest, "converted": None}:
+            return before
+    if rest.get("measured") == _iso(timestamp):
+        rest.pop("measured", None)
+    return {"tophub": rest} if rest else {}
 
 
 def _new_task(row: OldRow) -> tuple[str, list[Value]]:
@@ -96,15 +126,14 @@ def to_old(record: Record) -> OldRow:
     InputError
         Its target is invalid.
     """
+    _check_keys(record.model_extra, OldRow, OLD_LOG_VERSION)
     provenance = record.tophub.model_dump(exclude_unset=True) if record.tophub else {}
     converted = record.tophub.converted if record.tophub else None
-    if provenance.pop("converted", None) and provenance.get("measured") == _iso(record.result.timestamp):
-        provenance.pop("measured", None)
     row = {
         **(record.model_extra or {}),
         "r": record.result,
         "v": OLD_LOG_VERSION,
-        **({"tophub": provenance} if provenance else {}),
+        **_told_by(provenance, record.result.timestamp),
     }
     if record.config.model_extra:
         raise NoConversionError(f"log version 0.1 has no {next(iter(record.config.model_extra))!r} in a config")

@@ -136,7 +136,7 @@ def vectors_with(features: Collection[str]) -> Vectors:
     return Vectors(family, 8 if "avx" in features else 4, 16)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # names come from logs
 def _asked_of_llvm(name: str) -> Vectors | None:
     """Ask the LLVM of the installed TVM about a processor that is newer than our table."""
     if importlib.util.find_spec("tvm") is None:
@@ -144,9 +144,10 @@ def _asked_of_llvm(name: str) -> Vectors | None:
     import tvm
 
     try:
+        if name not in map(str, tvm.target.codegen.llvm_get_cpu_archlist(tvm.target.Target({"kind": "llvm"}))):
+            return None  # asked about it, LLVM would complain on standard error
         asked = tvm.target.Target({"kind": "llvm", "mcpu": name})
-        known = name in map(str, tvm.target.codegen.llvm_get_cpu_archlist(asked))
-        return vectors_with(set(map(str, tvm.target.codegen.llvm_get_cpu_features(asked)))) if known else None
+        return vectors_with(set(map(str, tvm.target.codegen.llvm_get_cpu_features(asked))))
     except (AttributeError, ValueError, tvm.TVMError):  # an old TVM, or one without LLVM
         return None
 
@@ -173,7 +174,8 @@ def keyed(target: Target) -> Target:
 def without_general_keys(target: Target) -> Target:
     """Return a target without general keys, such as `cpu` or a family, which do not distinguish devices."""
     options = {**target.attributes}
-    keys = [key for key in options.pop("keys", "").split(",") if key and key not in GENERAL_KEYS]
+    said = options.pop("keys", "").replace("'", "")  # a quotation that is split can't be written
+    keys = [key for key in said.split(",") if key and key not in GENERAL_KEYS]
     if keys:
         options["keys"] = ",".join(keys)
     return type(target)(target.kind, tuple(sorted(options.items())))

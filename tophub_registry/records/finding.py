@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tophub_registry.errors import one_line
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -15,7 +17,7 @@ class Finding:
     rule
         The rule's name; `RULES` has those of the levels row and log.
     message
-        What is wrong.
+        What is wrong, made one printable line: it may quote a file that anybody wrote.
     severity
         An error makes the log unfit to be published, a warning does not; notes are counted separately.
     remedy
@@ -30,3 +32,6 @@ class Finding:
     remedy: str | None = None
     file: str = ""
     line: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", one_line(self.message))

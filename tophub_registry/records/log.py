@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import fcntl
 import gzip
-import math
 import os
 import re
 import zlib
@@ -25,7 +24,7 @@ from tophub_registry.files import atomic_write, check_place
 from tophub_registry.records.conversion import to_new
 from tophub_registry.records.names import with_todays_name
 from tophub_registry.records.old_row import OLD_LOG_VERSION, OldInput, OldRow
-from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value
+from tophub_registry.records.record import LOG_VERSION, Input, Record, Result, Value, finite
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import NoConversionError
 
@@ -52,6 +51,9 @@ _HUGE = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{308})")
 _PROGRESS_LINES = 5000
 
 _GZIP = b"\x1f\x8b"
+
+_MOST_UNPACKED = 100
+"""How many times its size a gzipped log may unpack to. Logs pack to a tenth, and hardly any to a fiftieth."""
 
 # AutoTVM's pickle protocol had four fields in log version 0.1 and has six in 0.2, the first one plain text.
 _PICKLE_TABS = (3, 5)
@@ -102,6 +104,29 @@ class Row(NamedTuple):
     comment: str | None
 
 
+class _Unpacked(gzip.GzipFile):
+    """A gzipped log, which can not be a small file that hardly ends."""
+
+    def __init__(self, packed: IO[bytes], path: str | Path) -> None:
+        super().__init__(fileobj=packed)
+        self._path = path
+        self._most = max(MAX_LINE, _MOST_UNPACKED * os.fstat(packed.fileno()).st_size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Return a line, or so many bytes of it; InputError if that is too much for so small a file."""
+        return self._checked(super().readline(size))
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return so many bytes; InputError if that is too much for so small a file."""
+        return self._checked(super().read(size))
+
+    def _checked(self, data: bytes) -> bytes:
+        if self.tell() > self._most:
+            reason = f"it unpacks to more than {_MOST_UNPACKED} times its size"
+            raise InputError(reason, file=self._path, remedy="unpack it, if you trust it")
+        return data
+
+
 @contextmanager
 def open_log(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a log for reading, gzipped or not.
@@ -114,7 +139,7 @@ def open_log(path: str | Path) -> Iterator[IO[bytes]]:
     try:
         with Path(path).open("rb") as raw:
             if raw.peek(2)[:2] == _GZIP:
-                with gzip.GzipFile(fileobj=raw) as stream:
+                with _Unpacked(raw, path) as stream:
                     yield stream  # type: ignore[misc]  # a GzipFile reads like a binary file
             else:
                 yield raw
@@ -279,7 +304,7 @@ def _parse(model: type[_Row], text: str | bytes) -> _Row:
         row = model.model_validate_json(text)
     except ValidationError as error:
         raise _explained(error, text) from error
-    if _suspicious(text if isinstance(text, bytes) else text.encode()) and not _finite(row.model_dump()):
+    if _suspicious(text if isinstance(text, bytes) else text.encode()) and not finite(row.model_dump()):
         raise RowError("NaN and Infinity are not JSON numbers", "number", remedy=_REPAIR)
     target, version, known = (
         (row.i.target, row.v, OLD_LOG_VERSION)
@@ -316,7 +341,7 @@ def _explained(error: ValidationError, text: str | bytes) -> RowError:
     if rule == "json_invalid":
         return RowError(f"not a JSON row: {message.removeprefix('Invalid JSON: ')}", "json", remedy=_REPAIR)
     message = message if message[:2].isupper() else message[0].lower() + message[1:]
-    if _suspicious(data) and not _finite(_loaded(data)):
+    if _suspicious(data) and not finite(_loaded(data)):
         message, rule = "NaN and Infinity are not JSON numbers", "number"
     sentence = ": ".join(["not a record", *_place(finding["loc"]), message])
     return RowError(sentence, rule if rule in ("cost", "knob", "number") else "shape", remedy=_REPAIR)
@@ -368,17 +393,6 @@ def _place(steps: tuple[int | str, ...]) -> list[str]:
 def _suspicious(text: bytes) -> bool:
     """Whether a row may contain NaN or Infinity, which pydantic accepts: only then are its numbers checked."""
     return b"NaN" in text or b"Infinity" in text or _HUGE.search(text) is not None
-
-
-def _finite(value: Value) -> bool:
-    """Whether no number inside a JSON value is infinite or not a number."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, (list, tuple)):
-        return all(map(_finite, value))
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    return True
 
 
 def _is_pickled(text: str | bytes) -> bool:

@@ -40,6 +40,17 @@ Value = Any
 """A JSON value: the arguments of a task nest lists, strings, numbers, booleans and null."""
 
 
+def finite(value: Value) -> bool:
+    """Whether no number inside a JSON value is infinite or not a number."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, (list, tuple)):
+        return all(map(finite, value))
+    if isinstance(value, dict):
+        return all(map(finite, value.values()))
+    return True
+
+
 class JsonArray:
     """Reads a named tuple from a JSON array only; pydantic alone would accept an object too."""
 
@@ -147,12 +158,15 @@ class Conversion(BaseModel):
     task
         The original task, arguments, keyword arguments, workload and template key, if converting back would
         spell them differently.
+    tophub
+        The original provenance, if converting back would lose some of it.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
     log_version: float
     task: list[Value] | None = None
+    tophub: dict[str, Value] | None = None
 
 
 class Provenance(BaseModel):

@@ -29,6 +29,9 @@ _RENAMED = {"target": "mtriple"}
 
 _LISTS = frozenset({"keys", "libs", "mattr"})
 
+# An integer of 64 bits that is written in one way only: 007 and -0 are words.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -82,7 +85,7 @@ class Target:
         for key, value in self.options:
             if key in _LISTS:
                 result[key] = value.split(",")
-            elif re.fullmatch(r"-?\d+", value):
+            elif _INTEGER.fullmatch(value):
                 result[key] = int(value)
             else:
                 result[key] = value
@@ -97,7 +100,7 @@ def _parse(text: str) -> Target:
     options: dict[str, str] = {}
     for word in _options(words[1:]):
         match = _OPTION.fullmatch(word)
-        if match is None:
+        if match is None or match["key"] == "kind":  # today's TVM calls the kind itself so
             raise InputError(f"{word[:80]!r} in the target {text[:80]!r} is not an option", remedy="write -key=value")
         key = _RENAMED.get(match["key"], match["key"])
         value = _unquoted(match["value"] or "1")
@@ -118,7 +121,8 @@ def _options(words: list[str]) -> list[str]:
 
 
 def _quoted(value: str) -> str:
-    return f"'{value}'" if re.search(r"\s", value) else value
+    """Quote a value unless it is read as it is: quotes inside it may enclose spaces already."""
+    return value if _WORD.fullmatch(value) and _unquoted(value) == value else f"'{value}'"
 
 
 def _unquoted(value: str) -> str:

@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tophub_registry.errors import InputError
 from tophub_registry.files import atomic_write
 from tophub_registry.records.arguments import ArgumentError, named, shown, take
-from tophub_registry.records.record import workload_key
+from tophub_registry.records.record import finite, workload_key
 
 
 def tensor(shape: tuple[int, ...] | list[int], dtype: str = "float32") -> list[Any]:
@@ -45,6 +45,12 @@ class Task(BaseModel):
     kwargs: dict[str, Any] = {}
     count: int = 1
     layers: list[str] = []
+
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Task:
+        if not finite([self.args, self.kwargs]):
+            raise ValueError("NaN and Infinity are not JSON numbers")
+        return self
 
     @property
     def workload(self) -> str:
