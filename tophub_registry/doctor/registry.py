@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tophub_registry.packages.index import Index
-    from tophub_registry.packages.trust.state import Signed
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.root import Root
+    from tophub_registry.packages.trust.state import Signed
 
 PATIENCE = 5.0
 """Seconds to wait for the location's index."""
