@@ -78,9 +78,12 @@ def test_keys_are_replaced_renewed_and_delegated(run):
         ("timestamp", 1, 1),
     ]
     bob = shown["roles"][0]["keys"][1]
-    done = run(f"keys change root --add owner.pub --remove {bob[:8]} --registry hub --json")
+    done = run("keys change root --add owner.pub --remove bob.pub --registry hub --json")
     assert [each["role"] for each in done["waiting"]] == ["root"]
     assert run("keys discard --registry hub --json") == {"discarded": True}
+    done = run(f"keys change root --add owner.pub --remove {bob[:8]} --registry hub --json")
+    assert [each["role"] for each in done["waiting"]] == ["root"]
+    run("keys discard --registry hub")
     assert "root 2 needs 2 more" in run("keys renew root --registry hub")
     assert "cuda-h100 1 needs 1 more" in run("keys delegate cuda --device h100 --key owner.pub --registry hub")
     assert "cuda: h100" in run("keys show --registry hub")

@@ -9,6 +9,16 @@ from tests.docs.blocks import ROOT
 PAGE = ROOT / "docs" / "threat-model.md"
 
 
+def test_every_test_that_it_names_with_its_file_exists():
+    files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+    named = re.findall(r"`(?:[a-z]+/)*(test_\w+\.py)::([\w:]+)`", PAGE.read_text(encoding="utf-8"))
+    assert len(named) > 40
+    for file, names in named:
+        text = files[file].read_text(encoding="utf-8")
+        for name in names.split("::"):
+            assert re.search(rf"(?m)^ *(def|class) {name}\b", text), (file, name)
+
+
 def test_every_test_that_it_names_exists():
     known = {
         name

@@ -166,7 +166,7 @@ def change(
     role: Annotated[str, typer.Argument(help="root, targets or online.")],
     add: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A public key to add (repeatable).")] = None,
     remove: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="A key to remove, by how its identifier begins.")
+        list[str] | None, typer.Option(metavar="KEY", help="A key to remove: its file, or how its identifier begins.")
     ] = None,
     threshold: Threshold = None,
     registry: Registry = None,
@@ -180,7 +180,8 @@ def change(
     added = [read_public(path) for path in add or ()]
     if not (added or remove or threshold):
         raise UsageError("nothing is to be changed", remedy="give --add, --remove or --threshold")
-    roles.change_keys(folder, role, add=added, remove=remove or (), threshold=threshold)
+    removed = [read_public(Path(key)).keyid if key.endswith(".pub") else key for key in remove or ()]
+    roles.change_keys(folder, role, add=added, remove=removed, threshold=threshold)
     _staged(folder, as_json=as_json)
 
 
