@@ -505,3 +505,10 @@ def test_a_key_that_means_something_else_in_the_old_version_is_refused(key: str)
     new = parse_record(json.dumps({**json.loads(record().to_json()), key: 1}))
     with pytest.raises(NoConversionError, match=f"'{key}', which means something else in log version 0.1"):
         to_old(new)
+
+
+def test_a_row_that_could_not_be_read_again_is_not_written() -> None:
+    value = json.loads(record(target="opencl -device=intel_graphics", task="conv2d_NCHWc.intel_graphics").to_json())
+    value["input"][2][1] = ["TENSOR", [7, 7], "float32"]
+    with pytest.raises(NoConversionError, match="kernel_size"):
+        to_old(parse_record(json.dumps(value)))

@@ -146,7 +146,9 @@ def to_old(record: Record) -> OldRow:
         before = _as_it_was(record, converted.task, old_row)
         if before is not None:
             return before
-    return old_row(*_old_task(record))
+    written = old_row(*_old_task(record))
+    to_new(written)  # what can't be read again is refused
+    return written
 
 
 def _as_it_was(record: Record, task: list[Value], old_row: Callable[..., OldRow]) -> OldRow | None:
