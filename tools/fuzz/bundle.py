@@ -101,7 +101,7 @@ def seeds() -> list[bytes]:
         tophub="1",
     )
     pairs = [Pair(line=1, costs=[1e-3], default=[2e-3])]
-    made = []
+    made: list[bytes] = []
     with tempfile.TemporaryDirectory(prefix="tophub-fuzz-") as folder:
         for model in (None, WholeModel(name="net", layers=2, before=1.0, after=0.9)):
             path = Path(folder) / f"{len(made)}.bundle"
