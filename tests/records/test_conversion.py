@@ -512,3 +512,12 @@ def test_a_row_that_could_not_be_read_again_is_not_written() -> None:
     value["input"][2][1] = ["TENSOR", [7, 7], "float32"]
     with pytest.raises(NoConversionError, match="kernel_size"):
         to_old(parse_record(json.dumps(value)))
+
+
+@pytest.mark.parametrize("argument", [["TENSOR"], ["TENSOR", 9, "float32"], ["TENSOR", [1]], ["TENSOR", None, 1, 2]])
+def test_what_only_looks_like_a_tensor_in_somebodys_own_task(argument: list[Any]) -> None:
+    value = json.loads(record(task="mine").to_json())
+    value["input"][2] = [argument]
+    old = to_old(parse_record(json.dumps(value)))
+    assert old.i.workload == ["mine", argument]
+    assert to_new(old).input.args == [argument]
