@@ -521,3 +521,14 @@ def test_what_only_looks_like_a_tensor_in_somebodys_own_task(argument: list[Any]
     old = to_old(parse_record(json.dumps(value)))
     assert old.i.workload == ["mine", argument]
     assert to_new(old).input.args == [argument]
+
+
+def test_a_row_that_would_become_too_long_is_left_out(tmp_path: Path) -> None:
+    old = {**OWN, "i": ["llvm", "mine", ["x" * 40_000], {}, None, OWN["i"][5]]}
+    value = json.loads(record(task="mine").to_json())
+    value["input"][2] = ["x" * 40_000]
+    for row, to in ((old, 0.2), (value, 0.1)):
+        log, output = tmp_path / "log", tmp_path / f"{to}.log"
+        log.write_text(json.dumps(row), encoding="utf-8")
+        report = convert_log(log, output, to=to)
+        assert report.left_out[0].reason == f"in log version {to} the line would be longer than 65536 bytes"
