@@ -505,3 +505,30 @@ def test_a_key_that_means_something_else_in_the_old_version_is_refused(key: str)
     new = parse_record(json.dumps({**json.loads(record().to_json()), key: 1}))
     with pytest.raises(NoConversionError, match=f"'{key}', which means something else in log version 0.1"):
         to_old(new)
+
+
+def test_a_row_that_could_not_be_read_again_is_not_written() -> None:
+    value = json.loads(record(target="opencl -device=intel_graphics", task="conv2d_NCHWc.intel_graphics").to_json())
+    value["input"][2][1] = ["TENSOR", [7, 7], "float32"]
+    with pytest.raises(NoConversionError, match="kernel_size"):
+        to_old(parse_record(json.dumps(value)))
+
+
+@pytest.mark.parametrize("argument", [["TENSOR"], ["TENSOR", 9, "float32"], ["TENSOR", [1]], ["TENSOR", None, 1, 2]])
+def test_what_only_looks_like_a_tensor_in_somebodys_own_task(argument: list[Any]) -> None:
+    value = json.loads(record(task="mine").to_json())
+    value["input"][2] = [argument]
+    old = to_old(parse_record(json.dumps(value)))
+    assert old.i.workload == ["mine", argument]
+    assert to_new(old).input.args == [argument]
+
+
+def test_a_row_that_would_become_too_long_is_left_out(tmp_path: Path) -> None:
+    old = {**OWN, "i": ["llvm", "mine", ["x" * 40_000], {}, None, OWN["i"][5]]}
+    value = json.loads(record(task="mine").to_json())
+    value["input"][2] = ["x" * 40_000]
+    for row, to in ((old, 0.2), (value, 0.1)):
+        log, output = tmp_path / "log", tmp_path / f"{to}.log"
+        log.write_text(json.dumps(row), encoding="utf-8")
+        report = convert_log(log, output, to=to)
+        assert report.left_out[0].reason == f"in log version {to} the line would be longer than 65536 bytes"

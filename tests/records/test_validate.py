@@ -241,3 +241,8 @@ def tensor(*shape: int, dtype: str = "float32") -> list[Any]:
 )
 def test_operations_of_a_workload(task: str, args: list[Any], operations: int | None) -> None:
     assert flop(task, args) == operations
+
+
+def test_a_nul_in_a_comment_does_not_make_bad_rows_binary(tmp_path: Path) -> None:
+    log = write(tmp_path / "x.log", "#\0", text(timestamp=1e11))
+    assert [(finding.rule, finding.line) for finding in validate_log(log).findings] == [("time", 2)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import random
+import tempfile
 import zipfile
 import zlib
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -101,15 +101,12 @@ def seeds() -> list[bytes]:
         tophub="1",
     )
     pairs = [Pair(line=1, costs=[1e-3], default=[2e-3])]
-    made = []
-    path = Path("/dev/shm") / f"tophub-fuzz-{random.randrange(1 << 40)}.bundle"  # noqa: S108, S311
-    for model in (None, WholeModel(name="net", layers=2, before=1.0, after=0.9)):
-        try:
+    made: list[bytes] = []
+    with tempfile.TemporaryDirectory(prefix="tophub-fuzz-") as folder:
+        for model in (None, WholeModel(name="net", layers=2, before=1.0, after=0.9)):
+            path = Path(folder) / f"{len(made)}.bundle"
             write_bundle(path, "llvm", "0.1.0", log, environment, pairs, model)
             made.append(path.read_bytes())
-        finally:
-            with suppress(FileNotFoundError):
-                path.unlink()
     return made
 
 

@@ -39,7 +39,10 @@ def main() -> None:
 
     def mutator(data: bytes, size: int, seed: int) -> bytes:
         chance = random.Random(seed)  # noqa: S311
-        return harness.mutate(data, min(size, MAX_INPUT), chance, atheris.Mutate)
+        try:
+            return harness.mutate(data, min(size, MAX_INPUT), chance, atheris.Mutate)
+        except RecursionError:  # a document that became too deep to be changed further
+            return harness.mutate(data[: len(data) // 2], min(size, MAX_INPUT), chance, atheris.Mutate)
 
     try:
         atheris.Setup([sys.argv[0], *options], one, custom_mutator=mutator)

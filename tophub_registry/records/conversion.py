@@ -146,7 +146,9 @@ def to_old(record: Record) -> OldRow:
         before = _as_it_was(record, converted.task, old_row)
         if before is not None:
             return before
-    return old_row(*_old_task(record))
+    written = old_row(*_old_task(record))
+    to_new(written)  # what can't be read again is refused
+    return written
 
 
 def _as_it_was(record: Record, task: list[Value], old_row: Callable[..., OldRow]) -> OldRow | None:
@@ -222,7 +224,10 @@ def _in_workload(value: Value) -> Value:
     """Spell an argument as 0.1's workloads do: a tensor as its shape followed by its type, None as 0."""
     if value is None:
         return 0
-    return [*value[1], value[2]] if isinstance(value, list) and value[:1] == ["TENSOR"] else value
+    match value:
+        case ["TENSOR", list(shape), dtype]:
+            return [*shape, dtype]
+    return value  # or what looks like a tensor, in a task of somebody's own
 
 
 def _check_workload(workload: list[Value] | None, rule: TaskRule, values: dict[str, Value]) -> None:

@@ -259,7 +259,10 @@ def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int
     """
     with _placed(file, line):
         if is_old_row(text):
-            return to_new(_parse(OldRow, text))
+            record = to_new(_parse(OldRow, text))
+            if len(text) > SHORT_LINE and len(record.to_json()) > MAX_LINE:
+                raise NoConversionError(f"in log version 0.2 the line would be longer than {MAX_LINE} bytes")
+            return record
         return with_todays_name(_parse(Record, text))
 
 

@@ -135,7 +135,7 @@ def validate_log(
     """
     found = _Found(str(path))
     lines = _Together()
-    rows = comments = 0
+    rows = comments = unread = 0
     policy = Policy(tuple(checks))
     for line in read_lines(path, progress=progress):
         if line.text.startswith(b"#"):
@@ -150,6 +150,7 @@ def validate_log(
             lines.add_old(line)
             continue
         except InputError as error:
+            unread += not line.text.startswith(b"#")
             found.add(Finding(getattr(error, "rule", "row"), error.message, "error", error.remedy), line.number)
             continue
         if record is not None:
@@ -161,7 +162,7 @@ def validate_log(
             found.add(finding, finding.line)
     package, unfit = refusal(path, policy)
     found.add_all([unfit] if unfit is not None and not rows else [], 0)
-    if rows and found.errors == rows and _is_binary(path):
+    if rows and unread == rows and _is_binary(path):
         found = _Found(str(path))  # each of its lines would be found fault with
         found.add(Finding("json", "binary data, and no log", "error", "give the log itself"), 0)
     return replace(found.validation(rows, comments), package=package, unfit=unfit)
@@ -180,11 +181,6 @@ class _Found:
         self._counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
         self._unchecked: Counter[str] = Counter()
-
-    @property
-    def errors(self) -> int:
-        """The number of errors."""
-        return self._counts["error"]
 
     def add_all(self, findings: Iterable[Finding], line: int) -> None:
         for finding in findings:
