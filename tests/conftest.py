@@ -18,16 +18,16 @@ _SHARE = 5
 """Of how many random examples one is tried, unless every case is wanted."""
 
 
-def _commit() -> str:
-    """Return when the last commit was made; empty without git."""
-    command = ["git", "log", "-1", "--format=%ct"]
+def _day() -> str:
+    """Return the day of the last commit; empty without git."""
+    command = ["git", "log", "-1", "--format=%cs"]
     try:
         return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout
     except OSError:
         return ""
 
 
-_COMMIT = _commit()
+_DAY = _day()
 
 
 class _Wanted:
@@ -67,20 +67,20 @@ def examples(count: int) -> int:
 
 
 def some(cases: Sequence[Case], count: int) -> list[Case]:
-    """Return so many of the cases, other ones after each commit; all of them if every case is wanted."""
-    drawn = random.Random(_COMMIT).sample(range(len(cases)), min(count, len(cases)))
+    """Return so many of the cases, other ones every day that has commits; all of them if every case is wanted."""
+    drawn = random.Random(_DAY).sample(range(len(cases)), min(count, len(cases)))
     return [case for number, case in enumerate(cases) if _Wanted.exhaustive or number in drawn]
 
 
 def sample(cases: Sequence[Case], kinds: Sequence[str], of_each: int) -> list[Case]:
-    """Return so many cases of each kind, other ones after each commit.
+    """Return so many cases of each kind, other ones every day that has commits.
 
     Parameters
     ----------
     kinds
         The kind of each case.
     """
-    draw = random.Random(_COMMIT)
+    draw = random.Random(_DAY)
     by_kind: dict[str, list[Case]] = {}
     for case, kind in zip(cases, kinds, strict=True):
         by_kind.setdefault(kind, []).append(case)
