@@ -148,7 +148,7 @@ def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
     assert f"The costs were measured on {there}, 64 threads; this machine is {this}.\n" in told
     assert re.search(rf"^A run takes \S+ [mµ]?s on this machine with {threads} threads?, at best ", told, re.MULTILINE)
     total = spelling.seconds(sum(record.mean_cost for record in compile_model(MODEL, records=[log]).records))
-    assert f" the layers' 22 records add up to {total}, 22 of them measured with weights in the cache.\n" in told
+    assert f" the layers' 22 records add up to {total}, 22 of them measured with weights in the cache." in told
     assert f"from then on:\n  tophub compile {MODEL} --target '{here}' -o {library} --force --tune 3m\n" in told
     assert f"To tune the model here, into a log of your own:\n  tophub tune {MODEL} --target '{here}' " in told
     measured_here = tmp_path / "here.log"
@@ -224,7 +224,7 @@ def test_without_any_record_the_way_to_tune_is_told(
 
 def test_a_folder_is_no_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(MODEL, "-o", tmp_path) == 2
-    assert "that is a folder" in capsys.readouterr().err
+    assert "this is a folder" in capsys.readouterr().err
 
 
 def test_weights_that_are_given_are_not_called_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

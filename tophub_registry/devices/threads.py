@@ -23,6 +23,9 @@ VARIABLES = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
 OpenMP's may have several numbers, `4,2`, of which the first counts, as for TVM.
 """
 
+_SHOWN = 40
+"""How many characters of a wrong value are shown."""
+
 _NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")
 
 BINDING = "TVM_BIND_THREADS"
@@ -52,7 +55,8 @@ def _number_in(name: str) -> int:
     first = text.partition(",")[0].strip() if name == VARIABLES[1] else text.strip()
     if _NUMBER.fullmatch(first) is None:
         remedy = f"`unset {name}`, or set it to 1 or more"
-        raise UsageError(f"{name}={text} in the environment is not a number of threads", remedy=remedy)
+        said = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        raise UsageError(f"{name}={said} in the environment is not a number of threads", remedy=remedy)
     return int(first)
 
 
