@@ -63,3 +63,18 @@ def test_where_it_is_ignored_it_stays_ignored() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("went on\n", "")
+
+
+def test_where_code_from_a_text_was_interrupted_it_is_the_same_exit_code(tmp_path: Path) -> None:
+    """As in the making of a data class; `python -m` looks at it in the end."""
+    code = (
+        "from tophub_registry.cli import interrupts\n"
+        "try:\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "except KeyboardInterrupt:\n"
+        "    interrupts.told()\n"
+    )
+    (tmp_path / "interrupted.py").write_text(code)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "interrupted"], check=False, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (130, "tophub: interrupted\n")

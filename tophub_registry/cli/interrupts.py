@@ -65,6 +65,9 @@ def _handled_by(handler: Callable[..., Any]) -> Iterator[None]:
 def told() -> NoReturn:
     """Report the interruption, and exit."""
     terminal.err(SAID)
+    # Python remembers an interruption of `exec`, as in the making of a data class, and would end by the signal itself
+    # although it was handled. The next `exec` makes it forget that.
+    exec("")  # noqa: S102
     sys.exit(CODE)
 
 
