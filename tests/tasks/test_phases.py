@@ -22,7 +22,7 @@ def test_random_convolutions_compute_the_same_in_phases() -> None:
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.phases import undilated
 
-    rng, changed, count = random.Random(3), 0, examples(40)
+    rng, changed, count = random.Random(3), 0, examples(60)
     for _ in range(count):
         dilation, taps = rng.choice([2, 2, 3, 4]), rng.choice([2, 3, 3, 5])
         padding = [rng.randint(0, 9) for _ in range(4)]
@@ -40,7 +40,7 @@ def test_random_convolutions_compute_the_same_in_phases() -> None:
         (after,) = read_model(tvm.IRModule({"main": new})).reference(*given)
         assert after.shape == before.shape
         assert np.abs(after - before).max() < 1e-4 * np.abs(before).max(), (data, kernel, padding, dilation)
-    assert changed > count // 3
+    assert changed > 5 * count // 12
 
 
 @pytest.mark.parametrize(
