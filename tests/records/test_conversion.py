@@ -532,3 +532,22 @@ def test_a_row_that_would_become_too_long_is_left_out(tmp_path: Path) -> None:
         log.write_text(json.dumps(row), encoding="utf-8")
         report = convert_log(log, output, to=to)
         assert report.left_out[0].reason == f"in log version {to} the line would be longer than 65536 bytes"
+
+
+@pytest.mark.parametrize(("levels", "left_out"), [(10, 0), (150, 0), (197, 1)])
+def test_a_row_that_would_be_nested_too_deeply_is_left_out(tmp_path: Path, levels: int, left_out: int) -> None:
+    deep: Any = 1
+    for _ in range(levels):
+        deep = [deep]
+    log, output = tmp_path / "log", tmp_path / "new.log"
+    log.write_text(json.dumps({**OWN, "i": ["llvm", "mine", [1], {}, deep, OWN["i"][5]]}) + "\n", encoding="utf-8")
+    report = convert_log(log, output, to=0.2)
+    assert [each.reason for each in report.left_out] == left_out * ["in log version 0.2 it would be nested too deeply"]
+    assert convert_log(output, tmp_path / "again.log", to=0.2).converted == 0
+
+
+def test_the_reason_for_leaving_out_a_row_is_short(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(json.dumps({**OWN, "i": ["x" * 3000, "topi_nn_dense", [], {}, None, OWN["i"][5]]}), encoding="utf-8")
+    (left,) = convert_log(log, tmp_path / "new.log", to=0.2).left_out
+    assert len(left.reason) <= 501

@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from tophub_registry.files import atomic_write
 from tophub_registry.records.conversion import to_old
-from tophub_registry.records.log import MAX_LINE, is_old_row, parse_comment, parse_old_row, parse_row, read_lines
+from tophub_registry.records.log import check_readable, is_old_row, parse_comment, parse_old_row, parse_row, read_lines
 from tophub_registry.records.names import for_tvm_0_7
 from tophub_registry.records.old_row import OLD_LOG_VERSION
 from tophub_registry.records.record import LOG_VERSION, Record
@@ -107,10 +107,9 @@ def _converted(line: Line, file: Path, to: float, *, for_0_7: bool) -> bytes:
     record = parse_row(line, file=file).record
     assert record is not None, "a comment is not a row"  # noqa: S101  # for the type checker
     if to == OLD_LOG_VERSION:
-        text = to_old(record).to_json().encode()
-        if len(text) > MAX_LINE:
-            raise NoConversionError(f"in log version 0.1 the line would be longer than {MAX_LINE} bytes")
-        return text
+        text = to_old(record).to_json()
+        check_readable(text, OLD_LOG_VERSION)
+        return text.encode()
     wanted = for_tvm_0_7(record) if for_0_7 else record
     return line.text if _says(line.text, wanted) else wanted.to_json().encode()
 

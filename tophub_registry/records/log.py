@@ -50,6 +50,9 @@ _HUGE = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{308})")
 
 _PROGRESS_LINES = 5000
 
+_FLAT = 150
+"""With so many lists at most, no row is nested as deeply as JSON may be, 200 levels, nor will its conversion be."""
+
 _GZIP = b"\x1f\x8b"
 
 _MOST_UNPACKED = 100
@@ -260,10 +263,27 @@ def parse_record(text: str | bytes, *, file: str | Path | None = None, line: int
     with _placed(file, line):
         if is_old_row(text):
             record = to_new(_parse(OldRow, text))
-            if len(text) > SHORT_LINE and len(record.to_json()) > MAX_LINE:
-                raise NoConversionError(f"in log version 0.2 the line would be longer than {MAX_LINE} bytes")
+            lists = text.count("[") if isinstance(text, str) else text.count(b"[")
+            if len(text) > SHORT_LINE or lists > _FLAT:
+                check_readable(record.to_json(), LOG_VERSION)
             return record
         return with_todays_name(_parse(Record, text))
+
+
+def check_readable(row: str, version: float) -> None:
+    """Check that a converted row can be read again.
+
+    Raises
+    ------
+    NoConversionError
+        It is too long, or nested too deeply.
+    """
+    if len(row) > MAX_LINE:
+        raise NoConversionError(f"in log version {version} the line would be longer than {MAX_LINE} bytes")
+    try:
+        from_json(row)
+    except ValueError as error:
+        raise NoConversionError(f"in log version {version} it would be nested too deeply") from error
 
 
 def parse_old_row(text: str | bytes, *, file: str | Path | None = None, line: int | None = None) -> OldRow:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from tophub_registry.errors import InputError
+from tophub_registry.errors import InputError, one_line
+
+_LONGEST = 500
+"""Characters of a reason that are kept: it may quote a whole target."""
 
 
 class NoConversionError(InputError):
     """A well-formed row that can't be converted with certainty; the message says why."""
+
+    def __init__(self, message: str, **place: Any) -> None:
+        super().__init__(one_line(message, _LONGEST), **place)
 
 
 @dataclass(frozen=True)
