@@ -22,6 +22,8 @@ Attribute = int | float | str | bool | list[int] | list[float]
 
 _GRAPH, _WEIGHTS = "network.json", "network.npz"
 _IMAGE = 4
+_WITH_BIAS = frozenset({"nn.conv2d", "nn.conv2d_transpose", "nn.conv3d"})
+"""Layers that every framework can add a bias in."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ class Network:
                 found[operation.output] = operation
                 continue
             bias = weights.get(operation.inputs[1])
-            takes = layer.kind in {"nn.conv2d", "nn.conv2d_transpose"} and len(layer.inputs) == 2  # noqa: PLR2004
-            if bias is None or not takes or bias.shape != (1, layer.shape[1], 1, 1):
+            takes = layer.kind in _WITH_BIAS and len(layer.inputs) == 2  # noqa: PLR2004
+            if bias is None or not takes or bias.shape != (1, layer.shape[1], *[1] * len(layer.shape[2:])):
                 found[operation.output] = operation
                 continue
             name = f"{operation.inputs[1]}_flat"

@@ -94,8 +94,9 @@ def _convolution(name: str, *more: str) -> _Entry:
 
 
 def _half(operation: Operation) -> list[int]:
-    """Return the padding at the top and the left, which that at the bottom and the right equals."""
-    return operation.numbers("padding")[:2]
+    """Return the padding before the first element of each axis, which that after the last equals."""
+    padding = operation.numbers("padding")
+    return padding[: len(padding) // 2]
 
 
 def _pooling(name: str, *more: str) -> _Entry:
@@ -337,14 +338,17 @@ _TABLE: Mapping[str, _Entry] = {
     "min": _reduction("amin"),
     "nn.adaptive_avg_pool2d": _adaptive_average,
     "nn.avg_pool2d": _pooling("avg_pool2d", "count_include_pad"),
+    "nn.avg_pool3d": _pooling("avg_pool3d", "count_include_pad"),
     "nn.conv2d": _convolution("conv2d"),
     "nn.conv2d_transpose": _convolution("conv_transpose2d", "output_padding"),
+    "nn.conv3d": _convolution("conv3d"),
     "nn.gelu": _gelu("none"),
     "nn.gelu_tanh": _gelu("tanh"),
     "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _log_softmax,
     "nn.max_pool2d": _pooling("max_pool2d"),
+    "nn.max_pool3d": _pooling("max_pool3d"),
     "nn.pad": _pad,
     "nn.prelu": _named("prelu"),
     "nn.relu": _named("relu"),
