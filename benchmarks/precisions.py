@@ -14,7 +14,9 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any, NamedTuple
@@ -103,9 +105,11 @@ def timed(side: Side, peer: Peer, times: list[float]) -> bool:
 
 def compare(models: Sequence[str], scratch: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return for each model the times of each side, in seconds, and its error."""
-    prepared = {
-        Path(name).stem: prepare(name, scratch / Path(name).stem / "model", references=False) for name in models
-    }
+    stems = [Path(name).stem for name in models]
+    folders = [scratch / stem / "model" for stem in stems]
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as readers:
+        read = readers.map(partial(prepare, references=False), models, folders)
+        prepared = dict(zip(stems, read, strict=True))
     every = [side for its in prepared.values() for side in sides(its, options)]
     with ThreadPoolExecutor(options.processes) as pool:
         begun = [(side, peer) for side, peer in zip(every, pool.map(started, every), strict=True) if peer]
