@@ -107,6 +107,8 @@ def compare(models: Sequence[str], scratch: Path, options: argparse.Namespace) -
     """Return for each model the times of each side, in seconds, and its error."""
     stems = [Path(name).stem for name in models]
     folders = [scratch / stem / "model" for stem in stems]
+    for folder in folders:
+        folder.parent.mkdir()
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as readers:
         read = readers.map(partial(prepare, references=False), models, folders)
         prepared = dict(zip(stems, read, strict=True))
