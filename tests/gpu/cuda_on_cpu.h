@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -144,7 +146,18 @@ static void run_block() {
   } while (release(State::kAtWarp) || release(State::kAtBlock));
 }
 
+// Whether any GPU of compute capability 3.0 or more takes such a launch.
+static bool possible(dim3 grid, dim3 block) {
+  bool positive = grid.x > 0 && grid.y > 0 && grid.z > 0 && block.x > 0 && block.y > 0 && block.z > 0;
+  return positive && grid.y <= 65535 && grid.z <= 65535 && block.z <= 64 && block.x * block.y * block.z <= 1024;
+}
+
 static void launch(dim3 grid, dim3 block, std::function<void()> body) {
+  if (!possible(grid, block)) {
+    std::fprintf(stderr, "no GPU takes %d x %d x %d blocks of %d x %d x %d threads\n", grid.x, grid.y, grid.z, block.x,
+                 block.y, block.z);
+    std::abort();
+  }
   gridDim = grid, blockDim = block, kernel = std::move(body);
   threads = std::vector<Thread>(block.x * block.y * block.z);
   for (size_t i = 0; i < threads.size(); ++i) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,36 +80,88 @@ def _named(name: str) -> _Entry:
     return lambda torch, _, *tensors: getattr(torch, name)(*tensors)
 
 
-def _convolution(name: str, *more: str) -> _Entry:
-    """Return a function that calls a PyTorch convolution with these list attributes."""
-    return lambda torch, operation, data, weight, bias=None: getattr(torch.nn.functional, name)(
+def _convolution(name: str) -> _Entry:
+    """Return a function that calls a PyTorch convolution."""
+
+    def compute(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
+        data, padding = _padded(torch, operation, data, 0)
+        return getattr(torch.nn.functional, name)(
+            data,
+            weight,
+            bias,
+            stride=operation.numbers("strides"),
+            padding=padding,
+            dilation=operation.numbers("dilation"),
+            groups=operation.number("groups"),
+        )
+
+    return compute
+
+
+def _transposed(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
+    """Call PyTorch's transposed convolution; padding that differs between sides is cut off afterwards."""
+    before, after = _sides(operation)
+    least = [min(pair) for pair in zip(before, after, strict=True)]
+    found = torch.nn.functional.conv_transpose2d(
         data,
         weight,
         bias,
         stride=operation.numbers("strides"),
-        padding=_half(operation),
+        padding=least,
+        output_padding=operation.numbers("output_padding"),
         dilation=operation.numbers("dilation"),
         groups=operation.number("groups"),
-        **{each: operation.numbers(each) for each in more},
     )
+    for axis, (start, size) in enumerate(zip(before, operation.shape[2:], strict=True)):
+        found = found.narrow(axis + 2, start - least[axis], size)
+    return found
 
 
-def _half(operation: Operation) -> list[int]:
-    """Return the padding before the first element of each axis, which that after the last equals."""
+def _largest(name: str) -> _Entry:
+    """Return a function that calls a PyTorch pooling that takes the largest."""
+
+    def compute(torch: Any, operation: Operation, data: Any) -> Any:
+        data, padding = _padded(torch, operation, data, -np.inf)
+        return getattr(torch.nn.functional, name)(data, **_window(operation), padding=padding)
+
+    return compute
+
+
+def _average(name: str) -> _Entry:
+    """Return a function that calls a PyTorch pooling that takes the average."""
+
+    def compute(torch: Any, operation: Operation, data: Any) -> Any:
+        counted = bool(operation.number("count_include_pad"))
+        average = partial(getattr(torch.nn.functional, name), **_window(operation))
+        padded, padding = _padded(torch, operation, data, 0)
+        if padded is data or counted:
+            return average(padded, padding=padding, count_include_pad=counted)
+        ones, _ = _padded(torch, operation, torch.ones_like(data[:1, :1]), 0)
+        return average(padded) / average(ones)
+
+    return compute
+
+
+def _window(operation: Operation) -> dict[str, Any]:
+    """Return what a pooling's windows are."""
+    sizes = {"kernel_size": operation.numbers("pool_size"), "stride": operation.numbers("strides")}
+    return {**sizes, "ceil_mode": bool(operation.number("ceil_mode"))}
+
+
+def _padded(torch: Any, operation: Operation, data: Any, value: float) -> tuple[Any, list[int]]:
+    """Return the data, padded here if the padding is not the same on both sides, and what PyTorch has yet to pad."""
+    before, after = _sides(operation)
+    if before == after:
+        return data, before
+    last_first = [width for pair in zip(before[::-1], after[::-1], strict=True) for width in pair]
+    return torch.nn.functional.pad(data, last_first, value=value), [0] * len(before)
+
+
+def _sides(operation: Operation) -> tuple[list[int], list[int]]:
+    """Return the padding before the first element of each axis, and after the last."""
     padding = operation.numbers("padding")
-    return padding[: len(padding) // 2]
-
-
-def _pooling(name: str, *more: str) -> _Entry:
-    """Return a function that calls a PyTorch pooling with these flags."""
-    return lambda torch, operation, data: getattr(torch.nn.functional, name)(
-        data,
-        operation.numbers("pool_size"),
-        operation.numbers("strides"),
-        _half(operation),
-        ceil_mode=bool(operation.number("ceil_mode")),
-        **{each: bool(operation.number(each)) for each in more},
-    )
+    half = len(padding) // 2
+    return padding[:half], padding[half:]
 
 
 def _reduction(name: str) -> _Entry:
@@ -337,18 +390,18 @@ _TABLE: Mapping[str, _Entry] = {
     "mean": _reduction("mean"),
     "min": _reduction("amin"),
     "nn.adaptive_avg_pool2d": _adaptive_average,
-    "nn.avg_pool2d": _pooling("avg_pool2d", "count_include_pad"),
-    "nn.avg_pool3d": _pooling("avg_pool3d", "count_include_pad"),
+    "nn.avg_pool2d": _average("avg_pool2d"),
+    "nn.avg_pool3d": _average("avg_pool3d"),
     "nn.conv2d": _convolution("conv2d"),
-    "nn.conv2d_transpose": _convolution("conv_transpose2d", "output_padding"),
+    "nn.conv2d_transpose": _transposed,
     "nn.conv3d": _convolution("conv3d"),
     "nn.gelu": _gelu("none"),
     "nn.gelu_tanh": _gelu("tanh"),
     "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _log_softmax,
-    "nn.max_pool2d": _pooling("max_pool2d"),
-    "nn.max_pool3d": _pooling("max_pool3d"),
+    "nn.max_pool2d": _largest("max_pool2d"),
+    "nn.max_pool3d": _largest("max_pool3d"),
     "nn.pad": _pad,
     "nn.prelu": _named("prelu"),
     "nn.relu": _named("relu"),

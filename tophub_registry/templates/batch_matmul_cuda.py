@@ -50,7 +50,8 @@ class BatchMatmulCuda(cuda.CudaTemplate):
         _, threads_x, x = config.value("tile_x")
         depth = min(config.value("tile_k")[1], self.workload.in_units)
         shared = depth * (threads_y * y + threads_x * x)
-        return cuda.CudaLimits((threads_x, threads_y, 1), cuda.FLOAT_BYTES * shared, sums=y * x)
+        shared_bytes, products = cuda.FLOAT_BYTES * shared, self.workload.batch
+        return cuda.CudaLimits((threads_x, threads_y, 1), shared_bytes, sums=y * x, blocks_z=products)
 
     def apply(self, sch: Any, config: Config) -> None:
         product = sch.get_sblock("batch_matmul")

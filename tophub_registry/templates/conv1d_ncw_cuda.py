@@ -42,7 +42,8 @@ class Conv1dNCWCuda(DirectConvolutionCuda):
         rc = config.value("tile_rc")[2]
         channels = self.channels_fetched(f, rc)
         shared = n * channels * cuda.window(self.workload, [x], [1]) + f * rc
-        return cuda.tile_limits(config, NAMES, threads=threads_of_row(config), shared=shared)
+        blocks_z = cuda.blocks(self.workload.batch, config, "tile_n")
+        return cuda.tile_limits(config, NAMES, threads=threads_of_row(config), shared=shared, blocks_z=blocks_z)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv, copy, shared = self.stages(sch)

@@ -39,7 +39,8 @@ class Conv1dTransposeNCHWCuda(cuda.CudaTemplate):
         )
 
     def limits(self, config: Config) -> cuda.CudaLimits:
-        return cuda.tile_limits(config, NAMES, threads=threads_of_row(config), shared=0)
+        blocks_z = cuda.blocks(self.workload.batch, config, "tile_n")
+        return cuda.tile_limits(config, NAMES, threads=threads_of_row(config), shared=0, blocks_z=blocks_z)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("conv1d_transpose")

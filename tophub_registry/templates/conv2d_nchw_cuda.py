@@ -39,7 +39,8 @@ class Conv2dNCHWCuda(ConvolutionCuda):
         f, y, x = (math.prod(config.value(name)[1:]) for name in names)
         rc, ry, rx = (config.value(name)[1] for name in ("tile_rc", "tile_ry", "tile_rx"))
         shared = rc * cuda.window(self.workload, (y, x), (ry, rx)) + f * rc * ry * rx
-        return cuda.tile_limits(config, names, threads=cuda.threads_of(config), shared=shared)
+        blocks_z = self.workload.batch * cuda.blocks(self.workload.out_channels, config, "tile_f")
+        return cuda.tile_limits(config, names, threads=cuda.threads_of(config), shared=shared, blocks_z=blocks_z)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv, copy, shared = self.stages(sch)

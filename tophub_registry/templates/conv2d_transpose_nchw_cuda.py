@@ -68,7 +68,8 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
             inner += channels * min(w.groups - 1, -(-covered // filters))
             covered = filters
         shared = min(n, w.batch) * inner * y * x + inner * covered
-        return cuda.tile_limits(config, names, threads=cuda.threads_of_four(config), shared=shared)
+        blocks_z = cuda.blocks(w.batch, config, "tile_n")
+        return cuda.tile_limits(config, names, threads=cuda.threads_of_four(config), shared=shared, blocks_z=blocks_z)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("conv2d_transpose_nchw")

@@ -43,7 +43,8 @@ class Conv3dNCDHWCuda(DirectConvolutionCuda):
         rc, *taps = self._reductions(config)
         channels = self.channels_fetched(f, rc)
         shared = channels * cuda.window(self.workload, tile, taps) + f * rc * math.prod(taps)
-        return cuda.tile_limits(config, _NAMES, threads=_threads(config), shared=shared)
+        blocks_z = self.workload.batch * cuda.blocks(self.workload.out_channels, config, "tile_f")
+        return cuda.tile_limits(config, _NAMES, threads=_threads(config), shared=shared, blocks_z=blocks_z)
 
     def _reductions(self, config: Config) -> list[int]:
         """Return the inner parts of the reductions: channels, and the kernel's depth, height and width."""

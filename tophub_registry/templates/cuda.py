@@ -30,6 +30,9 @@ MAX_THREADS = 1024
 MAX_THREADS_Z = 64
 """Threads of a block along z."""
 
+MAX_BLOCKS_Z = 65535
+"""Blocks of a grid along y and along z, on every CUDA device."""
+
 MAX_SHARED_BYTES = 48 * 1024
 """Static shared memory of a block, in bytes, on every CUDA device since compute capability 2.0."""
 
@@ -55,6 +58,8 @@ class CudaLimits:
         Outputs that a thread accumulates in registers.
     most_shared_bytes
         The most shared memory that some device has for such a block.
+    blocks_z
+        Blocks of the grid along z, where images or products lie.
     """
 
     threads: tuple[int, int, int]
@@ -62,6 +67,7 @@ class CudaLimits:
     vthreads: int = 1
     sums: int = 1
     most_shared_bytes: int = MAX_SHARED_BYTES
+    blocks_z: int = 1
 
     @property
     def possible(self) -> bool:
@@ -70,6 +76,7 @@ class CudaLimits:
             math.prod(self.threads) <= MAX_THREADS
             and self.threads[2] <= MAX_THREADS_Z
             and self.shared_bytes <= self.most_shared_bytes
+            and self.blocks_z <= MAX_BLOCKS_Z
         )
 
 
@@ -134,8 +141,19 @@ def tile_knobs(parts: int, **extents: int) -> list[KnobSpace]:
     return [split(f"tile_{name}", extent, parts=parts) for name, extent in extents.items()]
 
 
-def tile_limits(
-    config: Config, names: Sequence[str], *, threads: tuple[int, int, int], shared: int, groups: int = 1
+def blocks(extent: int, config: Config, name: str) -> int:
+    """Return into how many blocks a knob splits an axis of this length."""
+    return -(-extent // math.prod(config.value(name)[1:]))
+
+
+def tile_limits(  # noqa: PLR0913  # what there is to know
+    config: Config,
+    names: Sequence[str],
+    *,
+    threads: tuple[int, int, int],
+    shared: int,
+    groups: int = 1,
+    blocks_z: int = 1,
 ) -> CudaLimits:
     """Return what a config needs of the device if some knobs tile the outputs in four parts each.
 
@@ -151,10 +169,13 @@ def tile_limits(
         Elements of a block's tiles in shared memory, or an upper bound.
     groups
         Groups of channels, which are virtual threads too.
+    blocks_z
+        Blocks along z.
     """
     tiles = [config.value(name) for name in names]
     vthreads = groups * math.prod(tile[1] for tile in tiles)
-    return CudaLimits(threads, FLOAT_BYTES * shared, vthreads, vthreads * math.prod(tile[3] for tile in tiles))
+    sums = vthreads * math.prod(tile[3] for tile in tiles)
+    return CudaLimits(threads, FLOAT_BYTES * shared, vthreads, sums, blocks_z=blocks_z)
 
 
 def window(w: ConvNd, tile: Sequence[int], taps: Sequence[int]) -> int:

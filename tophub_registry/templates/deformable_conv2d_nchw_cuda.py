@@ -43,7 +43,8 @@ class DeformableConv2dNCHWCuda(cuda.CudaTemplate):
         f, y, x = (math.prod(config.value(name)[1:]) for name in _NAMES)
         # Pixels of different taps lie in different places, and are fetched one by one.
         shared = math.prod(config.value(name)[1] for name in _REDUCTIONS) * (y * x + f)
-        return cuda.tile_limits(config, _NAMES, threads=cuda.threads_of(config), shared=shared)
+        blocks_z = self.workload.batch * cuda.blocks(self.workload.out_channels, config, "tile_f")
+        return cuda.tile_limits(config, _NAMES, threads=cuda.threads_of(config), shared=shared, blocks_z=blocks_z)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv = sch.get_sblock("deformable_conv2d_nchw")

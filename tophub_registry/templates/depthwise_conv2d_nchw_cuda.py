@@ -38,7 +38,8 @@ class DepthwiseConv2dNCHWCuda(ConvolutionCuda):
         f, y, x = (math.prod(config.value(name)[1:]) for name in names)
         taps = w.kernel_height, w.kernel_width
         shared = f * (cuda.window(w, (y, x), taps) + math.prod(taps))
-        return cuda.tile_limits(config, names, threads=cuda.threads_of(config), shared=shared)
+        blocks_z = w.batch * cuda.blocks(w.out_channels, config, "tile_f")
+        return cuda.tile_limits(config, names, threads=cuda.threads_of(config), shared=shared, blocks_z=blocks_z)
 
     def apply(self, sch: Any, config: Config) -> None:
         conv, copy, shared = self.stages(sch)

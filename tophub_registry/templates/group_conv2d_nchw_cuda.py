@@ -50,7 +50,10 @@ class GroupConv2dNCHWCuda(ConvolutionCuda):
         # An upper bound: with several groups, everything between their channels is fetched too.
         channels, filters = (groups - 1) * self.channels + rc, (groups - 1) * self.filters + f
         shared = n * channels * cuda.window(self.workload, (y, x), (ry, rx)) + filters * rc * ry * rx
-        return cuda.tile_limits(config, names, threads=cuda.threads_of_four(config), shared=shared, groups=groups)
+        blocks_z = cuda.blocks(self.workload.batch, config, "tile_n")
+        return cuda.tile_limits(
+            config, names, threads=cuda.threads_of_four(config), shared=shared, groups=groups, blocks_z=blocks_z
+        )
 
     def _reductions(self, config: Config) -> tuple[int, int, int]:
         """Return the inner parts of the reductions; AutoTVM splits rows by the columns' knob and vice versa."""

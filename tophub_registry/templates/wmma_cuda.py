@@ -45,9 +45,6 @@ _BYTES = {_HALF: 2, _WHOLE: 4}
 _UNIT = 8
 """Rows, columns and channels are multiples of it, and vectors are not longer."""
 
-_MOST_BLOCKS = 65535
-"""Blocks of a grid along y and z, on every CUDA device."""
-
 _VECTOR_BYTES = 16
 """What a thread reads or writes at once, at most."""
 
@@ -160,7 +157,7 @@ class WmmaTemplate(cuda.CudaTemplate):
     def possible(self, config: Config) -> bool:
         """Return whether any CUDA device can run such a grid: each product's blocks are along x and y."""
         blocks = -(-self.product.columns // self.tiling(config).block[1])
-        return max(self.product.batch, blocks) <= _MOST_BLOCKS and super().possible(config)
+        return max(self.product.batch, blocks) <= cuda.MAX_BLOCKS_Z and super().possible(config)
 
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether the GPU has tensor cores, and AutoTVM builds a right kernel of a config too.
