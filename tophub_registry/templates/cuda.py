@@ -143,10 +143,11 @@ def tile_knobs(parts: int, **extents: int) -> list[KnobSpace]:
 
 def blocks(extent: int, config: Config, name: str) -> int:
     """Return into how many blocks a knob splits an axis of this length."""
-    return -(-extent // math.prod(config.value(name)[1:]))
+    inner: int = math.prod(config.value(name)[1:])
+    return -(-extent // inner)
 
 
-def tile_limits(  # noqa: PLR0913  # what there is to know
+def tile_limits(
     config: Config,
     names: Sequence[str],
     *,
