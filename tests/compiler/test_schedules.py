@@ -15,7 +15,9 @@ from tvm import relax
 
 from tests.compiler.writes import writes
 from tests.gpu.cuda_on_cpu import run_module, run_modules
+from tophub_registry.compiler import schedules
 from tophub_registry.compiler.schedules import schedule_all
+from tophub_registry.errors import UsageError
 
 CPU = tvm.target.Target("llvm")
 GPU = tvm.target.Target(
@@ -221,6 +223,44 @@ def test_on_a_gpu_many_threads_sum_up_a_few_columns():
 
     module = scheduled(mean, [(1, 1, 56, 56, 256)], GPU)
     assert {(write.along("blockIdx"), write.along("threadIdx")) for write in writes(module)} >= {(32, 1024)}
+
+
+def uneven_means(data, sizes):
+    """Return the means of windows of different sizes, one along each axis after the other."""
+    for axis, size in enumerate(sizes, 2):
+        length = data.shape[axis]
+        bounds = [(part * length // size, -(-(part + 1) * length // size)) for part in range(size)]
+        means = [data.take(range(*each), axis).mean(axis, keepdims=True) for each in bounds]
+        data = np.concatenate(means, axis)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "sizes"),
+    [
+        ("adaptive_avg_pool1d", (2, 3, 11), (4,)),
+        ("adaptive_avg_pool2d", (1, 5, 8, 32), (3, 6)),
+        ("adaptive_avg_pool2d", (1, 5, 8, 32), (2, 16)),
+        ("adaptive_avg_pool3d", (1, 2, 5, 7, 8), (2, 3, 5)),
+    ],
+)
+def test_on_a_gpu_windows_of_different_sizes_have_a_thread_each(operator, shape, sizes):
+    (data,) = noise([shape])
+
+    def pool(_, x):
+        return getattr(relax.op.nn, operator)(x, sizes)
+
+    module = scheduled(pool, [shape], GPU)
+    (found,) = run_module(module, [data])
+
+    np.testing.assert_allclose(found, uneven_means(data, sizes), rtol=1e-4, atol=1e-5)
+    assert all(write.is_in("blockIdx.x") for write in writes(module))
+
+
+def test_what_no_rule_can_schedule_for_a_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(schedules.Nested, "apply", lambda *_: None)
+    with pytest.raises(UsageError, match="adaptive_avg_pool2d has no schedule for a GPU"):
+        scheduled(lambda _, x: relax.op.nn.adaptive_avg_pool2d(x, (3, 6)), [(1, 5, 8, 32)], GPU)
 
 
 def test_a_window_s_padding_is_written_row_by_row():

@@ -50,6 +50,27 @@ class Windows(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         return sch
 
 
+class Nested(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
+    """Schedules sums over windows of different sizes for a GPU, which are blocks in blocks: one thread for each.
+
+    `dlight` has no rule for them, and they would run on the processor, in the GPU's memory.
+    """
+
+    def apply(self, func: Any, target: Any, tunable: bool) -> Any:  # noqa: ARG002  # dlight's signature
+        """Return the schedule of a function with such a block; None for others."""
+        if not has_loops(func):
+            return None
+        sch = s_tir.Schedule(func, debug_mask="none")
+        blocks = sch.get_child_blocks(sch.get_sblock("root"))
+        if not any(sch.get_child_blocks(block) for block in blocks) or any(reduces(sch, block) for block in blocks):
+            return None
+        for block in blocks:
+            outer, threads = sch.split(sch.fuse(*sch.get_loops(block)), [None, THREADS])
+            sch.bind(outer, "blockIdx.x")
+            sch.bind(threads, "threadIdx.x")
+        return sch
+
+
 class Columns(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
     """Schedules long sums of columns for a GPU, such as means of images with channels last.
 

@@ -18,8 +18,9 @@ from tvm.s_tir import dlight
 from tophub_registry.compiler.blocks import has_loops, iterations, reduces, shape_of
 from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.elementary import vectorizable
-from tophub_registry.compiler.gpu_sums import THREADS, Columns, Windows
+from tophub_registry.compiler.gpu_sums import THREADS, Columns, Nested, Windows
 from tophub_registry.compiler.lowering import KERNEL
+from tophub_registry.errors import UsageError
 from tophub_registry.templates.prefetch import with_prefetches
 
 _LANES = 16
@@ -46,6 +47,10 @@ _UNROLLED = 16
 
 _DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
 """Functions too expensive to be computed again for a second reader."""
+
+
+_SCHEDULED = "tirx.is_scheduled"
+"""The attribute of functions that a rule has scheduled."""
 
 
 class SchedulingFailures(Exception):  # noqa: N818  # it says what happened
@@ -79,6 +84,7 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
             rules += [
                 Windows(),
                 Columns(),
+                Nested(),
                 gpu.Matmul(),
                 gpu.GEMV(),
                 gpu.Reduction(),
@@ -90,7 +96,24 @@ def schedule_all(module: tvm.IRModule, target: tvm.target.Target, kernels: Seque
         scheduled = dlight.ApplyDefaultSchedule(*rules)(module)
     if layers.failures:
         raise SchedulingFailures(layers.failures)
+    if target.kind.name == "cuda":
+        _check_scheduled(scheduled)
     return scheduled if target.kind.name == "cuda" else _finished(scheduled)
+
+
+def _check_scheduled(module: tvm.IRModule) -> None:
+    """Check that no loops would run on the processor, which can't read the GPU's memory.
+
+    Raises
+    ------
+    UsageError
+        There are some for which no rule has a schedule.
+    """
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc) and has_loops(function) and not function.attrs.get(_SCHEDULED):
+            raise UsageError(
+                f"{name.name_hint} has no schedule for a GPU", remedy="compile for a processor, and report the model"
+            )
 
 
 def _finished(module: tvm.IRModule) -> tvm.IRModule:
