@@ -651,14 +651,30 @@ class TestTheWarmCache:
         with refused(root, "not what"):
             survey(registry.location, root)
 
-    @pytest.mark.parametrize("days", [0, 8])
-    def test_without_a_network_what_is_here_is_used_and_told(self, registry, root, days):
+    @pytest.fixture
+    def gone(self, registry, root):
+        """A location that was fetched from, and no longer responds."""
         with served(registry.path) as server:
             location = Web(server.url)
             fetch(LLVM, location, root)
-        found = find_sources(Target.parse("llvm"), location, root, time=now() + timedelta(days))
+        return location
+
+    def test_without_a_network_what_is_here_is_used_and_told(self, gone, root):
+        assert rules(fetch(LLVM, gone, root)) == ["offline"]
+        found = find_sources(Target.parse("llvm"), gone, root)
         assert [source.name for source in found.logs] == ["llvm v0.05"]
         assert set(rules(found)) == {"offline"}
+
+    def test_without_a_network_signatures_that_have_expired_meanwhile_are_told(self, gone, root):
+        later = now() + timedelta(days=8)
+        with refused(root, "does not respond", EnvironmentFailure):
+            fetch(LLVM, gone, root, time=later)
+        assert rules(survey(gone, root, time=later)) == ["offline", "expired"]
+        found = find_sources(Target.parse("llvm"), gone, root, time=later)
+        assert [source.name for source in found.logs] == ["llvm v0.05"]
+        (told,) = [notice for notice in found.notices if notice.rule == "expired"]
+        day = Kept.of(root.path, gone).signed.expires[:10]
+        assert told.message == f"the signatures of {gone.name} expired on {day}: newer versions may exist"
 
     def test_interrupted_anywhere_the_next_fetch_is_as_good(self, registry, root, monkeypatch):
         fetch(LLVM, registry.location, root)

@@ -208,7 +208,8 @@ def _ask_or_recall(location: Location, root: Root, time: datetime, *, expired: b
         if recalled is None:
             raise
         notice = Notice("offline", f"{error}; using its last known index, {_age(root.seen(location), time)}")
-        return replace(recalled, notices=(notice, *recalled.notices))
+        more = () if isinstance(error, Expired) else recalled.notices  # which would say the same
+        return replace(recalled, notices=(notice, *more))
     followed = follow_index(location, asked.index, root, time, signed=asked.signed is not None)
     return replace(asked, notices=(*asked.notices, *followed))
 

@@ -126,7 +126,7 @@ def recall(location: Location, root: Root, time: datetime, *, expired: bool) -> 
     Parameters
     ----------
     expired
-        Whether it may be used after its signatures have expired.
+        Whether it may be used after its signatures have expired; a notice says so.
     """
     kept = Kept.of(root.path, location)
     shipped = isinstance(location, Folder) and location.builtin
@@ -137,8 +137,14 @@ def recall(location: Location, root: Root, time: datetime, *, expired: bool) -> 
     signed, data = kept.signed, kept.index
     if signed is None or data is None or signed.anchor != _sha256(anchor):
         return None
-    fresh = signed.is_fresh(_sha256(anchor), time)
-    return Asked(Index.parse(data), signed) if fresh or expired else None
+    if signed.is_fresh(_sha256(anchor), time):
+        return Asked(Index.parse(data), signed)
+    notice = Notice(
+        "expired",
+        f"the signatures of {location.name} expired on {signed.expires.partition('T')[0]}: newer versions may exist",
+        "`tophub fetch` verifies them again when it responds",
+    )
+    return Asked(Index.parse(data), signed, (notice,)) if expired else None
 
 
 def check_models(log: Path, models: Sequence[str], place: str) -> None:
