@@ -199,6 +199,12 @@ class Kept:
                         stream.write(data)
 
 
+def all_signed(root: Path) -> dict[str, Signed]:
+    """Return what was verified last of each signed registry that was seen from a root, by the location's name."""
+    kept = [Kept(path.parent) for path in sorted(root.glob(".trust/*/state.json"))]
+    return {signed.location: signed for each in kept if (signed := each.signed) is not None}
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
