@@ -67,7 +67,7 @@ class TestTheFirstTime:
     def test_its_own_keys_are_trusted_and_named(self, registry, root):
         done = fetch(LLVM, registry.location, root)
         assert rules(done) == ["first-use"]
-        assert key("ann").public_key.keyid[:8] in str(done.notices[0])
+        assert all(key(name).public_key.keyid in str(done.notices[0]) for name in ("ann", "bob")), "as a whole"
         assert rules(fetch(LLVM, registry.location, root)) == []
 
     def test_a_root_that_was_given_needs_no_notice(self, registry, root):
@@ -92,7 +92,12 @@ class TestTheFirstTime:
     def test_a_root_that_is_no_root_is_an_error(self, registry, root, tmp_path):
         with pytest.raises(InputError, match="can't be read"):
             fetch(LLVM, registry.location, Root(root.path, Trust(tmp_path / "nowhere.json")))
-        (tmp_path / "root.json").write_text("{}")
+        timestamp = registry.metadata("timestamp.json").read_text()
+        for text in ("{}", "[]", "[" * 100_000, "\0", timestamp):
+            (tmp_path / "root.json").write_text(text)
+            with refused(root, "root.json: the root to trust is not root metadata", InputError):
+                fetch(LLVM, registry.location, Root(root.path, Trust(tmp_path / "root.json")))
+        (tmp_path / "root.json").write_text('{"signed": {"_type": "root"}}')
         with refused(root, "not what the registry's keys signed"):
             fetch(LLVM, registry.location, Root(root.path, Trust(tmp_path / "root.json")))
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tophub_registry import spelling
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.index import Index, now
 from tophub_registry.packages.trust.ask import LOCATIONS
@@ -235,7 +236,7 @@ def _check_keys(role: str, identifiers: Sequence[str], threshold: int) -> None:
         raise UsageError(f"the same key is given twice for {role}", remedy="every holder has a key of their own")
     if not 1 <= threshold <= len(identifiers):
         raise UsageError(
-            f"{role} has {len(identifiers)} keys, of which {threshold} must sign",
+            f"{role} has {spelling.counted(len(identifiers), 'key')}, of which {threshold} must sign",
             remedy="give more keys, or --threshold",
         )
 

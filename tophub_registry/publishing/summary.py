@@ -26,7 +26,7 @@ class RoleState:
     version, expires
         Of its published metadata; None if there is none yet.
     threshold, keys
-        How many of which keys must sign.
+        How many of which keys must sign; before the first publication those that wait for signatures.
     package, models
         What a delegated role may sign; None for the others, and for all devices.
     """
@@ -61,15 +61,16 @@ def summary_of(folder: Path) -> RoleSummary:
         The registry is not signed.
     """
     store = Store(folder)
-    latest = store.known_root().signed
+    root = store.root()
+    latest = (store.known_root() if root is None else root).signed
     published = {
-        "root": store.root(),
+        "root": root,
         "targets": store.targets(),
         "snapshot": store.snapshot,
         "timestamp": store.timestamp,
     }
     roles = [_state(name, latest.roles[name], found and found.signed) for name, found in published.items()]
-    targets = store.latest("targets")
+    targets = store.targets() or store.latest("targets")
     delegations = None if targets is None else targets.signed.delegations
     for name, role in ({} if delegations is None else delegations.roles or {}).items():
         found = store.targets(name)

@@ -84,7 +84,7 @@ def ask(location: Location, root: Root, time: datetime) -> Asked:
         return unsigned
     found = _verified(location, kept, unsigned, time)
     assert found.signed is not None  # noqa: S101  # for the type checker
-    keys = ", ".join(key[:8] for key in found.signed.keys)
+    keys = ", ".join(found.signed.keys)  # as a whole: who looks for a key whose identifier begins alike finds one
     notice = Notice(
         "first-use",
         f"{location.name} is signed and was not known before: from now on its keys ({keys}) are trusted",
