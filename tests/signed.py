@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata
+from securesystemslib.signer import CryptoSigner, SSlibKey
+from tuf.api.metadata import Metadata, MetaFile
 
 from tests.registries import write_rows
 from tophub_registry.packages.folder import read_index
@@ -22,6 +22,13 @@ from tophub_registry.publishing.release import release
 def key(name: str) -> CryptoSigner:  # noqa: ARG001  # what is cached is by name
     """Return a holder's key pair; the same name is the same key."""
     return CryptoSigner.generate_ed25519()
+
+
+def disguised(name: str, other: str) -> CryptoSigner:
+    """Return a key pair which metadata will call by the identifier of another one."""
+    public = key(name).public_key
+    called = SSlibKey(key(other).public_key.keyid, public.keytype, public.scheme, public.keyval)
+    return CryptoSigner(key(name)._private_key, called)
 
 
 HOLDERS = "ann", "bob"
@@ -77,6 +84,18 @@ class SignedRegistry:
         for signer in signers:
             metadata.sign(key(signer), append=True)
         metadata.to_file(str(self.metadata(name)))
+
+    def resign(self, changed: str) -> None:
+        """Let the online key sign a snapshot and a timestamp for a metadata file that was changed."""
+        timestamp = Metadata.from_file(str(self.metadata("timestamp.json"))).signed
+        snapshot = f"{timestamp.snapshot_meta.version}.snapshot.json"
+        version, _, name = changed.partition(".")
+        if changed != snapshot:
+            entry = MetaFile.from_data(int(version), self.metadata(changed).read_bytes(), ["sha256"])
+            self.edit(snapshot, lambda signed: signed.meta.update({name: entry}), "online")
+        data = self.metadata(snapshot).read_bytes()
+        entry = MetaFile.from_data(timestamp.snapshot_meta.version, data, ["sha256"])
+        self.edit("timestamp.json", lambda signed: setattr(signed, "snapshot_meta", entry), "online")
 
     def index(self):
         return read_index(self.path)

@@ -12,7 +12,7 @@ import pytest
 from tuf.api.metadata import Metadata, MetaFile, TargetFile
 
 from tests.registries import body, served, write_rows
-from tests.signed import SignedRegistry, ago, key, made
+from tests.signed import SignedRegistry, ago, disguised, key, made
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages import root as roots
@@ -26,7 +26,7 @@ from tophub_registry.packages.sources import find_sources
 from tophub_registry.packages.trust.policy import Expired, Trust, Untrusted
 from tophub_registry.packages.trust.state import Kept
 from tophub_registry.packages.version import Reference
-from tophub_registry.publishing import roles
+from tophub_registry.publishing import roles, signing
 from tophub_registry.publishing.imports import import_packages
 from tophub_registry.publishing.metadata import Store, latest_index
 from tophub_registry.publishing.release import release
@@ -69,6 +69,20 @@ class TestTheFirstTime:
         assert rules(done) == ["first-use"]
         assert all(key(name).public_key.keyid in str(done.notices[0]) for name in ("ann", "bob")), "as a whole"
         assert rules(fetch(LLVM, registry.location, root)) == []
+
+    def test_keys_that_are_called_like_somebody_elses_are_named_as_what_they_are(self, root, tmp_path):
+        """Metadata may call a key by any name, and Eve calls hers like Ann's and Bob's."""
+        registry = SignedRegistry(tmp_path / "registry", tmp_path)
+        registry.release("llvm@v0.05", 5, sign=False)
+        eves = {name: disguised(f"eve {name}", name) for name in ("ann", "bob")}
+        given = [each.public_key for each in eves.values()]
+        roles.start(registry.path, roles.FirstKeys(given, given, [key("online").public_key]))
+        signing.sign(registry.path, [*eves.values(), key("online")])
+        (notice,) = fetch(LLVM, registry.location, root).notices
+        assert notice.rule == "first-use"
+        for name in ("ann", "bob"):
+            assert key(name).public_key.keyid not in str(notice)
+            assert key(f"eve {name}").public_key.keyid in str(notice)
 
     def test_a_root_that_was_given_needs_no_notice(self, registry, root):
         trusting = Root(root.path, Trust(registry.metadata("root.json")))
@@ -254,7 +268,7 @@ class TestForgery:
         if name == "1.root.json":
             shutil.copy(registry.metadata(name), registry.metadata("root.json"))
         elif name == "1.targets.json":
-            resign(registry, name)
+            registry.resign(name)
         elif name == "1.snapshot.json":
             entry = MetaFile.from_data(1, registry.metadata(name).read_bytes(), ["sha256"])
             registry.edit("timestamp.json", lambda signed: setattr(signed, "snapshot_meta", entry), "online")
@@ -266,7 +280,7 @@ class TestForgery:
         fetch(LLVM, registry.location, root)
         registry.release("llvm@v0.06", 6)
         registry.edit("2.targets.json", as_it_is, "ann")
-        resign(registry, "2.targets.json")
+        registry.resign("2.targets.json")
         with refused(root, "targets was signed by 1/2 keys"):
             fetch(LLVM, registry.location, root)
 
@@ -302,25 +316,9 @@ class TestForgery:
         registry.release("llvm@v0.06", 6, sign=False)
         registry.sign("ann", "cat", "online")
         registry.edit("3.targets.json", as_it_is, "ann", "bob")
-        resign(registry, "3.targets.json")
+        registry.resign("3.targets.json")
         with refused(root, "targets was signed by 1/2 keys"):
             fetch(LLVM, registry.location, root)
-
-
-def resign(registry, changed):
-    """Let the online key sign a snapshot and a timestamp for a metadata file that was changed."""
-    timestamp = Metadata.from_file(str(registry.metadata("timestamp.json"))).signed
-    snapshot = f"{timestamp.snapshot_meta.version}.snapshot.json"
-    version, _, name = changed.partition(".")
-    data = registry.metadata(changed).read_bytes()
-    registry.edit(
-        snapshot,
-        lambda signed: signed.meta.update({name: MetaFile.from_data(int(version), data, ["sha256"])}),
-        "online",
-    )
-    data = registry.metadata(snapshot).read_bytes()
-    entry = MetaFile.from_data(timestamp.snapshot_meta.version, data, ["sha256"])
-    registry.edit("timestamp.json", lambda signed: setattr(signed, "snapshot_meta", entry), "online")
 
 
 def as_it_is(_signed):
@@ -371,7 +369,7 @@ class TestOldMetadata:
             signed.meta["targets.json"].hashes = signed.meta["targets.json"].length = None
 
         registry.edit("3.snapshot.json", back, "online")
-        resign(registry, "1.targets.json")
+        registry.resign("1.targets.json")
         with refused(root, "Expected targets.json version 1, got 2"):
             fetch(LLVM, registry.location, root)
 
@@ -551,8 +549,8 @@ class TestDelegation:
         entry = TargetFile.from_file("llvm_v0.05.log", str(registry.path / "llvm_v0.05.log"), ["sha256"])
         registry.edit("2.targets.json", lambda signed: signed.targets.pop("llvm_v0.05.log"), "ann", "bob")
         registry.edit("1.cuda-h100.json", lambda signed: signed.targets.update({"llvm_v0.05.log": entry}), "owner")
-        resign(registry, "2.targets.json")
-        resign(registry, "1.cuda-h100.json")
+        registry.resign("2.targets.json")
+        registry.resign("1.cuda-h100.json")
         with refused(root, "no role signed it"):
             fetch(LLVM, registry.location, root)
 
@@ -565,8 +563,8 @@ class TestDelegation:
         entry = TargetFile.from_file(file, str(registry.path / file), ["sha256"])
         registry.edit("2.targets.json", lambda signed: signed.targets.pop(file), "ann", "bob")
         registry.edit("1.cuda.json", lambda signed: signed.targets.update({file: entry}), "owner")
-        resign(registry, "2.targets.json")
-        resign(registry, "1.cuda.json")
+        registry.resign("2.targets.json")
+        registry.resign("1.cuda.json")
         with refused(root, "may not sign for its package"):
             fetch([Reference.parse("cuda_v2")], registry.location, root)
 
@@ -574,7 +572,7 @@ class TestDelegation:
         registry.release("cuda@v0.06", 6, sign=False, target="cuda -model=h100")
         registry.sign("ann", "bob", "owner", "online")
         registry.edit("2.cuda-h100.json", as_it_is, "ann", "bob")
-        resign(registry, "2.cuda-h100.json")
+        registry.resign("2.cuda-h100.json")
         with refused(root, "not a signed file: cuda-h100 was signed by 0/1 keys"):
             fetch(CUDA, registry.location, root)
         done = fetch([], registry.location, root)
@@ -585,7 +583,7 @@ class TestDelegation:
         registry.release("cuda@v0.06", 6, sign=False, target="cuda -model=h100")
         registry.sign("ann", "bob", "owner", "online")
         registry.edit("2.cuda-h100.json", expire, "owner")
-        resign(registry, "2.cuda-h100.json")
+        registry.resign("2.cuda-h100.json")
         with refused(root, "cuda-h100 is expired"):
             fetch(CUDA, registry.location, root)
         assert fetch(LLVM, registry.location, root).packages

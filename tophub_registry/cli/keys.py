@@ -88,7 +88,8 @@ def start(
 ) -> None:
     """Begin to sign a registry, and say whose keys sign what.
 
-    The first metadata is staged. Nothing changes for clients until enough of the keys have signed with `tophub keys sign`.
+    The first metadata is staged. Nothing changes for clients until enough of the keys have signed it with `tophub keys
+    sign`.
     """
     from tophub_registry.publishing import roles
     from tophub_registry.publishing.keys import read_public

@@ -16,6 +16,7 @@ from tophub_registry import spelling
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.index import Index, now
 from tophub_registry.packages.trust.ask import LOCATIONS
+from tophub_registry.packages.trust.identifier import identifier
 from tophub_registry.packages.trust.refresh import DELEGATION
 from tophub_registry.packages.version import check_package
 from tophub_registry.publishing.metadata import Store, expiry, latest_index
@@ -133,7 +134,8 @@ def change_keys(
             for key in add:
                 root.add_key(key, name)
             for start_of in remove:
-                root.revoke_key(_one_key(root.roles[name].keyids, start_of), name)
+                known = {identifier(root.keys[each]): each for each in root.roles[name].keyids}
+                root.revoke_key(known[_one_key([*known], start_of)], name)
             needed = root.roles[name].threshold if threshold is None else threshold
             _check_keys(name, root.roles[name].keyids, needed)
             root.roles[name].threshold = needed

@@ -28,6 +28,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, iso_time
 from tophub_registry.packages.location import NotThere, read_small
+from tophub_registry.packages.trust.identifier import identifiers
 from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedFile, package_of
 
@@ -175,7 +176,7 @@ def _signed(
         anchor=hashlib.sha256(anchor).hexdigest(),
         root_version=root.version,
         timestamp_version=timestamp.version,
-        keys=tuple(root.roles[Root.type].keyids),
+        keys=identifiers(root.roles[Root.type].keyids, root.keys),
         expires=iso_time(min(expiries)),
         timestamp=hashlib.sha256((verified / "timestamp.json").read_bytes()).hexdigest(),
         index=listed,
