@@ -162,11 +162,11 @@ class TestSignatures:
     def test_what_is_signed_is_told_from_what_an_index_says(self, root, registry, signed):
         (root.path / "llvm_v0.05.log").write_bytes(b"")
         found = verify(root)
-        assert {checked.path.name: (checked.state, checked.signed) for checked in found.files} == {
-            "cuda_v0.11.log": ("good", False),
-            "llvm_v0.05.log": ("damaged", False),
-            "llvm_v0.05.model.json": ("good", False),
-            "rocm_v0.01.log": ("good", True),
+        assert {checked.path.name: (checked.state, checked.signed_by) for checked in found.files} == {
+            "cuda_v0.11.log": ("good", ()),
+            "llvm_v0.05.log": ("damaged", ()),
+            "llvm_v0.05.model.json": ("good", ()),
+            "rocm_v0.01.log": ("good", (signed.location.name,)),
         }
         ((name, expires, valid),) = found.signatures
         assert (name, valid) == (signed.location.name, True)
@@ -176,18 +176,21 @@ class TestSignatures:
     def test_a_file_that_a_registry_lists_and_has_not_signed_is_not_called_signed(self, root):
         (state,) = root.path.glob(".trust/*/state.json")
         state.write_text(state.read_text().replace('"rocm_v0.01.log":{', '"rocm_v0.02.log":{'))
-        assert not [checked for checked in verify(root).files if checked.signed]
+        assert not [checked for checked in verify(root).files if checked.signed_by]
 
-    def test_of_two_registries_with_the_same_bytes_the_one_that_signed_them_counts(self, root, signed, tmp_path):
+    def test_of_registries_with_the_same_bytes_those_that_signed_them_count(self, root, signed, tmp_path):
+        shutil.copytree(signed.path, tmp_path / "signed copy")
+        fetch([], Folder(tmp_path / "signed copy"), root)
         shutil.copytree(signed.path, tmp_path / "copy")
         shutil.rmtree(tmp_path / "copy" / "metadata")
         release("rocm", write_rows(tmp_path / "rocm_v0.02.log", 2), tmp_path / "copy")
         fetch([Reference.parse("rocm@v0.01")], Folder(tmp_path / "copy"), root)
         (found,) = (checked for checked in verify(root).files if checked.path.name == "rocm_v0.01.log")
-        assert (found.registry, found.signed) == (signed.location.name, True)
+        assert {*found.signed_by} == {signed.location.name, str(tmp_path / "signed copy")}
+        assert found.registry in found.signed_by
 
     def test_what_is_not_hashed_is_not_called_signed(self, root):
-        assert not [checked for checked in verify(root, most=0).files if checked.signed]
+        assert not [checked for checked in verify(root, most=0).files if checked.signed_by]
 
 
 def test_beyond_a_number_of_bytes_only_sizes_are_compared(root):

@@ -68,6 +68,7 @@ def _fields(found: Verification, repairs: Sequence[Repair]) -> dict[str, object]
                 "version": checked.reference and str(checked.reference.version),
                 "registry": checked.registry,
                 "confirmed_by": _confirmed_by(checked),
+                "signed_by": checked.signed_by,
                 "message": checked.message or None,
                 "remedy": checked.remedy,
             }
@@ -105,11 +106,11 @@ def _signatures(found: Verification) -> Iterator[str]:
             if each.valid
             else f"expired on {day} (`tophub list --location {each.registry}` asks for new ones)"
         )
-        files = [checked for checked in good if checked.signed and checked.registry == each.registry]
+        files = [checked for checked in good if each.registry in checked.signed_by]
         yield f"signed by {each.registry}, signatures {holds}: {_names(files, found.root)}"
-    unsigned = dict.fromkeys(checked.registry for checked in good if not checked.signed)
-    for registry in unsigned:
-        files = [checked for checked in good if not checked.signed and checked.registry == registry]
+    unsigned = [checked for checked in good if not checked.signed_by]
+    for registry in dict.fromkeys(checked.registry for checked in unsigned):
+        files = [checked for checked in unsigned if checked.registry == registry]
         yield f"not signed, confirmed by the index of {registry} only: {_names(files, found.root)}"
 
 
@@ -121,7 +122,7 @@ def _names(files: Sequence[Checked], root: Path) -> str:
 def _confirmed_by(checked: Checked) -> str | None:
     if checked.state != "good":
         return None
-    return "signatures" if checked.signed else "index"
+    return "signatures" if checked.signed_by else "index"
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -7,7 +7,6 @@ name is neither lost nor mistaken for this one's (`packages.root`).
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from tophub_registry.packages.folder import beside, is_log, newest_here, publish
 from tophub_registry.packages.index import INDEX_FILE, Index, Notice, Resolved, freshness, iso_time, now, resolve
 from tophub_registry.packages.location import Folder
 from tophub_registry.packages.root import Root, taking_turns
+from tophub_registry.packages.scratch import scratch_folder
 from tophub_registry.packages.trust.ask import Asked, ask, check_models, read_index, recall, signed_of
 from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.trust.state import Kept
@@ -336,8 +336,8 @@ def _of_devices(
     if models is None:
         yield location, []
         return
-    with tempfile.TemporaryDirectory(prefix="tophub-fetch-") as scratch:
-        path, told = here or Path(scratch, published.file), []
+    with scratch_folder("fetch") as scratch:
+        path, told = here or scratch / published.file, []
         if here is None:
             served = download(location, published.file, path, wanted=published.digest, progress=progress)
             told = _told(published.file, served)
@@ -369,9 +369,11 @@ def _told(file: str, served: Served) -> list[Notice]:
 
 
 def _kept(root: Root, published: Listed) -> Path | None:
-    """Return the root's file of a version; None if there is none, or if its proper name is free again."""
-    path = published_file(root.path, published)
-    return path if path is None or root.file(published).exists() else None
+    """Return the root's file of a version; None if there is none, or if its proper name is another's no longer."""
+    path, proper = published_file(root.path, published), root.file(published)
+    if path is None or path == proper:
+        return path
+    return path if proper.exists() and (root.origin(proper) is not None or is_log(proper)) else None
 
 
 def _bring(

@@ -50,8 +50,8 @@ class Checked:
         The location that published it, or in place of which it stands.
     reference
         The package and version that it is, or should be.
-    signed
-        Whether the registry has signed these bytes under this name; otherwise only its index has them.
+    signed_by
+        The registries that have signed these bytes under this name; if none has, only an index has them.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Checked:
     remedy: str | None = None
     registry: str | None = None
     reference: Reference | None = None
-    signed: bool = False
+    signed_by: tuple[str, ...] = ()
 
 
 class Signatures(NamedTuple):
@@ -214,9 +214,11 @@ def _checked(
         found = _found(path, entries, budget, progress)
     except OSError as error:
         return _damaged(path, should_be, f"can't be read: {error.strerror or error}", "make the file readable")
-    if found is not None:
-        said = f"yanked: {found.yanked}" if found.yanked else ""
-        return Checked(path, "good", said, None, found.registry, found.reference, found.signed)
+    if found:
+        entry = max(found, key=lambda entry: entry.signed)  # of equals the first
+        said = f"yanked: {entry.yanked}" if entry.yanked else ""
+        signed_by = tuple(each.registry for each in found if each.signed)
+        return Checked(path, "good", said, None, entry.registry, entry.reference, signed_by)
     if _kept_aside(path):
         said = "kept aside under its own hash; no registry that was seen from here has published it"
         return Checked(path, "unknown", said, "delete it if nobody needs it")
@@ -239,20 +241,18 @@ def _kept_aside(path: Path) -> bool:
     return digest is not None and digest.sha256[:16] == path.parent.name
 
 
-def _found(path: Path, entries: Sequence[_Entry], budget: _Budget, progress: ProgressCallback | None) -> _Entry | None:
-    """Return the entry whose bytes a file has, a signed one first; or whose size if it is not to be hashed."""
+def _found(path: Path, entries: Sequence[_Entry], budget: _Budget, progress: ProgressCallback | None) -> list[_Entry]:
+    """Return the entries whose bytes a file has; or whose size if it is not to be hashed."""
     size = path.stat().st_size
-    if not any(entry.digest.bytes == size for entry in entries):
-        return None
-    if not budget.allows(path):
-        return next(entry for entry in entries if entry.digest.bytes == size)._replace(signed=False)
+    found = [entry for entry in entries if entry.digest.bytes == size]
+    if not found or not budget.allows(path):
+        return [entry._replace(signed=False) for entry in found]
     meter = Meter()
     with path.open("rb") as stream:
         for _ in meter.passing(stream):
             if progress is not None:
                 progress(path.name, meter.bytes, size)
-    same = (entry for entry in entries if entry.digest == meter.digest)
-    return max(same, key=lambda entry: entry.signed, default=None)  # of equals the first
+    return [entry for entry in found if entry.digest == meter.digest]
 
 
 def _damaged(path: Path, entry: _Entry, message: str, remedy: str) -> Checked:

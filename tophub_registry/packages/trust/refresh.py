@@ -7,7 +7,6 @@ if it ends in an error: a timestamp that was once verified can't be taken back.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, iso_time
 from tophub_registry.packages.location import NotThere, read_small
+from tophub_registry.packages.scratch import scratch_folder
 from tophub_registry.packages.trust.identifier import identifiers
 from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedFile, package_of
@@ -73,10 +73,10 @@ def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) 
     InputError
         The index is signed, and invalid.
     EnvironmentFailure
-        The location does not respond.
+        The location does not respond, or nothing can be written in the system's temporary folder.
     """
-    with tempfile.TemporaryDirectory(prefix="tophub-trust-") as scratch:
-        verified = Path(scratch, METADATA)
+    with scratch_folder("trust") as scratch:
+        verified = scratch / METADATA
         _restore(verified, kept)
         known = {} if timestamp.data is None else {f"{METADATA}/timestamp.json": timestamp.data}
         config = UpdaterConfig(prefix_targets_with_hash=False)
@@ -92,7 +92,7 @@ def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) 
                 index = Index.parse(data, file=location.address(INDEX_FILE))
                 signed = _signed(updater, verified, index, _file(entry, Targets.type), location, anchor)
         finally:
-            kept.keep({f"{METADATA}/{name}": each for name, each in Kept(Path(scratch)).metadata().items()})
+            kept.keep({f"{METADATA}/{name}": each for name, each in Kept(scratch).metadata().items()})
     signed = signed.model_copy(update=timestamp.validators._asdict())
     kept.keep({"anchor.json": anchor, "index.json": data, "state.json": signed.model_dump_json().encode()})
     return Verified(signed, index)
