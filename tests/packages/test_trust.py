@@ -6,10 +6,13 @@ import multiprocessing
 import os
 import shutil
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import timedelta, timezone
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from tuf.api.metadata import Metadata, MetaFile, TargetFile
+from tuf.ngclient._internal import trusted_metadata_set
 
 from tests.registries import body, served, write_rows
 from tests.signed import SignedRegistry, ago, disguised, key, made
@@ -437,6 +440,17 @@ class TestOldMetadata:
         registry.sign()
         with refused(root, "targets is expired", Expired):
             fetch(LLVM, registry.location, root)
+
+    def test_a_clock_that_was_ahead_locks_nobody_out(self, registry, root, monkeypatch):
+        later = now() + timedelta(days=400)
+        fetch(LLVM, registry.location, root)
+        with monkeypatch.context() as ahead:
+            ahead.setattr(
+                trusted_metadata_set, "datetime", SimpleNamespace(datetime=Mock(now=lambda _: later), timezone=timezone)
+            )
+            with refused(root, "root.json is expired .*check this machine's clock", Expired):
+                fetch(LLVM, registry.location, root, time=later)
+        assert rules(fetch(LLVM, registry.location, root)) == []
 
     def test_expired_signatures_do_not_stop_who_compiles_with_what_is_here(self, tmp_path, root):
         registry = made(tmp_path, time=ago(6.9))

@@ -251,7 +251,8 @@ def _errors_named(location: Location) -> Iterator[None]:
         raise Expired(
             f"the registry's signatures have expired: {_one_line(error)}",
             file=place,
-            remedy="its maintainer renews them with `tophub keys refresh`; if that was done, someone holds them back",
+            remedy="check this machine's clock; its maintainer renews them with `tophub keys refresh`; if both are fine, "
+            "someone holds newer ones back",
         ) from error
     except (RepositoryError, DownloadLengthMismatchError) as error:
         raise Untrusted(
