@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -171,3 +172,17 @@ def reset(request: SimpleHTTPRequestHandler) -> bool:
     request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     request.connection.close()
     return True
+
+
+def trickling(headers: bool) -> Answer:
+    """Return an answer that sends a byte now and then, of its headers or of its body."""
+
+    def answer(request: SimpleHTTPRequestHandler) -> bool:
+        request.wfile.write(b"HTTP/1.0 200 OK\r\n" if headers else b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        for _ in range(100):
+            request.wfile.write(b"x")
+            request.wfile.flush()
+            time.sleep(0.1)
+        return True
+
+    return answer

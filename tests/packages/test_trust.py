@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from datetime import timedelta, timezone
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ import pytest
 from tuf.api.metadata import Metadata, MetaFile, TargetFile
 from tuf.ngclient._internal import trusted_metadata_set
 
-from tests.registries import body, served, write_rows
+from tests.registries import body, file_of, reset, served, trickling, write_rows
 from tests.signed import SignedRegistry, ago, disguised, key, made
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write
+from tophub_registry.packages import location
 from tophub_registry.packages import root as roots
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import fetch
@@ -692,6 +694,45 @@ class TestTheWarmCache:
         (told,) = [notice for notice in found.notices if notice.rule == "expired"]
         day = Kept.of(root.path, gone).signed.expires[:10]
         assert told.message == f"the signatures of {gone.name} expired on {day}: newer versions may exist"
+
+    @pytest.mark.parametrize("how", ["503", "reset"])
+    def test_metadata_that_fails_for_the_moment_is_asked_for_again(self, registry, root, how):
+        asked = []
+
+        def fails_at_first(request):
+            asked.append(request.path)
+            if asked.count(request.path) > 1 or not file_of(request).exists():
+                return False
+            if how == "reset":
+                return reset(request)
+            request.send_error(503)
+            return True
+
+        with served(registry.path, fails_at_first) as server:
+            assert rules(fetch(LLVM, Web(server.url), root)) == ["first-use"]
+        assert asked.count("/metadata/1.snapshot.json") == asked.count("/metadata/1.targets.json") == 2
+
+    def test_metadata_that_can_not_be_read_is_told_with_the_cause(self, registry, root):
+        """TUF's client reads it while it is about what is missing on this machine, which is not the cause."""
+
+        def broken(request):
+            return request.path.endswith(".snapshot.json") and reset(request)
+
+        with served(registry.path, broken) as server, refused(root, "Connection reset by peer", EnvironmentFailure):
+            fetch(LLVM, Web(server.url), root)
+
+    @pytest.mark.parametrize("headers", [True, False], ids=["headers", "body"])
+    def test_slow_retrieval_of_metadata(self, registry, root, monkeypatch, headers):
+        monkeypatch.setattr(location, "TOTAL_TIMEOUT", 0.5)
+        trickle = trickling(headers)
+
+        def slow(request):
+            return request.path.endswith((".snapshot.json", ".targets.json")) and trickle(request)
+
+        with served(registry.path, slow) as server, refused(root, "not done in", EnvironmentFailure):
+            began = time.monotonic()
+            fetch(LLVM, Web(server.url), root)
+        assert time.monotonic() - began < 5
 
     def test_interrupted_anywhere_the_next_fetch_is_as_good(self, registry, root, monkeypatch):
         fetch(LLVM, registry.location, root)

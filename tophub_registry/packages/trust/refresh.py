@@ -25,12 +25,15 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from tophub_registry.errors import EnvironmentFailure
+from tophub_registry.packages import location as places
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, iso_time
 from tophub_registry.packages.location import NotThere, read_small
+from tophub_registry.packages.patience import first_success
 from tophub_registry.packages.scratch import scratch_folder
 from tophub_registry.packages.trust.identifier import identifiers
 from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedFile, package_of
+from tophub_registry.packages.web import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -128,17 +131,23 @@ def accepts(root: Root, new: Mapping[str, Metadata[Any]]) -> bool:
 
 
 class _Fetcher(FetcherInterface):
-    """Reads metadata from a location, except what was read already."""
+    """Reads metadata from a location, except what was read already; one time limit holds for all of it."""
 
     def __init__(self, location: Location, known: dict[str, bytes]) -> None:
         self._location, self._known = location, known
+        self._deadline = Deadline(places.TOTAL_TIMEOUT)
+
+    def download_bytes(self, url: str, max_length: int) -> bytes:
+        """Do what TUF's own does; what fails for the moment is tried again."""
+        read = super().download_bytes
+        return first_success([url], lambda url, _: read(url, max_length), self._deadline)
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         if url in self._known:
             yield self._known.pop(url)
             return
         try:
-            with self._location.open(url) as chunks:
+            with self._location.open(url, deadline=self._deadline) as chunks:
                 yield from chunks
         except NotThere as error:
             raise DownloadHTTPError(error.message, 404) from error
@@ -251,8 +260,8 @@ def _errors_named(location: Location) -> Iterator[None]:
         raise Expired(
             f"the registry's signatures have expired: {_one_line(error)}",
             file=place,
-            remedy="check this machine's clock; its maintainer renews them with `tophub keys refresh`; if both are fine, "
-            "someone holds newer ones back",
+            remedy="check this machine's clock; its maintainer renews them with `tophub keys refresh`, "
+            "and if that was done, someone holds newer ones back",
         ) from error
     except (RepositoryError, DownloadLengthMismatchError) as error:
         raise Untrusted(
