@@ -14,10 +14,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tophub_registry.packages.index import INDEX_FILE
 from tophub_registry.packages.version import FileName
+from tophub_registry.publishing.release import release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 TARGET = "llvm -mcpu=znver4"
 
@@ -186,3 +188,22 @@ def trickling(headers: bool) -> Answer:
         return True
 
     return answer
+
+
+def two_packages(folder: Path) -> Path:
+    """Return a registry in this folder with two packages, of which one has a cost model."""
+    registry, model = folder / "registry", folder / "a.model.json"
+    model.write_bytes(b'{"a": "model"}')
+    release("llvm", write_rows(folder / "llvm_v0.05.log", 3), registry, model=model)
+    release("cuda", write_rows(folder / "cuda_v0.11.log", 2), registry)
+    return registry
+
+
+def change(registry: Path, path: Sequence[str], value: object) -> None:
+    """Set one value in a registry's index, past all checks."""
+    fields = json.loads((registry / INDEX_FILE).read_bytes())
+    place = fields
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (registry / INDEX_FILE).write_text(json.dumps(fields))

@@ -1,6 +1,5 @@
 """Fetching packages into a root, from real folders and servers."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import time
 
 import pytest
 
-from tests.registries import file_of, served, write_rows
+from tests.registries import change, file_of, served, write_rows
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import INDEX_FILE
@@ -39,16 +38,6 @@ def held(root):
     if not root.path.is_dir():
         return {}
     return {path.name: path.read_bytes() for path in root.path.iterdir() if path.name[0] != "."}
-
-
-def change(registry, path, value):
-    """Set one value in the registry's index, past all checks."""
-    fields = json.loads((registry / INDEX_FILE).read_bytes())
-    place = fields
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    (registry / INDEX_FILE).write_text(json.dumps(fields))
 
 
 def summary(done):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.registries import served, write_rows
+from tests.registries import served, two_packages, write_rows
 from tests.signed import made
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import now
@@ -21,12 +21,7 @@ from tophub_registry.publishing.yank import yank
 
 @pytest.fixture
 def registry(tmp_path):
-    folder = tmp_path / "registry"
-    model = tmp_path / "a.model.json"
-    model.write_bytes(b'{"a": "model"}')
-    release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 3), folder, model=model)
-    release("cuda", write_rows(tmp_path / "cuda_v0.11.log", 2), folder)
-    return folder
+    return two_packages(tmp_path)
 
 
 @pytest.fixture
