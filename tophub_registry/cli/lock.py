@@ -13,7 +13,7 @@ from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder
 from tophub_registry.errors import UsageError
 from tophub_registry.packages import location as locations
-from tophub_registry.packages.fetch import ask_or_recall
+from tophub_registry.packages.follow import ask_or_recall
 from tophub_registry.packages.index import now
 from tophub_registry.packages.lock import LOCK_FILE, changes, make_lock, read_lock
 from tophub_registry.packages.root import Root

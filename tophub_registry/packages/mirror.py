@@ -17,7 +17,7 @@ from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write, check_folder_place, make_folder, make_folders
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.download import download
-from tophub_registry.packages.fetch import follow_index
+from tophub_registry.packages.follow import follow_index
 from tophub_registry.packages.index import INDEX_FILE, Index, Notice, now
 from tophub_registry.packages.location import Folder, NotThere, read_small
 from tophub_registry.packages.root import taking_turns
