@@ -125,11 +125,14 @@ def test_keys_that_nothing_waits_for_are_named(run):
 
 
 def test_trust_and_insecure(registry, run):
-    run("fetch --location hub --trust hub/metadata/root.json")
+    shutil.copy(registry / "metadata" / "root.json", "root.json")
+    run("fetch --location hub --trust root.json")
     shutil.rmtree(registry / "metadata")
     assert "was signed before" in run("fetch --location hub", 3)
     assert "as --insecure says" in run("fetch --location hub --insecure")
     assert "taken unverified" in run("list --location hub --insecure")
+    assert "taken unverified" in run("lock --location hub --insecure")
+    assert "is not signed, and a root to trust is given" in run("lock --location hub --trust root.json", 3)
     assert "can't be read" in run("fetch --location hub --trust nowhere.json", 1)
     assert "ann.pub: the root to trust is not root metadata" in run("fetch --location hub --trust ann.pub", 1)
 
