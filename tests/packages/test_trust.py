@@ -72,6 +72,29 @@ class TestTheFirstTime:
         with refused(root, "not what the registry's keys signed"):
             fetch(LLVM, registry.location, trusting)
 
+    @pytest.mark.parametrize("before", [0, 2])
+    def test_a_new_root_that_is_given_replaces_the_known_one(self, registry, root, before):
+        """Two keys of root were stolen, and the registry was signed anew: what the thieves sign is void."""
+        for _ in range(before):
+            roles.renew(registry.path, "root")
+            registry.sign()
+        fetch(LLVM, registry.location, root)
+        stolen = registry.copy()
+        shutil.rmtree(registry.path / "metadata")
+        cat = [key("cat").public_key]
+        roles.start(registry.path, roles.FirstKeys(cat, cat, cat, 1))
+        registry.sign("cat")
+        with refused(root, "not what the registry's keys signed"):
+            fetch(LLVM, registry.location, root)
+        trusting = Root(root.path, Trust(registry.metadata("root.json")))
+        for each in (trusting, root):
+            assert rules(fetch(LLVM, registry.location, each)) == []
+        shutil.rmtree(registry.path)
+        stolen.rename(registry.path)
+        registry.release("llvm@v0.06", 6)
+        with refused(root, "not what the registry's keys signed"):
+            fetch(LLVM, registry.location, root)
+
     def test_a_root_that_is_given_and_no_signatures_is_refused(self, registry, root, tmp_path):
         release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 5), tmp_path / "unsigned")
         trusting = Root(root.path, Trust(registry.metadata("root.json")))
