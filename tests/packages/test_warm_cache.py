@@ -140,6 +140,23 @@ class TestFaults:
             assert rules(fetch(LLVM, Web(server.url), root)) == ["first-use"]
         assert asked.count("/metadata/1.snapshot.json") == asked.count("/metadata/1.targets.json") == 2
 
+    @pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.targets.json", ".index.json", "missing"])
+    def test_metadata_that_is_damaged_on_its_way_is_asked_for_again(self, registry, root, name):
+        damaged = []
+
+        def damages_once(request):
+            if damaged or not request.path.endswith("timestamp.json" if name == "missing" else name):
+                return False
+            damaged.append(request.path)
+            if name == "missing":
+                request.send_error(404)
+                return True
+            return body(request, file_of(request).read_bytes()[:99])
+
+        with served(registry.path, damages_once) as server:
+            assert rules(fetch(LLVM, Web(server.url), root)) == ["first-use"]
+        assert damaged
+
     def test_metadata_that_can_not_be_read_is_told_with_the_cause(self, registry, root):
         """TUF's client reads it while it is about what is missing on this machine, which is not the cause."""
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
+from tophub_registry.packages import patience
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, Notice, freshness, iso_time
 from tophub_registry.packages.location import Folder, NotThere, Web, builtin, read_small
-from tophub_registry.packages.trust.conditional import Validators, ask_if_changed
-from tophub_registry.packages.trust.policy import VARIABLE, Untrusted
+from tophub_registry.packages.trust.conditional import PATIENCE, Validators, ask_if_changed
+from tophub_registry.packages.trust.policy import VARIABLE, Expired, Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed
+from tophub_registry.packages.web import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,6 +187,19 @@ def _shipped(location: Location) -> bytes | None:
 
 
 def _verified(location: Location, kept: Kept, anchor: bytes, time: datetime, *, given: bool = False) -> Asked:
+    """Return a verified index; what is refused is asked for again, since it may have been damaged on its way."""
+    deadline = Deadline(PATIENCE)
+    for tries in range(1, patience.TRIES):
+        try:
+            return _verified_once(location, kept, anchor, time, given=given)
+        except Expired:  # noqa: PERF203  # a few tries
+            raise
+        except Untrusted:
+            deadline.pause(patience.PAUSE * 3 ** (tries - 1))
+    return _verified_once(location, kept, anchor, time, given=given)
+
+
+def _verified_once(location: Location, kept: Kept, anchor: bytes, time: datetime, *, given: bool) -> Asked:
     signed, data = kept.signed, kept.index
     if (
         signed is None
