@@ -6,11 +6,12 @@ import shutil
 import pytest
 from tuf.api.metadata import Metadata, TargetFile
 
-from tests.registries import write_rows
+from tests.registries import body, file_of, served, write_rows
 from tests.signed import as_it_is, expire, key, made, refused, rules
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import Index
+from tophub_registry.packages.location import Web
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.sources import find_sources
 from tophub_registry.packages.version import Reference
@@ -114,6 +115,31 @@ class TestDelegation:
         done = fetch([], registry.location, root)
         assert [fetched.package for fetched in done.packages] == ["llvm"], "the others are good"
         assert "not-signed" in rules(done)
+
+    @pytest.mark.parametrize("times", [1, 99])
+    def test_its_metadata_that_is_damaged_on_its_way_is_asked_for_again(self, registry, root, times):
+        """In the same fetch, and if that is not enough in the next one."""
+        registry.release("cuda@v0.06", 6, sign=False, target="cuda -model=h100")
+        registry.sign("ann", "bob", "owner", "online")
+        left = [times]
+
+        def damages(request):
+            left[0] -= request.path.endswith("cuda-h100.json")
+            return (
+                request.path.endswith("cuda-h100.json")
+                and left[0] >= 0
+                and body(request, file_of(request).read_bytes()[:-9])
+            )
+
+        with served(registry.path, damages) as server:
+            if times > 1:
+                with refused(root, "not a signed file: "):
+                    fetch(CUDA, Web(server.url), root)
+                left[0] = 0
+            assert fetch(CUDA, Web(server.url), root).packages[0].status == "downloaded"
+            del server.paths[:]
+            fetch(CUDA, Web(server.url), root)
+            assert server.paths == ["/metadata/timestamp.json"]
 
     def test_an_owner_who_lets_it_expire_stops_only_that(self, registry, root):
         registry.release("cuda@v0.06", 6, sign=False, target="cuda -model=h100")

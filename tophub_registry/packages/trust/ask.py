@@ -204,7 +204,7 @@ def _verified_once(location: Location, kept: Kept, anchor: bytes, time: datetime
     if (
         signed is None
         or data is None
-        or not signed.is_fresh(_sha256(anchor), time)
+        or not (signed.whole and signed.is_fresh(_sha256(anchor), time))
         or _sha256(data) != signed.index.sha256
     ):
         signed = None

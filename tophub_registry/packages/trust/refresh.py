@@ -7,7 +7,6 @@ if it ends in an error: a timestamp that was once verified can't be taken back.
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,25 +14,19 @@ from urllib.parse import quote
 
 from tuf.api.exceptions import (
     DownloadError,
-    DownloadHTTPError,
-    DownloadLengthMismatchError,
-    ExpiredMetadataError,
     RepositoryError,
     StorageError,
 )
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.ngclient import Updater, UpdaterConfig
 
-from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.packages import location as places
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, iso_time
 from tophub_registry.packages.location import NotThere, read_small
-from tophub_registry.packages.patience import first_success
 from tophub_registry.packages.scratch import scratch_folder
+from tophub_registry.packages.trust.client import Asker, Fetcher, errors_named, one_line
 from tophub_registry.packages.trust.identifier import identifiers
-from tophub_registry.packages.trust.policy import Expired, Untrusted
+from tophub_registry.packages.trust.policy import Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedFile, package_of
-from tophub_registry.packages.web import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,8 +77,8 @@ def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) 
         known = {} if timestamp.data is None else {f"{METADATA}/timestamp.json": timestamp.data}
         config = UpdaterConfig(prefix_targets_with_hash=False)
         try:
-            with _errors_named(location):
-                fetcher = _Fetcher(location, known)
+            with errors_named(location):
+                fetcher = Fetcher(location, known)
                 updater = Updater(str(verified), METADATA, fetcher=fetcher, config=config, bootstrap=anchor)
                 updater.refresh()
                 entry = updater.get_targetinfo(INDEX_FILE)
@@ -130,29 +123,6 @@ def accepts(root: Root, new: Mapping[str, Metadata[Any]]) -> bool:
     )
 
 
-class _Fetcher(FetcherInterface):
-    """Reads metadata from a location, except what was read already; one time limit holds for all of it."""
-
-    def __init__(self, location: Location, known: dict[str, bytes]) -> None:
-        self._location, self._known = location, known
-        self._deadline = Deadline(places.TOTAL_TIMEOUT)
-
-    def download_bytes(self, url: str, max_length: int) -> bytes:
-        """Do what TUF's own does; what fails for the moment is tried again."""
-        read = super().download_bytes
-        return first_success([url], lambda url, _: read(url, max_length), self._deadline)
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        if url in self._known:
-            yield self._known.pop(url)
-            return
-        try:
-            with self._location.open(url, deadline=self._deadline) as chunks:
-                yield from chunks
-        except NotThere as error:
-            raise DownloadHTTPError(error.message, 404) from error
-
-
 def _signed(
     updater: Updater, verified: Path, index: Index, listed: SignedFile, location: Location, anchor: bytes
 ) -> Signed:
@@ -162,14 +132,14 @@ def _signed(
     snapshot = Metadata[Snapshot].from_file(str(verified / "snapshot.json")).signed
     targets = Metadata[Targets].from_file(str(verified / "targets.json")).signed
     expiries = [root.expires, timestamp.expires, snapshot.expires, targets.expires]
-    roles = _Roles(verified)
+    roles, asked = _Roles(verified), Asker(updater)
     files: dict[str, SignedFile] = {}
     refused: dict[str, str] = {}
     for file in _files_of(index):
         try:
-            entry = updater.get_targetinfo(file)
+            entry = asked.entry(file)
         except (RepositoryError, DownloadError) as error:  # of a delegated role; the others are good without it
-            refused[file] = _one_line(error)
+            refused[file] = one_line(error)
             continue
         if entry is None:
             continue
@@ -191,6 +161,7 @@ def _signed(
         index=listed,
         files=files,
         refused=refused,
+        whole=asked.whole,
     )
 
 
@@ -248,33 +219,3 @@ class _Roles(dict[str, Targets]):
 
 def _file(entry: TargetFile, role: str, models: tuple[str, ...] | None = None) -> SignedFile:
     return SignedFile(bytes=entry.length, sha256=entry.hashes.get("sha256", ""), role=role, models=models)
-
-
-@contextmanager
-def _errors_named(location: Location) -> Iterator[None]:
-    """Report TUF's errors as ours, with the location."""
-    place = location.address(METADATA)
-    try:
-        yield
-    except ExpiredMetadataError as error:
-        raise Expired(
-            f"the registry's signatures have expired: {_one_line(error)}",
-            file=place,
-            remedy="check this machine's clock; its maintainer renews them with `tophub keys refresh`, "
-            "and if that was done, someone holds newer ones back",
-        ) from error
-    except (RepositoryError, DownloadLengthMismatchError) as error:
-        raise Untrusted(
-            f"not what the registry's keys signed: {_one_line(error)}",
-            file=place,
-            remedy="nothing was changed; try again, or ask its maintainer; --insecure takes it unverified",
-        ) from error
-    except DownloadError as error:
-        raise EnvironmentFailure(
-            f"signed metadata can't be read: {_one_line(error)}", file=place, remedy="try again later"
-        ) from error
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return "".join(letter if letter.isprintable() else "?" for letter in text) or type(error).__name__

@@ -86,6 +86,8 @@ class Signed(BaseModel):
         Every file that the index lists, as far as it is signed.
     refused
         Why a listed file is not signed, by its name.
+    whole
+        Whether all roles' metadata could be read; otherwise the next fetch tries it again.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -102,6 +104,7 @@ class Signed(BaseModel):
     index: SignedFile
     files: dict[str, SignedFile]
     refused: dict[str, str]
+    whole: bool = True
 
     def is_fresh(self, anchor: str, time: datetime) -> bool:
         """Return whether it holds at a time, for whoever starts from this anchor."""
