@@ -125,18 +125,15 @@ class Evil(Folder):
     "name",
     [
         "x/../../../escaped.json",
-        "x/../../../escaped",
         "/escaped.json",
-        "/../../escaped.json",
         "\0.json",
         f"{'x' * 300}.json",
         "other",
-        ".json",
     ],
 )
 def test_odd_names_of_roles_write_nothing_elsewhere(registry, root, copy, tmp_path, name, delegated):
     """Who has the online key lists metadata of such a name, and serves it; who has all keys delegates to it too."""
-    if delegated and name != ".json":
+    if delegated:
         role = DelegatedRole(name.removesuffix(".json"), [], 1, False, paths=["nothing"])
         delegations = Delegations({}, {role.name: role})
         registry.edit("1.targets.json", lambda signed: setattr(signed, "delegations", delegations), "ann", "bob")
