@@ -31,6 +31,7 @@ from tophub_registry.packages.folder import Listed, read_index
 from tophub_registry.packages.index import Index, Notice, Published, check_successor
 from tophub_registry.packages.location import BUILTIN, Location, builtin
 from tophub_registry.packages.trust.policy import Trust
+from tophub_registry.packages.trust.state import METADATA
 from tophub_registry.packages.version import FileName
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class Root:
 
     def clear_leftovers(self) -> None:
         """Delete what killed processes have left in the root."""
-        trust = [path for path in self.path.glob(".trust/**/") if path.is_dir()]
+        parts = ("", METADATA, f"{METADATA}/root_history")
+        trust = [kept / part for kept in self.path.glob(".trust/*") for part in parts]
         for folder in (self.path, self.path / ".indexes", *self.path.glob(".others/*"), *trust):
             clear_leftovers(folder)
 
