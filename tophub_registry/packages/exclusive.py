@@ -33,10 +33,9 @@ def file_lock(path: Path, *, timeout: float) -> FileLock:
 
     Newer versions of filelock would take the file's existence for the lock there, and wait for a killed process.
     """
-    try:
+    if hasattr(FileLock, "fallback_to_soft"):
         return FileLock(path, timeout=timeout, fallback_to_soft=False)
-    except TypeError:  # an older one, which does not
-        return FileLock(path, timeout=timeout)
+    return FileLock(path, timeout=timeout)
 
 
 @contextmanager
