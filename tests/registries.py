@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,10 +14,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tophub_registry.packages.index import INDEX_FILE
 from tophub_registry.packages.version import FileName
+from tophub_registry.publishing.release import release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 TARGET = "llvm -mcpu=znver4"
 
@@ -171,3 +174,36 @@ def reset(request: SimpleHTTPRequestHandler) -> bool:
     request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     request.connection.close()
     return True
+
+
+def trickling(headers: bool) -> Answer:
+    """Return an answer that sends a byte now and then, of its headers or of its body."""
+
+    def answer(request: SimpleHTTPRequestHandler) -> bool:
+        request.wfile.write(b"HTTP/1.0 200 OK\r\n" if headers else b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        for _ in range(100):
+            request.wfile.write(b"x")
+            request.wfile.flush()
+            time.sleep(0.1)
+        return True
+
+    return answer
+
+
+def two_packages(folder: Path) -> Path:
+    """Return a registry in this folder with two packages, of which one has a cost model."""
+    registry, model = folder / "registry", folder / "a.model.json"
+    model.write_bytes(b'{"a": "model"}')
+    release("llvm", write_rows(folder / "llvm_v0.05.log", 3), registry, model=model)
+    release("cuda", write_rows(folder / "cuda_v0.11.log", 2), registry)
+    return registry
+
+
+def change(registry: Path, path: Sequence[str], value: object) -> None:
+    """Set one value in a registry's index, past all checks."""
+    fields = json.loads((registry / INDEX_FILE).read_bytes())
+    place = fields
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (registry / INDEX_FILE).write_text(json.dumps(fields))

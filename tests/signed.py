@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata
+import pytest
+from securesystemslib.signer import CryptoSigner, SSlibKey
+from tuf.api.metadata import Metadata, MetaFile
 
 from tests.registries import write_rows
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.location import Folder
+from tophub_registry.packages.root import Root
+from tophub_registry.packages.trust.policy import Untrusted
 from tophub_registry.publishing import roles, signing
 from tophub_registry.publishing.release import release
 
@@ -22,6 +27,13 @@ from tophub_registry.publishing.release import release
 def key(name: str) -> CryptoSigner:  # noqa: ARG001  # what is cached is by name
     """Return a holder's key pair; the same name is the same key."""
     return CryptoSigner.generate_ed25519()
+
+
+def disguised(name: str, other: str) -> CryptoSigner:
+    """Return a key pair which metadata will call by the identifier of another one."""
+    public = key(name).public_key
+    called = SSlibKey(key(other).public_key.keyid, public.keytype, public.scheme, public.keyval)
+    return CryptoSigner(key(name)._private_key, called)
 
 
 HOLDERS = "ann", "bob"
@@ -78,6 +90,18 @@ class SignedRegistry:
             metadata.sign(key(signer), append=True)
         metadata.to_file(str(self.metadata(name)))
 
+    def resign(self, changed: str) -> None:
+        """Let the online key sign a snapshot and a timestamp for a metadata file that was changed."""
+        timestamp = Metadata.from_file(str(self.metadata("timestamp.json"))).signed
+        snapshot = f"{timestamp.snapshot_meta.version}.snapshot.json"
+        version, _, name = changed.partition(".")
+        if changed != snapshot:
+            entry = MetaFile.from_data(int(version), self.metadata(changed).read_bytes(), ["sha256"])
+            self.edit(snapshot, lambda signed: signed.meta.update({name: entry}), "online")
+        data = self.metadata(snapshot).read_bytes()
+        entry = MetaFile.from_data(timestamp.snapshot_meta.version, data, ["sha256"])
+        self.edit("timestamp.json", lambda signed: setattr(signed, "snapshot_meta", entry), "online")
+
     def index(self):
         return read_index(self.path)
 
@@ -94,3 +118,42 @@ def made(folder: Path, *names: str, **fields: object) -> SignedRegistry:
 def ago(days: float) -> datetime:
     """Return a time in the past."""
     return datetime.now(timezone.utc) - timedelta(days=days)
+
+
+def rules(done: object) -> list[str]:
+    """Return the rules of what was told."""
+    return [notice.rule for notice in done.notices]
+
+
+def held(root: Root) -> dict[str, bytes]:
+    """Return the root's logs, which no attack may change."""
+    return {path.name: path.read_bytes() for path in root.path.glob("*.log")}
+
+
+@contextmanager
+def refused(root: Root, match: str, kind: type[Exception] = Untrusted) -> Iterator[pytest.ExceptionInfo[Exception]]:
+    """Expect an error, which leaves the root's logs as they were."""
+    before = held(root)
+    with pytest.raises(kind, match=match) as caught:
+        yield caught
+    assert held(root) == before
+
+
+def stranger(folder: Path) -> Path:
+    """Return a registry with the same packages, signed by somebody else's keys."""
+    other = made(folder)
+    shutil.rmtree(other.path)
+    other.release("llvm@v0.05", 9, sign=False)
+    first = roles.FirstKeys([key("eve").public_key], [key("eve").public_key], [key("eve").public_key], 1)
+    roles.start(other.path, first)
+    other.sign("eve")
+    return other.path
+
+
+def as_it_is(_signed: object) -> None:
+    """Change nothing: what is signed again has the attacker's signatures alone."""
+
+
+def expire(signed: object) -> None:
+    """Let metadata have expired yesterday."""
+    signed.expires = ago(1).replace(microsecond=0)

@@ -264,7 +264,7 @@ def _autotvm() -> Any:
 
 def _ask(location: Location) -> Index:
     """Return a location's index; one on the web is read once per process."""
-    from tophub_registry.packages.fetch import ask_index, ask_or_recall
+    from tophub_registry.packages.follow import ask_index, ask_or_recall
     from tophub_registry.packages.index import now
     from tophub_registry.packages.location import Web
     from tophub_registry.packages.root import Root

@@ -86,18 +86,55 @@ def test_keys_are_replaced_renewed_and_delegated(run):
     run("keys discard --registry hub")
     assert "root 2 needs 2 more" in run("keys renew root --registry hub")
     assert "cuda-h100 1 needs 1 more" in run("keys delegate cuda --device h100 --key owner.pub --registry hub")
-    assert "cuda: h100" in run("keys show --registry hub")
+    assert "signs cuda: h100" in run("keys show --registry hub")
     run("keys delegate cuda --name cuda-h100 --end --registry hub")
     assert "cuda-h100" not in run("keys show --registry hub")
 
 
+@pytest.mark.usefixtures("registry")
+def test_a_holder_sees_what_changes_before_signing(run):
+    """Keys by their whole identifiers: another one that begins alike is found in hours."""
+    ann, bob = run("keys show --registry hub --json")["roles"][0]["keys"]
+    owner = run("keys make new --json")["key"]
+    assert f"key {ann}: root, targets\n" in run("keys show --registry hub")
+    run("keys change root --add new.pub --remove bob.pub --threshold 1 --registry hub")
+    run("keys delegate cuda --key new.pub --registry hub")
+    shown = run("keys show --registry hub")
+    assert shown.startswith("root            1 ")
+    assert f"  2 of {ann[:8]}, {bob[:8]}\n" in shown, "who has signed what is published"
+    for line in (
+        f"new: key {owner} of root",
+        f"gone: key {bob} of root",
+        "new: 1 of root's keys must sign, before it was 2",
+        f"new: cuda, 1 of the keys {owner}, signs cuda: all devices",
+    ):
+        assert f"  {line}\n" in shown
+
+
+@pytest.mark.usefixtures("registry")
+def test_keys_that_nothing_waits_for_are_named(run):
+    bob = run("keys show --registry hub --json")["roles"][0]["keys"][1]
+    said = run("keys change root --add owner.pub --remove bob.pub --registry hub")
+    assert "root 2 needs 3 more signatures" in said, "two of the former root's, and two of the new one's"
+    assert "root 2 needs 2 more" in run("keys sign --registry hub --key ann.pem")
+    assert "nothing waited" not in run("keys sign --registry hub --key bob.pem --key owner.pem")
+    run("keys refresh --registry hub --key online.pem")
+    run("keys renew root --registry hub")
+    said = run("keys sign --registry hub --key ann.pem --key bob.pem")
+    assert f"nothing waited for the signature of {bob[:8]}\n" in said
+
+
 def test_trust_and_insecure(registry, run):
-    run("fetch --location hub --trust hub/metadata/root.json")
+    shutil.copy(registry / "metadata" / "root.json", "root.json")
+    run("fetch --location hub --trust root.json")
     shutil.rmtree(registry / "metadata")
     assert "was signed before" in run("fetch --location hub", 3)
     assert "as --insecure says" in run("fetch --location hub --insecure")
     assert "taken unverified" in run("list --location hub --insecure")
+    assert "taken unverified" in run("lock --location hub --insecure")
+    assert "is not signed, and a root to trust is given" in run("lock --location hub --trust root.json", 3)
     assert "can't be read" in run("fetch --location hub --trust nowhere.json", 1)
+    assert "ann.pub: the root to trust is not root metadata" in run("fetch --location hub --trust ann.pub", 1)
 
 
 @pytest.mark.usefixtures("registry")
@@ -139,7 +176,7 @@ def test_a_passphrase_comes_from_a_file_too(run, tmp_path, monkeypatch):
     run("keys sign --registry hub --key ann.pem --passphrase-file pass")
     assert "no passphrase is given" in run("keys make cat", 2)
     (tmp_path / "pass").write_text("guess\n")
-    assert "wrong passphrase" in run("keys sign --registry hub --key bob.pem --passphrase-file pass", 1)
+    assert "wrong passphrase (try again)" in run("keys sign --registry hub --key bob.pem --passphrase-file pass", 1)
 
 
 def test_without_the_extra_one_line_says_what_to_install(run, monkeypatch):

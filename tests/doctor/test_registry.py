@@ -169,6 +169,7 @@ def test_variables():
     assert only(found, "warning").remedy == "did you mean TOPHUB_LOCATION?"
     assert only(found, "ok").message == "TOPHUB_LOCATION=http://host/: the registry to use; NONE switches fetching off"
     assert only(variables.variables({}), "ok").message == "no variable TOPHUB_… is set"
+    assert "secret" not in only(variables.variables({"TOPHUB_PASSPHRASE": "secret"}), "ok").message
 
 
 def test_every_variable_that_the_code_reads_is_known():

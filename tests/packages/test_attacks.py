@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.registries import body, file_of, reset, served, write_rows
+from tests.registries import body, change, file_of, reset, served, trickling, write_rows
 from tophub_registry.errors import EnvironmentFailure, InputError, TophubError, UsageError
 from tophub_registry.packages import location as module
 from tophub_registry.packages.fetch import fetch
@@ -73,16 +73,6 @@ def refused(registry, root):
 def for_the_log(attack):
     """Return an answer that attacks when the log is asked for; the index is served as it is."""
     return lambda request: file_of(request).name != INDEX_FILE and attack(request)
-
-
-def change(registry, path, value):
-    """Set one value in the registry's index, past all checks."""
-    fields = json.loads((registry / INDEX_FILE).read_bytes())
-    place = fields
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    (registry / INDEX_FILE).write_text(json.dumps(fields))
 
 
 def rename(registry, path, name):
@@ -159,20 +149,6 @@ class TestEndlessData:
             return True
 
         refused(for_the_log(endless), seconds=6)
-
-
-def trickling(headers: bool):
-    """Return an answer that sends a byte now and then, of its headers or of its body."""
-
-    def answer(request):
-        request.wfile.write(b"HTTP/1.0 200 OK\r\n" if headers else b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        for _ in range(100):
-            request.wfile.write(b"x")
-            request.wfile.flush()
-            time.sleep(0.1)
-        return True
-
-    return answer
 
 
 class TestSlowRetrieval:

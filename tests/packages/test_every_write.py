@@ -6,10 +6,12 @@ Afterwards each file is the old or the new one, and the next run succeeds and cl
 import errno
 import hashlib
 import shutil
+import tempfile
 
 import pytest
 
 from tests.registries import write_rows
+from tests.signed import made
 from tests.system_calls import CHANGES, NEEDS_SPACE, POSSIBLE, traced
 from tophub_registry import files
 from tophub_registry.packages.fetch import fetch
@@ -17,7 +19,9 @@ from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import INDEX_FILE
 from tophub_registry.packages.location import Folder
 from tophub_registry.packages.root import Root
+from tophub_registry.packages.trust.state import Kept
 from tophub_registry.packages.version import Reference
+from tophub_registry.publishing import roles
 from tophub_registry.publishing.release import release
 
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="system calls are traced on Linux on x86-64 only")
@@ -32,6 +36,9 @@ def _no_file_is_too_young_to_be_left_over(monkeypatch):
 
 class Fetching:
     """A fetch of everything: a log and its cost model, which are new, and a log that is damaged here."""
+
+    serials = 2, 4
+    step = 7
 
     def __init__(self, folder):
         self.registry, self.old, self.folder = folder / "registry", folder / "old", folder / "root"
@@ -64,7 +71,7 @@ class Fetching:
                 assert path.read_bytes() in allowed, path
         for name in before:
             assert (self.folder / name).exists(), name
-        assert Root(self.folder).remembered(Folder(self.registry)).serial in (2, 4)
+        assert Root(self.folder).remembered(Folder(self.registry)).serial in self.serials
 
     def check_done(self, done):
         self.check()
@@ -73,11 +80,38 @@ class Fetching:
         ]
         assert (self.folder / MODEL).read_bytes() == (self.registry / MODEL).read_bytes()
         assert not list(self.folder.rglob("*.part*"))
-        assert Root(self.folder).remembered(Folder(self.registry)).serial == 4
+        assert Root(self.folder).remembered(Folder(self.registry)).serial == self.serials[1]
+
+
+class FetchingSigned(Fetching):
+    """The same from a signed registry, whose root is new too."""
+
+    serials = 2, 3
+    step = 23
+
+    def __init__(self, folder):
+        signed = made(folder, "llvm@v0.05", "cuda@v0.11")
+        self.registry, self.old, self.folder = signed.path, folder / "old", folder / "root"
+        fetch([], signed.location, Root(self.old))
+        (self.old / "cuda_v0.11.log").write_text("damaged")
+        (folder / "model.json").write_text('{"a": "model"}' * 1000)
+        release("llvm", write_rows(folder / LOG, 700), self.registry, model=folder / "model.json")
+        roles.renew(self.registry, "root")
+        signed.sign()
+
+    def check(self):
+        super().check()
+        assert Kept.of(self.folder, Folder(self.registry)).anchor is not None, "it is still demanded that it is signed"
+
+    def check_done(self, done):
+        super().check_done(done)
+        assert not done.notices or {notice.rule for notice in done.notices} <= {"damaged"}
 
 
 class Releasing:
     """A release of a log and a cost model into a registry that has a version."""
+
+    step = 7
 
     def __init__(self, folder):
         self.old, self.folder = folder / "old", folder / "registry"
@@ -107,8 +141,9 @@ class Releasing:
         assert {path.name for path in self.folder.iterdir()} - {".lock"} == names - {".lock"}
 
 
-@pytest.fixture(params=[Fetching, Releasing])
-def work(request, tmp_path):
+@pytest.fixture(params=[Fetching, FetchingSigned, Releasing])
+def work(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return request.param(tmp_path)
 
 
@@ -136,16 +171,16 @@ def finish(work):
         work.check_done(work())
 
 
-def sample(calls, exhaustive):
-    """Return the numbers of the calls to try: every seventh, or all."""
-    return range(0, len(calls), 1 if exhaustive else 7)
+def sample(work, calls, exhaustive):
+    """Return the numbers of the calls to try: all, or a part."""
+    return range(0, len(calls), 1 if exhaustive else work.step)
 
 
 def test_killed_before_any_of_them(work, exhaustive):
     calls = run_once(work)
     assert len(calls) > 20
     assert {"write", "fsync", "openat"} <= set(calls)
-    for number in sample(calls, exhaustive):
+    for number in sample(work, calls, exhaustive):
         start_over(work)
         assert traced(work, kill=number).code == -9, number
         work.check()
@@ -158,7 +193,7 @@ def test_a_full_or_broken_disk_from_any_of_them_on(work, error, lasting, exhaust
     if error != errno.ENOSPC and not exhaustive:
         pytest.skip("one error is enough; all with --exhaustive")
     calls = run_once(work)
-    for number in sample(calls, exhaustive):
+    for number in sample(work, calls, exhaustive):
         start_over(work)
 
         def fail(at, name, number=number):

@@ -1,6 +1,5 @@
 """Fetching packages into a root, from real folders and servers."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,8 @@ import time
 
 import pytest
 
-from tests.registries import file_of, served, write_rows
+from tests.registries import change, file_of, served, write_rows
+from tests.signed import made
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import INDEX_FILE
@@ -39,16 +39,6 @@ def held(root):
     if not root.path.is_dir():
         return {}
     return {path.name: path.read_bytes() for path in root.path.iterdir() if path.name[0] != "."}
-
-
-def change(registry, path, value):
-    """Set one value in the registry's index, past all checks."""
-    fields = json.loads((registry / INDEX_FILE).read_bytes())
-    place = fields
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    (registry / INDEX_FILE).write_text(json.dumps(fields))
 
 
 def summary(done):
@@ -196,6 +186,18 @@ def test_what_killed_processes_left_behind_is_cleared_even_if_nothing_is_fetched
     left.touch()
     os.utime(left, (time.time() - 7200,) * 2)
     assert summary(fetch(LLVM, Folder(registry), root)) == [("llvm", "v0.06", "cached")]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("folder", [".", "metadata", "metadata/root_history"])
+def test_what_they_left_of_signatures_is_cleared_too(tmp_path, root, folder):
+    signed = made(tmp_path)
+    fetch(LLVM, signed.location, root)
+    (kept,) = root.path.glob(".trust/*")
+    left = kept / folder / ".root.json.0123456789abcdef.part"
+    left.touch()
+    os.utime(left, (time.time() - 7200,) * 2)
+    fetch(LLVM, signed.location, root)
     assert not left.exists()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registries import body, served, write_rows
+from tests.registries import body, served, two_packages, write_rows
 from tophub_registry import tophub
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.folder import read_index
@@ -32,12 +32,7 @@ def _no_lock(monkeypatch):
 
 @pytest.fixture
 def registry(tmp_path):
-    folder = tmp_path / "registry"
-    model = tmp_path / "a.model.json"
-    model.write_bytes(b'{"a": "model"}')
-    release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 3), folder, model=model)
-    release("cuda", write_rows(tmp_path / "cuda_v0.11.log", 2), folder)
-    return folder
+    return two_packages(tmp_path)
 
 
 @pytest.fixture

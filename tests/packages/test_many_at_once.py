@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
-from tests.registries import served, write_rows
+from tests.registries import served, target_of, write_rows
+from tests.signed import made
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import INDEX_FILE
 from tophub_registry.packages.location import Folder
 from tophub_registry.packages.root import Root
+from tophub_registry.publishing.metadata import latest_index
 from tophub_registry.publishing.release import release
 
 LOCKS = ["work", "granted to all", "ENOLCK", "ENOSYS"]
@@ -151,6 +153,19 @@ def test_of_many_answers_the_root_remembers_the_latest(tmp_path, locks, exhausti
         run(FOLLOWS, locks, 16, root, tmp_path)
         assert Root(root).remembered(Folder(registry)).serial == 16
         assert not list(root.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("locks", LOCKS)
+def test_of_many_releases_that_wait_for_signatures_none_is_lost(tmp_path, locks):
+    signed = made(tmp_path, "llvm@v0.01", "cuda@v0.01")
+    for number in range(6):
+        package = ("llvm", "cuda")[number % 2]
+        write_rows(tmp_path / "new" / f"{package}{number}.log", 3 + number, target=target_of(package))
+    run(RELEASES, locks, 6, signed.path, tmp_path / "new")
+    index = latest_index(signed.path)
+    assert [len(index.versions(package)) for package in ("llvm", "cuda")] == [4, 4]
+    signed.sign()
+    assert read_index(signed.path) == index
 
 
 @pytest.mark.parametrize("locks", LOCKS)

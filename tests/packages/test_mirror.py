@@ -1,8 +1,10 @@
 """A mirror is a verified copy that can be verified again, and a complete registry at every moment."""
 
 import shutil
+from contextlib import contextmanager, nullcontext
 
 import pytest
+from tuf.api.metadata import DelegatedRole, Delegations, MetaFile
 
 from tests.registries import served, write_rows
 from tests.signed import key, made
@@ -12,8 +14,9 @@ from tophub_registry.packages import mirror as mirrors
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.folder import read_index
-from tophub_registry.packages.location import Folder, Web
+from tophub_registry.packages.location import Folder, NotThere, Web
 from tophub_registry.packages.mirror import mirror
+from tophub_registry.packages.patience import LocationFailure
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.trust.policy import Trust, Untrusted
 from tophub_registry.packages.version import Reference
@@ -101,6 +104,48 @@ def test_forged_files_do_not_get_in(registry, root, copy):
     with pytest.raises(Untrusted):
         mirror(registry.location, copy, root)
     assert complete(copy) == 2
+
+
+class Evil(Folder):
+    """A location that has every metadata file that it is asked for, besides roots."""
+
+    @contextmanager
+    def open(self, file, **options):
+        try:
+            with super().open(file, **options) as stream:
+                yield stream
+        except (NotThere, LocationFailure, ValueError):
+            if file.endswith(".root.json"):
+                raise
+            yield iter([b"evil"])
+
+
+@pytest.mark.parametrize("delegated", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x/../../../escaped.json",
+        "/escaped.json",
+        "\0.json",
+        f"{'x' * 300}.json",
+        "other",
+    ],
+)
+def test_odd_names_of_roles_write_nothing_elsewhere(registry, root, copy, tmp_path, name, delegated):
+    """Who has the online key lists metadata of such a name, and serves it; who has all keys delegates to it too."""
+    if delegated:
+        role = DelegatedRole(name.removesuffix(".json"), [], 1, False, paths=["nothing"])
+        delegations = Delegations({}, {role.name: role})
+        registry.edit("1.targets.json", lambda signed: setattr(signed, "delegations", delegations), "ann", "bob")
+        registry.resign("1.targets.json")
+    registry.edit("1.snapshot.json", lambda signed: signed.meta.update({name: MetaFile(1)}), "online")
+    registry.resign("1.snapshot.json")
+    with pytest.raises(EnvironmentFailure) if delegated and len(name) > 255 else nullcontext():
+        mirror(Evil(registry.path), copy, root)
+        assert complete(copy) == 2
+        assert fetch([], Folder(copy), Root(tmp_path / "client")).packages
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"evil"]
+    assert all(path.parent == copy / "metadata" for path in found)
 
 
 def test_a_yank_reaches_it(registry, root, copy):

@@ -18,11 +18,13 @@ from contextlib import ExitStack
 import pytest
 
 from tests.registries import body, file_of, ranged, reset, served, write_rows
+from tests.signed import SignedRegistry, key
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import INDEX_FILE
 from tophub_registry.packages.location import Web
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference
+from tophub_registry.publishing import roles
 from tophub_registry.publishing.release import release
 
 PROBABILITY = 0.2
@@ -164,6 +166,17 @@ def registry(tmp_path):
     return folder
 
 
+@pytest.fixture
+def signed(registry, tmp_path):
+    """Return the same registry, signed: a device's owner has signed the last version of its packages."""
+    signed = SignedRegistry(registry, tmp_path / "logs")
+    signed.start()
+    roles.delegate(registry, "cuda", [key("owner").public_key], models=["h100"])
+    signed.release("cuda@v0.04", 100, sign=False, target="cuda -model=h100")
+    signed.sign("ann", "bob", "owner", "online")
+    return signed
+
+
 class Storm:
     """A root, the servers that it is filled from, and the process that starts the fetches.
 
@@ -171,10 +184,16 @@ class Storm:
     ----------
     met
         How often there was each fault, and each outcome.
+    calm
+        Whether there are no faults just now.
+    certain
+        Whether a good mirror makes every fetch succeed; signed metadata comes from the location alone, and what was
+        damaged on its way too often is refused.
     """
 
-    def __init__(self, registry, root, stack):
+    def __init__(self, registry, root, stack, *, certain=True):
         self.root, self.met, self.damaged = Root(root), Counter(), {}
+        self.calm, self.certain = False, certain
         self.published = {path.name: path.read_bytes() for path in registry.glob("*_v*")}
         self.index = read_index(registry)
         self.names = [f"{name}@{version}" for name in self.index.packages for version in self.index.versions(name)]
@@ -189,7 +208,7 @@ class Storm:
         assert self.fetches.stdout.readline() == "ready\n"
 
     def faulty(self, request):
-        drawn = [name for name in FAULTS if random.random() < PROBABILITY]
+        drawn = [] if self.calm else [name for name in FAULTS if random.random() < PROBABILITY]
         if not drawn:
             return ranged(request, tag=random.choice([None, '"tag"']))
         name = random.choice(drawn)
@@ -247,7 +266,7 @@ class Storm:
         self.met["good mirror"] += helped
         if helped and faults:
             done = self.fetch(packages, mirrors)
-        if helped:
+        if helped and self.certain:
             assert done["code"] == 0, done
             assert "no-model" not in done["notices"]
         if done["code"] == 0:
@@ -276,3 +295,26 @@ def test_fetches_under_random_faults(registry, tmp_path, exhaustive):
     sys.stdout.write(f"{rounds} fetches: {dict(sorted(storm.met.items()))}\n")
     for name in FAULTS:
         assert storm.met[name] > rounds // 10, name
+
+
+@pytest.mark.slow
+def test_fetches_of_a_signed_registry_under_random_faults(signed, tmp_path, exhaustive):
+    """Never a wrong byte, never an error that is not ours, and a good network makes up for all of it."""
+    rounds = 300 if exhaustive else 15
+    random.seed(18)
+    with ExitStack() as stack:
+        storm = Storm(signed.path, tmp_path / "root", stack, certain=False)
+        storm.calm = True
+        assert storm.fetch([], [])["code"] == 0
+        storm.calm = False
+        for number in range(rounds):
+            if number % 5 == 0:
+                signed.refresh()
+            storm.once()
+        storm.calm = True
+        done = storm.fetch(storm.names, [])
+        assert (done["code"], done["whole"]) == (0, set(storm.published))
+        assert {*done["notices"]} <= {"damaged", "offline"}
+        assert not list(storm.root.path.rglob("*.part*"))
+    sys.stdout.write(f"{rounds} fetches: {dict(sorted(storm.met.items()))}\n")
+    assert storm.met["succeeded"]

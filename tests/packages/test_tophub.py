@@ -9,7 +9,8 @@ import pytest
 from tests.registries import OLD_ROW, row, served, write_rows
 from tophub_registry import tophub
 from tophub_registry.errors import EnvironmentFailure, UsageError
-from tophub_registry.packages.fetch import ask_index, fetch
+from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.follow import ask_index
 from tophub_registry.packages.location import Folder, Web, builtin
 from tophub_registry.packages.root import Root
 from tophub_registry.packages.version import Reference

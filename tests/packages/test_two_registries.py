@@ -73,6 +73,20 @@ def test_the_second_one_is_told_whose_file_has_the_name_and_what_to_do(mine, the
     assert rules(fetch([], mine, root)) == ["name-taken"]
 
 
+@pytest.mark.parametrize("damage", ["gone", "damaged"])
+def test_the_second_one_gets_the_name_when_the_first_is_no_log_any_more(mine, theirs, root, damage):
+    for location in (mine, theirs):
+        fetch([], location, root)
+    name, wanted = root.path / "llvm_v0.10.log", published(theirs)
+    name.unlink()
+    if damage == "damaged":
+        name.write_text("damaged")
+    (theirs.path / "llvm_v0.10.log").unlink()  # nothing is downloaded again
+    done = fetch([], theirs, root)
+    assert (done.packages[0].path, name.read_bytes()) == (name, wanted)
+    assert rules(done) == (["damaged"] if damage == "damaged" else [])
+
+
 def test_both_are_listed_as_cached_and_none_as_damaged(mine, theirs, root):
     fetch([], mine, root)
     seen = survey(theirs, root)

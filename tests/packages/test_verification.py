@@ -2,11 +2,14 @@
 
 import os
 import shutil
+from datetime import timedelta
 
 import pytest
 
-from tests.registries import served, write_rows
+from tests.registries import served, two_packages, write_rows
+from tests.signed import made
 from tophub_registry.packages.fetch import fetch
+from tophub_registry.packages.index import now
 from tophub_registry.packages.location import Folder, Web
 from tophub_registry.packages.repair import repair
 from tophub_registry.packages.root import Root
@@ -18,12 +21,7 @@ from tophub_registry.publishing.yank import yank
 
 @pytest.fixture
 def registry(tmp_path):
-    folder = tmp_path / "registry"
-    model = tmp_path / "a.model.json"
-    model.write_bytes(b'{"a": "model"}')
-    release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 3), folder, model=model)
-    release("cuda", write_rows(tmp_path / "cuda_v0.11.log", 2), folder)
-    return folder
+    return two_packages(tmp_path)
 
 
 @pytest.fixture
@@ -144,6 +142,50 @@ def test_a_yanked_file_is_good_and_called_yanked(root, registry):
     fetch([Reference.parse("llvm")], Folder(registry), root)
     (found,) = (each for each in verify(root).files if each.path.name == "cuda_v0.11.log")
     assert (found.state, found.message) == ("good", "yanked: wrong device")
+
+
+class TestSignatures:
+    @pytest.fixture
+    def signed(self, tmp_path):
+        return made(tmp_path / "signed", "rocm@v0.01")
+
+    @pytest.fixture
+    def root(self, root, signed):
+        fetch([], signed.location, root)
+        return root
+
+    def test_what_is_signed_is_told_from_what_an_index_says(self, root, registry, signed):
+        (root.path / "llvm_v0.05.log").write_bytes(b"")
+        found = verify(root)
+        assert {checked.path.name: (checked.state, checked.signed_by) for checked in found.files} == {
+            "cuda_v0.11.log": ("good", ()),
+            "llvm_v0.05.log": ("damaged", ()),
+            "llvm_v0.05.model.json": ("good", ()),
+            "rocm_v0.01.log": ("good", (signed.location.name,)),
+        }
+        ((name, expires, valid),) = found.signatures
+        assert (name, valid) == (signed.location.name, True)
+        (late,) = verify(root, time=now() + timedelta(days=8)).signatures
+        assert (late.expires, late.valid) == (expires, False)
+
+    def test_a_file_that_a_registry_lists_and_has_not_signed_is_not_called_signed(self, root):
+        (state,) = root.path.glob(".trust/*/state.json")
+        state.write_text(state.read_text().replace('"rocm_v0.01.log":{', '"rocm_v0.02.log":{'))
+        assert not [checked for checked in verify(root).files if checked.signed_by]
+
+    def test_of_registries_with_the_same_bytes_those_that_signed_them_count(self, root, signed, tmp_path):
+        shutil.copytree(signed.path, tmp_path / "signed copy")
+        fetch([], Folder(tmp_path / "signed copy"), root)
+        shutil.copytree(signed.path, tmp_path / "copy")
+        shutil.rmtree(tmp_path / "copy" / "metadata")
+        release("rocm", write_rows(tmp_path / "rocm_v0.02.log", 2), tmp_path / "copy")
+        fetch([Reference.parse("rocm@v0.01")], Folder(tmp_path / "copy"), root)
+        (found,) = (checked for checked in verify(root).files if checked.path.name == "rocm_v0.01.log")
+        assert {*found.signed_by} == {signed.location.name, str(tmp_path / "signed copy")}
+        assert found.registry in found.signed_by
+
+    def test_what_is_not_hashed_is_not_called_signed(self, root):
+        assert not [checked for checked in verify(root, most=0).files if checked.signed_by]
 
 
 def test_beyond_a_number_of_bytes_only_sizes_are_compared(root):

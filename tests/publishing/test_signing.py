@@ -3,7 +3,7 @@
 import pytest
 
 from tests.registries import write_rows
-from tests.signed import ago, key, made
+from tests.signed import ago, disguised, key, made
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.index import now
@@ -109,6 +109,21 @@ def test_an_index_that_was_exchanged_after_signing_is_not_published(registry, ro
     with pytest.raises(InputError, match="not the index that was signed"):
         registry.refresh()
     assert newest(registry, root) == "v0.05"
+
+
+def test_a_key_that_is_exchanged_under_its_name_is_seen_before_signing(registry):
+    """Who can write to the registry stages what looks like a renewal, in which Bob's key is Eve's."""
+    roles.renew(registry.path, "root")
+    store = Store(registry.path)
+    staged = store.staged("root")
+    staged.signed.keys[key("bob").public_key.keyid] = disguised("eve", "bob").public_key
+    store.stage("root", staged)
+    (waiting,) = signing.waiting_in(registry.path)
+    assert waiting.changes == tuple(
+        f"{what}: key {key(who).public_key.keyid} of {role}"
+        for role in ("root", "targets")
+        for what, who in (("new", "eve"), ("gone", "bob"))
+    )
 
 
 def test_discarding_leaves_the_published_registry(registry, root):

@@ -10,8 +10,9 @@ from typer.core import TyperGroup
 
 from tophub_registry.cli import terminal
 from tophub_registry.cli.registry_option import Registry, find_registry
-from tophub_registry.cli.signing_option import PASSPHRASE, PassphraseFile, passphrase, read_signers, state_of
+from tophub_registry.cli.signing_option import PassphraseFile, passphrase, read_signers, state_of
 from tophub_registry.errors import UsageError
+from tophub_registry.publishing.keys import VARIABLE as PASSPHRASE
 from tophub_registry.publishing.metadata import Store
 
 
@@ -54,7 +55,10 @@ def make(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key pair: NAME.pem, to keep, and NAME.pub, to give to whoever lists the keys (Ed25519)."""
+    """Make a key pair (Ed25519).
+
+    NAME.pem is to keep, NAME.pub to give to whoever lists the keys.
+    """
     from tophub_registry.publishing.keys import make_keys
 
     secret = None if no_passphrase else passphrase(passphrase_file, "A passphrase for the key", confirm=True)
@@ -82,9 +86,10 @@ def start(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Begin to sign a registry: say whose keys sign what, and stage the first metadata.
+    """Begin to sign a registry, and say whose keys sign what.
 
-    Nothing changes for clients until enough of the keys have signed with `tophub keys sign`.
+    The first metadata is staged. Nothing changes for clients until enough of the keys have signed it with `tophub keys
+    sign`.
     """
     from tophub_registry.publishing import roles
     from tophub_registry.publishing.keys import read_public
@@ -111,7 +116,10 @@ def sign(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign what waits for these keys; if it is complete and the online key is among them, publish it."""
+    """Sign what waits for these keys.
+
+    If it is complete and the online key is among them, it is published.
+    """
     from tophub_registry.publishing import signing
 
     signers = read_signers(key, passphrase_file)
@@ -130,7 +138,10 @@ def sign(
 def refresh(
     key: Keys, registry: Registry = None, passphrase_file: PassphraseFile = None, as_json: AsJson = False
 ) -> None:
-    """Publish what is signed, and renew snapshot and timestamp; run it every day where the registry is served."""
+    """Publish what is signed, and renew snapshot and timestamp.
+
+    Run it every day where the registry is served.
+    """
     from tophub_registry.publishing import signing
 
     _done(signing.refresh(find_registry(registry), read_signers(key, passphrase_file)), as_json=as_json)
@@ -138,7 +149,11 @@ def refresh(
 
 @group.command("show")
 def show(registry: Registry = None, as_json: AsJson = False) -> None:
-    """Show a registry's roles, their keys and expiries, and what waits for which signatures."""
+    """Show roles, keys and expiries, and what waits for whom.
+
+    The identifiers of all keys stand at the end, as a whole. What waits is shown with what it changes: files, keys and
+    delegations.
+    """
     from tophub_registry.publishing.summary import summary_of
 
     found = summary_of(find_registry(registry))
@@ -153,11 +168,17 @@ def show(registry: Registry = None, as_json: AsJson = False) -> None:
         for role in found.roles
     ]
     for each in found.waiting:
+        needs = f"needs {each.needed} more of {', '.join(key[:8] for key in each.missing)}"
         lines.append(
             f"waiting: {each.role} {each.version}, signed by {', '.join(key[:8] for key in each.signed) or 'nobody'}, "
-            f"needs {each.needed} more of {', '.join(key[:8] for key in each.missing) or 'none'}"
+            + (needs if each.needed else "complete")
         )
-        lines += [f"  new: {file}" for file in each.files]
+        lines += [*(f"  new: {file}" for file in each.files), *(f"  {change}" for change in each.changes)]
+    keys: dict[str, list[str]] = {}
+    for role in found.roles:
+        for key in role.keys:
+            keys.setdefault(key, []).append(role.role)
+    lines += [f"key {key}: {', '.join(roles)}" for key, roles in keys.items()]
     _print(found.fields(), "\n".join(lines), as_json=as_json)
 
 
@@ -172,7 +193,10 @@ def change(
     registry: Registry = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replace keys: stage a root with others. Enough of the former root's keys and of the new one's must sign it."""
+    """Replace keys: stage a root with others.
+
+    Enough of the former root's keys and of the new one's must sign it.
+    """
     from tophub_registry.publishing import roles
     from tophub_registry.publishing.keys import read_public
 
@@ -191,7 +215,10 @@ def renew(
     registry: Registry = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stage a role's metadata with a new expiry, a year from now."""
+    """Stage a role's metadata with a new expiry.
+
+    It is a year from now.
+    """
     from tophub_registry.publishing import roles
 
     folder = find_registry(registry)
@@ -215,7 +242,10 @@ def delegate(
     registry: Registry = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a device's owner sign the package's next versions, for that device alone."""
+    """Let a device's owner sign a package's next versions.
+
+    With --device for these devices alone.
+    """
     from tophub_registry.publishing import roles
     from tophub_registry.publishing.keys import read_public
 
@@ -229,7 +259,10 @@ def delegate(
 
 @group.command("discard")
 def discard(registry: Registry = None, as_json: AsJson = False) -> None:
-    """Discard what waits for signatures; the published registry stays as it is."""
+    """Discard what waits for signatures.
+
+    The published registry stays as it is.
+    """
     from tophub_registry.publishing.registry import changing
 
     folder = find_registry(registry)
@@ -250,5 +283,7 @@ def _done(done: Any, *, as_json: bool) -> None:
         "signed": [*done.signed],
         "waiting": [vars(each) for each in done.waiting],
         "published": [*done.published],
+        "unused": [*done.unused],
     }
-    _print(fields, state_of(done), as_json=as_json)
+    unused = f"nothing waited for the signature of {', '.join(key[:8] for key in done.unused)}\n" if done.unused else ""
+    _print(fields, unused + state_of(done), as_json=as_json)

@@ -11,12 +11,14 @@ import typer
 
 from tophub_registry.cli import notes, terminal
 from tophub_registry.cli.location_options import Location, RootFolder
+from tophub_registry.cli.trust_options import Insecure, TrustedRoot
 from tophub_registry.errors import UsageError
 from tophub_registry.packages import location as locations
-from tophub_registry.packages.fetch import ask_or_recall
+from tophub_registry.packages.follow import ask_or_recall
 from tophub_registry.packages.index import now
 from tophub_registry.packages.lock import LOCK_FILE, changes, make_lock, read_lock
 from tophub_registry.packages.root import Root
+from tophub_registry.packages.trust.policy import Trust
 from tophub_registry.packages.version import Reference
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def command(
     ] = False,
     location: Location = None,
     root: RootFolder = None,
+    trust: TrustedRoot = None,
+    insecure: Insecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Write the packages that a project uses into a lock: their versions, sizes and hashes, and the location's name.
@@ -46,7 +50,7 @@ def command(
     """
     before = read_lock(output)
     place = _place(location, before)
-    index, notices = ask_or_recall(place, Root.at(root), now())
+    index, notices = ask_or_recall(place, Root.at(root, trust=Trust.of(trust, insecure=insecure)), now())
     lock, more = make_lock(index, place.name, [Reference.parse(text) for text in packages or []], before)
     found = changes(before, lock)
     stale = [change for change in found if change.kind != "unchanged"]

@@ -10,15 +10,13 @@ import typer
 
 from tophub_registry.cli import terminal
 from tophub_registry.errors import InputError, UsageError
+from tophub_registry.publishing.keys import VARIABLE as PASSPHRASE
 from tophub_registry.publishing.metadata import is_signed
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
     from tophub_registry.publishing.signing import Signing, Waiting
-
-PASSPHRASE = "TOPHUB_PASSPHRASE"  # noqa: S105  # the variable's name
-"""The environment variable with the passphrase of private keys."""
 
 Sign = Annotated[
     list[Path] | None,

@@ -17,11 +17,13 @@ from tophub_registry.packages.root import Root
 from tophub_registry.packages.verification import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tophub_registry.packages.repair import Repair
     from tophub_registry.packages.verification import Checked, Verification
+
+_SHOWN = 5
 
 
 def command(
@@ -33,8 +35,9 @@ def command(
     """Hash everything in ~/.tvm/tophub again, and compare it with what the registries have published.
 
     Each file is good; damaged (a registry has published other bytes under its name); unknown (no registry that was seen
-    from here has published it); or left over by a process that was killed. Your own logs are left alone: `tophub
-    validate` checks these. Exit code 1 if a file is damaged.
+    from here has published it); or left over by a process that was killed. Then it says which of the good files are
+    signed, and until when the signatures that were verified last hold. Your own logs are left alone: `tophub validate`
+    checks these. Exit code 1 if a file is damaged.
     """
     place = Root.at(root)
     with bars() as progress:
@@ -56,6 +59,7 @@ def _fields(found: Verification, repairs: Sequence[Repair]) -> dict[str, object]
     return {
         "root": str(found.root),
         "registries": found.registries,
+        "signatures": [each._asdict() for each in found.signatures],
         "files": [
             {
                 "file": str(checked.path),
@@ -63,6 +67,8 @@ def _fields(found: Verification, repairs: Sequence[Repair]) -> dict[str, object]
                 "package": checked.reference and checked.reference.package,
                 "version": checked.reference and str(checked.reference.version),
                 "registry": checked.registry,
+                "confirmed_by": _confirmed_by(checked),
+                "signed_by": checked.signed_by,
                 "message": checked.message or None,
                 "remedy": checked.remedy,
             }
@@ -86,6 +92,37 @@ def _print(found: Verification, repairs: Sequence[Repair]) -> None:
     said = [f"{count} {state.replace('leftover', 'left over')}" for state, count in counts.items() if count]
     total = spelling.counted(len(found.files), "file")
     terminal.out(f"{found.root}: {total}" + (f": {', '.join(said)}" if said else "") + "\n")
+    for line in _signatures(found):
+        terminal.out(f"{terminal.line(line)}\n")
+
+
+def _signatures(found: Verification) -> Iterator[str]:
+    """Yield what is signed of the good files, and what is in an index only, by registry."""
+    good = found.in_state("good")
+    for each in found.signatures:
+        day = each.expires.partition("T")[0]
+        holds = (
+            f"valid until {day}"
+            if each.valid
+            else f"expired on {day} (`tophub list --location {each.registry}` asks for new ones)"
+        )
+        files = [checked for checked in good if each.registry in checked.signed_by]
+        yield f"signed by {each.registry}, signatures {holds}: {_names(files, found.root)}"
+    unsigned = [checked for checked in good if not checked.signed_by]
+    for registry in dict.fromkeys(checked.registry for checked in unsigned):
+        files = [checked for checked in unsigned if checked.registry == registry]
+        yield f"not signed, confirmed by the index of {registry} only: {_names(files, found.root)}"
+
+
+def _names(files: Sequence[Checked], root: Path) -> str:
+    more = f" and {len(files) - _SHOWN} more" if files[_SHOWN:] else ""
+    return ", ".join(str(checked.path.relative_to(root)) for checked in files[:_SHOWN]) + more or "none of these files"
+
+
+def _confirmed_by(checked: Checked) -> str | None:
+    if checked.state != "good":
+        return None
+    return "signatures" if checked.signed_by else "index"
 
 
 def _shown(path: Path, root: Path) -> str:

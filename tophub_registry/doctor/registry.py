@@ -12,7 +12,7 @@ from tophub_registry import spelling
 from tophub_registry.doctor.check import Check
 from tophub_registry.doctor.variables import without_password
 from tophub_registry.errors import InputError, TophubError, UsageError
-from tophub_registry.packages.fetch import ask_index
+from tophub_registry.packages.follow import ask_index
 from tophub_registry.packages.index import INDEX_FILE, check_successor, freshness, iso_time, now
 from tophub_registry.packages.location import VARIABLE, find_location
 from tophub_registry.packages.lock import LOCK_FILE, known_lock

@@ -14,6 +14,7 @@ from tophub_registry.packages.location import VARIABLE as LOCATION
 from tophub_registry.packages.lock import VARIABLE as LOCK
 from tophub_registry.packages.misses import VARIABLE as MISSES
 from tophub_registry.packages.trust.policy import VARIABLE as TRUST
+from tophub_registry.publishing.keys import VARIABLE as PASSPHRASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ VARIABLES = {
     LOCK: "the lock whose versions every look-up uses",
     MISSES: "1 or 0: whether layers without a record are kept, whatever `tophub misses --on` says",
     PROCESSOR: "a lesser processor to tune and compile for",
+    PASSPHRASE: "the passphrase of the keys that sign a registry",
 }
 """Every variable of this project that commands read, and its meaning; `schemas` and tests have others."""
 
@@ -42,7 +44,8 @@ def variables(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
         elif name == MISSES and value not in {"0", "1"}:
             yield Check("variables", "error", f"{name} is {value[:80]!r}", f"it can be 1 or 0, or unset {name}")
         else:
-            yield Check("variables", "ok", f"{name}={without_password(value)[:200]}: {VARIABLES[name]}")
+            shown = "…" if name == PASSPHRASE else without_password(value)[:200]
+            yield Check("variables", "ok", f"{name}={shown}: {VARIABLES[name]}")
     if not found:
         yield Check("variables", "ok", f"no variable {_OURS}… is set")
 

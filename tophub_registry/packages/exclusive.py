@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write, clear_leftovers
 
@@ -24,6 +26,16 @@ PATIENCE = 10.0
 """Seconds to wait for another process's claim."""
 
 _PAUSE = 0.01
+
+
+def file_lock(path: Path, *, timeout: float) -> FileLock:
+    """Return the lock that a file stands for; to acquire it is an OSError where the file system has no locks.
+
+    Newer versions of filelock would take the file's existence for the lock there, and wait for a killed process.
+    """
+    if hasattr(FileLock, "fallback_to_soft"):
+        return FileLock(path, timeout=timeout, fallback_to_soft=False)
+    return FileLock(path, timeout=timeout)
 
 
 @contextmanager

@@ -7,27 +7,26 @@ name is neither lost nor mistaken for this one's (`packages.root`).
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.download import Served, download
 from tophub_registry.packages.exclusive import exclusively
-from tophub_registry.packages.folder import beside, is_log, newest_here, published_file
-from tophub_registry.packages.index import INDEX_FILE, Index, Notice, Resolved, freshness, iso_time, now, resolve
+from tophub_registry.packages.folder import beside, is_log, published_file
+from tophub_registry.packages.follow import ask_and_follow, follow_index, newer_here
+from tophub_registry.packages.index import Index, Notice, Resolved, now, resolve
 from tophub_registry.packages.location import Folder
 from tophub_registry.packages.root import Root, taking_turns
-from tophub_registry.packages.trust.ask import Asked, ask, check_models, read_index, recall, signed_of
-from tophub_registry.packages.trust.policy import Expired, Untrusted
-from tophub_registry.packages.trust.state import Kept
+from tophub_registry.packages.scratch import scratch_folder
+from tophub_registry.packages.trust.ask import Asked, check_models, signed_of
 from tophub_registry.packages.version import Reference, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from tophub_registry.packages.download import ProgressCallback
@@ -127,7 +126,7 @@ def fetch(
         return Fetch(None, root.path, (), (notice,))
     time = time or now()
     if index is None:
-        asked = _ask_or_recall(location, root, time, expired=False)
+        asked = ask_and_follow(location, root, time, expired=False)
     else:
         signed = signed_of(location, root, index, time)
         asked = Asked(index, signed, follow_index(location, index, root, time, signed=signed is not None))
@@ -164,110 +163,6 @@ def _name_taken(fetched: Fetched, location: Location, root: Root) -> Notice:
         f"{path} {whose} and is kept; the {fetched.package} {fetched.version} of {location.name} is {fetched.path}",
         "AutoTVM clients read the first; to give them the other, delete the first and fetch again",
     )
-
-
-def ask_index(location: Location) -> Index:
-    """Read a location's index, signed or not, without verifying it.
-
-    Raises
-    ------
-    InputError
-        index.json is invalid.
-    EnvironmentFailure
-        The location does not respond, or has no index.
-    """
-    return Index.parse(read_index(location), file=location.address(INDEX_FILE))
-
-
-def ask_or_recall(location: Location, root: Root, time: datetime) -> tuple[Index, tuple[Notice, ...]]:
-    """Read a location's index; if it does not respond, return the last one that it served, with a notice.
-
-    So too if it has no index any more, or what it serves is not one, as a network's login page, or if its signatures
-    have expired.
-
-    Raises
-    ------
-    Untrusted
-        It is signed, and its answer is not what was signed.
-    InputError
-        index.json is invalid, and no index of the location is known.
-    EnvironmentFailure
-        The location does not respond and no index of it is known; or it went back.
-    """
-    asked = _ask_or_recall(location, root, time, expired=True)
-    return asked.index, asked.notices
-
-
-def _ask_or_recall(location: Location, root: Root, time: datetime, *, expired: bool) -> Asked:
-    """Do what `ask_or_recall` does; nothing is taken from expired signatures unless that is allowed."""
-    try:
-        asked = ask(location, root, time)
-    except (EnvironmentFailure, InputError) as error:
-        refused = isinstance(error, Untrusted) and not (expired and isinstance(error, Expired))
-        recalled = None if refused else recall(location, root, time, expired=expired)
-        if recalled is None:
-            raise
-        notice = Notice("offline", f"{error}; using its last known index, {_age(root.seen(location), time)}")
-        return replace(recalled, notices=(notice, *recalled.notices))
-    followed = follow_index(location, asked.index, root, time, signed=asked.signed is not None)
-    return replace(asked, notices=(*asked.notices, *followed))
-
-
-def _age(seen: datetime | None, time: datetime) -> str:
-    """Return how old what was seen is, and when that was: the clock may have jumped."""
-    if seen is None:
-        return "of unknown age"
-    hours = (time - seen).total_seconds() / 3600
-    since = f"of {iso_time(seen)}"
-    if hours < 0:
-        return since
-    return f"{since}, {hours:.0f} hours old" if hours < _TWO_DAYS else f"{since}, {hours / 24:.0f} days old"
-
-
-_TWO_DAYS = 48
-
-
-def follow_index(
-    location: Location, index: Index, root: Root, time: datetime, *, signed: bool = False
-) -> tuple[Notice, ...]:
-    """Check an index against the last one of its location, and whether it has expired.
-
-    The signatures of a signed registry say both already.
-
-    Raises
-    ------
-    EnvironmentFailure
-        The location went back.
-    """
-    # The builtin registry changes with the installation, which may well be downgraded.
-    if isinstance(location, Folder) and location.builtin:
-        return freshness(index, time)
-    if root.trust.insecure and Kept.of(root.path, location).anchor is not None:
-        return freshness(index, time)  # what was taken unverified is not what is known of a signed registry
-    if signed:
-        root.remember(location, index)
-        return ()
-    return (*root.follow(location, index), *freshness(index, time))
-
-
-def newer_here(location: Location, index: Index, root: Root, packages: Iterable[str]) -> Iterator[Notice]:
-    """Yield a notice for each package of which the root has a newer version than a location."""
-    for package in packages:
-        offered, here = index.newest(package), newest_here(root.path, index, package)
-        if here is None or (offered is not None and here.version <= offered):
-            continue
-        origin = root.origin(here.path)
-        if origin is not None and origin.published.yanked is not None:
-            continue
-        has = f"has {package} {offered}" if offered else f"has no {package}"
-        newer = f"the newer {here.version}" if offered else f"{package} {here.version}"
-        whose = f" from {origin.location}" if origin else ""
-        remedy = f"TOPHUB_LOCATION={origin.location}" if origin else f"`--log {package}@{here.version}`"
-        yield Notice(
-            "newer-here",
-            f"{location.name}, the location in use, {has}; {root.path} has {newer}{whose}",
-            f"{remedy} uses it",
-        )
 
 
 def _signed_ones(
@@ -335,8 +230,8 @@ def _of_devices(
     if models is None:
         yield location, []
         return
-    with tempfile.TemporaryDirectory(prefix="tophub-fetch-") as scratch:
-        path, told = here or Path(scratch, published.file), []
+    with scratch_folder("fetch") as scratch:
+        path, told = here or scratch / published.file, []
         if here is None:
             served = download(location, published.file, path, wanted=published.digest, progress=progress)
             told = _told(published.file, served)
@@ -368,9 +263,11 @@ def _told(file: str, served: Served) -> list[Notice]:
 
 
 def _kept(root: Root, published: Listed) -> Path | None:
-    """Return the root's file of a version; None if there is none, or if its proper name is free again."""
-    path = published_file(root.path, published)
-    return path if path is None or root.file(published).exists() else None
+    """Return the root's file of a version; None if there is none, or if its proper name is another's no longer."""
+    path, proper = published_file(root.path, published), root.file(published)
+    if path is None or path == proper:
+        return path
+    return path if proper.exists() and (root.origin(proper) is not None or is_log(proper)) else None
 
 
 def _bring(

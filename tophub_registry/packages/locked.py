@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from tophub_registry.errors import EnvironmentFailure, InputError
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.fetch import Fetch, Fetched, ask_or_recall, fetch_version
+from tophub_registry.packages.fetch import Fetch, Fetched, fetch_version
 from tophub_registry.packages.folder import published_file
+from tophub_registry.packages.follow import ask_or_recall
 from tophub_registry.packages.index import INDEX_FILE, Notice, now, resolve
 from tophub_registry.packages.location import Folder, NotThere, find_location
 from tophub_registry.packages.version import Reference

@@ -11,12 +11,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write, check_folder_place, make_folder, make_folders
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.download import download
-from tophub_registry.packages.fetch import follow_index
+from tophub_registry.packages.follow import follow_index
 from tophub_registry.packages.index import INDEX_FILE, Index, Notice, now
 from tophub_registry.packages.location import Folder, NotThere, read_small
 from tophub_registry.packages.root import taking_turns
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 _MARK = ".mirror"
 """The file in a mirror that has its source's name."""
+
+_MAX_ROLE = 5_000_000
+"""The largest metadata file of a delegated role that TUF's client reads, in bytes."""
+
+_ROTATIONS = 256
+"""How many roots TUF's client follows at most."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ def _bring(
 
 def _write_metadata(folder: Path, location: Location, kept: Kept, signed: Signed) -> None:
     """Write the metadata that was verified, the timestamp after all that it leads to, and the index."""
-    from tuf.api.metadata import Metadata, Root, Snapshot
+    from tuf.api.metadata import Metadata, Root, Snapshot, Targets
 
     from tophub_registry.packages.trust.refresh import accepts
 
@@ -167,18 +174,22 @@ def _write_metadata(folder: Path, location: Location, kept: Kept, signed: Signed
     if index is None or timestamp is None or hashlib.sha256(timestamp).hexdigest() != signed.timestamp:
         raise EnvironmentFailure("what was verified is not kept there", file=kept.folder, remedy="give another --root")
     snapshot = Metadata[Snapshot].from_bytes(known["snapshot.json"]).signed
-    for name, entry in snapshot.meta.items():
+    delegations = Metadata[Targets].from_bytes(known["targets.json"]).signed.delegations
+    delegated = {} if delegations is None else delegations.roles or {}
+    for listed, entry in snapshot.meta.items():
+        role = listed.removesuffix(".json")
+        name = f"{quote(role, '')}.json"  # as TUF's client names it: a role's name may be anything, as `../x`
         if (data := known.get(name)) is not None and Metadata.from_bytes(data).signed.version == entry.version:
             _write(top / f"{entry.version}.{name}", data)
-        else:  # of a role that no file here needs
-            _write(top / f"{entry.version}.{name}", _metadata(location, f"{entry.version}.{name}", 5_000_000))
+        elif role in delegated:  # and no file here needs it
+            _write(top / f"{entry.version}.{name}", _metadata(location, f"{entry.version}.{name}", _MAX_ROLE))
     _write(top / f"{signed.index.sha256}.{INDEX_FILE}", index)
     _write(top / f"{snapshot.version}.snapshot.json", known["snapshot.json"])
     roots = {
         name.removeprefix("root_history/"): data for name, data in known.items() if name.startswith("root_history/")
     }
     oldest = min(int(name.partition(".")[0]) for name in roots)
-    for version in range(1, oldest):  # for clients that know an older one
+    for version in range(max(1, oldest - _ROTATIONS), oldest):  # for clients that know an older one
         roots[f"{version}.root.json"] = _metadata(location, f"{version}.root.json", MAX_ROOT)
     new = {each: Metadata.from_bytes(known[f"{each}.json"]) for each in ("targets", "snapshot", "timestamp")}
     before = top / "root.json"
@@ -201,7 +212,11 @@ def _metadata(location: Location, name: str, limit: int) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    if data and not (path.is_file() and path.read_bytes() == data):
-        make_folders(path.parent)
-        with atomic_write(path, overwrite=True) as stream:
-            stream.write(data)
+    try:
+        if not data or (path.is_file() and path.read_bytes() == data):
+            return
+    except OSError as error:  # as of a name that is too long
+        raise EnvironmentFailure(f"can't be read: {error.strerror or error}", file=path) from error
+    make_folders(path.parent)
+    with atomic_write(path, overwrite=True) as stream:
+        stream.write(data)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.fetch import ask_or_recall, newer_here
 from tophub_registry.packages.folder import is_log, newest_here, published_file
+from tophub_registry.packages.follow import ask_or_recall, newer_here
 from tophub_registry.packages.index import Notice, now
 from tophub_registry.packages.version import FileName
 

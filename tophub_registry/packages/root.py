@@ -20,17 +20,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write, clear_leftovers
 from tophub_registry.packages.digest import Digest
-from tophub_registry.packages.exclusive import exclusively
+from tophub_registry.packages.exclusive import exclusively, file_lock
 from tophub_registry.packages.folder import Listed, read_index
 from tophub_registry.packages.index import Index, Notice, Published, check_successor
 from tophub_registry.packages.location import BUILTIN, Location, builtin
 from tophub_registry.packages.trust.policy import Trust
+from tophub_registry.packages.trust.state import METADATA
 from tophub_registry.packages.version import FileName
 
 if TYPE_CHECKING:
@@ -167,7 +168,9 @@ class Root:
 
     def clear_leftovers(self) -> None:
         """Delete what killed processes have left in the root."""
-        for folder in (self.path, self.path / ".indexes", *self.path.glob(".others/*")):
+        parts = ("", METADATA, f"{METADATA}/root_history")
+        trust = [kept / part for kept in self.path.glob(".trust/*") for part in parts]
+        for folder in (self.path, self.path / ".indexes", *self.path.glob(".others/*"), *trust):
             clear_leftovers(folder)
 
     def _memory(self, location: Location) -> Path:
@@ -204,10 +207,10 @@ def taking_turns(path: Path) -> Iterator[None]:
     The lock saves work and traffic; nothing depends on it, since files are written as a whole, and replaced under
     `exclusively`. So if it can't be had in `TURN` seconds, or at all, the work goes on without it.
     """
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = file_lock(path.with_name(f".{path.name}.lock"), timeout=TURN)
     with suppress(OSError, NotImplementedError, Timeout):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=TURN)
+        lock.acquire()
     try:
         yield
     finally:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.packages.fetch import ask_or_recall, fetch, newer_here
+from tophub_registry.packages.fetch import fetch
 from tophub_registry.packages.folder import newest_here
+from tophub_registry.packages.follow import ask_or_recall, newer_here
 from tophub_registry.packages.index import Notice, now
 from tophub_registry.packages.location import Folder
 from tophub_registry.packages.lock import lock_in_effect

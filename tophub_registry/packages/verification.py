@@ -1,5 +1,6 @@
 """Verifying the root: every file is hashed again, and compared with the indexes of all registries seen from here.
 
+What signed metadata says of a file counts more than what an index says: the former was verified when it was fetched.
 Looking changes nothing; `packages.repair` fetches what is damaged.
 """
 
@@ -12,15 +13,19 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.folder import is_log
+from tophub_registry.packages.index import iso_time, now
+from tophub_registry.packages.trust.state import all_signed
 from tophub_registry.packages.version import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from tophub_registry.packages.download import ProgressCallback
     from tophub_registry.packages.index import Index
     from tophub_registry.packages.root import Root
+    from tophub_registry.packages.trust.state import Signed
 
 State = Literal["good", "damaged", "unknown", "leftover"]
 
@@ -45,6 +50,8 @@ class Checked:
         The location that published it, or in place of which it stands.
     reference
         The package and version that it is, or should be.
+    signed_by
+        The registries that have signed these bytes under this name; if none has, only an index has them.
     """
 
     path: Path
@@ -53,6 +60,25 @@ class Checked:
     remedy: str | None = None
     registry: str | None = None
     reference: Reference | None = None
+    signed_by: tuple[str, ...] = ()
+
+
+class Signatures(NamedTuple):
+    """What was verified last of a signed registry.
+
+    Attributes
+    ----------
+    registry
+        The location's name.
+    expires
+        Until when it holds, ISO 8601 in UTC.
+    valid
+        Whether it still does.
+    """
+
+    registry: str
+    expires: str
+    valid: bool
 
 
 @dataclass(frozen=True)
@@ -67,11 +93,14 @@ class Verification:
         Its files, by path, without the user's own logs.
     registries
         The names of the registries that they were compared with.
+    signatures
+        Those of the signed ones, by name.
     """
 
     root: Path
     files: tuple[Checked, ...]
     registries: tuple[str, ...]
+    signatures: tuple[Signatures, ...] = ()
 
     def in_state(self, state: State) -> tuple[Checked, ...]:
         """Return the files in a state."""
@@ -86,6 +115,7 @@ class _Entry(NamedTuple):
     digest: Digest
     yanked: str | None
     folder: str  # its folder in `.others`
+    signed: bool
 
 
 @dataclass
@@ -102,7 +132,13 @@ class _Budget:
         return self.rest >= 0
 
 
-def verify(root: Root, *, most: int | None = None, progress: ProgressCallback | None = None) -> Verification:
+def verify(
+    root: Root,
+    *,
+    most: int | None = None,
+    progress: ProgressCallback | None = None,
+    time: datetime | None = None,
+) -> Verification:
     """Hash the root's files and compare them with all known indexes; the network is not used.
 
     Parameters
@@ -113,6 +149,8 @@ def verify(root: Root, *, most: int | None = None, progress: ProgressCallback | 
         How many bytes to hash at most; of other files only the sizes are compared. None: all.
     progress
         Called as files are read.
+    time
+        The time at which signatures may have expired; by default now.
 
     Raises
     ------
@@ -120,7 +158,8 @@ def verify(root: Root, *, most: int | None = None, progress: ProgressCallback | 
         The root can't be read.
     """
     registries = list(root.registries())
-    published = _by_name(registries)
+    signed = all_signed(root.path)
+    published = _by_name(registries, signed)
     budget = _Budget(most)
     files = [_checked(path, published, budget, progress) for path in _files(root)]
     files += _memories(root)
@@ -132,7 +171,10 @@ def verify(root: Root, *, most: int | None = None, progress: ProgressCallback | 
         if path.is_file()
     ]
     names = tuple(name for name, _ in registries)
-    return Verification(root.path, tuple(sorted(files, key=lambda checked: checked.path)), names)
+    signatures = tuple(
+        Signatures(name, each.expires, iso_time(time or now()) < each.expires) for name, each in sorted(signed.items())
+    )
+    return Verification(root.path, tuple(sorted(files, key=lambda checked: checked.path)), names, signatures)
 
 
 def _files(root: Root) -> Iterator[Path]:
@@ -140,18 +182,19 @@ def _files(root: Root) -> Iterator[Path]:
     yield from (path for path in sorted(root.path.glob(".others/*/*")) if path.is_file() and path.name[0] != ".")
 
 
-def _by_name(registries: Iterable[tuple[str, Index]]) -> Mapping[str, list[_Entry]]:
+def _by_name(registries: Iterable[tuple[str, Index]], signed: Mapping[str, Signed]) -> Mapping[str, list[_Entry]]:
     """Return what was published under each file name, by the latest registry first."""
     found: defaultdict[str, list[_Entry]] = defaultdict(list)
     for registry, index in registries:
+        files = signed[registry].files if registry in signed else {}
         for package in index.packages:
             for version, published in index.versions(package).items():
-                log = _Entry(
-                    registry, Reference(package, version), published.digest, published.yanked, published.sha256[:16]
-                )
-                found[published.file].append(log)
-                if (model := published.model) is not None:
-                    found[model.file].append(log._replace(digest=model.digest))
+                reference, yanked = Reference(package, version), published.yanked
+                for each in (published, published.model):
+                    if each is not None:
+                        is_signed = each.file in files and files[each.file].digest == each.digest
+                        folder = published.sha256[:16]
+                        found[each.file].append(_Entry(registry, reference, each.digest, yanked, folder, is_signed))
     return found
 
 
@@ -171,9 +214,11 @@ def _checked(
         found = _found(path, entries, budget, progress)
     except OSError as error:
         return _damaged(path, should_be, f"can't be read: {error.strerror or error}", "make the file readable")
-    if found is not None:
-        said = f"yanked: {found.yanked}" if found.yanked else ""
-        return Checked(path, "good", said, None, found.registry, found.reference)
+    if found:
+        entry = max(found, key=lambda entry: entry.signed)  # of equals the first
+        said = f"yanked: {entry.yanked}" if entry.yanked else ""
+        signed_by = tuple(each.registry for each in found if each.signed)
+        return Checked(path, "good", said, None, entry.registry, entry.reference, signed_by)
     if _kept_aside(path):
         said = "kept aside under its own hash; no registry that was seen from here has published it"
         return Checked(path, "unknown", said, "delete it if nobody needs it")
@@ -196,19 +241,18 @@ def _kept_aside(path: Path) -> bool:
     return digest is not None and digest.sha256[:16] == path.parent.name
 
 
-def _found(path: Path, entries: Sequence[_Entry], budget: _Budget, progress: ProgressCallback | None) -> _Entry | None:
-    """Return the entry whose bytes a file has, or whose size if it is not to be hashed."""
+def _found(path: Path, entries: Sequence[_Entry], budget: _Budget, progress: ProgressCallback | None) -> list[_Entry]:
+    """Return the entries whose bytes a file has; or whose size if it is not to be hashed."""
     size = path.stat().st_size
-    if not any(entry.digest.bytes == size for entry in entries):
-        return None
-    if not budget.allows(path):
-        return next(entry for entry in entries if entry.digest.bytes == size)
+    found = [entry for entry in entries if entry.digest.bytes == size]
+    if not found or not budget.allows(path):
+        return [entry._replace(signed=False) for entry in found]
     meter = Meter()
     with path.open("rb") as stream:
         for _ in meter.passing(stream):
             if progress is not None:
                 progress(path.name, meter.bytes, size)
-    return next((entry for entry in entries if entry.digest == meter.digest), None)
+    return [entry for entry in found if entry.digest == meter.digest]
 
 
 def _damaged(path: Path, entry: _Entry, message: str, remedy: str) -> Checked:

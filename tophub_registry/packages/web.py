@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import threading
 import time
@@ -141,10 +142,21 @@ def goes_on(response: Response, start: int, mark: str | None) -> bool:
 
 def reason(error: BaseException) -> str:
     """Return the innermost cause: libraries wrap `Connection refused` in half a page."""
-    while (inner := error.__cause__ or error.__context__ or _argument(error)) is not None:
+    while (inner := error.__cause__ or _context(error) or _argument(error)) is not None:
         error = inner
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__)[:200]
+
+
+def _context(error: BaseException) -> BaseException | None:
+    """Return the error while which another one came up, unless it is our caller who is still about it."""
+    context = error.__context__
+    frame = inspect.currentframe()
+    while frame is not None and context is not None and context.__traceback__ is not None:
+        if frame is context.__traceback__.tb_frame:
+            return None
+        frame = frame.f_back
+    return context
 
 
 def _argument(error: BaseException) -> BaseException | None:

@@ -16,7 +16,7 @@ from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.packages.contents import Contents, examine
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.download import download
-from tophub_registry.packages.fetch import ask_index
+from tophub_registry.packages.follow import ask_index
 from tophub_registry.packages.index import Imported, Index, Notice, Published, iso_time, now, resolve
 from tophub_registry.packages.location import Folder, NotThere
 from tophub_registry.packages.trust.ask import Asked, ask

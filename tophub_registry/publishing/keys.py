@@ -17,6 +17,9 @@ from tophub_registry.files import atomic_write
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
 
+VARIABLE = "TOPHUB_PASSPHRASE"
+"""The environment variable with the passphrase of private keys."""
+
 Passphrase = Callable[[Path], bytes]
 """Returns the passphrase of a private key's file; called only if it has one."""
 
@@ -94,8 +97,9 @@ def read_signer(path: Path, passphrase: Passphrase) -> CryptoSigner:
         except TypeError:  # encrypted
             key = load_pem_private_key(data, passphrase(path))
     except ValueError as error:
-        wrong = b"ENCRYPTED" in data
-        raise InputError("wrong passphrase" if wrong else "not a private key", file=path, remedy=_REMEDY) from error
+        if b"ENCRYPTED" in data:
+            raise InputError("wrong passphrase", file=path, remedy="try again") from error
+        raise InputError("not a private key", file=path, remedy=_REMEDY) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError("not an Ed25519 key", file=path, remedy=_REMEDY)
     return CryptoSigner(key)

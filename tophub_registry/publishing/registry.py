@@ -11,16 +11,16 @@ import errno
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
 from tophub_registry.files import atomic_write, make_folder
 from tophub_registry.packages.digest import Digest, Meter
-from tophub_registry.packages.exclusive import exclusively
+from tophub_registry.packages.exclusive import exclusively, file_lock
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import INDEX_FILE, Index
 from tophub_registry.packages.version import FileName
-from tophub_registry.publishing.metadata import is_signed
+from tophub_registry.publishing.metadata import is_signed, latest_index
 from tophub_registry.records.log import open_log
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PATIENCE = 60.0
 """Seconds to wait for another process that changes the same registry."""
 
 
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """The errors of file systems without locks."""
 
 
@@ -57,7 +57,10 @@ def write_index(folder: Path, index: Index, *, before: Index | None) -> None:
     if is_signed(folder):
         from tophub_registry.publishing.staging import stage_index
 
-        stage_index(folder, index)
+        with exclusively(folder / INDEX_FILE) as alone:
+            if not (alone and latest_index(folder) == before):
+                raise _meanwhile(folder / INDEX_FILE)
+            stage_index(folder, index)
         return
 
     @contextmanager
@@ -95,7 +98,7 @@ def changing(folder: Path) -> Iterator[None]:
         raise UsageError("this is a catalogue, which `tophub site` wrote", file=folder, remedy="name its registry")
     make_folder(folder)
     try:
-        lock = FileLock(folder / ".lock", timeout=PATIENCE)
+        lock = file_lock(folder / ".lock", timeout=PATIENCE)
         with suppress(NotImplementedError):  # a file system without locks: `write_index` does not rely on them
             lock.acquire()
     except Timeout as error:

@@ -12,9 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tophub_registry import spelling
 from tophub_registry.errors import UsageError
 from tophub_registry.packages.index import Index, now
 from tophub_registry.packages.trust.ask import LOCATIONS
+from tophub_registry.packages.trust.identifier import identifier
 from tophub_registry.packages.trust.refresh import DELEGATION
 from tophub_registry.packages.version import check_package
 from tophub_registry.publishing.metadata import Store, expiry, latest_index
@@ -132,7 +134,8 @@ def change_keys(
             for key in add:
                 root.add_key(key, name)
             for start_of in remove:
-                root.revoke_key(_one_key(root.roles[name].keyids, start_of), name)
+                known = {identifier(root.keys[each]): each for each in root.roles[name].keyids}
+                root.revoke_key(known[_one_key([*known], start_of)], name)
             needed = root.roles[name].threshold if threshold is None else threshold
             _check_keys(name, root.roles[name].keyids, needed)
             root.roles[name].threshold = needed
@@ -235,7 +238,7 @@ def _check_keys(role: str, identifiers: Sequence[str], threshold: int) -> None:
         raise UsageError(f"the same key is given twice for {role}", remedy="every holder has a key of their own")
     if not 1 <= threshold <= len(identifiers):
         raise UsageError(
-            f"{role} has {len(identifiers)} keys, of which {threshold} must sign",
+            f"{role} has {spelling.counted(len(identifiers), 'key')}, of which {threshold} must sign",
             remedy="give more keys, or --threshold",
         )
 

@@ -6,19 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.packages.digest import Digest
 from tophub_registry.packages.index import INDEX_FILE, now
+from tophub_registry.publishing.changes import changes_of_root, changes_of_targets
 from tophub_registry.publishing.metadata import STAGED, Store, read_metadata
 from tophub_registry.publishing.publication import SHOW, publish, renew_online
 from tophub_registry.publishing.registry import changing
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
-    from tuf.api.metadata import Root, Targets
+    from tuf.api.metadata import Metadata, Root, Targets
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ class Waiting:
     missing
         Those of the keys that may still sign; empty if it is complete.
     needed
-        How many more must sign.
+        How many more must sign, at least.
     files
         The files that it has and the published one has not, or with other bytes.
+    changes
+        What else it changes, a line each: keys, delegations, files that are gone.
     """
 
     role: str
@@ -47,6 +50,7 @@ class Waiting:
     missing: tuple[str, ...]
     needed: int
     files: tuple[str, ...]
+    changes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,14 @@ class Signing:
         What still waits for some.
     published
         The roles that were published, empty if nothing was.
+    unused
+        The identifiers of the given keys that nothing waited for.
     """
 
     signed: tuple[str, ...]
     waiting: tuple[Waiting, ...]
     published: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
 
 def sign(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | None = None) -> Signing:
@@ -84,8 +91,11 @@ def sign(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | None
     with changing(folder):
         store = Store(folder)
         store.known_root()
-        signed = tuple(_sign_staged(store, signers))
+        used = list(_sign_staged(store, signers))
+        signed = tuple(dict.fromkeys(role for role, _ in used))
         online = [each for each in signers if _is_online(store, each)]
+        useful = {key for _, key in used} | {each.public_key.keyid for each in online}
+        unused = tuple(key for each in signers if (key := each.public_key.keyid) not in useful)
         if not signed and not online:
             keys = ", ".join(each.public_key.keyid[:8] for each in signers)
             raise UsageError(
@@ -94,7 +104,7 @@ def sign(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | None
         waiting = tuple(_waiting(store))
         complete = bool(waiting) and not any(each.needed for each in waiting)
         published = tuple(publish(store, online, time)) if online and (complete or not waiting) else ()
-        return Signing(signed, () if published else waiting, published)
+        return Signing(signed, () if published else waiting, published, unused)
 
 
 def sign_file(path: Path, signers: Sequence[CryptoSigner]) -> tuple[str, ...]:
@@ -148,14 +158,31 @@ def _waiting(store: Store) -> Iterator[Waiting]:
     for role, metadata in store.all_staged():
         signed: dict[str, None] = {}
         missing: dict[str, None] = {}
-        needed = 0
+        lacking: list[tuple[int, set[str]]] = []
         for delegator in _delegators(store, role):
             result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
             signed |= dict.fromkeys(result.signed)
-            lacking = max(0, result.threshold - len(result.signed))
-            needed = max(needed, lacking)
-            missing |= dict.fromkeys(result.unsigned if lacking else ())
-        yield Waiting(role, metadata.signed.version, tuple(signed), tuple(missing), needed, _new_files(store, role))
+            if (more := result.threshold - len(result.signed)) > 0:
+                missing |= dict.fromkeys(result.unsigned)
+                lacking.append((more, {*result.unsigned}))
+        files, changes = _new_files(store, role), _changes(store, role, metadata)
+        yield Waiting(role, metadata.signed.version, tuple(signed), tuple(missing), _needed(lacking), files, changes)
+
+
+def _needed(lacking: list[tuple[int, set[str]]]) -> int:
+    """Return how many signatures are enough, if each of at most two roots wants some from its own keys."""
+    if len(lacking) < 2:  # noqa: PLR2004
+        return sum(more for more, _ in lacking)
+    (one, its), (other, others) = lacking
+    return one + other - min(one, other, len(its & others))
+
+
+def _changes(store: Store, role: str, staged: Metadata[Any]) -> tuple[str, ...]:
+    if role == "root":
+        root = store.root()
+        return tuple(changes_of_root(None if root is None else root.signed, staged.signed))
+    before = store.targets(role)
+    return tuple(changes_of_targets(None if before is None else before.signed, staged.signed))
 
 
 def _delegators(store: Store, role: str) -> list[Root | Targets]:
@@ -171,6 +198,7 @@ def _delegators(store: Store, role: str) -> list[Root | Targets]:
 
 
 def _new_files(store: Store, role: str) -> tuple[str, ...]:
+    """Return the files that a role's staged metadata has and the published one has not, or with other bytes."""
     staged = store.staged(role)
     if role == "root" or staged is None:
         return ()
@@ -179,7 +207,8 @@ def _new_files(store: Store, role: str) -> tuple[str, ...]:
     return tuple(file for file, entry in staged.signed.targets.items() if known.get(file) != entry)
 
 
-def _sign_staged(store: Store, signers: Sequence[CryptoSigner]) -> Iterator[str]:
+def _sign_staged(store: Store, signers: Sequence[CryptoSigner]) -> Iterator[tuple[str, str]]:
+    """Sign what waits; yield each role and key that signed it."""
     for role, metadata in store.all_staged():
         delegators = _delegators(store, role)
         if role == "targets" and (before := store.root(store.known_root().signed.version - 1)) is not None:
@@ -191,7 +220,7 @@ def _sign_staged(store: Store, signers: Sequence[CryptoSigner]) -> Iterator[str]
             for signer in mine:
                 metadata.sign(signer, append=True)
             store.stage(role, metadata)
-            yield role
+            yield from ((role, each.public_key.keyid) for each in mine)
 
 
 def _check_files(store: Store, role: str) -> None:

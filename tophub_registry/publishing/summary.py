@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tophub_registry.packages.index import iso_time
+from tophub_registry.packages.trust.identifier import identifiers
 from tophub_registry.packages.trust.refresh import DELEGATION
 from tophub_registry.publishing.metadata import Store
 from tophub_registry.publishing.signing import Waiting, waiting_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from securesystemslib.signer import Key
     from tuf.api.metadata import Role
 
 
@@ -26,7 +30,7 @@ class RoleState:
     version, expires
         Of its published metadata; None if there is none yet.
     threshold, keys
-        How many of which keys must sign.
+        How many of which keys must sign; before the first publication those that wait for signatures.
     package, models
         What a delegated role may sign; None for the others, and for all devices.
     """
@@ -61,23 +65,25 @@ def summary_of(folder: Path) -> RoleSummary:
         The registry is not signed.
     """
     store = Store(folder)
-    latest = store.known_root().signed
+    root = store.root()
+    latest = (store.known_root() if root is None else root).signed
     published = {
-        "root": store.root(),
+        "root": root,
         "targets": store.targets(),
         "snapshot": store.snapshot,
         "timestamp": store.timestamp,
     }
-    roles = [_state(name, latest.roles[name], found and found.signed) for name, found in published.items()]
-    targets = store.latest("targets")
+    roles = [_state(name, latest.roles[name], latest.keys, found and found.signed) for name, found in published.items()]
+    targets = store.targets() or store.latest("targets")
     delegations = None if targets is None else targets.signed.delegations
-    for name, role in ({} if delegations is None else delegations.roles or {}).items():
-        found = store.targets(name)
-        roles.append(_state(name, role, found and found.signed))
+    if delegations is not None:
+        for name, role in (delegations.roles or {}).items():
+            found = store.targets(name)
+            roles.append(_state(name, role, delegations.keys, found and found.signed))
     return RoleSummary(tuple(roles), waiting_in(folder))
 
 
-def _state(name: str, role: Role, signed: object) -> RoleState:
+def _state(name: str, role: Role, keys: Mapping[str, Key], signed: object) -> RoleState:
     owner = role.unrecognized_fields.get(DELEGATION, {})
     models = owner.get("models")
     return RoleState(
@@ -85,7 +91,7 @@ def _state(name: str, role: Role, signed: object) -> RoleState:
         getattr(signed, "version", None),
         None if signed is None else iso_time(signed.expires),  # type: ignore[attr-defined]
         role.threshold,
-        tuple(role.keyids),
+        identifiers(role.keyids, keys),
         owner.get("package"),
         None if models is None else tuple(models),
     )

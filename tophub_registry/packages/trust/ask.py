@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
+from tophub_registry.packages import patience
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, Notice, freshness, iso_time
 from tophub_registry.packages.location import Folder, NotThere, Web, builtin, read_small
-from tophub_registry.packages.trust.conditional import Validators, ask_if_changed
-from tophub_registry.packages.trust.policy import VARIABLE, Untrusted
+from tophub_registry.packages.trust.conditional import PATIENCE, Validators, ask_if_changed
+from tophub_registry.packages.trust.policy import VARIABLE, Expired, Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed
+from tophub_registry.packages.web import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +86,7 @@ def ask(location: Location, root: Root, time: datetime) -> Asked:
         return unsigned
     found = _verified(location, kept, unsigned, time)
     assert found.signed is not None  # noqa: S101  # for the type checker
-    keys = ", ".join(key[:8] for key in found.signed.keys)
+    keys = ", ".join(found.signed.keys)  # as a whole: who looks for a key whose identifier begins alike finds one
     notice = Notice(
         "first-use",
         f"{location.name} is signed and was not known before: from now on its keys ({keys}) are trusted",
@@ -126,7 +128,7 @@ def recall(location: Location, root: Root, time: datetime, *, expired: bool) -> 
     Parameters
     ----------
     expired
-        Whether it may be used after its signatures have expired.
+        Whether it may be used after its signatures have expired; a notice says so.
     """
     kept = Kept.of(root.path, location)
     shipped = isinstance(location, Folder) and location.builtin
@@ -137,8 +139,14 @@ def recall(location: Location, root: Root, time: datetime, *, expired: bool) -> 
     signed, data = kept.signed, kept.index
     if signed is None or data is None or signed.anchor != _sha256(anchor):
         return None
-    fresh = signed.is_fresh(_sha256(anchor), time)
-    return Asked(Index.parse(data), signed) if fresh or expired else None
+    if signed.is_fresh(_sha256(anchor), time):
+        return Asked(Index.parse(data), signed)
+    notice = Notice(
+        "expired",
+        f"the signatures of {location.name} expired on {signed.expires.partition('T')[0]}: newer versions may exist",
+        "`tophub fetch` verifies them again when it responds",
+    )
+    return Asked(Index.parse(data), signed, (notice,)) if expired else None
 
 
 def check_models(log: Path, models: Sequence[str], place: str) -> None:
@@ -179,11 +187,24 @@ def _shipped(location: Location) -> bytes | None:
 
 
 def _verified(location: Location, kept: Kept, anchor: bytes, time: datetime, *, given: bool = False) -> Asked:
+    """Return a verified index; what is refused is asked for again, since it may have been damaged on its way."""
+    deadline = Deadline(PATIENCE)
+    for tries in range(1, patience.TRIES):
+        try:
+            return _verified_once(location, kept, anchor, time, given=given)
+        except Expired:  # noqa: PERF203  # a few tries
+            raise
+        except Untrusted:
+            deadline.pause(patience.PAUSE * 3 ** (tries - 1))
+    return _verified_once(location, kept, anchor, time, given=given)
+
+
+def _verified_once(location: Location, kept: Kept, anchor: bytes, time: datetime, *, given: bool) -> Asked:
     signed, data = kept.signed, kept.index
     if (
         signed is None
         or data is None
-        or not signed.is_fresh(_sha256(anchor), time)
+        or not (signed.whole and signed.is_fresh(_sha256(anchor), time))
         or _sha256(data) != signed.index.sha256
     ):
         signed = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,15 +60,20 @@ class Trust:
         Raises
         ------
         InputError
-            It can't be read.
+            It can't be read, or is not root metadata.
         """
         if self.anchor is None:
             return None
+        remedy = f"name a root.json with --trust or ${VARIABLE}"
         try:
-            return self.anchor.read_bytes()
+            data = self.anchor.read_bytes()
         except OSError as error:
-            raise InputError(
-                f"the root to trust can't be read: {error.strerror or error}",
-                file=self.anchor,
-                remedy=f"name a root.json with --trust or ${VARIABLE}",
-            ) from error
+            why = f"the root to trust can't be read: {error.strerror or error}"
+            raise InputError(why, file=self.anchor, remedy=remedy) from error
+        try:
+            is_root = json.loads(data)["signed"]["_type"] == "root"
+        except (ValueError, RecursionError, LookupError, TypeError):
+            is_root = False
+        if not is_root:
+            raise InputError("the root to trust is not root metadata", file=self.anchor, remedy=remedy)
+        return data

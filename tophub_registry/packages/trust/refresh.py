@@ -7,8 +7,6 @@ if it ends in an error: a timestamp that was once verified can't be taken back.
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +14,18 @@ from urllib.parse import quote
 
 from tuf.api.exceptions import (
     DownloadError,
-    DownloadHTTPError,
-    DownloadLengthMismatchError,
-    ExpiredMetadataError,
     RepositoryError,
     StorageError,
 )
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.ngclient import Updater, UpdaterConfig
 
-from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, iso_time
 from tophub_registry.packages.location import NotThere, read_small
-from tophub_registry.packages.trust.policy import Expired, Untrusted
+from tophub_registry.packages.scratch import scratch_folder
+from tophub_registry.packages.trust.client import Asker, Fetcher, errors_named, one_line
+from tophub_registry.packages.trust.identifier import identifiers
+from tophub_registry.packages.trust.policy import Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed, SignedFile, package_of
 
 if TYPE_CHECKING:
@@ -72,16 +69,16 @@ def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) 
     InputError
         The index is signed, and invalid.
     EnvironmentFailure
-        The location does not respond.
+        The location does not respond, or nothing can be written in the system's temporary folder.
     """
-    with tempfile.TemporaryDirectory(prefix="tophub-trust-") as scratch:
-        verified = Path(scratch, METADATA)
+    with scratch_folder("trust") as scratch:
+        verified = scratch / METADATA
         _restore(verified, kept)
         known = {} if timestamp.data is None else {f"{METADATA}/timestamp.json": timestamp.data}
         config = UpdaterConfig(prefix_targets_with_hash=False)
         try:
-            with _errors_named(location):
-                fetcher = _Fetcher(location, known)
+            with errors_named(location):
+                fetcher = Fetcher(location, known)
                 updater = Updater(str(verified), METADATA, fetcher=fetcher, config=config, bootstrap=anchor)
                 updater.refresh()
                 entry = updater.get_targetinfo(INDEX_FILE)
@@ -91,7 +88,7 @@ def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) 
                 index = Index.parse(data, file=location.address(INDEX_FILE))
                 signed = _signed(updater, verified, index, _file(entry, Targets.type), location, anchor)
         finally:
-            kept.keep({f"{METADATA}/{name}": each for name, each in Kept(Path(scratch)).metadata().items()})
+            kept.keep({f"{METADATA}/{name}": each for name, each in Kept(scratch).metadata().items()})
     signed = signed.model_copy(update=timestamp.validators._asdict())
     kept.keep({"anchor.json": anchor, "index.json": data, "state.json": signed.model_dump_json().encode()})
     return Verified(signed, index)
@@ -126,23 +123,6 @@ def accepts(root: Root, new: Mapping[str, Metadata[Any]]) -> bool:
     )
 
 
-class _Fetcher(FetcherInterface):
-    """Reads metadata from a location, except what was read already."""
-
-    def __init__(self, location: Location, known: dict[str, bytes]) -> None:
-        self._location, self._known = location, known
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        if url in self._known:
-            yield self._known.pop(url)
-            return
-        try:
-            with self._location.open(url) as chunks:
-                yield from chunks
-        except NotThere as error:
-            raise DownloadHTTPError(error.message, 404) from error
-
-
 def _signed(
     updater: Updater, verified: Path, index: Index, listed: SignedFile, location: Location, anchor: bytes
 ) -> Signed:
@@ -152,14 +132,14 @@ def _signed(
     snapshot = Metadata[Snapshot].from_file(str(verified / "snapshot.json")).signed
     targets = Metadata[Targets].from_file(str(verified / "targets.json")).signed
     expiries = [root.expires, timestamp.expires, snapshot.expires, targets.expires]
-    roles = _Roles(verified)
+    roles, asked = _Roles(verified), Asker(updater)
     files: dict[str, SignedFile] = {}
     refused: dict[str, str] = {}
     for file in _files_of(index):
         try:
-            entry = updater.get_targetinfo(file)
+            entry = asked.entry(file)
         except (RepositoryError, DownloadError) as error:  # of a delegated role; the others are good without it
-            refused[file] = _one_line(error)
+            refused[file] = one_line(error)
             continue
         if entry is None:
             continue
@@ -175,12 +155,13 @@ def _signed(
         anchor=hashlib.sha256(anchor).hexdigest(),
         root_version=root.version,
         timestamp_version=timestamp.version,
-        keys=tuple(root.roles[Root.type].keyids),
+        keys=identifiers(root.roles[Root.type].keyids, root.keys),
         expires=iso_time(min(expiries)),
         timestamp=hashlib.sha256((verified / "timestamp.json").read_bytes()).hexdigest(),
         index=listed,
         files=files,
         refused=refused,
+        whole=asked.whole,
     )
 
 
@@ -238,32 +219,3 @@ class _Roles(dict[str, Targets]):
 
 def _file(entry: TargetFile, role: str, models: tuple[str, ...] | None = None) -> SignedFile:
     return SignedFile(bytes=entry.length, sha256=entry.hashes.get("sha256", ""), role=role, models=models)
-
-
-@contextmanager
-def _errors_named(location: Location) -> Iterator[None]:
-    """Report TUF's errors as ours, with the location."""
-    place = location.address(METADATA)
-    try:
-        yield
-    except ExpiredMetadataError as error:
-        raise Expired(
-            f"the registry's signatures have expired: {_one_line(error)}",
-            file=place,
-            remedy="its maintainer renews them with `tophub keys refresh`; if that was done, someone holds them back",
-        ) from error
-    except (RepositoryError, DownloadLengthMismatchError) as error:
-        raise Untrusted(
-            f"not what the registry's keys signed: {_one_line(error)}",
-            file=place,
-            remedy="nothing was changed; try again, or ask its maintainer; --insecure takes it unverified",
-        ) from error
-    except DownloadError as error:
-        raise EnvironmentFailure(
-            f"signed metadata can't be read: {_one_line(error)}", file=place, remedy="try again later"
-        ) from error
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return "".join(letter if letter.isprintable() else "?" for letter in text) or type(error).__name__

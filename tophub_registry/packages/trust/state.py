@@ -86,6 +86,8 @@ class Signed(BaseModel):
         Every file that the index lists, as far as it is signed.
     refused
         Why a listed file is not signed, by its name.
+    whole
+        Whether all roles' metadata could be read; otherwise the next fetch tries it again.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -102,6 +104,7 @@ class Signed(BaseModel):
     index: SignedFile
     files: dict[str, SignedFile]
     refused: dict[str, str]
+    whole: bool = True
 
     def is_fresh(self, anchor: str, time: datetime) -> bool:
         """Return whether it holds at a time, for whoever starts from this anchor."""
@@ -197,6 +200,12 @@ class Kept:
                     make_folders((self.folder / name).parent)
                     with atomic_write(self.folder / name, overwrite=True) as stream:
                         stream.write(data)
+
+
+def all_signed(root: Path) -> dict[str, Signed]:
+    """Return what was verified last of each signed registry that was seen from a root, by the location's name."""
+    kept = [Kept(path.parent) for path in sorted(root.glob(".trust/*/state.json"))]
+    return {signed.location: signed for each in kept if (signed := each.signed) is not None}
 
 
 def _read(path: Path) -> bytes | None:
