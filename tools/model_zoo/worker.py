@@ -149,12 +149,14 @@ def compile_it(model: Model, target: str, log: str) -> Any:
 
 
 def compare(model: Model, inputs: list[Any], found: list[Any], expected: list[Any], tell: Tell) -> None:
-    """Tell how far the outputs are from MXNet's, and if far, how far MXNet's own are for almost the same input."""
+    """Tell how far the outputs are from MXNet's, and if far, how far MXNet's own are for almost the same inputs."""
     from . import agreement
 
     outcome = agreement.compare(found, expected)
-    if not outcome.close:
-        nearly = [agreement.compare(model.reference(*agreement.disturbed(inputs, seed)), expected) for seed in range(3)]
+    nearly: list[agreement.Agreement] = []
+    while not outcome.agrees and len(nearly) < agreement.RUNS:
+        inputs_nearby = agreement.disturbed(inputs, seed=len(nearly))
+        nearly.append(agreement.compare(model.reference(*inputs_nearby), expected))
         outcome = outcome.beside(nearly)
     tell(**outcome.as_json())
     if not outcome.agrees:
