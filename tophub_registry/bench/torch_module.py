@@ -94,8 +94,9 @@ def _convolution(name: str, *more: str) -> _Entry:
 
 
 def _half(operation: Operation) -> list[int]:
-    """Return the padding at the top and the left, which that at the bottom and the right equals."""
-    return operation.numbers("padding")[:2]
+    """Return the padding before each axis, which that after it equals."""
+    padding = operation.numbers("padding")
+    return padding[: len(padding) // 2]
 
 
 def _pooling(name: str, *more: str) -> _Entry:
@@ -336,15 +337,15 @@ _TABLE: Mapping[str, _Entry] = {
     "mean": _reduction("mean"),
     "min": _reduction("amin"),
     "nn.adaptive_avg_pool2d": _adaptive_average,
-    "nn.avg_pool2d": _pooling("avg_pool2d", "count_include_pad"),
-    "nn.conv2d": _convolution("conv2d"),
-    "nn.conv2d_transpose": _convolution("conv_transpose2d", "output_padding"),
+    **{f"nn.avg_pool{axes}d": _pooling(f"avg_pool{axes}d", "count_include_pad") for axes in (1, 2, 3)},
+    **{f"nn.conv{axes}d": _convolution(f"conv{axes}d") for axes in (2, 3)},
+    **{f"nn.conv{axes}d_transpose": _convolution(f"conv_transpose{axes}d", "output_padding") for axes in (1, 2, 3)},
     "nn.gelu": _gelu("none"),
     "nn.gelu_tanh": _gelu("tanh"),
     "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _log_softmax,
-    "nn.max_pool2d": _pooling("max_pool2d"),
+    **{f"nn.max_pool{axes}d": _pooling(f"max_pool{axes}d") for axes in (1, 2, 3)},
     "nn.pad": _pad,
     "nn.prelu": _named("prelu"),
     "nn.relu": _named("relu"),
