@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from tests.frontends.resnet18 import TASKS
@@ -180,9 +181,36 @@ def test_inputs_that_leave_shapes_open(mxnet, write):
         mxnet.sym.var("right"), kernel=(3, 3), num_filter=4
     )
     path = write(both.tojson())
-    with pytest.raises(UsageError, match="left=1,3,8,8 does not determine all shapes"):
+    with pytest.raises(
+        UsageError, match=r"left=1,3,8,8 does not determine all shapes \(give shapes for more of the inputs right\)"
+    ):
         extract_tasks(path, "llvm", shapes={"left": (1, 3, 8, 8)})
     assert len(extract_tasks(path, "llvm", shapes={"left": (1, 3, 8, 8), "right": (1, 5, 8, 8)}).tasks) == 2
+
+
+@pytest.mark.parametrize("how", ["reshape", "part", "both"])
+def test_a_label_that_is_computed_is_not_asked_for(mxnet, write, how):
+    F, data, label = mxnet.sym, mxnet.sym.var("data"), mxnet.sym.var("softmax_label")
+    dense = F.FullyConnected(F.Reshape(data, shape=(-1, 4)), num_hidden=3, name="pred")
+    flat = F.Reshape(label, shape=(-1,)) if how == "reshape" else F.split(label, num_outputs=2, squeeze_axis=True)[1]
+    losses = [F.SoftmaxOutput(dense, flat, name="softmax")]
+    if how == "both":
+        losses.append(F.LinearRegressionOutput(F.sum(dense, axis=1), F.Reshape(label, shape=(-1,)), name="error"))
+    path = write(F.Group(losses).tojson())
+
+    model = read_model(path, shapes={"data": (2, 5, 4)}, weightless=True)
+    assert [*model.inputs] == ["data"]
+    (first, *_) = model.reference(np.ones((2, 5, 4), "float32"))
+    np.testing.assert_allclose(first, np.full((10, 3), 1 / 3), rtol=1e-6)
+    with pytest.raises(UsageError, match=r"no input 'label' \(its inputs: data"):
+        read_model(path, shapes={"label": (10,)}, weightless=True)
+
+
+def test_a_label_whose_shape_is_given_stays(mxnet, write):
+    F, label = mxnet.sym, mxnet.sym.var("softmax_label")
+    loss = F.SoftmaxOutput(F.FullyConnected(mxnet.sym.var("data"), num_hidden=3), F.Reshape(label, shape=(-1,)))
+    shapes = {"data": (6, 4), "softmax_label": (2, 3)}
+    assert read_model(write(loss.tojson()), shapes=shapes, weightless=True).inputs.keys() == shapes.keys()
 
 
 def test_two_variables_of_one_name_are_refused(mxnet, write):
