@@ -142,11 +142,11 @@ def test_a_form_that_relax_refuses_can_not_be_translated(mxnet, write, monkeypat
 
 def test_what_can_t_be_translated_is_known_before_tuning(mxnet, write):
     data = mxnet.sym.Convolution(mxnet.sym.var("data"), kernel=(3, 3), num_filter=4, name="features")
-    path = write(mxnet.sym.Correlation(data, data, name="matched").tojson())
+    path = write(mxnet.sym.khatri_rao(data, data, name="matched").tojson())
     network = read_model(path, weightless=True)
-    assert network.untranslated == {"Correlation": ["matched"]}
+    assert network.untranslated == {"khatri_rao": ["matched"]}
     assert len(network.tasks("llvm").tasks) == 1
-    with pytest.raises(UsageError, match=r"Correlation \(layers: matched\) can't be translated"):
+    with pytest.raises(UsageError, match=r"khatri_rao \(layers: matched\) can't be translated"):
         network.check_translated()
 
 

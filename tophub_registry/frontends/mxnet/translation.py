@@ -11,6 +11,7 @@ from tvm import relax
 from tophub_registry.frontends.model import Model
 from tophub_registry.frontends.mxnet import (
     convolution,
+    correlation,
     deformable,
     detection,
     elementwise,
@@ -18,7 +19,9 @@ from tophub_registry.frontends.mxnet import (
     multibox,
     normalization,
     pooling,
+    position_sensitive,
     products,
+    proposals,
     recurrent,
     regions,
     sampling,
@@ -42,8 +45,20 @@ from tophub_registry.tasks.layers import Shape
 from tophub_registry.tasks.reading import UNTRANSLATED
 
 _FAMILIES: tuple[Any, ...] = (
-    *(convolution, deformable, detection, elementwise, indexing, multibox, normalization),
-    *(pooling, products, recurrent, regions, sampling, sequences, shape, upsampling, windows),
+    *(convolution, correlation, deformable, detection, elementwise, indexing, multibox, normalization),
+    *(
+        pooling,
+        position_sensitive,
+        products,
+        proposals,
+        recurrent,
+        regions,
+        sampling,
+        sequences,
+        shape,
+        upsampling,
+        windows,
+    ),
 )
 
 TRANSLATORS: Mapping[str, Translator] = {
@@ -51,7 +66,7 @@ TRANSLATORS: Mapping[str, Translator] = {
 }
 """The translators, by MXNet's operator name."""
 
-OF_ANY_TYPE = elementwise.OF_ANY_TYPE | indexing.OF_ANY_TYPE | shape.OF_ANY_TYPE
+OF_ANY_TYPE = elementwise.OF_ANY_TYPE | indexing.OF_ANY_TYPE | normalization.OF_ANY_TYPE | shape.OF_ANY_TYPE
 """The operators that are translated for integers too."""
 
 
