@@ -79,36 +79,93 @@ def _named(name: str) -> _Entry:
     return lambda torch, _, *tensors: getattr(torch, name)(*tensors)
 
 
-def _convolution(name: str, *more: str) -> _Entry:
-    """Return a function that calls a PyTorch convolution with these list attributes."""
-    return lambda torch, operation, data, weight, bias=None: getattr(torch.nn.functional, name)(
-        data,
-        weight,
-        bias,
-        stride=operation.numbers("strides"),
-        padding=_half(operation),
-        dilation=operation.numbers("dilation"),
-        groups=operation.number("groups"),
-        **{each: operation.numbers(each) for each in more},
-    )
+def _convolution(name: str) -> _Entry:
+    """Return a function that calls a PyTorch convolution."""
+
+    def entry(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
+        padded, padding = _padded(torch, operation, data, 0.0)
+        return getattr(torch.nn.functional, name)(
+            padded,
+            weight,
+            bias,
+            stride=operation.numbers("strides"),
+            padding=padding,
+            dilation=operation.numbers("dilation"),
+            groups=operation.number("groups"),
+        )
+
+    return entry
 
 
-def _half(operation: Operation) -> list[int]:
-    """Return the padding before each axis, which that after it equals."""
+def _transposed_convolution(name: str) -> _Entry:
+    """Return a function that calls a transposed PyTorch convolution, and cuts off what its padding leaves."""
+
+    def entry(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
+        front, back = _ends(operation)
+        extra = [
+            more + max(0, before - after)
+            for more, before, after in zip(operation.numbers("output_padding"), front, back, strict=True)
+        ]
+        found = getattr(torch.nn.functional, name)(
+            data,
+            weight,
+            bias,
+            stride=operation.numbers("strides"),
+            padding=front,
+            output_padding=extra,
+            dilation=operation.numbers("dilation"),
+            groups=operation.number("groups"),
+        )
+        wanted = (..., *(slice(size) for size in operation.shape[2:]))
+        return found[wanted]
+
+    return entry
+
+
+def _ends(operation: Operation) -> tuple[list[int], list[int]]:
+    """Return the padding before each axis, and that after it."""
     padding = operation.numbers("padding")
-    return padding[: len(padding) // 2]
+    axes = len(padding) // 2
+    return padding[:axes], padding[axes:]
 
 
-def _pooling(name: str, *more: str) -> _Entry:
-    """Return a function that calls a PyTorch pooling with these flags."""
-    return lambda torch, operation, data: getattr(torch.nn.functional, name)(
-        data,
-        operation.numbers("pool_size"),
-        operation.numbers("strides"),
-        _half(operation),
-        ceil_mode=bool(operation.number("ceil_mode")),
-        **{each: bool(operation.number(each)) for each in more},
-    )
+def _padded(torch: Any, operation: Operation, data: Any, value: float) -> tuple[Any, list[int]]:
+    """Return the data, padded if the padding is not the same at both ends, and the padding that is left to do."""
+    front, back = _ends(operation)
+    if front == back:
+        return data, front
+    widths = [width for ends in reversed([*zip(front, back, strict=True)]) for width in ends]
+    return torch.nn.functional.pad(data, widths, value=value), [0] * len(front)
+
+
+def _maximum(name: str) -> _Entry:
+    """Return a function that calls a PyTorch pooling of maxima."""
+
+    def entry(torch: Any, operation: Operation, data: Any) -> Any:
+        padded, padding = _padded(torch, operation, data, float("-inf"))
+        window = (operation.numbers("pool_size"), operation.numbers("strides"), padding)
+        return getattr(torch.nn.functional, name)(padded, *window, ceil_mode=bool(operation.number("ceil_mode")))
+
+    return entry
+
+
+def _mean(name: str) -> _Entry:
+    """Return a function that calls a PyTorch pooling of averages, and counts the pixels if it can't itself."""
+
+    def entry(torch: Any, operation: Operation, data: Any) -> Any:
+        padded, padding = _padded(torch, operation, data, 0.0)
+        everything = bool(operation.number("count_include_pad"))
+
+        def pooled(each: Any) -> Any:
+            window = (operation.numbers("pool_size"), operation.numbers("strides"), padding)
+            how = {"ceil_mode": bool(operation.number("ceil_mode")), "count_include_pad": everything}
+            return getattr(torch.nn.functional, name)(each, *window, **how)
+
+        if everything or padded is data:
+            return pooled(padded)
+        return pooled(padded) / pooled(_padded(torch, operation, torch.ones_like(data), 0.0)[0])
+
+    return entry
 
 
 def _reduction(name: str) -> _Entry:
@@ -337,15 +394,15 @@ _TABLE: Mapping[str, _Entry] = {
     "mean": _reduction("mean"),
     "min": _reduction("amin"),
     "nn.adaptive_avg_pool2d": _adaptive_average,
-    **{f"nn.avg_pool{axes}d": _pooling(f"avg_pool{axes}d", "count_include_pad") for axes in (1, 2, 3)},
+    **{f"nn.avg_pool{axes}d": _mean(f"avg_pool{axes}d") for axes in (1, 2, 3)},
     **{f"nn.conv{axes}d": _convolution(f"conv{axes}d") for axes in (2, 3)},
-    **{f"nn.conv{axes}d_transpose": _convolution(f"conv_transpose{axes}d", "output_padding") for axes in (1, 2, 3)},
+    **{f"nn.conv{axes}d_transpose": _transposed_convolution(f"conv_transpose{axes}d") for axes in (1, 2, 3)},
     "nn.gelu": _gelu("none"),
     "nn.gelu_tanh": _gelu("tanh"),
     "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _log_softmax,
-    **{f"nn.max_pool{axes}d": _pooling(f"max_pool{axes}d") for axes in (1, 2, 3)},
+    **{f"nn.max_pool{axes}d": _maximum(f"max_pool{axes}d") for axes in (1, 2, 3)},
     "nn.pad": _pad,
     "nn.prelu": _named("prelu"),
     "nn.relu": _named("relu"),
