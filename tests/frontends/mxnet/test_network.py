@@ -150,6 +150,33 @@ def test_what_can_t_be_translated_is_known_before_tuning(mxnet, write):
         network.check_translated()
 
 
+@pytest.mark.parametrize("name", ["CTCLoss", "softmax_cross_entropy"])
+def test_a_loss_that_is_an_output_is_refused_with_the_reason(mxnet, write, name):
+    loss = getattr(mxnet.sym, name)(mxnet.sym.var("data"), mxnet.sym.var("label"), name="loss")
+    data = (5, 2, 7) if name == "CTCLoss" else (2, 7)
+    network = read_model(write(loss.tojson()), shapes={"data": data, "label": (2, 3)[: len(data) - 1]}, weightless=True)
+    assert network.untranslated == {f"{name} that only training needs": ["loss"]}
+
+
+def test_an_operator_written_in_python_is_refused_by_its_name(mxnet, write):
+    with pytest.raises(InputError, match=r"net-symbol.json: its operator 'proposal_target' is written in Python"):
+        extract_tasks(write(custom("proposal_target")), "llvm", shapes={"data": (1, 3)})
+
+    class Known(mxnet.operator.CustomOpProp):
+        """An operator whose shapes MXNet can infer, which is no help."""
+
+    mxnet.operator.register("known_here")(Known)
+    network = read_model(write(custom("known_here")), shapes={"data": (1, 3)}, weightless=True)
+    assert [*network.untranslated] == ["Custom of the type known_here, which is written in Python"]
+
+
+def custom(kind):
+    data = {"op": "null", "name": "data", "inputs": []}
+    node = {"op": "Custom", "name": "own", "attrs": {"op_type": kind}, "inputs": [[0, 0, 0]]}
+    version = {"mxnet_version": ["int", 10901]}
+    return {"nodes": [data, node], "arg_nodes": [0], "heads": [[1, 0, 0]], "attrs": version}
+
+
 def test_an_unknown_model_is_refused_with_those_it_could_be():
     with pytest.raises(UsageError, match=r"no model 'resnet18v1' \(did you mean resnet18_v1 or"):
         extract_tasks("resnet18v1", "llvm")
