@@ -87,7 +87,7 @@ def pooling(draw):
         "pooled_size": pooled,
         "group_size": groups,
         "output_dim": draw.choice([1, 2, 4]),
-        "spatial_scale": draw.choice([0.25, 0.4, 1.0]),
+        "spatial_scale": draw.choice([0.25, 0.5, 1.0]),  # others put ends on pixels, but for the last bit
     }
     if draw.random() < 0.4:
         return attributes, None
@@ -181,7 +181,7 @@ def test_proposals_agree_with_mxnet(F, model_of):
 
 @pytest.mark.parametrize("kind", [correlation, pooling, proposals])
 def test_compiled_code_agrees_too(F, model_of, kind):
-    forms = [kind(random.Random(seed)) for seed in range(1 if kind is proposals else 2)]
+    forms = [kind(random.Random(seed)) for seed in range(1 if kind is proposals else 3)]
     if kind is correlation:
         outputs, inputs = correlations(F, forms), images(0)
     else:
