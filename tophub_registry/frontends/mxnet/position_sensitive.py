@@ -159,20 +159,18 @@ def samples(
             )
         return begin + step.astype("float32") * (each / _number(how.each))
 
-    def inside(n: Any, c: Any, y: Any, x: Any) -> Any:
-        places = [place(axis, n, c, (y, x), step) for axis, step in enumerate((down, along))]
-        return tirx.all(
-            *(at >= _number(-0.5) for at in places),
-            *(at <= _number(size - 0.5) for at, size in zip(places, (height, width), strict=True)),
-        )
+    def inside(at: Any, size: int) -> Any:
+        return tirx.all(at >= _number(-0.5), at <= _number(size - 0.5))
 
     def sample(n: Any, c: Any, y: Any, x: Any) -> Any:
-        ends = []
+        ends, counts = [], []
         for axis, (step, size) in enumerate(((down, height), (along, width))):
-            at = te.min(te.max(place(axis, n, c, (y, x), step), _number(0)), _number(size - 1))
+            found = place(axis, n, c, (y, x), step)
+            at = te.min(te.max(found, _number(0)), _number(size - 1))
             low = te.floor(at)
             index = tirx.max(0, tirx.min(size - 1, low.astype("int32")))
             ends.append(((index, _number(1) - (at - low)), (tirx.min(index + 1, size - 1), at - low)))
+            counts.append(inside(found, size))
         group = [te.indexdiv(one * bins.groups, bins.pooled) for one in (y, x)]
         channel = (c * bins.groups + group[0]) * bins.groups + group[1]
         image = regions[n, 0].astype("int32")
@@ -180,16 +178,18 @@ def samples(
         for row, row_weight in ends[0]:
             for column, weight in ends[1]:
                 value = value + data[image, channel, row, column] * (row_weight * weight)
-        return value
+        return te.sum(tirx.Select(tirx.all(*counts), value, _number(0)), axis=[down, along])
 
-    def total(*index: Any) -> Any:
-        return te.sum(tirx.Select(inside(*index), sample(*index), _number(0)), axis=[down, along])
+    def average(n: Any, c: Any, y: Any, x: Any) -> Any:
+        number: Any = _number(1)  # of samples inside: as many rows times as many columns
+        for axis, size in enumerate((height, width)):
+            steps = [tirx.const(step, "int32") for step in range(how.each)]
+            there = [inside(place(axis, n, c, (y, x), step), size) for step in steps]
+            number = number * sum((tirx.Select(each, _number(1), _number(0)) for each in there), _number(0))
+        return total[n, c, y, x] / te.max(number, _number(1))
 
-    def number(*index: Any) -> Any:
-        return te.sum(tirx.Select(inside(*index), _number(1), _number(0)), axis=[down, along])
-
-    totals, numbers = te.compute(shape, total, name="total"), te.compute(shape, number, name="number")
-    return te.compute(shape, lambda *index: totals(*index) / te.max(numbers(*index), _number(1)), name="averages")
+    total = te.compute(shape, sample, name="total")
+    return te.compute(shape, average, name="averages")
 
 
 def _number(value: float) -> Any:
