@@ -82,12 +82,12 @@ def test_correlation_agrees_with_mxnet(F, model_of):
 
 def pooling(draw):
     """Return attributes, and whether offsets move the samples."""
-    pooled, groups = draw.randint(1, 4), draw.choice([1, 2, 3])
+    pooled, groups = draw.choice([1, 2, 3, 4, 7]), draw.choice([1, 2, 3])
     attributes = {
         "pooled_size": pooled,
         "group_size": groups,
         "output_dim": draw.choice([1, 2, 4]),
-        "spatial_scale": draw.choice([0.25, 0.5, 1.0]),  # others put ends on pixels, but for the last bit
+        "spatial_scale": draw.choice([0.25, 0.4, 1.0]),
     }
     if draw.random() < 0.4:
         return attributes, None

@@ -23,6 +23,11 @@ _LEAST = 0.1
 """The least height and width of a region, in pixels."""
 
 
+_FAR = -1e30
+"""Less than any product. Compilers don't compute `max(a * b, _FAR) + c` without rounding the product, which may decide
+whether a bin ends on a pixel or behind it."""
+
+
 class Bins(NamedTuple):
     """How regions are pooled.
 
@@ -114,15 +119,16 @@ def averages(images: Shape, count: int, bins: Bins) -> Any:
                 T.writes(result[vn, vc, vy, vx])
                 total = T.alloc_buffer((1,), "float32", scope="local")
                 image = T.Cast("int32", regions[vn, 0])
-                left, top = regions[vn, 1] * T.float32(scale), regions[vn, 2] * T.float32(scale)
-                right = (regions[vn, 3] + T.float32(1)) * T.float32(scale)
-                bottom = (regions[vn, 4] + T.float32(1)) * T.float32(scale)
+                left = T.max(regions[vn, 1] * T.float32(scale), T.float32(_FAR))
+                top = T.max(regions[vn, 2] * T.float32(scale), T.float32(_FAR))
+                right = T.max((regions[vn, 3] + T.float32(1)) * T.float32(scale), T.float32(_FAR))
+                bottom = T.max((regions[vn, 4] + T.float32(1)) * T.float32(scale), T.float32(_FAR))
                 high = T.max(bottom - top, T.float32(_LEAST)) / T.float32(pooled)
                 across = T.max(right - left, T.float32(_LEAST)) / T.float32(pooled)
-                y0 = T.Cast("int32", T.floor(T.Cast("float32", vy) * high + top))
-                x0 = T.Cast("int32", T.floor(T.Cast("float32", vx) * across + left))
-                y1 = T.Cast("int32", T.ceil(T.Cast("float32", vy + 1) * high + top))
-                x1 = T.Cast("int32", T.ceil(T.Cast("float32", vx + 1) * across + left))
+                y0 = T.Cast("int32", T.floor(T.max(T.Cast("float32", vy) * high, T.float32(_FAR)) + top))
+                x0 = T.Cast("int32", T.floor(T.max(T.Cast("float32", vx) * across, T.float32(_FAR)) + left))
+                y1 = T.Cast("int32", T.ceil(T.max(T.Cast("float32", vy + 1) * high, T.float32(_FAR)) + top))
+                x1 = T.Cast("int32", T.ceil(T.max(T.Cast("float32", vx + 1) * across, T.float32(_FAR)) + left))
                 first, last = T.min(T.max(y0, 0), height), T.min(T.max(y1, 0), height)
                 start, end = T.min(T.max(x0, 0), width), T.min(T.max(x1, 0), width)
                 channel = (vc * groups + vy * groups // pooled) * groups + vx * groups // pooled
