@@ -13,7 +13,7 @@ from tophub_registry.frontends.mxnet.translator import Translator
 from tophub_registry.tasks.layers import Shape
 
 
-class Search(NamedTuple):
+class Patches(NamedTuple):
     """Which patches are compared.
 
     Attributes
@@ -42,7 +42,7 @@ class Search(NamedTuple):
 
 def _correlation(site: Site) -> Expression:
     number = site.attributes.number
-    search = Search(
+    patches = Patches(
         number("kernel_size", 1),
         number("max_displacement", 1),
         number("stride1", 1),
@@ -52,30 +52,30 @@ def _correlation(site: Site) -> Expression:
     )
     if set(site.node.shapes) != {0}:
         site.refuse("whose padded images are used")
-    compared = partial(correlated, search=search, size=site.shape[2:])
+    compared = partial(correlated, patches=patches, size=site.shape[2:])
     return site.builder.emit_te(compared, *site.tensors(), primfunc_name_hint="correlated")
 
 
-def correlated(first: te.Tensor, second: te.Tensor, *, search: Search, size: Shape) -> te.Tensor:
+def correlated(first: te.Tensor, second: te.Tensor, *, patches: Patches, size: Shape) -> te.Tensor:
     """Return `[N, moves, *size]`, the average of products or differences for each move of the second patch."""
     batch, channels, height, width = map(int, first.shape)
-    radius = search.reach // search.step
+    radius = patches.reach // patches.step
     across = 2 * radius + 1
     channel = te.reduce_axis((0, channels), "channel")
-    row, column = (te.reduce_axis((0, search.kernel), name) for name in ("row", "column"))
-    scale = tirx.const(1 / (search.kernel**2 * channels), "float32")
+    row, column = (te.reduce_axis((0, patches.kernel), name) for name in ("row", "column"))
+    scale = tirx.const(1 / (patches.kernel**2 * channels), "float32")
 
     def pixel(image: te.Tensor, n: Any, y: Any, x: Any) -> Any:
         inside = tirx.all(y >= 0, y < height, x >= 0, x < width)
         return tirx.if_then_else(inside, image[n, channel, y, x], tirx.const(0.0, "float32"))
 
     def total(n: Any, move: Any, y: Any, x: Any) -> Any:
-        top = y * search.stride + search.reach + row - search.padding
-        left = x * search.stride + search.reach + column - search.padding
-        down = (te.indexdiv(move, across) - radius) * search.step
-        along = (te.indexmod(move, across) - radius) * search.step
+        top = y * patches.stride + patches.reach + row - patches.padding
+        left = x * patches.stride + patches.reach + column - patches.padding
+        down = (te.indexdiv(move, across) - radius) * patches.step
+        along = (te.indexmod(move, across) - radius) * patches.step
         one, other = pixel(first, n, top, left), pixel(second, n, top + down, left + along)
-        return te.sum(one * other if search.multiplies else te.abs(one - other), axis=[channel, row, column])
+        return te.sum(one * other if patches.multiplies else te.abs(one - other), axis=[channel, row, column])
 
     totals = te.compute((batch, across * across, *size), total, name="total")
     return te.compute(totals.shape, lambda *index: totals(*index) * scale, name="correlated")
