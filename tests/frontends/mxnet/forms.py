@@ -398,6 +398,20 @@ def transformer(draw):
     return form
 
 
+def preprocessing(draw):
+    batch = [(), (2,)][draw.randrange(2)]
+    height, width = draw.randint(1, 5), draw.randint(1, 5)
+    of, rows, columns = drawn(draw, (*batch, height, width, 3)), draw.randint(1, height), draw.randint(1, width)
+    y, x0 = draw.randint(0, height - rows), draw.randint(0, width - columns)
+    mean, deviation = draw.choice([((0.4, 0.5, 0.6), (0.2, 0.3, 0.1)), (0.5, 0.25), ((0.1,), (2.0,))])
+
+    def form(F, x):
+        part = F.image.crop(of(F, x), x=x0, y=y, width=columns, height=rows)
+        return F.image.normalize(F.image.to_tensor(part), mean=mean, std=deviation)
+
+    return form
+
+
 def attention(draw):
     time, batch, heads, size = (draw.randint(1, 3) for _ in range(4))
     projections = drawn(draw, (time, batch, heads * 3 * size))
@@ -429,6 +443,7 @@ FAMILIES: Mapping[str, Sequence[Draw]] = {
         rows,
         transformer,
         attention,
+        preprocessing,
     ),
 }
 

@@ -20,6 +20,7 @@ from tophub_registry.frontends.mxnet import (
     normalization,
     pooling,
     position_sensitive,
+    preprocessing,
     products,
     proposals,
     recurrent,
@@ -49,6 +50,7 @@ _FAMILIES: tuple[Any, ...] = (
     *(
         pooling,
         position_sensitive,
+        preprocessing,
         products,
         proposals,
         recurrent,

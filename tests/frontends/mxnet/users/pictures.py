@@ -39,9 +39,9 @@ def unet(F, draw):
     middle = conv(F, pool(F, fine, kind=draw.choice(["max", "avg"])), 2 * width, act="relu")
     x = F.Dropout(conv(F, pool(F, middle), 4 * width, act=draw.choice(["relu", "leaky", "elu"])), p=0.5)
     for finer, filters in ((middle, 2 * width), (fine, width)):
-        how = draw.choice(["transposed", "nearest", "bilinear"])
+        how, kernel = draw.choice(["transposed", "nearest", "bilinear"]), draw.choice([(2, 2), (4, 4)])
+        larger = how == "transposed" and kernel == (4, 4)
         if how == "transposed":
-            kernel = draw.choice([(2, 2), (4, 4)])
             x = F.Deconvolution(x, kernel=kernel, stride=(2, 2), num_filter=filters, no_bias=draw.random() < 0.5)
         elif how == "nearest":
             x = conv(F, F.UpSampling(x, scale=2, sample_type="nearest"), filters, act="relu")
@@ -50,10 +50,10 @@ def unet(F, draw):
             x = F.UpSampling(x, weight, scale=2, sample_type="bilinear", num_filter=2 * filters, num_args=2)
         cut = draw.choice(["crop", "center", "slice"])
         if cut == "slice":
-            x = F.slice_like(x, finer, axes=(2, 3)) if how == "transposed" else x
+            x = F.slice_like(x, finer, axes=(2, 3)) if larger else x
             skip = F.slice_like(finer, x, axes=(2, 3))
         else:
-            x = F.Crop(x, finer, num_args=2) if how == "transposed" else x
+            x = F.Crop(x, finer, num_args=2) if larger else x
             skip = F.Crop(finer, x, num_args=2, center_crop=cut == "center")
         x = conv(F, F.Concat(x, skip, dim=1), filters, act="relu")
     x = F.Convolution(x, num_filter=3, kernel=(1, 1))
