@@ -22,6 +22,7 @@ GPU = "cuda -model=h100 -arch=sm_90"
 PRODUCTS = {
     # What is multiplied: shapes, a capital for a constant. Then the layer, and the shapes of its factors.
     "two matrices": ((5, 3), (3, 4), "", Dense, (5, 3), (4, 3)),
+    "two larger matrices": ((16, 32), (32, 24), "", Dense, (16, 32), (24, 32)),
     "a constant and a matrix": ((5, 3), (3, 4), "A", Dense, (5, 3), (4, 3)),
     "a constant and matrices": ((5, 3), (2, 3, 4), "A", Dense, (8, 3), (5, 3)),
     "a constant with a batch of one and matrices": ((1, 5, 3), (2, 2, 3, 4), "A", Dense, (16, 3), (5, 3)),
@@ -65,9 +66,9 @@ def test_a_product_is_a_layer_and_computes_what_onnx_does(name):
     np.testing.assert_allclose(compiled.run(*inputs)[0], model.reference(*inputs)[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "tf32"])
+@pytest.mark.parametrize("precision", ["float32", "tf32", "float16"])
 def test_their_code_for_a_gpu_agrees_too(precision):
-    names = some([*PRODUCTS], 4) if precision == "float32" else ["two matrices", "a constant and matrices"]
+    names = some([*PRODUCTS], 4) if precision == "float32" else ["two larger matrices", "a constant and matrices"]
     models = [product(name) for name in names]
     inputs = [model.random_inputs() for model in models]
     modules = [compile_model(model, GPU, records=[], precision=precision).scheduled.module for model in models]
