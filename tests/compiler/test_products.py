@@ -66,9 +66,9 @@ def test_a_product_is_a_layer_and_computes_what_onnx_does(name):
     np.testing.assert_allclose(compiled.run(*inputs)[0], model.reference(*inputs)[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "tf32", "float16"])
+@pytest.mark.parametrize("precision", some(["float32", "tf32", "float16"], 1))
 def test_their_code_for_a_gpu_agrees_too(precision):
-    names = some([*PRODUCTS], 4) if precision == "float32" else ["two larger matrices", "a constant and matrices"]
+    names = some([*PRODUCTS], 3) if precision == "float32" else ["two larger matrices", "a constant and matrices"]
     models = [product(name) for name in names]
     inputs = [model.random_inputs() for model in models]
     modules = [compile_model(model, GPU, records=[], precision=precision).scheduled.module for model in models]

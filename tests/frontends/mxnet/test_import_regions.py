@@ -74,7 +74,7 @@ def correlations(F, forms):
 
 
 def test_correlation_agrees_with_mxnet(F, model_of):
-    forms = [correlation(random.Random(seed)) for seed in range(examples(60))]
+    forms = [correlation(random.Random(seed)) for seed in range(examples(50))]
     inputs = images(0)
     model = model_of(correlations(F, forms), inputs)
     assert_agree(model, inputs, run(model, *arrays_of(model, inputs)), forms)
@@ -129,7 +129,7 @@ def pooled(F, forms):
 
 
 def test_position_sensitive_pooling_agrees_with_mxnet(F, model_of):
-    forms = [pooling(random.Random(seed)) for seed in range(examples(60))]
+    forms = [pooling(random.Random(seed)) for seed in range(examples(50))]
     outputs, inputs = pooled(F, forms)
     model = model_of(outputs, inputs)
     assert_agree(model, inputs, run(model, *arrays_of(model, inputs)), forms)
@@ -173,7 +173,7 @@ def proposed(F, forms):
 
 
 def test_proposals_agree_with_mxnet(F, model_of):
-    forms = [proposals(random.Random(seed)) for seed in range(examples(25))]
+    forms = [proposals(random.Random(seed)) for seed in range(examples(20))]
     outputs, inputs = proposed(F, forms)
     model = model_of(outputs, inputs)
     assert_agree(model, inputs, run(model, *arrays_of(model, inputs)), [form for form in forms for _ in range(2)])
