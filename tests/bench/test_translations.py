@@ -71,6 +71,40 @@ def test_an_operator_computes_the_same(name, framework, tmp_path):
     check(read_model(block(*blocks()[name]), shapes=image()), framework, tmp_path)
 
 
+def rows_and_volumes():
+    """Return networks over one and three axes: the input's shape, and the layers."""
+    nn = libraries.mxnet().gluon.nn
+    return {
+        "rows": (
+            (2, 4, 25),
+            [
+                nn.Conv1D(8, 3, 2, 2, 2, groups=2, activation="relu"),
+                nn.MaxPool1D(3, 2, ceil_mode=True),
+                nn.Conv1DTranspose(6, 3, 2, 1, 1, in_channels=8),
+                nn.AvgPool1D(3, 2, 1, count_include_pad=False),
+            ],
+        ),
+        "volumes": (
+            (1, 4, 6, 11, 9),
+            [
+                nn.Conv3D(8, (3, 3, 1), (1, 2, 1), (1, 0, 0), (1, 1, 2), groups=2, activation="relu"),
+                nn.MaxPool3D((1, 2, 2), (1, 1, 2), ceil_mode=True),
+                nn.BatchNorm(),
+                nn.Conv3DTranspose(6, (3, 2, 2), 2, (1, 0, 0), in_channels=8),
+                nn.AvgPool3D((2, 2, 2), padding=(0, 1, 0), count_include_pad=False),
+                nn.GlobalAvgPool3D(),
+                nn.Dense(5),
+            ],
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["rows", "volumes"])
+def test_a_network_over_other_than_two_axes_computes_the_same(name, framework, tmp_path):
+    shape, layers = rows_and_volumes()[name]
+    check(read_model(block(*layers), shapes={"data": shape}), framework, tmp_path)
+
+
 @pytest.mark.parametrize("model", ["cifar_resnet20_v1", "mobilenetv2_0.25"])
 def test_a_classifier_computes_the_same(model, framework, tmp_path):
     shapes = {"data": (2, 3, 32, 32)} if "cifar" in model else {"data": (1, 3, 64, 64)}

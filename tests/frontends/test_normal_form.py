@@ -8,7 +8,7 @@ import pytest
 from tests.frontends.nets import Net, random_net
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.frontends import read_model
-from tophub_registry.tasks.layers import Convolution, Dense, Other
+from tophub_registry.tasks.layers import Convolution, Dense
 from tophub_registry.tasks.reading import calls_of
 
 SEEDS = [*range(6), *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(6, 200))]
@@ -115,12 +115,6 @@ def test_products_of_two_inputs_are_one_layer_with_the_second_factor_transposed(
     (layer,) = model.layers
     assert (layer.data, layer.weight) == ((2, 3, 3), (2, 3, 3))
     assert [task.task for task in model.tasks("llvm").tasks] == ["batch_matmul.x86"]
-
-
-def test_a_product_of_two_matrices_that_are_computed_is_no_layer_of_a_template():
-    net = Net((3, 3))
-    (layer,) = read_model(net.model(net.add("MatMul", "x", net.add("Relu", "x")))).layers
-    assert isinstance(layer, Other)
 
 
 def test_a_convolution_over_one_axis_has_height_one():

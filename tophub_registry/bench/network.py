@@ -7,6 +7,7 @@ weights. Reading it needs NumPy only: a peer's process imports neither TVM nor M
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,9 +22,7 @@ Array = np.ndarray[Any, Any]
 Attribute = int | float | str | bool | list[int] | list[float]
 
 _GRAPH, _WEIGHTS = "network.json", "network.npz"
-_IMAGE = 4
-_WITH_BIAS = frozenset({"nn.conv2d", "nn.conv2d_transpose", "nn.conv3d"})
-"""Layers that every framework can add a bias in."""
+_CONVOLUTION = re.compile(r"nn\.conv\dd(_transpose)?")
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,8 @@ class Network:
                 found[operation.output] = operation
                 continue
             bias = weights.get(operation.inputs[1])
-            takes = layer.kind in _WITH_BIAS and len(layer.inputs) == 2  # noqa: PLR2004
-            if bias is None or not takes or bias.shape != (1, layer.shape[1], *[1] * len(layer.shape[2:])):
+            takes = _CONVOLUTION.fullmatch(layer.kind) and len(layer.inputs) == 2  # noqa: PLR2004
+            if bias is None or not takes or bias.shape != (1, layer.shape[1], *(1,) * (len(layer.shape) - 2)):
                 found[operation.output] = operation
                 continue
             name = f"{operation.inputs[1]}_flat"

@@ -143,7 +143,8 @@ def _reduction(kind: str) -> _Entry:
 
 
 def _average(model: _Model, operation: Operation) -> object:
-    if operation.numbers("axis") == [2, 3] and operation.number("keepdims"):
+    rank = len(model.shapes[operation.inputs[0]])
+    if rank >= _IMAGE_RANK and operation.numbers("axis") == [*range(2, rank)] and operation.number("keepdims"):
         return model.add("GlobalAveragePool", operation.inputs, operation.output)
     return _reduction("ReduceMean")(model, operation)
 
@@ -417,15 +418,15 @@ _TABLE: Mapping[str, _Entry] = {
     "multiply": _same("Mul"),
     "negative": _same("Neg"),
     "nn.adaptive_avg_pool2d": _adaptive_average,
-    "nn.avg_pool2d": _pooling("AveragePool", "count_include_pad"),
-    "nn.conv2d": _convolution("Conv"),
-    "nn.conv2d_transpose": _convolution("ConvTranspose", "output_padding"),
+    **{f"nn.avg_pool{axes}d": _pooling("AveragePool", "count_include_pad") for axes in (1, 2, 3)},
+    **{f"nn.conv{axes}d": _convolution("Conv") for axes in (2, 3)},
+    **{f"nn.conv{axes}d_transpose": _convolution("ConvTranspose", "output_padding") for axes in (1, 2, 3)},
     "nn.gelu": _gelu,
     "nn.gelu_tanh": _gelu_tanh,
     "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _along_axis("LogSoftmax"),
-    "nn.max_pool2d": _pooling("MaxPool"),
+    **{f"nn.max_pool{axes}d": _pooling("MaxPool") for axes in (1, 2, 3)},
     "nn.pad": _pad,
     "nn.prelu": _parametric,
     "nn.relu": _same("Relu"),

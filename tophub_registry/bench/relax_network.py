@@ -18,13 +18,10 @@ _WINDOW = ("pool_size", "strides", "padding", "ceil_mode")
 _CONVOLUTION = ("strides", "padding", "dilation", "groups")
 _REDUCTIONS = ("max", "mean", "min", "prod", "sum", "variance")
 _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
-    "nn.conv2d": _CONVOLUTION,
-    "nn.conv3d": _CONVOLUTION,
-    "nn.conv2d_transpose": (*_CONVOLUTION, "output_padding"),
-    "nn.max_pool2d": _WINDOW,
-    "nn.max_pool3d": _WINDOW,
-    "nn.avg_pool2d": (*_WINDOW, "count_include_pad"),
-    "nn.avg_pool3d": (*_WINDOW, "count_include_pad"),
+    **{f"nn.conv{axes}d": _CONVOLUTION for axes in (2, 3)},
+    **{f"nn.conv{axes}d_transpose": (*_CONVOLUTION, "output_padding") for axes in (1, 2, 3)},
+    **{f"nn.max_pool{axes}d": _WINDOW for axes in (1, 2, 3)},
+    **{f"nn.avg_pool{axes}d": (*_WINDOW, "count_include_pad") for axes in (1, 2, 3)},
     "nn.adaptive_avg_pool2d": ("output_size",),
     "nn.layer_norm": ("axes", "epsilon"),
     "nn.leakyrelu": ("alpha",),

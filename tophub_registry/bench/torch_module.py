@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +82,10 @@ def _named(name: str) -> _Entry:
 def _convolution(name: str) -> _Entry:
     """Return a function that calls a PyTorch convolution."""
 
-    def compute(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
-        data, padding = _padded(torch, operation, data, 0)
+    def entry(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
+        padded, padding = _padded(torch, operation, data, 0.0)
         return getattr(torch.nn.functional, name)(
-            data,
+            padded,
             weight,
             bias,
             stride=operation.numbers("strides"),
@@ -95,73 +94,78 @@ def _convolution(name: str) -> _Entry:
             groups=operation.number("groups"),
         )
 
-    return compute
+    return entry
 
 
-def _transposed(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
-    """Call PyTorch's transposed convolution; padding that differs between sides is cut off afterwards."""
-    before, after = _sides(operation)
-    least = [min(pair) for pair in zip(before, after, strict=True)]
-    found = torch.nn.functional.conv_transpose2d(
-        data,
-        weight,
-        bias,
-        stride=operation.numbers("strides"),
-        padding=least,
-        output_padding=operation.numbers("output_padding"),
-        dilation=operation.numbers("dilation"),
-        groups=operation.number("groups"),
-    )
-    for axis, (start, size) in enumerate(zip(before, operation.shape[2:], strict=True)):
-        found = found.narrow(axis + 2, start - least[axis], size)
-    return found
+def _transposed_convolution(name: str) -> _Entry:
+    """Return a function that calls a transposed PyTorch convolution, and cuts off what its padding leaves."""
+
+    def entry(torch: Any, operation: Operation, data: Any, weight: Any, bias: Any = None) -> Any:
+        front, back = _ends(operation)
+        extra = [
+            more + max(0, before - after)
+            for more, before, after in zip(operation.numbers("output_padding"), front, back, strict=True)
+        ]
+        found = getattr(torch.nn.functional, name)(
+            data,
+            weight,
+            bias,
+            stride=operation.numbers("strides"),
+            padding=front,
+            output_padding=extra,
+            dilation=operation.numbers("dilation"),
+            groups=operation.number("groups"),
+        )
+        wanted = (..., *(slice(size) for size in operation.shape[2:]))
+        return found[wanted]
+
+    return entry
 
 
-def _largest(name: str) -> _Entry:
-    """Return a function that calls a PyTorch pooling that takes the largest."""
-
-    def compute(torch: Any, operation: Operation, data: Any) -> Any:
-        data, padding = _padded(torch, operation, data, -np.inf)
-        return getattr(torch.nn.functional, name)(data, **_window(operation), padding=padding)
-
-    return compute
-
-
-def _average(name: str) -> _Entry:
-    """Return a function that calls a PyTorch pooling that takes the average."""
-
-    def compute(torch: Any, operation: Operation, data: Any) -> Any:
-        counted = bool(operation.number("count_include_pad"))
-        average = partial(getattr(torch.nn.functional, name), **_window(operation))
-        padded, padding = _padded(torch, operation, data, 0)
-        if padded is data or counted:
-            return average(padded, padding=padding, count_include_pad=counted)
-        ones, _ = _padded(torch, operation, torch.ones_like(data[:1, :1]), 0)
-        return average(padded) / average(ones)
-
-    return compute
-
-
-def _window(operation: Operation) -> dict[str, Any]:
-    """Return what a pooling's windows are."""
-    sizes = {"kernel_size": operation.numbers("pool_size"), "stride": operation.numbers("strides")}
-    return {**sizes, "ceil_mode": bool(operation.number("ceil_mode"))}
+def _ends(operation: Operation) -> tuple[list[int], list[int]]:
+    """Return the padding before each axis, and that after it."""
+    padding = operation.numbers("padding")
+    axes = len(padding) // 2
+    return padding[:axes], padding[axes:]
 
 
 def _padded(torch: Any, operation: Operation, data: Any, value: float) -> tuple[Any, list[int]]:
-    """Return the data, padded here if the padding is not the same on both sides, and what PyTorch has yet to pad."""
-    before, after = _sides(operation)
-    if before == after:
-        return data, before
-    last_first = [width for pair in zip(before[::-1], after[::-1], strict=True) for width in pair]
-    return torch.nn.functional.pad(data, last_first, value=value), [0] * len(before)
+    """Return the data, padded if the padding is not the same at both ends, and the padding that is left to do."""
+    front, back = _ends(operation)
+    if front == back:
+        return data, front
+    widths = [width for ends in reversed([*zip(front, back, strict=True)]) for width in ends]
+    return torch.nn.functional.pad(data, widths, value=value), [0] * len(front)
 
 
-def _sides(operation: Operation) -> tuple[list[int], list[int]]:
-    """Return the padding before the first element of each axis, and after the last."""
-    padding = operation.numbers("padding")
-    half = len(padding) // 2
-    return padding[:half], padding[half:]
+def _maximum(name: str) -> _Entry:
+    """Return a function that calls a PyTorch pooling of maxima."""
+
+    def entry(torch: Any, operation: Operation, data: Any) -> Any:
+        padded, padding = _padded(torch, operation, data, float("-inf"))
+        window = (operation.numbers("pool_size"), operation.numbers("strides"), padding)
+        return getattr(torch.nn.functional, name)(padded, *window, ceil_mode=bool(operation.number("ceil_mode")))
+
+    return entry
+
+
+def _mean(name: str) -> _Entry:
+    """Return a function that calls a PyTorch pooling of averages, and counts the pixels if it can't itself."""
+
+    def entry(torch: Any, operation: Operation, data: Any) -> Any:
+        padded, padding = _padded(torch, operation, data, 0.0)
+        everything = bool(operation.number("count_include_pad"))
+
+        def pooled(each: Any) -> Any:
+            window = (operation.numbers("pool_size"), operation.numbers("strides"), padding)
+            how = {"ceil_mode": bool(operation.number("ceil_mode")), "count_include_pad": everything}
+            return getattr(torch.nn.functional, name)(each, *window, **how)
+
+        if everything or padded is data:
+            return pooled(padded)
+        return pooled(padded) / pooled(_padded(torch, operation, torch.ones_like(data), 0.0)[0])
+
+    return entry
 
 
 def _reduction(name: str) -> _Entry:
@@ -390,18 +394,15 @@ _TABLE: Mapping[str, _Entry] = {
     "mean": _reduction("mean"),
     "min": _reduction("amin"),
     "nn.adaptive_avg_pool2d": _adaptive_average,
-    "nn.avg_pool2d": _average("avg_pool2d"),
-    "nn.avg_pool3d": _average("avg_pool3d"),
-    "nn.conv2d": _convolution("conv2d"),
-    "nn.conv2d_transpose": _transposed,
-    "nn.conv3d": _convolution("conv3d"),
+    **{f"nn.avg_pool{axes}d": _mean(f"avg_pool{axes}d") for axes in (1, 2, 3)},
+    **{f"nn.conv{axes}d": _convolution(f"conv{axes}d") for axes in (2, 3)},
+    **{f"nn.conv{axes}d_transpose": _transposed_convolution(f"conv_transpose{axes}d") for axes in (1, 2, 3)},
     "nn.gelu": _gelu("none"),
     "nn.gelu_tanh": _gelu("tanh"),
     "nn.layer_norm": _layer_norm,
     "nn.leakyrelu": _leaky,
     "nn.log_softmax": _log_softmax,
-    "nn.max_pool2d": _largest("max_pool2d"),
-    "nn.max_pool3d": _largest("max_pool3d"),
+    **{f"nn.max_pool{axes}d": _maximum(f"max_pool{axes}d") for axes in (1, 2, 3)},
     "nn.pad": _pad,
     "nn.prelu": _named("prelu"),
     "nn.relu": _named("relu"),

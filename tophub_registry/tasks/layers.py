@@ -75,7 +75,7 @@ class Dense(Layer):
 
 @dataclass(frozen=True)
 class MatrixProducts(Layer):
-    """Matrix products `data · weightᵀ`: data `[batch, rows, in]`, weight `[batch, columns, in]`, neither constant."""
+    """Matrix products `data · weightᵀ`: data `[batch, rows, in]`, weight `[batch, columns, in]`."""
 
     data: Shape
     weight: Shape

@@ -1,7 +1,7 @@
 """Reads the layers of a Relax function from its calls. Nothing else maps calls to layers.
 
-The function is in the normal form of `frontends.normal_form`: images are NCHW, and a dense layer is a `matmul` whose
-second factor is a constant or a parameter, possibly transposed.
+The function is in the normal form of `frontends.normal_form`: images are NCHW, and a dense layer is a `matmul` of two
+matrices, of which the second is the weight, constant or not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def calls_of(function: relax.Function) -> Iterator[tuple[Any, relax.Call]]:
 def layers_of(function: relax.Function) -> dict[Any, Layer]:
     """Return the layers that do arithmetic, in order of execution, by the variables of their results."""
     weights = Weights(function)
-    found = ((var, layer_of(call, weights.layer_name(var, call), weights)) for var, call in calls_of(function))
+    found = ((var, layer_of(call, weights.layer_name(var, call))) for var, call in calls_of(function))
     return {var: layer for var, layer in found if layer is not None}
 
 
@@ -98,16 +98,14 @@ class Weights:
         return self._transposed.get(value)
 
 
-def layer_of(call: relax.Call, name: str, weights: Weights) -> Layer | None:
+def layer_of(call: relax.Call, name: str) -> Layer | None:
     """Return the layer of a call; None for anything that does not multiply and add."""
     read = _READERS.get(getattr(call.op, "name", ""))
     if read is None:
         return None
     layer = None
     if _is_float32(call):
-        if call.op.name != "relax.matmul" or call.args[1] in weights:
-            layer = read(call, name)
-        layer = layer or _products(call, name)
+        layer = read(call, name) or _products(call, name)
     return layer or Other(name, call.op.name.removeprefix("relax.").removeprefix("nn."))
 
 
@@ -158,13 +156,13 @@ def _dense(call: relax.Call, name: str) -> Layer | None:
 
 
 def _products(call: relax.Call, name: str) -> Layer | None:
-    """Return the matrix products of two batches of values."""
-    if call.op.name != "relax.matmul":
-        return None
+    """Return the matrix products of two batches."""
     data, weight = map(shape_of, call.args)
+    if call.op.name != "relax.matmul" or min(len(data), len(weight)) < len(("rows", "columns")):
+        return None
     (*batch, rows, inner), (*others, _, columns) = data, weight
     count = math.prod(batch)
-    if not batch or count != math.prod(others):
+    if not count == math.prod(others) == math.prod(shape_of(call)[:-2]):
         return None
     return MatrixProducts(name, "matrix product", data=(count, rows, inner), weight=(count, columns, inner))
 

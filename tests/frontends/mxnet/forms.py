@@ -305,6 +305,54 @@ def product(draw):
     return form
 
 
+def matrices(draw):
+    batch = [(), (2,), (2, 3)][draw.randrange(3)]
+    turned, other_turned, alpha, beta = draw.random() < 0.5, draw.random() < 0.5, draw.choice([1.0, 0.3]), 0.5
+    a, b = (
+        drawn(draw, (*batch, *((5, 3) if turned else (3, 5)))),
+        drawn(draw, (*batch, *((4, 5) if other_turned else (5, 4)))),
+    )
+    c, how = drawn(draw, (*batch, 3, 4)), {"transpose_a": turned, "transpose_b": other_turned}
+    if draw.random() < 0.5:
+        return lambda F, x: F.linalg.syrk(a(F, x), transpose=turned, alpha=alpha)
+    return lambda F, x: F.linalg.gemm(a(F, x), b(F, x), c(F, x), alpha=alpha, beta=beta, **how)
+
+
+def moments(draw):
+    shape = drawn_shape(draw)
+    of, axes = drawn(draw, shape), tuple(draw.sample(range(-len(shape), 0), draw.randint(1, len(shape))))
+    keeps = draw.random() < 0.5
+
+    def form(F, x):
+        mean, variance = F.moments(of(F, x), axes=axes, keepdims=keeps)
+        return mean * 2 + variance
+
+    return form
+
+
+def first_softmax(draw):
+    shape = drawn_shape(draw, 2, 3)
+    axis, temperature = len(shape) - 1, draw.choice([None, 2.0])  # MXNet fails along other axes
+    of, lengths = drawn(draw, shape), places(draw, shape[:-1], shape[-1] + 1, low=1)
+
+    def form(F, x):
+        numbers = F.cast(lengths(F, x), "int32")
+        return F.softmax(of(F, x), numbers, axis=axis, use_length=True, temperature=temperature)
+
+    return form
+
+
+def overlaps(draw):
+    first, second = drawn(draw, (*drawn_shape(draw, 1, 2), 4)), drawn(draw, (*drawn_shape(draw, 1, 2), 4))
+    kind = draw.choice(["corner", "center"])
+
+    def boxes(F, numbers):
+        low = F.slice_axis(numbers, axis=-1, begin=0, end=2)
+        return F.concat(low, F.slice_axis(numbers, axis=-1, begin=2, end=4) + (low if kind == "corner" else 0), dim=-1)
+
+    return lambda F, x: F.contrib.box_iou(boxes(F, first(F, x)), boxes(F, F.abs(second(F, x))), format=kind)
+
+
 def upsampling(draw):
     scale, mode = draw.choice([2, 3, 4]), draw.choice(["concat", "sum"])
     small, large = drawn(draw, (1, 3, 2, 1)), drawn(draw, (1, 3, 4, 2))
@@ -350,6 +398,20 @@ def transformer(draw):
     return form
 
 
+def preprocessing(draw):
+    batch = [(), (2,)][draw.randrange(2)]
+    height, width = draw.randint(1, 5), draw.randint(1, 5)
+    of, rows, columns = drawn(draw, (*batch, height, width, 3)), draw.randint(1, height), draw.randint(1, width)
+    y, x0 = draw.randint(0, height - rows), draw.randint(0, width - columns)
+    mean, deviation = draw.choice([((0.4, 0.5, 0.6), (0.2, 0.3, 0.1)), (0.5, 0.25), ((0.1,), (2.0,))])
+
+    def form(F, x):
+        part = F.image.crop(of(F, x), x=x0, y=y, width=columns, height=rows)
+        return F.image.normalize(F.image.to_tensor(part), mean=mean, std=deviation)
+
+    return form
+
+
 def attention(draw):
     time, batch, heads, size = (draw.randint(1, 3) for _ in range(4))
     projections = drawn(draw, (time, batch, heads * 3 * size))
@@ -367,8 +429,22 @@ FAMILIES: Mapping[str, Sequence[Draw]] = {
     "indexing": (gather_nd, take, pick, one_hot, embedding, batch_take),
     "arithmetic": (arithmetic, division, with_number, chosen),
     "functions": (unary, smooth_l1),
-    "normalization": (local_response, normalized, heads, sums),
-    "shapes": (crop, blocks, split_at, by_shape, product, upsampling, sequence, rows, transformer, attention),
+    "normalization": (local_response, normalized, heads, sums, moments, first_softmax),
+    "shapes": (
+        crop,
+        blocks,
+        split_at,
+        by_shape,
+        product,
+        matrices,
+        overlaps,
+        upsampling,
+        sequence,
+        rows,
+        transformer,
+        attention,
+        preprocessing,
+    ),
 }
 
 

@@ -198,6 +198,16 @@ def test_a_convolution_that_others_need_keeps_its_batch_norm_apart(mx):
     assert operators(model).count("relax.multiply") == 1
 
 
+def test_a_batch_norm_with_its_activation_agrees_with_mxnet(mx):
+    nn = mx.gluon.nn
+    assert_agrees(
+        read_model(
+            layers(mx, nn.BatchNormReLU(), nn.Conv2D(4, 3), nn.BatchNormReLU(scale=False, epsilon=0.1)),
+            shapes={"data": IMAGE},
+        )
+    )
+
+
 @pytest.mark.parametrize("center", [True, False])
 def test_boxes_are_decoded_and_suppressed_as_by_mxnet(mx, center):
     generator = np.random.default_rng(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from tests.frontends.resnet18 import TASKS
@@ -141,12 +142,39 @@ def test_a_form_that_relax_refuses_can_not_be_translated(mxnet, write, monkeypat
 
 def test_what_can_t_be_translated_is_known_before_tuning(mxnet, write):
     data = mxnet.sym.Convolution(mxnet.sym.var("data"), kernel=(3, 3), num_filter=4, name="features")
-    path = write(mxnet.sym.Correlation(data, data, name="matched").tojson())
+    path = write(mxnet.sym.khatri_rao(data, data, name="matched").tojson())
     network = read_model(path, weightless=True)
-    assert network.untranslated == {"Correlation": ["matched"]}
+    assert network.untranslated == {"khatri_rao": ["matched"]}
     assert len(network.tasks("llvm").tasks) == 1
-    with pytest.raises(UsageError, match=r"Correlation \(layers: matched\) can't be translated"):
+    with pytest.raises(UsageError, match=r"khatri_rao \(layers: matched\) can't be translated"):
         network.check_translated()
+
+
+@pytest.mark.parametrize("name", ["CTCLoss", "softmax_cross_entropy"])
+def test_a_loss_that_is_an_output_is_refused_with_the_reason(mxnet, write, name):
+    loss = getattr(mxnet.sym, name)(mxnet.sym.var("data"), mxnet.sym.var("label"), name="loss")
+    data = (5, 2, 7) if name == "CTCLoss" else (2, 7)
+    network = read_model(write(loss.tojson()), shapes={"data": data, "label": (2, 3)[: len(data) - 1]}, weightless=True)
+    assert network.untranslated == {f"{name} that only training needs": ["loss"]}
+
+
+def test_an_operator_written_in_python_is_refused_by_its_name(mxnet, write):
+    with pytest.raises(InputError, match=r"net-symbol.json: its operator 'proposal_target' is written in Python"):
+        extract_tasks(write(custom("proposal_target")), "llvm", shapes={"data": (1, 3)})
+
+    class Known(mxnet.operator.CustomOpProp):
+        """An operator whose shapes MXNet can infer, which is no help."""
+
+    mxnet.operator.register("known_here")(Known)
+    network = read_model(write(custom("known_here")), shapes={"data": (1, 3)}, weightless=True)
+    assert [*network.untranslated] == ["Custom of the type known_here, which is written in Python"]
+
+
+def custom(kind):
+    data = {"op": "null", "name": "data", "inputs": []}
+    node = {"op": "Custom", "name": "own", "attrs": {"op_type": kind}, "inputs": [[0, 0, 0]]}
+    version = {"mxnet_version": ["int", 10901]}
+    return {"nodes": [data, node], "arg_nodes": [0], "heads": [[1, 0, 0]], "attrs": version}
 
 
 def test_an_unknown_model_is_refused_with_those_it_could_be():
@@ -180,9 +208,36 @@ def test_inputs_that_leave_shapes_open(mxnet, write):
         mxnet.sym.var("right"), kernel=(3, 3), num_filter=4
     )
     path = write(both.tojson())
-    with pytest.raises(UsageError, match="left=1,3,8,8 does not determine all shapes"):
+    with pytest.raises(
+        UsageError, match=r"left=1,3,8,8 does not determine all shapes \(give shapes for more of the inputs right\)"
+    ):
         extract_tasks(path, "llvm", shapes={"left": (1, 3, 8, 8)})
     assert len(extract_tasks(path, "llvm", shapes={"left": (1, 3, 8, 8), "right": (1, 5, 8, 8)}).tasks) == 2
+
+
+@pytest.mark.parametrize("how", ["reshape", "part", "both"])
+def test_a_label_that_is_computed_is_not_asked_for(mxnet, write, how):
+    F, data, label = mxnet.sym, mxnet.sym.var("data"), mxnet.sym.var("softmax_label")
+    dense = F.FullyConnected(F.Reshape(data, shape=(-1, 4)), num_hidden=3, name="pred")
+    flat = F.Reshape(label, shape=(-1,)) if how == "reshape" else F.split(label, num_outputs=2, squeeze_axis=True)[1]
+    losses = [F.SoftmaxOutput(dense, flat, name="softmax")]
+    if how == "both":
+        losses.append(F.LinearRegressionOutput(F.sum(dense, axis=1), F.Reshape(label, shape=(-1,)), name="error"))
+    path = write(F.Group(losses).tojson())
+
+    model = read_model(path, shapes={"data": (2, 5, 4)}, weightless=True)
+    assert [*model.inputs] == ["data"]
+    (first, *_) = model.reference(np.ones((2, 5, 4), "float32"))
+    np.testing.assert_allclose(first, np.full((10, 3), 1 / 3), rtol=1e-6)
+    with pytest.raises(UsageError, match=r"no input 'label' \(its inputs: data"):
+        read_model(path, shapes={"label": (10,)}, weightless=True)
+
+
+def test_a_label_whose_shape_is_given_stays(mxnet, write):
+    F, label = mxnet.sym, mxnet.sym.var("softmax_label")
+    loss = F.SoftmaxOutput(F.FullyConnected(mxnet.sym.var("data"), num_hidden=3), F.Reshape(label, shape=(-1,)))
+    shapes = {"data": (6, 4), "softmax_label": (2, 3)}
+    assert read_model(write(loss.tojson()), shapes=shapes, weightless=True).inputs.keys() == shapes.keys()
 
 
 def test_two_variables_of_one_name_are_refused(mxnet, write):

@@ -64,7 +64,7 @@ def _box_nms(site: Site) -> Expression:
         id_index, score_index = site.attributes.number("id_index", -1), site.attributes.number("score_index", 1)
         ids = None if id_index < 0 else _column(site, boxes, id_index, "ids")
         order = _best(site, _column(site, boxes, score_index, "scores"), ids, best)
-        boxes = _rows(site, boxes, order, "best")
+        boxes = rows_at(site, boxes, order, "best")
     return _reshaped(site, _filled(site, _suppressed(site, boxes), count), shape)
 
 
@@ -86,11 +86,39 @@ def _class_box_nms(site: Site) -> Expression:
     of_class = site.emit(_op.floor_divide(order, _integers(count)), "class")
     place = site.emit(_op.add(_op.multiply(box, _integers(classes)), of_class), "place")
     parts = [
-        _rows(site, _reshaped(site, tensor, (batch, count * classes, 1)), place, what)
+        rows_at(site, _reshaped(site, tensor, (batch, count * classes, 1)), place, what)
         for tensor, what in ((ids, "best_ids"), (scores, "best_scores"))
     ]
-    candidates = site.emit(_op.concat([*parts, _rows(site, boxes, box, "best_boxes")], axis=2), "best")
+    candidates = site.emit(_op.concat([*parts, rows_at(site, boxes, box, "best_boxes")], axis=2), "best")
     return _filled(site, _suppressed(site, candidates), classes * count)
+
+
+def _overlaps(site: Site) -> Expression:
+    """Return the intersection of each of the first boxes with each of the others, divided by their union."""
+    ends = []
+    for index, other in ((0, 1), (1, 0)):
+        shape = site.shape_of(index)
+        lead, other_lead = shape[:-1], site.shape_of(other)[:-1]
+        row = (*lead, *(1,) * len(other_lead), 4) if index == 0 else (*(1,) * len(other_lead), *lead, 4)
+        boxes = site.emit(_op.reshape(site.tensor(index), row), "boxes")
+        axis = len(row) - 1
+        first, last = (site.emit(_op.strided_slice(boxes, [axis], [at], [at + 2]), "part") for at in (0, 2))
+        if site.attributes.word("format", "corner") == "center":
+            half = site.emit(_op.multiply(last, constant(0.5)), "half")
+            first, last = site.emit(_op.subtract(first, half)), site.emit(_op.add(first, half))
+        ends.append((first, last))
+    (first, last), (other_first, other_last) = ends
+    low, high = _op.maximum(first, other_first), _op.minimum(last, other_last)
+    shared = _area(site, site.emit(_op.subtract(high, low), "shared"))
+    areas = [_area(site, site.emit(_op.subtract(high, low), "size")) for low, high in ends]
+    union = site.emit(_op.subtract(_op.add(*areas), shared), "union")
+    none = site.emit(_op.less_equal(shared, constant(0)), "none")
+    return _op.reshape(_op.where(none, constant(0), _op.divide(shared, union)), site.shape)
+
+
+def _area(site: Site, size: Expression) -> Expression:
+    """Return the areas of boxes from their widths and heights; 0 if one is negative."""
+    return site.emit(_op.prod(_op.maximum(size, constant(0)), axis=[-1]), "area")
 
 
 def _check_suppression(site: Site) -> None:
@@ -155,7 +183,7 @@ def _column(site: Site, rows: Expression, index: int, what: str) -> Expression:
     return _reshaped(site, column, tuple(map(int, rows.ty.shape))[:2])
 
 
-def _rows(site: Site, rows: Expression, places: Expression, what: str) -> Expression:
+def rows_at(site: Site, rows: Expression, places: Expression, what: str) -> Expression:
     """Take rows of `[batch, number, width]` at the indices `[batch, count]`."""
     batch, number, width = map(int, rows.ty.shape)
     count = int(places.ty.shape[1])
@@ -176,6 +204,7 @@ def _integers(value: int | Array) -> Expression:
 
 TRANSLATORS: Mapping[str, Translator] = {
     "_contrib_box_decode": _box_decode,
+    "_contrib_box_iou": _overlaps,
     "_contrib_box_nms": _box_nms,
     CLASS_BOX_NMS: _class_box_nms,
 }

@@ -17,6 +17,7 @@ import numpy as np
 from tophub_registry.errors import UsageError
 from tophub_registry.frontends.mxnet.attributes import Attributes
 from tophub_registry.frontends.mxnet.dtypes import check_dtypes
+from tophub_registry.frontends.mxnet.labels import LOSSES
 from tophub_registry.frontends.mxnet.shapes import infer_shapes
 from tophub_registry.frontends.mxnet.types import infer_types
 from tophub_registry.tasks.layers import Shape
@@ -25,8 +26,7 @@ _WITH_VALUE = {
     **dict.fromkeys(("_contrib_MultiBoxPrior", "_contrib_arange_like", "shape_array", "size_array"), 0),
     **dict.fromkeys(("ones_like", "zeros_like"), 0),
     **dict.fromkeys(("Crop", "broadcast_like", "reshape_like", "slice_like"), 1),
-    **dict.fromkeys(("LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"), 1),
-    **dict.fromkeys(("SVMOutput", "SoftmaxOutput"), 1),
+    **dict.fromkeys(LOSSES, 1),
 }
 """How many of an operator's first inputs it reads the values of, if not all."""
 

@@ -110,7 +110,18 @@ def _of_training(site: Site) -> Expression:
     return site.refuse("that only training needs")
 
 
+def _custom(site: Site) -> Expression:
+    return site.refuse(f"of the type {site.attributes.word('op_type', '')}, which is written in Python")
+
+
 TRANSLATORS: Mapping[str, Translator] = {
     "_contrib_MultiBoxDetection": _multi_box_detection,
-    **dict.fromkeys(("_contrib_MultiBoxTarget", "_contrib_box_encode", "_contrib_bipartite_matching"), _of_training),
+    **dict.fromkeys(
+        (
+            *("_contrib_MultiBoxTarget", "_contrib_bipartite_matching", "_contrib_box_encode"),
+            *("CTCLoss", "softmax_cross_entropy"),
+        ),
+        _of_training,
+    ),
+    "Custom": _custom,
 }

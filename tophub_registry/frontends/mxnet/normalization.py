@@ -27,18 +27,48 @@ def _batch_norm(site: Site) -> Expression:
     return _op.add(scaled, constant(summand.reshape(shape)))
 
 
+def _batch_norm_with_relu(site: Site) -> Expression:
+    return _op.nn.relu(site.emit(_batch_norm(site), "norm"))
+
+
+def _moments(site: Site) -> list[Expression]:
+    """Return the mean and the variance."""
+    rank, data = len(site.shape_of(0)), site.tensor(0)
+    axes = sorted(axis % rank for axis in site.attributes.numbers("axes")) or [*range(rank)]
+    keeps = site.attributes.flag("keepdims", default=False)
+    mean = site.emit(_op.mean(data, axis=axes, keepdims=True), "mean")
+    distance = site.emit(_op.subtract(data, mean), "distance")
+    variance = site.emit(_op.mean(_op.square(distance), axis=axes, keepdims=keeps), "variance")
+    shape = tuple(
+        1 if axis in axes else size for axis, size in enumerate(site.shape_of(0)) if keeps or axis not in axes
+    )
+    return [_op.reshape(each, shape or (1,)) for each in (mean, variance)]
+
+
 def _softmax(site: Site) -> Expression:
-    return _op.nn.softmax(_warmed(site), axis=site.attributes.number("axis", -1))
+    axis = site.attributes.number("axis", -1)
+    if site.attributes.flag("use_length", default=False):
+        return _softmax_of_first(site, axis % len(site.shape))
+    return _op.nn.softmax(_warmed(site), axis=axis)
+
+
+def _softmax_of_first(site: Site, axis: int) -> Expression:
+    """Take only the first elements along an axis, whose number is the second input; the others become 0."""
+    shape = [size if place == axis else 1 for place, size in enumerate(site.shape)]
+    lengths = site.emit(_op.astype(_op.expand_dims(site.tensor(1), axis), "float32"), "lengths")
+    inside = site.emit(_op.less(constant(np.arange(site.shape[axis]).reshape(shape)), lengths), "inside")
+    taken = site.emit(_op.where(inside, _warmed(site), constant(-np.inf)), "taken")
+    return _op.where(inside, site.emit(_op.nn.softmax(taken, axis=axis), "softmax"), constant(0))
 
 
 def _log_softmax(site: Site) -> Expression:
+    if site.attributes.flag("use_length", default=False):
+        site.refuse("with use_length")
     return _op.nn.log_softmax(_warmed(site), axis=site.attributes.number("axis", -1))
 
 
 def _warmed(site: Site) -> Expression:
     """Return the data divided by the temperature."""
-    if site.attributes.flag("use_length", default=False):
-        site.refuse("with use_length")
     temperature = float(site.attributes.word("temperature", "1"))
     return (
         site.tensor(0) if temperature == 1 else site.emit(_op.divide(site.tensor(0), constant(temperature)), "warmed")
@@ -147,7 +177,12 @@ TRANSLATORS: Mapping[str, Translator] = {
     "L2Normalization": _l2_normalization,
     "SoftmaxActivation": _softmax_activation,
     "SoftmaxOutput": _softmax_output,
+    "_contrib_BatchNormWithReLU": _batch_norm_with_relu,
     "log_softmax": _log_softmax,
+    "moments": _moments,
     "softmax": _softmax,
     "softmin": _softmin,
 }
+
+OF_ANY_TYPE = frozenset({"softmax"})
+"""Its data is float32 in any case; its lengths are integers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod, sqrt
 from typing import Any
 
@@ -40,6 +41,22 @@ def _gemm2(site: Site) -> Expression:
     alpha = float(site.attributes.text.get("alpha", "1"))
     product = _op.matmul(*factors)
     return product if alpha == 1 else _op.multiply(site.emit(product, "product"), constant(alpha))
+
+
+def _gemm(site: Site) -> Expression:
+    """Multiply matrices, and add a third one."""
+    beta = float(site.attributes.text.get("beta", "1"))
+    factors = Site(replace(site.node, inputs=site.node.inputs[:2]), site.values[:2], site.builder)
+    product = site.emit(_gemm2(factors), "product")
+    return _op.add(product, site.emit(_op.multiply(site.tensor(2), constant(beta)), "summand"))
+
+
+def _syrk(site: Site) -> Expression:
+    """Multiply matrices by themselves transposed, or the other way round."""
+    rank, alpha = len(site.shape), float(site.attributes.text.get("alpha", "1"))
+    turned = site.emit(_op.permute_dims(site.tensor(0), [*range(rank - 2), rank - 1, rank - 2]), "turned")
+    pair = (turned, site.tensor(0)) if site.attributes.flag("transpose", default=False) else (site.tensor(0), turned)
+    return _op.multiply(site.emit(_op.matmul(*pair), "product"), constant(alpha))
 
 
 def _norm(site: Site) -> Expression:
@@ -91,7 +108,9 @@ def _projection(site: Site, part: int) -> Expression:
 TRANSLATORS: Mapping[str, Translator] = {
     "_contrib_interleaved_matmul_selfatt_qk": _attention_scores,
     "_contrib_interleaved_matmul_selfatt_valatt": _attention_values,
+    "_linalg_gemm": _gemm,
     "_linalg_gemm2": _gemm2,
+    "_linalg_syrk": _syrk,
     "_np_cumsum": _running_sum,
     "cumsum": _running_sum,
     "dot": _dot,

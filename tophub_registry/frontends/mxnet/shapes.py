@@ -48,9 +48,11 @@ def infer_shapes(
                 f"{spelled} does not fit the network: {reason}", file=file, remedy="use other shapes"
             ) from error
     if shapes is None:
-        free = ", ".join(_free_inputs(nodes)[:5])
+        unknown = ", ".join(_unknown(nodes, internals, inputs)[:5])
         raise UsageError(
-            f"{spelled} does not determine all shapes", file=file, remedy=f"give shapes for more of the inputs {free}"
+            f"{spelled} does not determine all shapes",
+            file=file,
+            remedy=f"give shapes for more of the inputs {unknown}",
         )
     outputs = by_node(graph, internals, shapes)
 
@@ -102,6 +104,16 @@ def _check_inputs(nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Shape
             raise UsageError(f"the network has no input {name!r}", file=file, remedy=f"its inputs: {free}")
         if not shape or min(shape) < 1:
             raise UsageError(f"the input {name!r} can't have the shape {_spell(shape)}", file=file)
+
+
+def _unknown(nodes: Sequence[Mapping[str, Any]], internals: Any, inputs: Mapping[str, Shape]) -> list[str]:
+    """Return the variables whose shapes don't follow from the inputs: inputs, or else weights."""
+    with quiet():
+        shapes, _, _ = internals.infer_shape_partial(**inputs)
+    known = dict(zip(internals.list_arguments(), shapes or (), strict=False))
+    unknown = [name for name, shape in known.items() if name not in inputs and (not shape or 0 in shape)]
+    free = _free_inputs(nodes)
+    return [name for name in unknown if name in free] or unknown
 
 
 def _free_inputs(nodes: Sequence[Mapping[str, Any]]) -> list[str]:

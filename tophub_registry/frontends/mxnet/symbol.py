@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,12 @@ def load_symbol(path: Path) -> Any:
     try:
         return mx.sym.load_json(text.decode())
     except (mx.base.MXNetError, ValueError) as error:
+        if custom := re.search(r"Cannot find custom operator (\S+)", str(error)):
+            raise InputError(
+                f"its operator {custom[1]!r} is written in Python, and can't be translated",
+                file=path,
+                remedy="use operators of MXNet's own instead",
+            ) from error
         raise InputError(f"not an MXNet symbol file: {reason_of(error)}", file=path) from error
 
 

@@ -11,6 +11,7 @@ from tvm import relax
 from tophub_registry.frontends.model import Model
 from tophub_registry.frontends.mxnet import (
     convolution,
+    correlation,
     deformable,
     detection,
     elementwise,
@@ -18,7 +19,10 @@ from tophub_registry.frontends.mxnet import (
     multibox,
     normalization,
     pooling,
+    position_sensitive,
+    preprocessing,
     products,
+    proposals,
     recurrent,
     regions,
     sampling,
@@ -31,6 +35,7 @@ from tophub_registry.frontends.mxnet.checkpoint import Checkpoint
 from tophub_registry.frontends.mxnet.class_boxes import gather_class_boxes
 from tophub_registry.frontends.mxnet.constants import fold_constants
 from tophub_registry.frontends.mxnet.graph import Entry, Graph, read_graph
+from tophub_registry.frontends.mxnet.labels import without_labels
 from tophub_registry.frontends.mxnet.original import MXNetModel
 from tophub_registry.frontends.mxnet.site import Expression, Site, Untranslatable, constant
 from tophub_registry.frontends.mxnet.translator import Translator
@@ -41,8 +46,21 @@ from tophub_registry.tasks.layers import Shape
 from tophub_registry.tasks.reading import UNTRANSLATED
 
 _FAMILIES: tuple[Any, ...] = (
-    *(convolution, deformable, detection, elementwise, indexing, multibox, normalization),
-    *(pooling, products, recurrent, regions, sampling, sequences, shape, upsampling, windows),
+    *(convolution, correlation, deformable, detection, elementwise, indexing, multibox, normalization),
+    *(
+        pooling,
+        position_sensitive,
+        preprocessing,
+        products,
+        proposals,
+        recurrent,
+        regions,
+        sampling,
+        sequences,
+        shape,
+        upsampling,
+        windows,
+    ),
 )
 
 TRANSLATORS: Mapping[str, Translator] = {
@@ -50,13 +68,14 @@ TRANSLATORS: Mapping[str, Translator] = {
 }
 """The translators, by MXNet's operator name."""
 
-OF_ANY_TYPE = elementwise.OF_ANY_TYPE | indexing.OF_ANY_TYPE | shape.OF_ANY_TYPE
+OF_ANY_TYPE = elementwise.OF_ANY_TYPE | indexing.OF_ANY_TYPE | normalization.OF_ANY_TYPE | shape.OF_ANY_TYPE
 """The operators that are translated for integers too."""
 
 
 def translate_source(source: Checkpoint) -> Model:
     """Translate a model after reading; see `frontends.mxnet.read`."""
-    graph = read_graph(source.symbol, source.inputs, file=source.file)
+    symbol = without_labels(source.symbol, source.inputs)
+    graph = read_graph(symbol, source.inputs, file=source.file)
     values = weights_of(source, graph.variables)
     folded = gather_class_boxes(fold_constants(replace(graph, values=values)))
     weights = {variable.name: values[variable.entry] for variable in graph.variables}
@@ -64,8 +83,8 @@ def translate_source(source: Checkpoint) -> Model:
         name=source.name,
         module=in_normal_form(translate(folded, source.inputs)),
         inputs={name: (shape, "float32") for name, shape in source.inputs.items()},
-        outputs=list(source.symbol.list_outputs()),
-        original=MXNetModel(source.symbol, source.inputs, weights),
+        outputs=list(symbol.list_outputs()),
+        original=MXNetModel(symbol, source.inputs, weights),
         random_weights=source.weights is None,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from tophub_registry.frontends.normal_form.values import (
     constant,
     rows,
     terms_along,
+    viewed,
 )
 from tophub_registry.tasks.reading import is_generated, layer_name
 from tophub_registry.tasks.substitution import substituted
@@ -334,23 +336,64 @@ class Rewriter:
         return self._plain(value.reshaped(shape) or self._apart(value).reshaped(shape))
 
     def product(self, call: relax.Call, name: str) -> Value | None:
-        """Turn a product with a matrix into a dense layer: rows times a known weight."""
-        data, weight = (self._argument(argument) for argument in call.args)
-        if not isinstance(data, Pending) or len(data.viewed) < _MATRIX or str(call.ty.dtype) != data.dtype:
+        """Turn a product with a matrix into a dense layer: rows times a weight. Give other factors the same batch."""
+        first, second = factors = [self._argument(argument) for argument in call.args]
+        matrices = all(isinstance(each, (Known, Pending)) and len(viewed(each)) >= _MATRIX for each in factors)
+        if not matrices or {str(each.ty.dtype) for each in call.args} != {str(call.ty.dtype)}:
             return None
         shape = tuple(map(int, call.ty.shape))
-        if isinstance(weight, Known) and weight.array.ndim == _MATRIX:
+        batch, *batches = (each[:-_MATRIX] for each in (shape, viewed(first), viewed(second)))
+        alike = {prod(each) for each in batches} == {prod(batch)}
+        if alike and (isinstance(second, Pending) or prod(batch) > 1):
+            return None
+        if prod(batches[1]) == 1:
+            return self._times_matrix(call, first, self._flat(second), shape, name)
+        if prod(batches[0]) == 1:
+            return self._matrix_times(call, self._flat(first), second, shape, name)
+        spread = [relax.op.broadcast_to(self._plain(each), (*batch, *viewed(each)[-_MATRIX:])) for each in factors]
+        product = relax.op.matmul(*(self._emit(each, name) for each in spread))
+        return Pending(self._emit(product, name), shape, str(call.ty.dtype), name)
+
+    def _flat(self, matrix: Known | Pending) -> Known | Pending:
+        """Return a batch of one matrix as that matrix."""
+        shape = viewed(matrix)[-_MATRIX:]
+        if isinstance(matrix, Known):
+            return replace(matrix, array=matrix.array.reshape(shape))
+        return matrix.reshaped(shape) or self._apart(matrix).reshaped(shape) or matrix
+
+    def _turned(self, factor: Known | Pending) -> Known | Pending:
+        """Return a factor with its last two axes exchanged."""
+        rank = len(viewed(factor))
+        order = (*range(rank - _MATRIX), rank - 1, rank - 2)
+        if isinstance(factor, Known):
+            return replace(factor, array=factor.array.transpose(order))
+        return factor.permuted(order) or self._apart(factor).permuted(order) or factor
+
+    def _times_matrix(
+        self, call: relax.Call, data: Known | Pending, weight: Known | Pending, shape: Shape, name: str
+    ) -> Value | None:
+        """Multiply rows by a matrix."""
+        dtype = str(call.ty.dtype)
+        if isinstance(weight, Known):
+            if isinstance(data, Known):
+                return None
             matrix = self._as(data, rows(data.viewed))
             layer = PendingLayer(
-                call.op.name, matrix, weight.array, {}, rows(shape), data.dtype, layer_name(name, weight.name)
+                call.op.name, matrix, weight.array, {}, rows(shape), dtype, layer_name(name, weight.name)
             )
-            return Pending(layer, layer.shape, data.dtype, name).reshaped(shape)
-        is_matrix = isinstance(weight, Pending) and len(weight.viewed) == _MATRIX
-        if is_matrix and len(data.viewed) > _MATRIX:
-            matrix = self._as(data, rows(data.viewed))
-            variable = self._emit(relax.op.matmul(matrix, self._plain(weight)), name)
-            return Pending(variable, rows(shape), data.dtype, name).reshaped(shape)
-        return None
+            return Pending(layer, layer.shape, dtype, name).reshaped(shape)
+        flat = rows(viewed(data))
+        matrix = constant(data.array.reshape(flat), dtype) if isinstance(data, Known) else self._as(data, flat)
+        variable = self._emit(relax.op.matmul(matrix, self._plain(weight)), name)
+        return Pending(variable, rows(shape), dtype, name).reshaped(shape)
+
+    def _matrix_times(
+        self, call: relax.Call, weight: Known | Pending, data: Known | Pending, shape: Shape, name: str
+    ) -> Value | None:
+        """Multiply a matrix by a batch of others: with transposed factors and the roles exchanged, it is a weight."""
+        turned = (*shape[:-_MATRIX], shape[-1], shape[-2])
+        value = self._times_matrix(call, self._turned(data), self._turned(weight), turned, name)
+        return self._turned(value) if isinstance(value, (Known, Pending)) else None
 
     def convolution(self, call: relax.Call, name: str) -> Value | None:
         """Bring a convolution over two or three axes into NCHW, and fold preceding padding into it."""

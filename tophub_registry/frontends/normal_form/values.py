@@ -205,6 +205,11 @@ class Pending:
         return whole.transpose(np.argsort(self.view.axes))
 
 
+def viewed(value: Known | Pending) -> Shape:
+    """Return the shape of a value."""
+    return value.array.shape if isinstance(value, Known) else value.viewed
+
+
 def terms_along(array: Array, shape: Shape) -> tuple[Array, int | None] | None:
     """Return the numbers of an array that broadcasts over a shape along one axis, and that axis.
 
