@@ -11,7 +11,7 @@ if not importlib.util.find_spec("tvm"):
 
 import numpy as np
 import tvm
-from tvm import relax
+from tvm import relax, te, tirx
 
 from tests.compiler.writes import writes
 from tests.gpu.cuda_on_cpu import run_module, run_modules
@@ -223,6 +223,22 @@ def test_on_a_gpu_many_threads_sum_up_a_few_columns():
 
     module = scheduled(mean, [(1, 1, 56, 56, 256)], GPU)
     assert {(write.along("blockIdx"), write.along("threadIdx")) for write in writes(module)} >= {(32, 1024)}
+
+
+def test_on_a_gpu_two_sums_in_a_kernel_do_not_mix():
+    (data,) = noise([(12, 3, 3)])
+
+    def mean_for_each_positive(a):
+        i, j = te.reduce_axis((0, 3)), te.reduce_axis((0, 3))
+        total = te.compute((12,), lambda n: te.sum(a[n, i, j], axis=[i, j]))
+        positive = te.compute((12,), lambda n: te.sum(tirx.Cast("float32", a[n, i, j] > 0), axis=[i, j]))
+        return te.compute((12,), lambda n: total[n] / te.max(positive[n], tirx.const(1.0, "float32")))
+
+    module = scheduled(lambda builder, x: builder.call_te(mean_for_each_positive, x), [data.shape], GPU)
+    (found,) = run_module(module, [data])
+
+    expected = data.sum(axis=(1, 2)) / np.maximum(1, (data > 0).sum(axis=(1, 2)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def uneven_means(data, sizes):

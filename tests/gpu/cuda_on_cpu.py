@@ -28,8 +28,11 @@ _MODULE, _INPUTS, _OUTPUTS = "module.json", "inputs.npz", "outputs.npz"
 
 _DECLARED = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\((.*)\);$', re.MULTILINE)
 
-_VOLATILE = re.compile(r"^(.*\(volatile .*;)$", re.MULTILINE)
-"""Statements by which the threads of a warp sum up; TVM counts on all of them being at the same one."""
+_VOLATILE = re.compile(r"^(.*\(volatile [^)]*\)\w+\)\[(?!0\]).*;)$", re.MULTILINE)
+"""Statements by which the threads of a warp sum up; TVM counts on all of them being at the same one.
+
+What has one place only, a result, is read and written between barriers, and by some threads alone.
+"""
 
 _DYNAMIC = re.compile(r"extern __shared__ __align__\(\d+\) uchar (\w+)\[\];")
 """Shared memory whose size the launch decides."""
