@@ -11,7 +11,7 @@ if not importlib.util.find_spec("tvm"):
 
 import numpy as np
 import tvm
-from tvm import relax, te, tirx
+from tvm import relax, s_tir, te, tirx
 
 from tests.compiler.writes import writes
 from tests.gpu.cuda_on_cpu import run_module, run_modules
@@ -277,6 +277,14 @@ def test_what_no_rule_can_schedule_for_a_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(schedules.Nested, "apply", lambda *_: None)
     with pytest.raises(UsageError, match="adaptive_avg_pool2d has no schedule for a GPU"):
         scheduled(lambda _, x: relax.op.nn.adaptive_avg_pool2d(x, (3, 6)), [(1, 5, 8, 32)], GPU)
+
+
+def test_what_was_scheduled_by_hand_is_left_alone():
+    a = te.placeholder((64,), name="a")
+    sch = s_tir.Schedule(te.create_prim_func([a, te.compute((64,), lambda i: a[i] + 1, name="b")]))
+    assert not schedules._is_scheduled(sch.mod["main"])
+    sch.bind(sch.get_loops(sch.get_sblock("b"))[0], "threadIdx.x")
+    assert schedules._is_scheduled(sch.mod["main"])
 
 
 def test_a_window_s_padding_is_written_row_by_row():

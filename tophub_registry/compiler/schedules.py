@@ -110,10 +110,19 @@ def _check_scheduled(module: tvm.IRModule) -> None:
         There are some for which no rule has a schedule.
     """
     for name, function in module.functions_items():
-        if isinstance(function, tirx.PrimFunc) and has_loops(function) and not function.attrs.get(_SCHEDULED):
+        if isinstance(function, tirx.PrimFunc) and has_loops(function) and not _is_scheduled(function):
             raise UsageError(
                 f"{name.name_hint} has no schedule for a GPU", remedy="compile for a processor, and report the model"
             )
+
+
+def _is_scheduled(function: tirx.PrimFunc) -> bool:
+    """Return whether a rule has scheduled a function, or somebody bound its loops to threads by hand."""
+    if function.attrs.get(_SCHEDULED):
+        return True
+    sch = s_tir.Schedule(function, debug_mask="none")
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    return all(any(sch.get(loop).thread_binding is not None for loop in sch.get_loops(block)) for block in blocks)
 
 
 def _finished(module: tvm.IRModule) -> tvm.IRModule:
