@@ -17,7 +17,7 @@ from tests.records.rows import record
 from tophub_registry import files
 from tophub_registry.errors import EnvironmentFailure, UsageError
 from tophub_registry.files import atomic_write
-from tophub_registry.records.log import LogAppender
+from tophub_registry.records.appender import LogAppender
 
 
 def write(path, data=b"new", **options):

@@ -13,7 +13,8 @@ from tophub_registry.errors import InputError
 from tophub_registry.records.conversion import to_new, to_old
 from tophub_registry.records.conversion_rules import RULES
 from tophub_registry.records.convert import convert_log
-from tophub_registry.records.log import parse_old_row, parse_record, read_records, read_rows
+from tophub_registry.records.log import read_records, read_rows
+from tophub_registry.records.rows import parse_old_row, parse_record
 from tophub_registry.records.unconvertible import NoConversionError
 
 PAIRS = [

@@ -17,17 +17,9 @@ import pytest
 from tests.records.rows import MEASURED, record, row, text
 from tests.registries import OLD_ROW
 from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
-from tophub_registry.records.log import (
-    MAX_LINE,
-    LogAppender,
-    is_old_row,
-    open_log,
-    parse_record,
-    read_lines,
-    read_records,
-    read_rows,
-    write_log,
-)
+from tophub_registry.records.appender import LogAppender
+from tophub_registry.records.log import open_log, read_lines, read_records, read_rows, write_log
+from tophub_registry.records.rows import MAX_LINE, is_old_row, parse_record
 from tophub_registry.records.validate import validate_log
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import pytest
 
 from tests.records.rows import MEASURED, row, text
 from tophub_registry.errors import InputError, UsageError
-from tophub_registry.records.log import MAX_LINE, read_records, read_rows, write_log
+from tophub_registry.records.log import read_records, read_rows, write_log
 from tophub_registry.records.merge import Change, Dropped, merge_logs
+from tophub_registry.records.rows import MAX_LINE
 
 if TYPE_CHECKING:
     from pathlib import Path

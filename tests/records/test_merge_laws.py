@@ -17,9 +17,10 @@ from tests.conftest import examples
 from tests.records.rows import row
 from tests.records.test_conversion import CONV, old_row
 from tophub_registry.errors import InputError
-from tophub_registry.records.log import Line, parse_record
+from tophub_registry.records.log import Line
 from tophub_registry.records.merge import Merger, MergeReport
 from tophub_registry.records.record import Cost
+from tophub_registry.records.rows import parse_record
 from tophub_registry.records.skim import Skimmer
 
 laws = settings(max_examples=max(examples(500), settings.default.max_examples), deadline=None)

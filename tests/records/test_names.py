@@ -9,10 +9,11 @@ import pytest
 
 from tests.records.rows import record, row
 from tophub_registry.records.convert import convert_log
-from tophub_registry.records.log import parse_record, read_records
+from tophub_registry.records.log import read_records
 from tophub_registry.records.lookup import Source, lookup
 from tophub_registry.records.names import for_tvm_0_7
 from tophub_registry.records.record import workload_key
+from tophub_registry.records.rows import parse_record
 from tophub_registry.records.task import tensor
 from tophub_registry.records.unconvertible import NoConversionError
 

@@ -10,10 +10,11 @@ import pytest
 
 from tests.records.rows import record, text
 from tophub_registry.cli import main
-from tophub_registry.records.log import parse_record, read_records
+from tophub_registry.records.log import read_records
 from tophub_registry.records.lookup import Source, lookup
 from tophub_registry.records.merge import merge_logs
 from tophub_registry.records.rank import Rank
+from tophub_registry.records.rows import parse_record
 
 HERE = "llvm -mcpu=znver4"
 

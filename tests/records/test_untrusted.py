@@ -17,12 +17,14 @@ from tests.conftest import examples
 from tests.records.rows import row
 from tests.records.test_conversion import ARM, CASES, old_row
 from tophub_registry.errors import InputError, TophubError
+from tophub_registry.records.appender import LogAppender
 from tophub_registry.records.audit import audit
 from tophub_registry.records.conversion import to_old
 from tophub_registry.records.convert import convert_log
 from tophub_registry.records.diff import compare
-from tophub_registry.records.log import MAX_LINE, Line, LogAppender, parse_record, parse_row, read_rows
+from tophub_registry.records.log import Line, parse_row, read_rows
 from tophub_registry.records.merge import merge_logs
+from tophub_registry.records.rows import MAX_LINE, parse_record
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.summary import summarise
 from tophub_registry.records.target import Target

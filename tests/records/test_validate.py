@@ -14,7 +14,7 @@ from tests.records.rows import MEASURED, row, text
 from tests.records.test_conversion import CONV, old_row
 from tophub_registry.errors import InputError
 from tophub_registry.records.flops import flop
-from tophub_registry.records.log import MAX_LINE
+from tophub_registry.records.rows import MAX_LINE
 from tophub_registry.records.validate import MAX_FINDINGS, RULES, Finding, validate_log
 
 if TYPE_CHECKING:

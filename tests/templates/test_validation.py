@@ -6,7 +6,8 @@ import random
 import pytest
 
 from tophub_registry.errors import InputError
-from tophub_registry.records.log import parse_record, read_records
+from tophub_registry.records.log import read_records
+from tophub_registry.records.rows import parse_record
 from tophub_registry.templates.registry import TEMPLATES, instantiate
 from tophub_registry.templates.validation import check_space
 

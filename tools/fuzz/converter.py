@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tophub_registry.records.conversion import to_old
 from tophub_registry.records.convert import ConvertReport, convert_log
-from tophub_registry.records.log import Line, is_old_row, parse_old_row, parse_record, read_lines
+from tophub_registry.records.log import Line, read_lines
 from tophub_registry.records.old_row import OLD_LOG_VERSION, OldRow
 from tophub_registry.records.record import LOG_VERSION
+from tophub_registry.records.rows import is_old_row, parse_old_row, parse_record
 from tophub_registry.records.validate import validate_log
 
 from .harness import Harness, Raw, expect, tried

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tophub_registry.errors import InputError
+from tophub_registry.records.appender import LogAppender
 from tophub_registry.records.audit import audit
 from tophub_registry.records.fitness import Policy, refusal
-from tophub_registry.records.log import Line, LogAppender, Row, parse_record, parse_row, read_lines, read_rows
+from tophub_registry.records.log import Line, Row, parse_row, read_lines, read_rows
 from tophub_registry.records.record import Record
+from tophub_registry.records.rows import parse_record
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.summary import summarise
 from tophub_registry.records.task import describe

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.conversion import to_old
-from tophub_registry.records.log import parse_record
+from tophub_registry.records.rows import parse_record
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "registry_data"

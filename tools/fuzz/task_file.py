@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from tophub_registry.records.log import parse_record
+from tophub_registry.records.rows import parse_record
 from tophub_registry.records.task import Task, TaskFile
 
 from .harness import Harness, Raw, expect, tried

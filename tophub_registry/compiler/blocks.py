@@ -27,3 +27,8 @@ def reduces(sch: Any, block: Any) -> bool:
 def iterations(sch: Any, *loops: Any) -> int:
     """Return how many iterations nested loops have together."""
     return math.prod(int(sch.get(loop).extent) for loop in loops)
+
+
+def is_padding(sch: Any, block: Any) -> bool:
+    """Return whether a block pads data, by its name in TVM."""
+    return "pad" in sch.get(block).name_hint

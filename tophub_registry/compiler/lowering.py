@@ -46,9 +46,9 @@ from tophub_registry.tasks.layers import Layer, MatrixProducts, Other, Transpose
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
 from tophub_registry.tasks.rules import FLOAT32, RULES, workloads
 from tophub_registry.tasks.substitution import substituted
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.neighbours import Neighbourhood
 from tophub_registry.templates.registry import TEMPLATES, template_class
-from tophub_registry.templates.workloads import Conv2d
 
 KERNEL = "tophub.kernel"
 """The annotation of a kernel's last block: the kernel's number."""

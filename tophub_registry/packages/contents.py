@@ -11,9 +11,10 @@ from tophub_registry.errors import InputError
 from tophub_registry.packages.digest import Digest, Meter
 from tophub_registry.packages.index import MAX_PACKAGE
 from tophub_registry.records.fitness import Policy, refusal
-from tophub_registry.records.log import is_old_row, open_log, parse_old_row, parse_row, read_lines
+from tophub_registry.records.log import open_log, parse_row, read_lines
 from tophub_registry.records.old_row import OLD_LOG_VERSION
 from tophub_registry.records.record import LOG_VERSION
+from tophub_registry.records.rows import is_old_row, parse_old_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,11 +30,12 @@ from tophub_registry.publishing.bundle import Pair, WholeModel, write_bundle
 from tophub_registry.publishing.challenge import Challenge, ChallengeAnswer, in_drawn_order
 from tophub_registry.records.environment import Environment
 from tophub_registry.records.families import without_general_keys
-from tophub_registry.records.log import parse_record, read_lines, write_log
+from tophub_registry.records.log import read_lines, write_log
 from tophub_registry.records.lookup import backend_of
 from tophub_registry.records.merge import Merger
 from tophub_registry.records.rank import Rank
 from tophub_registry.records.record import Provenance, Record
+from tophub_registry.records.rows import parse_record
 from tophub_registry.records.target import Target
 from tophub_registry.records.validate import validate_log
 from tophub_registry.templates.transfer import for_everybody

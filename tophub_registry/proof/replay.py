@@ -21,8 +21,9 @@ from tophub_registry.files import atomic_write, check_place
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.measurement.outcome import ErrorNo
 from tophub_registry.proof.comparison import ROUNDS, TimedRecord, time_in_turns
+from tophub_registry.records.appender import LogAppender
 from tophub_registry.records.finding import Finding
-from tophub_registry.records.log import LogAppender, parse_row, read_lines
+from tophub_registry.records.log import parse_row, read_lines
 from tophub_registry.records.lookup import Match, match_targets
 from tophub_registry.records.record import Provenance, Record, Result
 from tophub_registry.records.target import Target

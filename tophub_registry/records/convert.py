@@ -9,10 +9,11 @@ from pydantic_core import from_json
 
 from tophub_registry.files import atomic_write
 from tophub_registry.records.conversion import to_old
-from tophub_registry.records.log import check_readable, is_old_row, parse_comment, parse_old_row, parse_row, read_lines
+from tophub_registry.records.log import parse_row, read_lines
 from tophub_registry.records.names import for_tvm_0_7
 from tophub_registry.records.old_row import OLD_LOG_VERSION
 from tophub_registry.records.record import LOG_VERSION, Record
+from tophub_registry.records.rows import check_readable, is_old_row, parse_comment, parse_old_row
 from tophub_registry.records.unconvertible import NoConversionError, UnconvertibleRow
 
 if TYPE_CHECKING:

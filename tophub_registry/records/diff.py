@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tophub_registry.records.families import without_general_keys
-from tophub_registry.records.log import parse_record, read_lines
+from tophub_registry.records.log import read_lines
 from tophub_registry.records.lookup import backend_of
 from tophub_registry.records.merge import Merger
+from tophub_registry.records.rows import parse_record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import describe
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.finding import Finding
-from tophub_registry.records.log import is_old_row, parse_old_row, parse_row, read_lines
+from tophub_registry.records.log import parse_row, read_lines
 from tophub_registry.records.lookup import backend_of
 from tophub_registry.records.record import EARLIEST, LATEST_AHEAD, Record
+from tophub_registry.records.rows import is_old_row, parse_old_row
 from tophub_registry.records.speed_limit import quickest
 from tophub_registry.records.target import PACKAGE
 from tophub_registry.records.unconvertible import NoConversionError

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.records.families import GENERAL_KEYS, same_family
-from tophub_registry.records.log import parse_record, read_lines
+from tophub_registry.records.log import read_lines
+from tophub_registry.records.rows import parse_record
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import NoConversionError

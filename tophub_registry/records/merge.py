@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 from tophub_registry.errors import UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.records.fitness import Policy
-from tophub_registry.records.log import parse_comment, parse_record, read_lines
+from tophub_registry.records.log import read_lines
 from tophub_registry.records.record import EARLIEST, Cost
+from tophub_registry.records.rows import parse_comment, parse_record
 from tophub_registry.records.skim import Skimmer
 from tophub_registry.records.speed_limit import quickest
 from tophub_registry.records.target import Target

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tophub_registry.records.log import SHORT_LINE, parse_row
+from tophub_registry.records.log import parse_row
 from tophub_registry.records.record import MAX_COST, Cost, Provenance, Record, workload_key
+from tophub_registry.records.rows import SHORT_LINE
 
 if TYPE_CHECKING:
     from pathlib import Path

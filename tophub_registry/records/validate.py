@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.records.finding import Finding
 from tophub_registry.records.fitness import Policy, refusal
-from tophub_registry.records.log import open_log, parse_old_row, parse_row, read_lines
+from tophub_registry.records.log import open_log, parse_row, read_lines
+from tophub_registry.records.rows import parse_old_row
 from tophub_registry.records.target import Target
 from tophub_registry.records.unconvertible import NoConversionError
 

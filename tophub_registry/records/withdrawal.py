@@ -17,8 +17,9 @@ from typing import Any
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.files import atomic_write
 from tophub_registry.records.families import keyed
-from tophub_registry.records.log import parse_comment, parse_row, read_lines
+from tophub_registry.records.log import parse_row, read_lines
 from tophub_registry.records.record import Record, workload_key
+from tophub_registry.records.rows import parse_comment
 from tophub_registry.records.target import Target
 
 _START = "# withdrawn: "
@@ -142,6 +143,6 @@ def withdraw(log: Path, lines: Iterable[int], reason: str, output: Path) -> list
 
 
 def _record(text: bytes, log: Path) -> Record:
-    from tophub_registry.records.log import parse_record
+    from tophub_registry.records.rows import parse_record
 
     return parse_record(text, file=log)

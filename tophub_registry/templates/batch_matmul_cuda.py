@@ -9,8 +9,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.product_workloads import BatchMatmul
 from tophub_registry.templates.space import ConfigSpace
-from tophub_registry.templates.workloads import BatchMatmul
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import MmaTemplate, Product, rounded_up
 from tophub_registry.templates.mma_schedule import OTHER
+from tophub_registry.templates.product_workloads import BatchMatmul
 from tophub_registry.templates.template import Tensor
-from tophub_registry.templates.workloads import BatchMatmul
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma_cuda import Product
+from tophub_registry.templates.product_workloads import BatchMatmul
 from tophub_registry.templates.wmma_cuda import WmmaTemplate
-from tophub_registry.templates.workloads import BatchMatmul
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry.templates.product_workloads import BatchMatmul
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template
-from tophub_registry.templates.workloads import BatchMatmul
 from tophub_registry.templates.x86 import largest_divisor, schedule_dot_products, written_out
 
 if TYPE_CHECKING:

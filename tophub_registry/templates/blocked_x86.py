@@ -10,8 +10,8 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.convolution import Term, convolve, pad
+from tophub_registry.templates.convolution_workloads import Conv2d, TransposedConv2d
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Conv2d, TransposedConv2d
 from tophub_registry.templates.x86 import channel_blocks, into_blocks, largest_divisor, out_of_blocks
 
 if TYPE_CHECKING:

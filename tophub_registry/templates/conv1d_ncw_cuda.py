@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution_cuda import DirectConvolutionCuda
+from tophub_registry.templates.convolution_workloads import Conv1d
 from tophub_registry.templates.space import ConfigSpace
-from tophub_registry.templates.workloads import Conv1d
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config

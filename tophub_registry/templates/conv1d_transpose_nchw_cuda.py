@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.conv1d_ncw_cuda import NAMES, bind_row, threads_of_row
+from tophub_registry.templates.convolution_workloads import TransposedConv1d
 from tophub_registry.templates.space import ConfigSpace
-from tophub_registry.templates.workloads import TransposedConv1d
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config

@@ -13,10 +13,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import MmaTemplate, Product, rounded_up
 from tophub_registry.templates.wgmma_cuda import SplitWgmmaTemplate, WgmmaTemplate
-from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tophub_registry.records.record import Config
-    from tophub_registry.templates.workloads import TransposedConv2d
+    from tophub_registry.templates.convolution_workloads import TransposedConv2d
 
 _GATHERED = "gathered"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates import cuda
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.winograd_cuda import TAPS, WinogradCuda
-from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86
 from tophub_registry.templates.prefetch import DATA, Prefetch
 from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, panel_worth_trying, simd_lanes
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
-from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import blocks_of, largest_divisor, panel_worth_trying, simd_lanes
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.winograd import Matrix, saving, transforms
-from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     MAX_WASTE,
     blocks_of,

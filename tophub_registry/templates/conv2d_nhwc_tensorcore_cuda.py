@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry.templates.convolution_workloads import Conv2dNHWC
 from tophub_registry.templates.mma_cuda import Product
 from tophub_registry.templates.wmma_cuda import WmmaTemplate
-from tophub_registry.templates.workloads import Conv2dNHWC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

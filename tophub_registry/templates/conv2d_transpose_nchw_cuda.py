@@ -9,8 +9,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.convolution_workloads import TransposedConv2d
 from tophub_registry.templates.space import ConfigSpace, knob
-from tophub_registry.templates.workloads import TransposedConv2d
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config

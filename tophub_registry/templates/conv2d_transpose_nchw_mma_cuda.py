@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.conv2d_nchw_mma_cuda import ChannelsLastMma
+from tophub_registry.templates.convolution_workloads import TransposedConv2d
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import Product
 from tophub_registry.templates.transposed_phases import Axis, axes, kernels_of_phases
-from tophub_registry.templates.workloads import TransposedConv2d
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedX86, schedule_pad
 from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.convolution_workloads import TransposedConv2d
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.transposed_phases import axes, kernels_of_phases
-from tophub_registry.templates.workloads import TransposedConv2d
 from tophub_registry.templates.x86 import (
     MAX_TOGETHER,
     MAX_WASTE,

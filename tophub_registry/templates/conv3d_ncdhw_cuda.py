@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution_cuda import DirectConvolutionCuda, sum_by_tiles
+from tophub_registry.templates.convolution_workloads import Conv3d
 from tophub_registry.templates.space import ConfigSpace
-from tophub_registry.templates.workloads import Conv3d
 from tophub_registry.templates.x86 import largest_divisor
 
 if TYPE_CHECKING:

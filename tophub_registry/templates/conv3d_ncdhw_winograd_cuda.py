@@ -13,9 +13,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.convolution_workloads import Conv3d
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.winograd_cuda import TAPS, WinogradCuda
-from tophub_registry.templates.workloads import Conv3d
 from tophub_registry.templates.x86 import largest_divisor
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.convolution import Term, convolve, pad
+from tophub_registry.templates.convolution_workloads import Conv3d
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Conv3d
 from tophub_registry.templates.x86 import (
     MIN_SUMS,
     blocks_of,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from tophub_registry.templates.workloads import ConvNd
+    from tophub_registry.templates.convolution_workloads import ConvNd
 
 
 class Term(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution import Term, convolve, pad
-from tophub_registry.templates.workloads import ConvNd
+from tophub_registry.templates.convolution_workloads import ConvNd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import ConvNd
+    from tophub_registry.templates.convolution_workloads import ConvNd
 
 MAX_THREADS = 1024
 """Threads of a block, on every CUDA device since compute capability 2.0."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.records.arguments import DEFORMABLE, shown
-from tophub_registry.templates.workloads import Conv2d, check_sizes, check_tensors, named
+from tophub_registry.templates.convolution_workloads import Conv2d
+from tophub_registry.templates.workloads import check_sizes, check_tensors, named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.product_workloads import Matmul
 from tophub_registry.templates.space import ConfigSpace
-from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config

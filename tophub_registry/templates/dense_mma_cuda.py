@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import MmaTemplate, Product
+from tophub_registry.templates.product_workloads import Matmul
 from tophub_registry.templates.wgmma_cuda import SplitWgmmaTemplate, WgmmaTemplate
-from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

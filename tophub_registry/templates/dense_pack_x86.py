@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
+from tophub_registry.templates.product_workloads import Matmul
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
-from tophub_registry.templates.workloads import Matmul
 from tophub_registry.templates.x86 import largest_divisor, simd_lanes, sum_in_registers, written_out
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.product_workloads import Matmul
 from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.templates.template import Tensor
-from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

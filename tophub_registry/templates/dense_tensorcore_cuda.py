@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.mma_cuda import Product
+from tophub_registry.templates.product_workloads import Matmul
 from tophub_registry.templates.wmma_cuda import WmmaTemplate
-from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

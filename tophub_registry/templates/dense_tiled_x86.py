@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry.templates.product_workloads import Matmul
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.template import RegisterTile, Template, Tensor
 from tophub_registry.templates.tiled_x86 import (
@@ -20,7 +21,6 @@ from tophub_registry.templates.tiled_x86 import (
     tile_fits,
     tile_knobs,
 )
-from tophub_registry.templates.workloads import Matmul
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution import Term
 from tophub_registry.templates.convolution_cuda import ConvolutionCuda, sum_by_tiles
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.space import ConfigSpace, knob
-from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config

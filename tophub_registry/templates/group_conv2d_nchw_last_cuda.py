@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.template import Tensor
-from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.records.tensor_cores import groups_together
 from tophub_registry.templates.conv2d_nchw_mma_cuda import Conv2dMma
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.mma import PRECISIONS
 from tophub_registry.templates.mma_cuda import Product
-from tophub_registry.templates.workloads import Conv2d
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

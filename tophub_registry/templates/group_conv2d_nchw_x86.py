@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.space import ConfigSpace
 from tophub_registry.templates.template import Template
-from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
     blocks_of,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.convolution import Term
+from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.space import ConfigSpace, divisors, knob
-from tophub_registry.templates.workloads import Conv2d
 from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
     blocks_of,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tophub_registry.templates.workloads import TransposedConv2d
+    from tophub_registry.templates.convolution_workloads import TransposedConv2d
 
 
 class Axis(NamedTuple):

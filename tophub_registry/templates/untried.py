@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tophub_registry.templates.workloads import TransposedConv2d
+from tophub_registry.templates.convolution_workloads import TransposedConv2d
 
 if TYPE_CHECKING:
     from tophub_registry.templates.template import Template

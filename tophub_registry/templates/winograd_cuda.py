@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates import cuda
 from tophub_registry.templates.convolution import pad
+from tophub_registry.templates.convolution_workloads import ConvNd
 from tophub_registry.templates.template import Tensor
 from tophub_registry.templates.winograd import Matrix, saving, transforms
-from tophub_registry.templates.workloads import ConvNd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

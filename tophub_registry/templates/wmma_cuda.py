@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import BatchMatmul, Conv2dNHWC, Matmul
+    from tophub_registry.templates.convolution_workloads import Conv2dNHWC
+    from tophub_registry.templates.product_workloads import BatchMatmul, Matmul
 
 _CAPABILITY = 70
 """The compute capability, in tenths, from which there are tensor cores."""

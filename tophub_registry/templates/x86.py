@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
-    from tophub_registry.templates.workloads import Conv2d
+    from tophub_registry.templates.convolution_workloads import Conv2d
 
 MAX_TILE = 64
 """The widest tile of outputs in AutoTVM's spaces of convolutions."""

@@ -21,7 +21,8 @@ from tophub_registry.cost_model.features import ConfigFeatures
 from tophub_registry.errors import InputError, UsageError
 from tophub_registry.measurement.measure import Measurer
 from tophub_registry.measurement.outcome import Measured
-from tophub_registry.records.log import LogAppender, read_records
+from tophub_registry.records.appender import LogAppender
+from tophub_registry.records.log import read_records
 from tophub_registry.records.record import LOG_VERSION, Config, Input, Provenance, Record
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import Task

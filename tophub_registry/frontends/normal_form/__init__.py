@@ -76,6 +76,7 @@ def _rewritten(function: Any, known: Mapping[Any, Any]) -> Any:
     from tvm import relax
 
     from tophub_registry.frontends.normal_form.rewriter import Rewriter
+    from tophub_registry.frontends.normal_form.rules import RULES
 
     builder = relax.BlockBuilder()
     params = {param: relax.Var(param.name, param.ty) for param in function.params if param not in known}
@@ -83,6 +84,6 @@ def _rewritten(function: Any, known: Mapping[Any, Any]) -> Any:
     attributes.pop("params", None)
     with builder.function("main", [*params.values()], attrs=attributes):
         with builder.dataflow():
-            result = builder.emit_output(Rewriter(function, builder, known).write(params))
+            result = builder.emit_output(Rewriter(function, builder, known, RULES).write(params))
         builder.emit_func_output(result)
     return builder.get()["main"]

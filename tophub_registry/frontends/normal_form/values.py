@@ -18,6 +18,8 @@ from tvm import relax
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 
+MATRIX_RANK = 2
+
 
 @dataclass(frozen=True)
 class Known:
@@ -203,6 +205,10 @@ class Pending:
             return None
         whole = array.reshape((1,) * (len(self.viewed) - array.ndim) + array.shape)
         return whole.transpose(np.argsort(self.view.axes))
+
+
+Value = Known | Pending | list[Any]
+"""A list is a tuple of values; None marks unknown ones."""
 
 
 def viewed(value: Known | Pending) -> Shape:
