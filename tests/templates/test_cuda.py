@@ -445,16 +445,12 @@ def test_what_is_too_large_is_known_beforehand():
     assert not template.limits(much_memory).possible
 
 
-def tensor(*shape):
-    return ["TENSOR", list(shape), "float32"]
-
-
 @pytest.mark.parametrize(
     ("task", "args"),
     [
-        ("conv2d_nchw.cuda", [tensor(1000, 4, 3, 3), tensor(128, 4, 1, 1), [1, 1], [0] * 4, [1, 1]]),
-        ("depthwise_conv2d_nchw.cuda", [tensor(600, 128, 3, 3), tensor(128, 1, 3, 3), [1, 1], [1] * 4, [1, 1]]),
-        ("conv3d_ncdhw.cuda", [tensor(700, 4, 2, 3, 3), tensor(96, 4, 1, 1, 1), [1] * 3, [0] * 3, [1] * 3, 1]),
+        ("conv2d_nchw.cuda", [tensor((1000, 4, 3, 3)), tensor((128, 4, 1, 1)), [1, 1], [0] * 4, [1, 1]]),
+        ("depthwise_conv2d_nchw.cuda", [tensor((600, 128, 3, 3)), tensor((128, 1, 3, 3)), [1, 1], [1] * 4, [1, 1]]),
+        ("conv3d_ncdhw.cuda", [tensor((700, 4, 2, 3, 3)), tensor((96, 4, 1, 1, 1)), [1] * 3, [0] * 3, [1] * 3, 1]),
     ],
 )
 def test_a_grid_has_no_more_blocks_than_any_gpu_takes(task, args):
@@ -467,7 +463,7 @@ def test_a_grid_has_no_more_blocks_than_any_gpu_takes(task, args):
 
 
 def test_products_lie_along_z_and_are_not_too_many():
-    args = [tensor(70000, 4, 8), tensor(70000, 4, 8)]
+    args = [tensor((70000, 4, 8)), tensor((70000, 4, 8))]
     template = instantiate("batch_matmul.cuda", args)
     assert not template.limits(template.space.config(0)).possible
 
