@@ -163,7 +163,7 @@ class TestALocationThatIsDown:
     def test_an_index_that_is_not_signed_never_comes_from_a_mirror(self, root, tmp_path):
         release("llvm", write_rows(tmp_path / "llvm_v0.05.log", 5), tmp_path / "plain")
         with (
-            served(tmp_path / "plain", lambda request: reset(request)) as server,
+            served(tmp_path / "plain", reset) as server,
             refused(root, "index.json: does not respond", EnvironmentFailure),
         ):
             fetch(LLVM, with_mirrors(Web(server.url), tmp_path / "plain"), root)
