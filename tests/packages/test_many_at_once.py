@@ -1,18 +1,24 @@
 """Many processes at once in one root, or one registry, where locks work, are granted to everybody, or can't be had."""
 
+import errno
+import fcntl
+import multiprocessing
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from tests.registries import served, target_of, write_rows
-from tests.signed import made
+from tests.signed import SignedRegistry, key, made
+from tophub_registry.errors import EnvironmentFailure
 from tophub_registry.packages.folder import read_index
 from tophub_registry.packages.index import INDEX_FILE
 from tophub_registry.packages.location import Folder
 from tophub_registry.packages.root import Root
-from tophub_registry.publishing.metadata import latest_index
+from tophub_registry.publishing import roles, signing
+from tophub_registry.publishing.metadata import Store, latest_index
 from tophub_registry.publishing.release import release
 
 LOCKS = ["work", "granted to all", "ENOLCK", "ENOSYS"]
@@ -166,6 +172,57 @@ def test_of_many_releases_that_wait_for_signatures_none_is_lost(tmp_path, locks)
     assert [len(index.versions(package)) for package in ("llvm", "cuda")] == [4, 4]
     signed.sign()
     assert read_index(signed.path) == index
+
+
+def together(locks, change, names):
+    """Let a process for each name change a registry, all at once, and again if another one was quicker."""
+    forks = multiprocessing.get_context("fork")
+    barrier = forks.Barrier(len(names))
+
+    def flock(*_):
+        if locks != "granted to all":
+            raise OSError(getattr(errno, locks), locks)
+
+    def one(name):
+        if locks != "work":
+            fcntl.flock = flock
+        barrier.wait()
+        for _ in range(200):
+            with suppress(EnvironmentFailure):
+                return change(name)
+        raise SystemExit("never done")
+
+    children = [forks.Process(target=one, args=(name,)) for name in names]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * len(names)
+
+
+HOLDERS = "ann", "bob", "cat", "dan", "eve", "fay"
+
+
+@pytest.mark.parametrize("locks", LOCKS)
+def test_of_many_signatures_at_once_none_is_lost(tmp_path, locks):
+    signed = SignedRegistry(tmp_path / "registry", tmp_path / "logs")
+    signed.release("llvm@v0.01", 1, sign=False)
+    signed.start(*HOLDERS)
+    signed.release("llvm@v0.02", 2, sign=False)
+    together(locks, lambda name: signing.sign(signed.path, [key(name)]), HOLDERS)
+    (waiting,) = signing.waiting_in(signed.path)
+    assert {*waiting.signed} == {key(name).public_key.keyid for name in HOLDERS}
+
+
+@pytest.mark.parametrize("locks", LOCKS)
+def test_of_many_changes_of_keys_at_once_none_is_lost(tmp_path, locks):
+    signed = made(tmp_path)
+    new = HOLDERS[2:]
+    for name in new:  # before the processes part
+        key(name)
+    together(locks, lambda name: roles.change_keys(signed.path, "root", add=[key(name).public_key]), new)
+    root = Store(signed.path).staged("root").signed
+    assert {*root.roles["root"].keyids} == {key(name).public_key.keyid for name in HOLDERS}
 
 
 @pytest.mark.parametrize("locks", LOCKS)

@@ -87,7 +87,7 @@ class Location(Protocol):
 
     @property
     def mirrors(self) -> tuple[Location, ...]:
-        """Where the same files are, in the order in which they are tried. An index is never taken from there."""
+        """Where the same files are, in the order in which they are tried; an unsigned index is not."""
 
     def address(self, file: str) -> str:
         """Return the address of a file of the location, for messages."""
@@ -120,7 +120,7 @@ class Location(Protocol):
         """
 
 
-def read_small(location: Location, file: str, *, limit: int) -> bytes:
+def read_small(location: Location, file: str, *, limit: int, deadline: Deadline | None = None) -> bytes:
     """Read a whole file of a location, not of its mirrors; what fails for the moment is tried again.
 
     Raises
@@ -138,7 +138,7 @@ def read_small(location: Location, file: str, *, limit: int) -> bytes:
                     raise LocationFailure(f"longer than {limit} bytes", file=source.address(file), remedy=_REMEDY)
         return bytes(data)
 
-    return first_success([location], read, Deadline(TOTAL_TIMEOUT))
+    return first_success([location], read, deadline or Deadline(TOTAL_TIMEOUT))
 
 
 @dataclass(frozen=True)

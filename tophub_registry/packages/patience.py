@@ -22,19 +22,24 @@ PAUSE = 0.2
 
 
 class LocationFailure(EnvironmentFailure):
-    """A location does not serve a file; another one may."""
-
-
-class PassingFailure(LocationFailure):
-    """A location does not respond, or its response breaks off; it may work when it is tried again.
+    """A location does not serve a file; another one may.
 
     Attributes
     ----------
+    passing
+        Whether it may work when it is tried again.
     progress
         Whether much of the file has arrived, so that it is worth going on.
     """
 
+    passing = False
     progress = False
+
+
+class PassingFailure(LocationFailure):
+    """A location does not respond, or its response breaks off; it may work when it is tried again."""
+
+    passing = True
 
 
 def first_success(
@@ -70,12 +75,11 @@ def first_success(
         for number, source in enumerate(turn):
             try:
                 return attempt(source, deadline.share(len(turn) - number))
-            except PassingFailure as error:  # noqa: PERF203  # each try is one by itself
+            except LocationFailure as error:  # noqa: PERF203  # each try is one by itself
                 failures[sources.index(source)] = error
                 tries = 1 if error.progress else tries
-            except LocationFailure as error:
-                failures[sources.index(source)] = error
-                left.remove(source)
+                if not error.passing:
+                    left.remove(source)
     raise _told(failures)
 
 

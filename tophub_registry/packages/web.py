@@ -75,6 +75,10 @@ class Deadline:
         """Return the deadline after an equal part of the time that is left."""
         return Deadline(self.left / parts)
 
+    def at_most(self, seconds: float) -> Deadline:
+        """Return the deadline, or the one in so many seconds if that is earlier."""
+        return self if self.left <= seconds else Deadline(seconds)
+
     def pause(self, seconds: float) -> None:
         """Sleep for about so long, though not beyond the deadline."""
         time.sleep(min(self.left, seconds * random.uniform(0.7, 1.3)))  # noqa: S311  # so that clients spread out

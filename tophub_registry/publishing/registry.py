@@ -24,7 +24,7 @@ from tophub_registry.publishing.metadata import is_signed, latest_index
 from tophub_registry.records.log import open_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tophub_registry.packages.version import Version
@@ -57,9 +57,7 @@ def write_index(folder: Path, index: Index, *, before: Index | None) -> None:
     if is_signed(folder):
         from tophub_registry.publishing.staging import stage_index
 
-        with exclusively(folder / INDEX_FILE) as alone:
-            if not (alone and latest_index(folder) == before):
-                raise _meanwhile(folder / INDEX_FILE)
+        with while_unchanged(folder, lambda: latest_index(folder) == before):
             stage_index(folder, index)
         return
 
@@ -73,6 +71,21 @@ def write_index(folder: Path, index: Index, *, before: Index | None) -> None:
             stream.write(index.to_bytes())
     except UsageError as error:
         raise _meanwhile(folder / INDEX_FILE) from error
+
+
+@contextmanager
+def while_unchanged(folder: Path, is_as_before: Callable[[], bool]) -> Iterator[None]:
+    """Let metadata be staged as long as what it was made from is as it was read; no lock is relied on.
+
+    Raises
+    ------
+    EnvironmentFailure
+        Another process has changed it meanwhile.
+    """
+    with exclusively(folder / INDEX_FILE) as alone:
+        if not (alone and is_as_before()):
+            raise _meanwhile(folder / INDEX_FILE)
+        yield
 
 
 def _meanwhile(path: Path) -> EnvironmentFailure:

@@ -6,6 +6,7 @@ is complete loses the signatures that it had.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ from tophub_registry.packages.trust.identifier import identifier
 from tophub_registry.packages.trust.refresh import DELEGATION
 from tophub_registry.packages.version import check_package
 from tophub_registry.publishing.metadata import Store, expiry, latest_index
-from tophub_registry.publishing.registry import changing
+from tophub_registry.publishing.registry import changing, while_unchanged
 from tophub_registry.publishing.staging import ONLINE, copy_of, next_version, stage_renewed, stage_targets
 
 if TYPE_CHECKING:
@@ -117,14 +118,16 @@ def change_keys(
     ------
     UsageError
         The registry is not signed, there is no such role or key, or fewer keys are left than must sign.
+    EnvironmentFailure
+        Another process has changed the registry meanwhile.
     """
     from tuf.api.metadata import Metadata, Root
 
     time = time or now()
     with changing(folder):
         store = Store(folder)
-        latest = store.known_root().signed
-        root = Root.from_dict(latest.to_dict())
+        before = store.known_root()
+        root = Root.from_dict(copy.deepcopy(before.signed.to_dict()))
         root.version = next_version(store.root())
         root.expires = expiry("root", time)
         roles = ONLINE if role == "online" else (role,)
@@ -139,9 +142,10 @@ def change_keys(
             needed = root.roles[name].threshold if threshold is None else threshold
             _check_keys(name, root.roles[name].keyids, needed)
             root.roles[name].threshold = needed
-        store.stage("root", Metadata(root))
-        if role == "targets":  # what the former keys signed is void
-            stage_renewed(store, "targets", time)
+        with while_unchanged(folder, lambda: store.known_root() == before):
+            store.stage("root", Metadata(root))
+            if role == "targets":  # what the former keys signed is void
+                stage_renewed(store, "targets", time)
 
 
 def renew(folder: Path, role: str, *, time: datetime | None = None) -> None:

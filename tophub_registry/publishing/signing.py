@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from tophub_registry.packages.index import INDEX_FILE, now
 from tophub_registry.publishing.changes import changes_of_root, changes_of_targets
 from tophub_registry.publishing.metadata import STAGED, Store, read_metadata
 from tophub_registry.publishing.publication import SHOW, publish, renew_online
-from tophub_registry.publishing.registry import changing
+from tophub_registry.publishing.registry import changing, while_unchanged
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -85,7 +86,7 @@ def sign(folder: Path, signers: Sequence[CryptoSigner], *, time: datetime | None
     InputError
         A file that would be signed is not what the index lists.
     EnvironmentFailure
-        The registry can't be written to.
+        The registry can't be written to, or another process has changed it meanwhile.
     """
     time = time or now()
     with changing(folder):
@@ -217,9 +218,11 @@ def _sign_staged(store: Store, signers: Sequence[CryptoSigner]) -> Iterator[tupl
         mine = [each for each in signers if each.public_key.keyid in allowed - {*metadata.signatures}]
         if mine:
             _check_files(store, role)
+            before = copy.deepcopy(metadata)
             for signer in mine:
                 metadata.sign(signer, append=True)
-            store.stage(role, metadata)
+            with while_unchanged(store.folder, lambda: store.staged(role) == before):  # noqa: B023  # it is called here
+                store.stage(role, metadata)
             yield from ((role, each.public_key.keyid) for each in mine)
 
 

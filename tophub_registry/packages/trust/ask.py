@@ -10,17 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tophub_registry.errors import InputError
-from tophub_registry.packages import patience
 from tophub_registry.packages.index import INDEX_FILE, MAX_INDEX, Index, Notice, freshness, iso_time
 from tophub_registry.packages.location import Folder, NotThere, Web, builtin, read_small
-from tophub_registry.packages.trust.conditional import PATIENCE, Validators, ask_if_changed
-from tophub_registry.packages.trust.policy import VARIABLE, Expired, Untrusted
+from tophub_registry.packages.trust.policy import VARIABLE, Untrusted
 from tophub_registry.packages.trust.state import METADATA, Kept, Signed
-from tophub_registry.packages.web import Deadline
+from tophub_registry.packages.trust.verified import verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,13 +29,11 @@ if TYPE_CHECKING:
     from tophub_registry.packages.root import Root
 
 MAX_ROOT = 512_000
-MAX_TIMESTAMP = 16_384
-"""The largest metadata files of these roles that are read, in bytes: the limits of TUF's client."""
+"""The largest root metadata that is read, in bytes: the limit of TUF's client."""
 
 LOCATIONS = "x-tophub-locations"
 """The field of the installation's own root metadata that lists the locations which it is the root of."""
 
-_TIMESTAMP = f"{METADATA}/timestamp.json"
 _ROOT = f"{METADATA}/root.json"
 
 
@@ -80,19 +76,19 @@ def ask(location: Location, root: Root, time: datetime) -> Asked:
     kept = Kept.of(root.path, location)
     anchor = _anchor(location, root, kept)
     if anchor is not None:
-        return _verified(location, kept, anchor, time, given=root.trust.anchor is not None)
+        found = verified(location, kept, anchor, time, given=root.trust.anchor is not None)
+        return Asked(found.index, found.signed, found.notices)
     unsigned = _unsigned(location, kept, time)
     if isinstance(unsigned, Asked):
         return unsigned
-    found = _verified(location, kept, unsigned, time)
-    assert found.signed is not None  # noqa: S101  # for the type checker
+    found = verified(location, kept, unsigned, time)
     keys = ", ".join(found.signed.keys)  # as a whole: who looks for a key whose identifier begins alike finds one
     notice = Notice(
         "first-use",
         f"{location.name} is signed and was not known before: from now on its keys ({keys}) are trusted",
         "compare them with what its maintainer says, or give their root.json with --trust",
     )
-    return replace(found, notices=(*found.notices, notice))
+    return Asked(found.index, found.signed, (*found.notices, notice))
 
 
 def signed_of(location: Location, root: Root, index: Index, time: datetime) -> Signed | None:
@@ -116,7 +112,7 @@ def signed_of(location: Location, root: Root, index: Index, time: datetime) -> S
         with suppress(InputError):
             if Index.parse(data) == index:
                 return signed
-    found = _verified(location, kept, anchor, time)
+    found = verified(location, kept, anchor, time)
     if found.index != index:
         raise Untrusted("the index has changed meanwhile", file=location.address(INDEX_FILE), remedy="try again")
     return found.signed
@@ -184,51 +180,6 @@ def _shipped(location: Location) -> bytes | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return data if location.name in locations else None
-
-
-def _verified(location: Location, kept: Kept, anchor: bytes, time: datetime, *, given: bool = False) -> Asked:
-    """Return a verified index; what is refused is asked for again, since it may have been damaged on its way."""
-    deadline = Deadline(PATIENCE)
-    for tries in range(1, patience.TRIES):
-        try:
-            return _verified_once(location, kept, anchor, time, given=given)
-        except Expired:  # noqa: PERF203  # a few tries
-            raise
-        except Untrusted:
-            deadline.pause(patience.PAUSE * 3 ** (tries - 1))
-    return _verified_once(location, kept, anchor, time, given=given)
-
-
-def _verified_once(location: Location, kept: Kept, anchor: bytes, time: datetime, *, given: bool) -> Asked:
-    signed, data = kept.signed, kept.index
-    if (
-        signed is None
-        or data is None
-        or not (signed.whole and signed.is_fresh(_sha256(anchor), time))
-        or _sha256(data) != signed.index.sha256
-    ):
-        signed = None
-    validators = Validators() if signed is None else Validators(signed.etag, signed.modified)
-    try:
-        answer = ask_if_changed(location, _TIMESTAMP, validators, limit=MAX_TIMESTAMP)
-    except NotThere as error:
-        why = "a root to trust is given" if given else "it was signed before"
-        raise Untrusted(
-            f"the registry is not signed, and {why}",
-            file=location.address(_TIMESTAMP),
-            remedy="ask its maintainer; --insecure takes it unverified",
-        ) from error
-    if signed is not None and data is not None and (answer.data is None or _sha256(answer.data) == signed.timestamp):
-        if answer.validators != validators:
-            now = signed.model_copy(update=answer.validators._asdict())
-            kept.keep({"state.json": now.model_dump_json().encode()})
-        return Asked(Index.parse(data, file=location.address(INDEX_FILE)), signed)
-    from tophub_registry.packages.root import taking_turns
-    from tophub_registry.packages.trust.refresh import refresh
-
-    with taking_turns(kept.folder / "state.json"):
-        done = refresh(location, kept, anchor, answer)
-    return Asked(done.index, done.signed)
 
 
 def _unsigned(location: Location, kept: Kept, time: datetime) -> Asked | bytes:

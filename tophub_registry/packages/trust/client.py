@@ -17,14 +17,11 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface
 
-from tophub_registry.errors import EnvironmentFailure
-from tophub_registry.packages import location as places
 from tophub_registry.packages import patience
 from tophub_registry.packages.location import NotThere
-from tophub_registry.packages.patience import first_success
+from tophub_registry.packages.patience import PassingFailure, first_success
 from tophub_registry.packages.trust.policy import Expired, Untrusted
 from tophub_registry.packages.trust.state import METADATA
-from tophub_registry.packages.web import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,14 +30,14 @@ if TYPE_CHECKING:
     from tuf.ngclient import Updater
 
     from tophub_registry.packages.location import Location
+    from tophub_registry.packages.web import Deadline
 
 
 class Fetcher(FetcherInterface):
     """Reads metadata from a location, except what was read already; one time limit holds for all of it."""
 
-    def __init__(self, location: Location, known: dict[str, bytes]) -> None:
-        self._location, self._known = location, known
-        self._deadline = Deadline(places.TOTAL_TIMEOUT)
+    def __init__(self, location: Location, known: dict[str, bytes], deadline: Deadline) -> None:
+        self._location, self._known, self._deadline = location, known, deadline
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """Do what TUF's own does; what fails for the moment is tried again."""
@@ -110,7 +107,7 @@ def errors_named(location: Location) -> Iterator[None]:
             remedy="nothing was changed; try again, or ask its maintainer; --insecure takes it unverified",
         ) from error
     except DownloadError as error:
-        raise EnvironmentFailure(
+        raise PassingFailure(
             f"signed metadata can't be read: {one_line(error)}", file=place, remedy="try again later"
         ) from error
 

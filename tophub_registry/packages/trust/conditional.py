@@ -11,13 +11,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from tophub_registry.packages.location import Web, read_small
-from tophub_registry.packages.patience import LocationFailure, PassingFailure
-from tophub_registry.packages.web import Deadline
+from tophub_registry.packages.patience import LocationFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tophub_registry.packages.location import Location
+    from tophub_registry.packages.web import Deadline
 
 PATIENCE = 60.0
 """Seconds in which a small file must arrive."""
@@ -53,7 +53,9 @@ class Response(NamedTuple):
     validators: Validators
 
 
-def ask_if_changed(location: Location, file: str, validators: Validators, *, limit: int) -> Response:
+def ask_if_changed(
+    location: Location, file: str, validators: Validators, *, limit: int, deadline: Deadline
+) -> Response:
     """Read a small file of a location, unless it still has these validators; one request.
 
     Raises
@@ -61,26 +63,18 @@ def ask_if_changed(location: Location, file: str, validators: Validators, *, lim
     EnvironmentFailure
         It can't be read, or is longer than `limit` bytes.
     """
-    if isinstance(location, Web) and (response := _get(location, file, validators, limit)) is not None:
-        return response
-    return Response(read_small(location, file, limit=limit), Validators())
-
-
-def _get(location: Web, file: str, validators: Validators, limit: int) -> Response | None:
-    """Return the response to one request; None if it fails in a way that may pass."""
-    deadline = Deadline(PATIENCE)
-    try:
-        with location.ask(file, validators.headers(), deadline) as response:
-            if response.status_code == _UNCHANGED and any(validators):
-                return Response(None, validators)
-            data = bytearray()
-            for chunk in location.body_of(response, file, deadline):
-                data += chunk
-                if len(data) > limit:
-                    raise LocationFailure(f"longer than {limit} bytes", file=location.address(file))
-            return Response(bytes(data), Validators.of(response.headers))
-    except PassingFailure:
-        return None
+    if not isinstance(location, Web):
+        return Response(read_small(location, file, limit=limit, deadline=deadline), Validators())
+    deadline = deadline.at_most(PATIENCE)
+    with location.ask(file, validators.headers(), deadline) as response:
+        if response.status_code == _UNCHANGED and any(validators):
+            return Response(None, validators)
+        data = bytearray()
+        for chunk in location.body_of(response, file, deadline):
+            data += chunk
+            if len(data) > limit:
+                raise LocationFailure(f"longer than {limit} bytes", file=location.address(file))
+        return Response(bytes(data), Validators.of(response.headers))
 
 
 def _short(etag: str | None) -> str | None:

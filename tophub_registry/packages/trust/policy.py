@@ -8,18 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tophub_registry.errors import EnvironmentFailure, InputError, UsageError
+from tophub_registry.errors import InputError, UsageError
+from tophub_registry.packages.patience import LocationFailure
 
 VARIABLE = "TOPHUB_TRUST"
 """The environment variable that names the root to start from."""
 
 
-class Untrusted(EnvironmentFailure):  # it is what the answer is
-    """A location's answer is not what its registry signed, or is not signed where it must be."""
+class Untrusted(LocationFailure):  # it is what the answer is
+    """A location's answer is not what its registry signed, or is not signed where it must be.
+
+    It may have been damaged on its way, and is asked for again.
+    """
+
+    passing = True
 
 
 class Expired(Untrusted):
     """A registry's signatures have expired: it is no longer maintained, or someone holds newer ones back."""
+
+    passing = False
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.packages.location import Location
     from tophub_registry.packages.trust.conditional import Response
+    from tophub_registry.packages.web import Deadline
 
 DELEGATION = "x-tophub"
 """The field of a delegated role that says whose files it may sign: `{"package": NAME, "models": [NAME, …] or null}`."""
@@ -48,19 +49,25 @@ class Verified:
     index: Index
 
 
-def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) -> Verified:
+def refresh(
+    location: Location, source: Location, kept: Kept, anchor: bytes, timestamp: Response, deadline: Deadline
+) -> Verified:
     """Verify a registry's metadata and its index, and keep them.
 
     Parameters
     ----------
     location
-        Where from.
+        The registry's location.
+    source
+        Where its metadata is read: the location itself or a mirror.
     kept
-        What is known of it, and where more is kept.
+        What is known of the location, and where more is kept.
     anchor
         The root metadata to start from.
     timestamp
-        The response that has its `timestamp.json`.
+        The response that has the source's `timestamp.json`.
+    deadline
+        When to give up.
 
     Raises
     ------
@@ -69,7 +76,7 @@ def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) 
     InputError
         The index is signed, and invalid.
     EnvironmentFailure
-        The location does not respond, or nothing can be written in the system's temporary folder.
+        The source does not respond, or nothing can be written in the system's temporary folder.
     """
     with scratch_folder("trust") as scratch:
         verified = scratch / METADATA
@@ -77,15 +84,15 @@ def refresh(location: Location, kept: Kept, anchor: bytes, timestamp: Response) 
         known = {} if timestamp.data is None else {f"{METADATA}/timestamp.json": timestamp.data}
         config = UpdaterConfig(prefix_targets_with_hash=False)
         try:
-            with errors_named(location):
-                fetcher = Fetcher(location, known)
+            with errors_named(source):
+                fetcher = Fetcher(source, known, deadline)
                 updater = Updater(str(verified), METADATA, fetcher=fetcher, config=config, bootstrap=anchor)
                 updater.refresh()
                 entry = updater.get_targetinfo(INDEX_FILE)
                 if entry is None:
-                    raise Untrusted("the index is not signed", file=location.address(INDEX_FILE))
-                data = _read_index(location, entry)
-                index = Index.parse(data, file=location.address(INDEX_FILE))
+                    raise Untrusted("the index is not signed", file=source.address(INDEX_FILE))
+                data = _read_index(source, entry, deadline)
+                index = Index.parse(data, file=source.address(INDEX_FILE))
                 signed = _signed(updater, verified, index, _file(entry, Targets.type), location, anchor)
         finally:
             kept.keep({f"{METADATA}/{name}": each for name, each in Kept(scratch).metadata().items()})
@@ -101,11 +108,11 @@ def _restore(folder: Path, kept: Kept) -> None:
         (folder / name).write_bytes(data)
 
 
-def _read_index(location: Location, entry: TargetFile) -> bytes:
+def _read_index(location: Location, entry: TargetFile, deadline: Deadline) -> bytes:
     """Read the signed index: under its hash, where an unfinished change can't have replaced it, or under its name."""
     for file in (f"{METADATA}/{entry.hashes.get('sha256', '')}.{INDEX_FILE}", INDEX_FILE):
         try:
-            data = read_small(location, file, limit=min(entry.length, MAX_INDEX))
+            data = read_small(location, file, limit=min(entry.length, MAX_INDEX), deadline=deadline)
         except NotThere:
             continue
         entry.verify_length_and_hashes(data)
