@@ -74,7 +74,32 @@ def test_an_error_is_one_line_and_an_exit_code(arguments, code, message):
 def test_a_misspelt_option_is_a_misuse():
     run = tophub("show", "--jsn")
     assert run.returncode == 2
-    assert "No such option: --jsn" in run.stderr
+    assert run.stdout == ""
+    assert run.stderr.startswith("tophub: error: no such option: --jsn (")
+    assert run.stderr.endswith("(`tophub show --help` says more)\n")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compile", "--json"], "missing argument 'MODEL'"),
+        (["tune", "x", "--trials", "many", "--json"], "invalid value for '--trials'"),
+        (["keys", "sgn", "--json"], "no such command 'sgn'"),
+    ],
+)
+def test_a_misuse_as_json(arguments, message):
+    run = tophub(*arguments)
+    assert (run.returncode, run.stderr) == (2, "")
+    error = json.loads(run.stdout)["error"]
+    assert error["message"].startswith(message)
+    assert f"`tophub {arguments[0]} --help`" in error["remedy"]
+
+
+def test_an_address_is_no_registry_to_change():
+    run = tophub("site", "--registry", "http://127.0.0.1:1")
+    assert run.returncode == 2
+    assert "this is an address; a registry is a folder here (`tophub mirror " in run.stderr
 
 
 def test_an_error_as_json():

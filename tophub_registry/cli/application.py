@@ -21,6 +21,9 @@ from tophub_registry.cli import COMMANDS, interrupts, overview, terminal
 from tophub_registry.errors import EnvironmentFailure, MissingExtra, TophubError, UsageError
 from tophub_registry.extras import extra_with
 
+_MISUSE: Any = typer.BadParameter.__base__
+"""Click's error for options and arguments that do not fit, which Typer does not name."""
+
 
 class LazyGroup(TyperGroup):
     """The commands of `COMMANDS`, each imported on demand."""
@@ -68,6 +71,10 @@ def _errors_printed(name: str, *, as_json: bool) -> Iterator[None]:
         yield
     except TophubError as error:
         _fail(error, name, as_json=as_json)
+    except _MISUSE as error:  # before the command runs
+        message = error.format_message().rstrip(".")
+        remedy = f"`tophub {name} --help` says more"
+        _fail(UsageError(message[:1].lower() + message[1:], remedy=remedy), name, as_json=as_json)
     except ModuleNotFoundError as error:
         extra = extra_with(error.name)
         if extra is None:

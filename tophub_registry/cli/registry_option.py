@@ -1,5 +1,6 @@
 """The option `--registry`: the registry that a command changes."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,16 @@ def find_registry(given: Path | None) -> Path:
     Raises
     ------
     UsageError
-        It is a file, or there is no folder around it; or none is given, and there is no `registry_data` here.
+        It is a file or an address, or there is no folder around it; or none is given, and there is no `registry_data`
+        here.
     """
     if given is not None:
+        if re.match(r"[a-z]{2,}:/", str(given)):
+            raise UsageError(
+                "this is an address; a registry is a folder here",
+                file=str(given),
+                remedy="`tophub mirror --location ADDRESS DIR` makes a copy of it in a folder",
+            )
         if given.is_file():
             raise UsageError("this is a file; a registry is a folder", file=given)
         check_folder_place(given)

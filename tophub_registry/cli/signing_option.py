@@ -98,9 +98,10 @@ def state_of(done: "Signing") -> str:
     if not done.waiting:
         return "nothing waits for signatures"
     if not any(each.needed for each in done.waiting):
-        return "all is signed; `tophub keys refresh --key ONLINE_KEY` publishes it"
+        return "all is signed; `tophub keys refresh --registry DIR --key ONLINE_KEY` publishes it"
     wanted = "; ".join(_missing(each) for each in done.waiting if each.needed)
-    return f"not published yet, clients see the registry as before: {wanted} (`tophub keys sign --key KEY`)"
+    said = f"not published yet, clients see the registry as before: {wanted}"
+    return f"{said} (`tophub keys sign --registry DIR --key KEY`)"
 
 
 def _missing(waiting: "Waiting") -> str:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _EVERY = 15.0
 """Seconds between two lines of progress if standard error is not a terminal."""
 
+_ENOUGH = 20
+"""Configs before whose measurement nobody knows how long it will take."""
+
 
 def command(  # each is an option of the command line
     model: Annotated[list[str], typer.Argument(metavar="MODEL", help=tasks_argument.HELP)],
@@ -295,7 +298,7 @@ class _Progress:
         line = f"{name}, {done} of {planned} configs measured"
         if failed := sum(outcome.failed for outcome in self._outcomes.values()):
             line += f", {failed} failed"
-        if self._measured:
+        if self._measured >= _ENOUGH:
             seconds = (self._printed - self._started) * (planned - done) / self._measured
             line += f", about {math.ceil(seconds / 60)} min left"
         terminal.err(f"tophub: {line}\n")

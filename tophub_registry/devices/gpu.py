@@ -48,5 +48,8 @@ def this_gpu() -> Any:
 
     gpu = tvm.cuda(0)
     if not gpu.exist:
-        raise EnvironmentFailure("no CUDA device found", remedy="choose another --target")
+        raise EnvironmentFailure(
+            "no CUDA device found",
+            remedy="choose another --target, or name the GPU to compile for: --target 'cuda -model=h100 -arch=sm_90'",
+        )
     return gpu
