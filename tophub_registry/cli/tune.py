@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _EVERY = 15.0
 """Seconds between two lines of progress if standard error is not a terminal."""
 
-_ENOUGH = 20
+_ENOUGH = 5
 """Configs before whose measurement nobody knows how long it will take."""
 
 

@@ -93,7 +93,7 @@ def find_log(argument: Path, root: Root, location: Callable[[], Location | None]
         raise InputError(
             "no such file, and no such package on this machine",
             file=argument,
-            remedy=f"run `tophub fetch {text}`; `tophub list` lists the packages",
+            remedy=f"run `tophub fetch {text}`",
         )
     return found
 
