@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -64,18 +63,25 @@ def error(found: Sequence[Any], expected: Sequence[Any]) -> float:
     )
 
 
-def sides(prepared: Prepared, options: argparse.Namespace) -> list[Side]:
+def opened(model: str, folder: Path) -> Prepared:
+    """Return a prepared model, or prepare it in a folder of its own."""
+    return Prepared.read(Path(model)) if Path(model).is_dir() else prepare(model, folder / "model", references=False)
+
+
+def sides(prepared: Prepared, scratch: Path, options: argparse.Namespace) -> list[Side]:
     """Return what to compare for a model, with a job in each one's folder."""
     found = []
     for precision in options.precisions:
         for framework in options.frameworks:
             if framework != OURS and precision == "3xtf32":
                 continue  # nobody else's
-            folder = prepared.folder.parent / f"{framework}.{precision}"
+            folder = scratch / f"{framework}.{precision}"
             folder.mkdir()
             records = [str(path.absolute()) for path in options.log] if options.log else None
             target = str(resolve(options.target))
-            Job(str(prepared.folder), target, records, settle_threads(None), precision=precision).write(folder)
+            Job(str(prepared.folder.absolute()), target, records, settle_threads(None), precision=precision).write(
+                folder
+            )
             found.append(Side(framework, precision, folder))
     return found
 
@@ -105,14 +111,13 @@ def timed(side: Side, peer: Peer, times: list[float]) -> bool:
 
 def compare(models: Sequence[str], scratch: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return for each model the times of each side, in seconds, and its error."""
-    stems = [Path(name).stem for name in models]
-    folders = [scratch / stem / "model" for stem in stems]
+    stems = [Path(name).name.removesuffix(".json") for name in models]
+    folders = [scratch / stem for stem in stems]
     for folder in folders:
-        folder.parent.mkdir()
+        folder.mkdir()
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as readers:
-        read = readers.map(partial(prepare, references=False), models, folders)
-        prepared = dict(zip(stems, read, strict=True))
-    every = [side for its in prepared.values() for side in sides(its, options)]
+        prepared = dict(zip(stems, readers.map(opened, models, folders), strict=True))
+    every = [side for name, its in prepared.items() for side in sides(its, scratch / name, options)]
     with ThreadPoolExecutor(options.processes) as pool:
         begun = [(side, peer) for side, peer in zip(every, pool.map(started, every), strict=True) if peer]
     peers = begun

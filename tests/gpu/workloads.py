@@ -301,6 +301,26 @@ _BATCHED: list[Workload] = [
     )
 ]
 
+_TILED: list[Workload] = [
+    conv2d("conv2d_nchw_tiled", [1, 64, 28, 28], [96, 64, 1, 1], 2),
+    conv2d("conv2d_nchw_tiled", [2, 48, 14, 14], [80, 48, 1, 1]),
+    conv2d("conv2d_nchw_tiled", [1, 3, 33, 31], [32, 3, 7, 7], 2, (3, 3, 3, 3)),
+    conv2d("conv2d_nchw_tiled", [2, 6, 13, 17], [10, 6, 3, 3], 1, (1, 0, 2, 1)),
+    conv2d("conv2d_nchw_tiled", [1, 8, 20, 23], [24, 8, 3, 5], 1, (2, 2, 2, 2), dilation=2),
+    conv2d("conv2d_nchw_tiled", [3, 37, 7, 7], [41, 37, 1, 1], 1, (1, 0, 0, 1)),
+    *(("dense_tiled.cuda", dense("large", *sizes)[1]) for sizes in ((2, 77, 130), (49, 96, 64), (197, 64, 33))),
+    *(
+        ("batch_matmul_tiled.cuda", [*map(tensor, shapes), output, "float32", *transposed])
+        for output, transposed, shapes in (
+            ([3, 48, 64], (0, 1), ([3, 48, 32], [3, 64, 32])),
+            ([6, 37, 64], (0, 0), ([6, 37, 37], [6, 37, 64])),
+            ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
+            ([1, 128, 100], (1, 1), ([1, 72, 128], [1, 100, 72])),
+            ([3, 1, 5], (0, 1), ([3, 1, 7], [3, 5, 7])),
+        )
+    ),
+]
+
 _DENSE_ON_TENSOR_CORES: list[Workload] = [
     (f"dense_mma_{precision}.cuda", [tensor([rows, ins]), tensor([outs, ins]), None, "float32"])
     for precision in ("float16", "tf32", "3xtf32")
@@ -367,6 +387,7 @@ WORKLOADS: list[Workload] = [
     *_VOLUMETRIC_WINOGRAD,
     *_DEFORMABLE,
     *_BATCHED,
+    *_TILED,
     *_ON_TENSOR_CORES,
     *_OF_WARPGROUPS,
     *_TRANSPOSED_ON_TENSOR_CORES,
@@ -412,6 +433,17 @@ MORE_WORKLOADS: list[Workload] = [
         for output, transposed, shapes in (
             ([12, 128, 128], (0, 1), ([12, 128, 64], [12, 128, 64])),
             ([12, 197, 64], (0, 0), ([12, 197, 197], [12, 197, 64])),
+        )
+    ),
+    conv2d("conv2d_nchw_tiled", [1, 256, 56, 56], [512, 256, 1, 1], 2),
+    conv2d("conv2d_nchw_tiled", [4, 1024, 14, 14], [512, 1024, 1, 1]),
+    conv2d("conv2d_nchw_tiled", [1, 128, 56, 56], [128, 128, 3, 3], 2, (1, 1, 1, 1)),
+    ("dense_tiled.cuda", dense("large", 197, 768, 3072)[1]),
+    *(
+        ("batch_matmul_tiled.cuda", [*map(tensor, shapes), output, "float32", *transposed])
+        for output, transposed, shapes in (
+            ([12, 128, 128], (0, 1), ([12, 128, 64], [12, 128, 64])),
+            ([1, 784, 512], (0, 0), ([1, 784, 784], [1, 784, 512])),
         )
     ),
     conv1d([1, 512, 196], [512, 512, 3], 1, (1, 1)),

@@ -150,33 +150,39 @@ def prepare(
     UsageError, InputError, MissingExtra
         As `read_model` does.
     """
-    from tophub_registry.bench.relax_files import write_module
-    from tophub_registry.bench.relax_network import network_of
     from tophub_registry.frontends import read_model
 
     read = read_model(model, shapes=shapes, params=params)
     read.check_translated()
-    inputs = read.random_inputs()
+    return write_prepared(read, folder, references=references)
+
+
+def write_prepared(model: Model, folder: Path, *, references: bool = False) -> Prepared:
+    """Write a model into a folder, with random inputs, and if wanted the outputs of its own framework."""
+    from tophub_registry.bench.relax_files import write_module
+    from tophub_registry.bench.relax_network import network_of
+
+    inputs = model.random_inputs()
     make_folder(folder)
     write_arrays(folder / _INPUTS, inputs)
     if references:
-        write_arrays(folder / _REFERENCES, read.reference(*inputs))
+        write_arrays(folder / _REFERENCES, model.reference(*inputs))
     untranslated, detector = "", False
     try:
-        network = network_of(read.module)
+        network = network_of(model.module)
         network.write(folder)
         detector = not network.is_static
     except UsageError as error:
         untranslated = error.message
-    write_module(folder, read.module)
-    _write_original(read.original, folder)
+    write_module(folder, model.module)
+    _write_original(model.original, folder)
     described = {
-        "model": Path(read.name).name.removesuffix("-symbol.json"),
-        "framework": read.original.framework,
-        "shapes": {name: shape for name, (shape, _) in read.inputs.items()},
-        "dtypes": {name: dtype for name, (_, dtype) in read.inputs.items()},
-        "outputs": [*read.outputs],
-        "random_weights": read.random_weights,
+        "model": Path(model.name).name.removesuffix("-symbol.json"),
+        "framework": model.original.framework,
+        "shapes": {name: shape for name, (shape, _) in model.inputs.items()},
+        "dtypes": {name: dtype for name, (_, dtype) in model.inputs.items()},
+        "outputs": [*model.outputs],
+        "random_weights": model.random_weights,
         "untranslated": untranslated,
         "detector": detector,
     }

@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-_FUNCTION, _WEIGHTS = "relax.json", "relax.npz"
+FUNCTION, WEIGHTS = "relax.json", "relax.npz"
 _INPUTS = "num_input"
 
 _SMALL = 64
@@ -26,16 +26,16 @@ def write_module(folder: Path, module: tvm.IRModule) -> None:
     function = function.with_attr(_INPUTS, len(main.params))
     whole = tvm.IRModule(module.functions, module.attrs)  # which may have functions that `main` calls
     whole["main"] = function
-    (folder / _FUNCTION).write_text(tvm.ir.save_json(whole), encoding="utf-8")
-    np.savez(folder / _WEIGHTS, *apart.weights)
+    (folder / FUNCTION).write_text(tvm.ir.save_json(whole), encoding="utf-8")
+    np.savez(folder / WEIGHTS, *apart.weights)
 
 
 def read_module(folder: Path) -> tvm.IRModule:
     """Read what `write_module` wrote."""
-    module = tvm.ir.load_json((folder / _FUNCTION).read_text(encoding="utf-8"))
+    module = tvm.ir.load_json((folder / FUNCTION).read_text(encoding="utf-8"))
     main = module["main"]
     parameters = main.params[int(main.attrs[_INPUTS]) :]
-    with np.load(folder / _WEIGHTS) as archive:
+    with np.load(folder / WEIGHTS) as archive:
         bound = {parameter.name: archive[f"arr_{index}"] for index, parameter in enumerate(parameters)}
     module["main"] = main.without_attr(_INPUTS)
     return relax.transform.BindParams("main", bound)(module)

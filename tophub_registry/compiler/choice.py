@@ -259,10 +259,18 @@ def _without_records(templates: Sequence[Template], target: Target, neighbourhoo
     forgiving = [template for template in templates if template.forgiving and not alone]
     near = [(template, its) for template in forgiving for its in neighbourhood.of(template, target)]
     if near:
-        return _best_of_each_layout([_carried(template, its) for template, its in near])
+        estimated = [_estimated(template, target) for template in templates if template not in [its for its, _ in near]]
+        return _best_of_each_layout([*(_carried(template, its) for template, its in near), *filter(None, estimated)])
     ordered = sorted(templates, key=lambda template: template.promising(target))
     bare = _best_of_each_layout([Kernel(template, template.suggestion(target), NOTHING) for template in ordered])
     return [_improved(kernel, target, neighbourhood) for kernel in bare]
+
+
+def _estimated(template: Template, target: Target) -> Kernel | None:
+    """Return the default kernel of a template that can estimate its time; None of another."""
+    config = template.default(target)
+    seconds = template.estimate(config)
+    return None if seconds is None else Kernel(template, config, NOTHING, guess=seconds)
 
 
 def _improved(kernel: Kernel, target: Target, neighbourhood: Neighbourhood) -> Kernel:

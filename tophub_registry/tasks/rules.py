@@ -260,6 +260,11 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("dense_tiled.x86", Dense, _several_rows, _dense),
         Rule("batch_matmul_tiled.x86", MatrixProducts, _any, _batched),
     ),
+    "cuda": (
+        Rule("conv2d_nchw_tiled.cuda", Convolution, _plain, _direct),
+        Rule("dense_tiled.cuda", Dense, _several_rows, _dense),
+        Rule("batch_matmul_tiled.cuda", MatrixProducts, _any, _batched),
+    ),
 }
 """The rules of templates that AutoTVM does not have."""
 

@@ -41,6 +41,9 @@ MAX_REGISTERS = 255
 
 FLOAT_BYTES = 4
 
+_ADDING = 128
+"""Threads of a block that adds parts of sums."""
+
 
 @dataclass(frozen=True)
 class CudaLimits:
@@ -312,6 +315,36 @@ def bind_four(sch: Any, config: Config, loops: Sequence[Any]) -> Any:
     z, y, x = (n, f, sch.fuse(y, x)) if config.value("fuse_yx") else (sch.fuse(n, f), y, x)
     bind(sch, threadIdx_z=z, threadIdx_y=y, threadIdx_x=x)
     return x
+
+
+def add_parts(sch: Any, total: Any, output: Any, at_once: int) -> None:
+    """Schedule a kernel that adds the parts of sums, and writes them.
+
+    Parameters
+    ----------
+    sch
+        The `tvm.s_tir.Schedule`.
+    total, output
+        The blocks that add, and that write `[batch, rows, columns]`.
+    at_once
+        How many columns a thread adds and writes at once; it divides their number.
+    """
+    sch.set_scope(total, 0, "local")
+    batch, m, n = sch.get_loops(output)
+    columns = int(sch.get(n).extent) // at_once
+    across = min(_ADDING, 1 << (columns - 1).bit_length())  # the next power of two
+    m, row = sch.split(m, [None, _ADDING // across])
+    n, column, numbers = sch.split(n, [None, across, at_once])
+    sch.reorder(batch, m, n, row, column, numbers)
+    bind(sch, blockIdx_x=sch.fuse(batch, m, n), threadIdx_y=row, threadIdx_x=column)
+    sch.vectorize(numbers)
+    sch.compute_at(total, column)
+    *number, part = sch.get_loops(total)[3:]
+    for loop in number:  # none if a thread adds up one number
+        sch.reorder(part, loop)
+        sch.vectorize(loop)
+    sch.decompose_reduction(total, part)
+    sch.unroll(part)
 
 
 def in_tiles(sch: Any, block: Any, shape: tuple[int, int]) -> Any:

@@ -32,7 +32,7 @@ _EPILOGUE = 4
 """The most channels that a thread writes at once."""
 
 THREADS = 128
-"""Threads of a block that gathers data, or adds parts."""
+"""Threads of a block that gathers data."""
 
 OTHER = "other"
 """The block that reads the other factor of a product of two activations."""
@@ -202,21 +202,4 @@ class Schedule:
 
     def _add_parts(self, output: Any) -> None:
         """Schedule the second kernel, which adds the parts."""
-        sch = self._sch
-        total = sch.get_sblock("total")
-        sch.set_scope(total, 0, "local")
-        batch, m, n = sch.get_loops(output)
-        columns = int(sch.get(n).extent) // self._written
-        across = min(THREADS, 1 << (columns - 1).bit_length())  # the next power of two
-        m, row = sch.split(m, [None, THREADS // across])
-        n, column, numbers = sch.split(n, [None, across, self._written])
-        sch.reorder(batch, m, n, row, column, numbers)
-        cuda.bind(sch, blockIdx_x=sch.fuse(batch, m, n), threadIdx_y=row, threadIdx_x=column)
-        sch.vectorize(numbers)
-        sch.compute_at(total, column)
-        *number, part = sch.get_loops(total)[3:]
-        for loop in number:  # none if a thread adds up one number
-            sch.reorder(part, loop)
-            sch.vectorize(loop)
-        sch.decompose_reduction(total, part)
-        sch.unroll(part)
+        cuda.add_parts(self._sch, self._sch.get_sblock("total"), output, self._written)

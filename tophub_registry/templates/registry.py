@@ -33,6 +33,7 @@ _OURS = {
     "batch_matmul.cuda": "batch_matmul_cuda.BatchMatmulCuda",
     "batch_matmul.x86": "batch_matmul_x86.BatchMatmulX86",
     "batch_matmul_tensorcore.cuda": "batch_matmul_tensorcore_cuda.BatchMatmulTensorcoreCuda",
+    "batch_matmul_tiled.cuda": "batch_matmul_tiled_cuda.BatchMatmulTiledCuda",
     "batch_matmul_tiled.x86": "batch_matmul_tiled_x86.BatchMatmulTiledX86",
     "conv1d_ncw.cuda": "conv1d_ncw_cuda.Conv1dNCWCuda",
     "conv1d_transpose_nchw.cuda": "conv1d_transpose_nchw_cuda.Conv1dTransposeNCHWCuda",
@@ -47,6 +48,7 @@ _OURS = {
     "conv2d_nchw_winograd.cuda": "conv2d_nchw_winograd_cuda.Conv2dNCHWWinogradCuda",
     "conv2d_nhwc_tensorcore.cuda": "conv2d_nhwc_tensorcore_cuda.Conv2dNHWCTensorcoreCuda",
     "conv2d_transpose_nchw.cuda": "conv2d_transpose_nchw_cuda.Conv2dTransposeNCHWCuda",
+    "conv2d_nchw_tiled.cuda": "conv2d_nchw_tiled_cuda.Conv2dNCHWTiledCuda",
     "conv2d_nchw_wgmma_3xtf32.cuda": "conv2d_nchw_mma_cuda.Conv2dNCHWWgmma3xTF32",
     "conv2d_nchw_wgmma_float16.cuda": "conv2d_nchw_mma_cuda.Conv2dNCHWWgmmaFloat16",
     "conv2d_nchw_wgmma_tf32.cuda": "conv2d_nchw_mma_cuda.Conv2dNCHWWgmmaTF32",
@@ -81,6 +83,7 @@ _OURS = {
     "dense_nopack.x86": "dense_nopack_x86.DenseNopackX86",
     "dense_pack.x86": "dense_pack_x86.DensePackX86",
     "dense_tensorcore.cuda": "dense_tensorcore_cuda.DenseTensorcoreCuda",
+    "dense_tiled.cuda": "dense_tiled_cuda.DenseTiledCuda",
     "dense_tiled.x86": "dense_tiled_x86.DenseTiledX86",
 }
 """Task name -> module and class in this folder."""

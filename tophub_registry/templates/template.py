@@ -140,6 +140,14 @@ class Template(ABC):
         """Return a config to use without any records: decent everywhere, and runnable on any device."""
         return self.default(target)
 
+    def estimate(self, config: Config) -> float | None:  # noqa: ARG002  # most templates know no better than a cost model
+        """Return a config's time in seconds on a large GPU, estimated from its tiles alone; None if there is no way."""
+        return None
+
+    def likely(self, target: Target, count: int) -> list[Config]:  # noqa: ARG002  # as above
+        """Return some configs with the least estimated times, unlike each other; none without an estimate."""
+        return []
+
     def tensors(self, config: Config) -> list[Tensor]:  # noqa: ARG002  # the model's layout has no config
         """Return the kernel's arguments, inputs then output; in the model's layout unless a template packs them."""
         return [Tensor(shape, self.workload.dtype) for shape in (*self.workload.inputs, self.workload.output)]

@@ -37,6 +37,9 @@ _BATCH = {"llvm": 8, "cuda": 32}
 _SEEDED = 3
 """At most one of this many trials goes to configs suggested by other records."""
 
+_ESTIMATED = 2
+"""The part of a task's trials that is spent on the configs of the least estimated times, at most."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -357,10 +360,15 @@ class _Session:
 
     @functools.cached_property
     def _first(self) -> list[int]:
-        """The configs to try first: the default, which is the baseline of all gains, then those of other records."""
+        """The configs to try first.
+
+        The default, which is the baseline of all gains; those of other records; those that are estimated to be fast.
+        """
         first = [] if self.default_index is None else [self.default_index]
         limit = self.planned // _SEEDED
         seeds = self._experience.seeds(self.task, self.target, self.space, limit=limit)
+        likely = (self._find(config) for config in self.template.likely(self.target, self.planned // _ESTIMATED))
+        seeds += [index for index in likely if index is not None]
         return list(dict.fromkeys([*first, *filter(self._feasible, seeds)]))
 
     def observe(self, measured: Measured) -> None:
