@@ -3,9 +3,11 @@
 With random weights many of a detector's scores are almost the same, and so are overlaps of its boxes: another order of
 additions exchanges detections with the same score, or decides otherwise whether one box covers another. So detections
 whose scores are equal but for rounding are compared in MXNet's order. Where others differ, MXNet is the measure: it
-runs up to `RUNS` times more, on inputs that differ by a millionth, and a model agrees if no more of its detections
-differ from MXNet's than MXNet's own do in one of these runs. So it is with the numbers of any other model that are
-further apart than `CLOSE`; their largest difference must not be twice MXNet's own, either.
+runs up to `RUNS` times more, with inputs and weights that differ by a millionth, and a model agrees if no more of its
+detections differ from MXNet's than MXNet's own do in one of these runs. So it is with the numbers of any other model
+that are further apart than `CLOSE`; their largest difference must not be twice MXNet's own, either. A millionth is less
+than what rounding amounts to: a sum of n products comes out as if its factors were off by some √n units in the last
+place, so by 3e-6 for a convolution of 3x3 pixels and 256 channels.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ CLOSE = 1e-4
 """The difference of outputs that agree, relative to the largest number of an output."""
 
 DISTURBANCE = 1e-6
-"""The relative change of an input that makes MXNet's own outputs the measure."""
+"""The relative change of inputs and weights that makes MXNet's own outputs the measure."""
 
 RUNS = 12
-"""How often MXNet runs on such inputs, at most: one of them seldom tips the balance."""
+"""How often MXNet runs so, at most: one of these runs seldom tips the balance."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,14 @@ def compare(found: Sequence[Array], expected: Sequence[Array]) -> Agreement:
     return Agreement(largest, flat, expected[0].shape[0] * expected[0].shape[1], moved, others)
 
 
-def disturbed(inputs: Sequence[Array], seed: int) -> list[Array]:
-    """Return inputs that differ by a millionth."""
+def disturbed(arrays: Sequence[Array], seed: int) -> list[Array]:
+    """Return arrays whose numbers differ by a millionth."""
     noise = np.random.default_rng(seed)
     return [
         (array * (1 + DISTURBANCE * noise.choice([-1, 1], array.shape))).astype(array.dtype)
         if array.dtype.kind == "f"
         else array
-        for array in inputs
+        for array in arrays
     ]
 
 

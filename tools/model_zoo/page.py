@@ -42,9 +42,9 @@ for rounding, and many overlaps are near the threshold, so that another order of
 
 - Detections whose scores are equal but for rounding are compared in MXNet's order. The tables say how many had another
   place.
-- If others differ, MXNet runs up to {RUNS} times more, on inputs that differ by a factor of 1 ± {DISTURBANCE:g}. The
-  model agrees if no more of its detections differ from MXNet's than MXNet's own do in one of these runs. The tables
-  show both numbers.
+- If others differ, MXNet runs up to {RUNS} times more, with inputs and weights that differ by a factor of
+  1 ± {DISTURBANCE:g}, which is less than what rounding amounts to in a convolution's sum. The model agrees if no more
+  of its detections differ from MXNet's than MXNet's own do in one of these runs. The tables show both numbers.
 - So it is with the numbers of other models that are further apart, whose largest difference must not be twice MXNet's
   own either.
 - An output that is one number everywhere says little. The tables say how many there are.

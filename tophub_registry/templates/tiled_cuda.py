@@ -124,6 +124,8 @@ _KNOBS = ("tile_m", "tile_n", "tile_k", "thread_m", "thread_n", "split_k")
 class TiledCuda(cuda.CudaTemplate):
     """A layer as a matrix product, or as several of the same shape."""
 
+    forgiving = False  # the default is chosen by an estimate
+
     @property
     @abstractmethod
     def sizes(self) -> Sizes:
