@@ -49,7 +49,7 @@ def test_the_tasks_are_written_and_never_over_others(tmp_path, capsys):
     assert code == 0
     assert out == path.read_text()
     tasks = TaskFile.read(path)
-    assert (tasks.kind, tasks.shapes, len(tasks.tasks)) == ("cuda", {"data": [2, 3, 32, 32]}, 13)
+    assert (tasks.kind, tasks.shapes, len(tasks.tasks)) == ("cuda", {"data": [2, 3, 32, 32]}, 22)
     before = path.read_bytes()
     code, out, err = run(capsys, "resnet18_v1", "-o", path)
     assert (code, out) == (2, "")

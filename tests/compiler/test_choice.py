@@ -365,3 +365,26 @@ def test_volumes_are_never_in_blocks(channels):
     volume = "conv3d_ncdhw.x86", [tensor([1, 32, 4, 8, 16]), tensor([channels, 32, 3, 3, 3]), *window, 1, "float32"]
     (kernel,) = kernels_for([volume], TARGET, defaultdict(list), Neighbourhood())
     assert kernel.blocks == (PLAIN, PLAIN)
+
+
+@pytest.mark.parametrize(("kernel", "gains"), [((1, 1), True), ((3, 3), False)])
+def test_tiles_are_preferred_to_autotvms_records_of_large_1x1_convolutions_on_a_gpu(
+    kernel: tuple[int, int], gains: bool
+) -> None:
+    args = [tensor([1, 256, 56, 56]), tensor([64, 256, *kernel]), [1, 1], [0, 0, 0, 0], [1, 1], "float32"]
+    workloads = [("conv2d_nchw.cuda", args), ("conv2d_nchw_tiled.cuda", args)]
+    found = recorded_default(workloads[0], 1e-4)
+    answers = {workload_key(*workloads[0], {}): [found], workload_key(*workloads[1], {}): []}
+    best = min(kernels_for(workloads, GPU, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
+    assert (best.template.task, best.instead_of) == (workloads[gains][0], found if gains else None)
+
+
+@pytest.mark.parametrize(("cost", "chosen"), [(1e-6, "conv2d_nchw.cuda"), (1.0, "conv2d_nchw_tiled.cuda")])
+def test_an_estimated_time_competes_with_another_layers_record(cost: float, chosen: str) -> None:
+    window = [[1, 1], [0, 0, 0, 0], [1, 1], "float32"]
+    args, others = ([tensor([1, size, 28, 28]), tensor([64, size, 3, 3]), *window] for size in (32, 64))
+    workloads = [("conv2d_nchw.cuda", args), ("conv2d_nchw_tiled.cuda", args)]
+    answers: dict[str, list[Answer]] = {workload_key(*each, {}): [] for each in workloads}
+    neighbourhood = Neighbourhood([recorded_default(("conv2d_nchw.cuda", others), cost)])
+    best = min(kernels_for(workloads, GPU, answers, neighbourhood), key=lambda kernel: kernel.cost)
+    assert best.template.task == chosen

@@ -67,7 +67,9 @@ def test_a_template_of_our_own_is_listed_only_where_it_is_asked_for():
     (direct, arguments), *own = workloads(layer, "llvm", own=True)
     assert workloads(layer, "llvm") == [(direct, arguments)]
     assert own == [("conv2d_NCHWc_tiled.x86", arguments), ("conv2d_NCHWc_winograd.x86", arguments)]
-    assert workloads(layer, "cuda", own=True) == workloads(layer, "cuda")
+    autotvms, (task, arguments) = workloads(layer, "cuda"), workloads(layer, "cuda", own=True)[-1]
+    assert workloads(layer, "cuda", own=True) == [*autotvms, (task, arguments)]
+    assert (task, arguments) == ("conv2d_nchw_tiled.cuda", autotvms[0][1])
 
 
 @pytest.mark.parametrize("precision", ["float16", "tf32", "3xtf32"])
@@ -114,7 +116,8 @@ def test_weights_in_float16_take_half_as_long_to_read_even_where_tensor_cores_do
     assert is_own(task)
     for precision in ("tf32", "3xtf32"):
         served = rows > 7 and ins % 4 == 0
-        assert names(layer, "cuda", precision) == [f"dense_mma_{precision}.cuda" if served else "dense_small_batch.gpu"]
+        in_float32 = ["dense_small_batch.gpu", *(["dense_tiled.cuda"] if rows > 1 else [])]
+        assert names(layer, "cuda", precision) == ([f"dense_mma_{precision}.cuda"] if served else in_float32)
 
 
 def test_a_precision_that_there_is_not_or_a_target_has_not():

@@ -10,9 +10,6 @@ from tophub_registry.records.task import Task
 from tophub_registry.tasks.layers import Layer
 from tophub_registry.tasks.rules import FLOAT32, is_own, rules_for, workloads
 
-_WINOGRAD = "conv2d_nchw_winograd.cuda"
-"""AutoTVM's template for CUDA whose algorithm no template of ours has in float32."""
-
 
 def tasks_of(layers: Iterable[Layer], kind: str, *, own: bool = False, precision: str = FLOAT32) -> list[Task]:
     """Return the tuning tasks for a kind of target: AutoTVM's, then our own, each in the order of its first layer.
@@ -45,7 +42,7 @@ def tasks_as_computed(
 ) -> list[Task]:
     """Return a model's tasks for a kind of target: AutoTVM's, and those of the layers as our compiler computes them.
 
-    These are of our own templates, and of AutoTVM's where there are none, or none with their algorithm.
+    On a processor these are of our own templates, or of AutoTVM's where there are none.
 
     Parameters
     ----------
@@ -58,9 +55,8 @@ def tasks_as_computed(
     known = {task.workload for task in autotvms}
     computed = tasks_of(layers, kind, own=True, precision=precision)
     served = {name for task in computed if is_own(task.task) for name in task.layers}
-    others = [
-        task for task in computed if is_own(task.task) or task.task == _WINOGRAD or served.isdisjoint(task.layers)
-    ]
+    replaced = served if kind == "llvm" else set()  # on a GPU AutoTVM's are often as good
+    others = [task for task in computed if is_own(task.task) or replaced.isdisjoint(task.layers)]
     both = [*autotvms, *(task for task in others if task.workload not in known)]
     return sorted(both, key=lambda task: is_own(task.task))
 
