@@ -8,6 +8,9 @@ detections differ from MXNet's than MXNet's own do in one of these runs. So it i
 that are further apart than `CLOSE`; their largest difference must not be twice MXNet's own, either. A millionth is less
 than what rounding amounts to: a sum of n products comes out as if its factors were off by some √n units in the last
 place, so by 3e-6 for a convolution of 3x3 pixels and 256 channels.
+
+MXNet's own outputs must be defined for that, so regions that its ROIAlign ignores are zero: see
+`tophub_registry.frontends.mxnet.ignored_regions`.
 """
 
 from __future__ import annotations

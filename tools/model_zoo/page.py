@@ -48,6 +48,9 @@ for rounding, and many overlaps are near the threshold, so that another order of
 - So it is with the numbers of other models that are further apart, whose largest difference must not be twice MXNet's
   own either.
 - An output that is one number everywhere says little. The tables say how many there are.
+- MXNet's ROIAlign ignores regions with a negative image number, as those of a feature pyramid's other levels. It
+  documents that their output is zero, but on a processor MXNet 1.9 leaves there what the memory held, so that even two
+  runs on the same input differ. Here MXNet computes the zeros that it documents.
 """
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.frontends.mxnet.ignored_regions import with_ignored_regions_zero
 from tophub_registry.tasks.layers import Shape
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class MXNetModel:
     weights: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """Return the outputs for float32 inputs given by name."""
+        """Return the outputs for float32 inputs given by name; regions that ROIAlign ignores are zero."""
         mx = libraries.mxnet()
         named = {name: mx.nd.array(array) for name, array in inputs.items()}
         return [output.asnumpy() for output in self._executor.forward(is_train=False, **named)]
@@ -55,7 +56,8 @@ class MXNetModel:
     def _executor(self) -> Any:
         mx = libraries.mxnet()
         with _without_subgraphs():
-            executor = self.symbol.simple_bind(mx.cpu(), grad_req="null", **self.inputs)
+            symbol = with_ignored_regions_zero(self.symbol)
+            executor = symbol.simple_bind(mx.cpu(), grad_req="null", **self.inputs)
         for bound in (executor.arg_dict, executor.aux_dict):
             for name in bound.keys() & self.weights.keys():
                 bound[name][:] = self.weights[name]
