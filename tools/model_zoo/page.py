@@ -103,7 +103,7 @@ def agreement(row: Row) -> str:
     if "agrees" not in row:
         return ""
     words = f"{float(row['difference']):.0e}"
-    if row["detections"] and row["others"]:
+    if row["detections"] and (row["others"] or float(row["difference"]) > CLOSE):
         words = f"{row['others']} of {row['detections']} detections"
         if row["own_others"] is not None:
             words += f", MXNet's own {row['own_others']}"
