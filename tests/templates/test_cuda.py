@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import sample, some
-from tests.gpu.workloads import WORKLOADS, channels_last, conv2d, half_dense, transposed
+from tests.gpu.workloads import (
+    WORKLOADS,
+    channels_last,
+    conv1d,
+    conv2d,
+    conv3d,
+    deformable,
+    half_dense,
+    transposed,
+)
 from tophub_registry.errors import InputError
 from tophub_registry.frontends.mxnet import libraries
 from tophub_registry.records.speed_limit import on_matrix_units
@@ -208,6 +217,31 @@ def test_what_kernels_compute_is_the_reference(task, computed):
         expected = template.workload.reference(wider(arrays, "float64"))
         error = np.abs(template.unpack(config, output) - expected).max() / max(1, np.abs(expected).max())
         assert error < template.tolerance, config
+
+
+IN_STEPS = [
+    conv2d("conv2d_nchw", [1, 6, 2, 5], [8, 6, 1, 1]),
+    conv2d("group_conv2d_nchw", [1, 6, 2, 5], [8, 3, 1, 1]),
+    transposed([1, 6, 2, 5], [6, 8, 1, 1], 1, (0, 0, 0, 0)),
+    conv1d([1, 6, 5], [8, 6, 1]),
+    conv3d("", [1, 6, 2, 2, 5], [8, 6, 1, 1, 1]),
+    deformable([1, 6, 2, 5], [8, 6, 1, 1]),
+]
+
+
+def test_data_that_few_threads_copy_are_replaced_when_all_have_read_them():
+    """TVM takes `threadIdx.x`, by which five threads write and twenty read, for one thread, and would not wait."""
+    from tests.gpu.cuda_on_cpu import Launch, run_kernels
+
+    launches, references = [], []
+    for task, args in IN_STEPS:
+        template, inputs = instantiate(task, args), random_inputs(args)
+        values = {knob.name: knob.value for knob in template.space.config(0).entity}
+        config = template.space.config_of({**values, "tile_f": [-1, 1, 4, 1], "tile_x": [-1, 1, 5, 1]})
+        launches.append(Launch(template.schedule(config).mod["main"], inputs, [tuple(template.tensors(config)[-1])]))
+        references.append(template.workload.reference(wider(inputs, "float64")))
+    for (task, _), output, expected in zip(IN_STEPS, run_kernels(launches), references, strict=True):
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5, err_msg=task)
 
 
 def test_tiles_of_all_shapes_compute_the_right_thing():

@@ -53,8 +53,7 @@ class Conv1dNCWCuda(DirectConvolutionCuda):
         *_, n, f, x, rc, rx = sch.get_loops(conv)
         outer, middle, last = cuda.tile(sch, rc, config, "tile_rc")
         sch.reorder(outer, middle, rx, last, n, f, x)
-        for load in shared:
-            cuda.fetch(sch, load, rx, threads_of_row(config), contiguous=True)
+        cuda.fetch_both(sch, shared, rx, threads_of_row(config), contiguous=True)
         sch.decompose_reduction(conv, outer)
         cuda.unroll(sch, outermost, config)
 

@@ -81,8 +81,7 @@ class Conv2dTransposeNCHWCuda(cuda.CudaTemplate):
         *_, n, f, y, x, rc, ry, rx = sch.get_loops(conv)
         rc_outer, rc_middle, rc_inner = cuda.tile(sch, rc, config, "tile_rc")
         sch.reorder(rc_outer, rc_middle, ry, rx, rc_inner, n, f, y, x)
-        for load in shared:
-            cuda.fetch(sch, load, rx, cuda.threads_of_four(config), contiguous=True)
+        cuda.fetch_both(sch, shared, rx, cuda.threads_of_four(config), contiguous=True)
         cuda.unroll(sch, outermost, config)
         sch.decompose_reduction(conv, rc_outer)
 

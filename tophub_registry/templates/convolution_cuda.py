@@ -111,6 +111,5 @@ def sum_by_tiles(
     split = [sch.split(loop, [None, part]) for loop, part in zip(summed, parts, strict=True)]
     outer, inner = zip(*split, strict=True)
     sch.reorder(*outer, *inner, *places)
-    for load in shared:
-        cuda.fetch(sch, load, outer[-1], threads, contiguous=contiguous)
+    cuda.fetch_both(sch, shared, outer[-1], threads, contiguous=contiguous)
     sch.decompose_reduction(conv, outer[0])

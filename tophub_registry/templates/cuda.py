@@ -263,7 +263,7 @@ def bind_virtual(sch: Any, loops: Sequence[Any]) -> None:
     bind(sch, vthread_y=y, vthread_x=x, **({"vthread_z": sch.fuse(*rest)} if rest else {}))
 
 
-def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, contiguous: bool) -> None:
+def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, contiguous: bool) -> Any:
     """Let all threads of a block fetch a tile into shared memory.
 
     Parameters
@@ -278,16 +278,64 @@ def fetch(sch: Any, block: Any, at: Any, threads: tuple[int, int, int], *, conti
         The number of threads along x, y and z.
     contiguous
         Whether each thread fetches adjacent elements; else adjacent threads do.
+
+    Returns
+    -------
+    tvm.ir.Expr
+        The number of elements of the tile.
     """
     x, y, z = threads
     depth = len(sch.get_loops(block))
     sch.compute_at(block, at, preserve_unit_loops=True)
     fused = sch.fuse(*sch.get_loops(block)[-depth:])
+    size = sch.get(fused).extent
     if contiguous:
         tz, ty, tx, _ = sch.split(fused, [z, y, x, None])
     else:
         _, tz, ty, tx = sch.split(fused, [None, z, y, x])
     bind(sch, threadIdx_z=tz, threadIdx_y=ty, threadIdx_x=tx)
+    return size
+
+
+def fetch_both(sch: Any, blocks: Sequence[Any], at: Any, threads: tuple[int, int, int], *, contiguous: bool) -> None:
+    """Let all threads of a block fetch a tile of data, then one of weights, in each step of a sum.
+
+    Parameters
+    ----------
+    blocks
+        The copies into shared memory. Threads along x read different data, and the same weights.
+    sch, at, threads, contiguous
+        As for `fetch`.
+    """
+    size, _ = [fetch(sch, block, at, threads, contiguous=contiguous) for block in blocks]
+    around = map(sch.get, sch.get_loops(blocks[0])[:-4])
+    steps = math.prod(int(loop.extent) for loop in around if loop.thread_binding is None)
+    if steps > 1 and _is_copied_by_some(size, threads):
+        _wait_before(sch, at)
+
+
+def _is_copied_by_some(size: Any, threads: tuple[int, int, int]) -> bool:
+    """Return whether a tile may be so small that only threads with the same y or z copy anything."""
+    from tvm.sym import Analyzer
+
+    x, y, z = threads
+    return any(some < x * y * z and not Analyzer().can_prove(size > some) for some in (x, x * y))
+
+
+def _wait_before(sch: Any, at: Any) -> None:
+    """Let each step of a loop begin with a barrier, since others may still read the last step's data.
+
+    TVM does the same, unless data are written and read at the same index and this contains `threadIdx.x`: it takes this
+    for the same thread, and puts the barrier before the weights. If only threads with `threadIdx.z == 0` copy data, the
+    index lacks z, and those with another z read the same data.
+    """
+    from tvm import tirx
+    from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+    loop = sch.get(at)
+    body = tirx.SeqStmt([tirx.Evaluate(T.tvm_storage_sync("shared")), *loop.body.seq])
+    step = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=loop.annotations)
+    sch.state.replace(sch.get_sref(at), step)
 
 
 def unroll(sch: Any, outermost: Any, config: Config) -> None:

@@ -59,8 +59,7 @@ class DeformableConv2dNCHWCuda(cuda.CudaTemplate):
         order = config.value("reorder_inner")
         outer, inner = ([loops[place] for place in order] for loops in (outer, inner))
         sch.reorder(*outer, *inner, n, f, y, x)
-        for load in shared:
-            cuda.fetch(sch, load, outer[-1], cuda.threads_of(config), contiguous=True)
+        cuda.fetch_both(sch, shared, outer[-1], cuda.threads_of(config), contiguous=True)
         sch.decompose_reduction(conv, outer[0])
         cuda.unroll(sch, outermost, config)
 
