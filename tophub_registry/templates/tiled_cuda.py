@@ -168,7 +168,7 @@ class TiledCuda(cuda.CudaTemplate):
             cuda.FLOAT_BYTES * tile.shared,
             vthreads=math.prod(-(-each // _VECTOR) for each in sums),
             sums=math.prod(sums),
-            blocks_z=self.sizes.batch * tile.parts,
+            blocks_z=max(self.sizes.batch * tile.parts, -(-self.sizes.rows // tile.m)),  # as few fit along y
         )
 
     def possible(self, config: Config) -> bool:
