@@ -92,7 +92,7 @@ def test_a_transposed_convolution_gets_the_record_of_autotvms_convolution_if_tha
 
 
 @pytest.mark.parametrize(
-    ("precision", "task"), [("float32", "conv2d_nchw.cuda"), ("tf32", "conv2d_transpose_nchw_mma_tf32.cuda")]
+    ("precision", "task"), [("float32", "conv2d_nchw_tiled.cuda"), ("tf32", "conv2d_transpose_nchw_mma_tf32.cuda")]
 )
 def test_a_transposed_convolution_is_a_plain_one_on_a_gpu_except_on_tensor_cores(precision, task):
     model = transposed(**WINDOWS["simple_pose's"])

@@ -190,4 +190,5 @@ def test_every_layer_has_a_kernel_and_records_are_found_for_a_processor(name, on
 def test_every_layer_has_a_kernel_and_records_are_used_for_a_gpu(name, on_gpu):
     assert all(layer.kernel is not None for layer in on_gpu.model.layers)
     if name in RECORDED:
-        assert min(layer.match for layer in on_gpu.model.layers) > Match.FALLBACK
+        others = [layer for layer in on_gpu.model.layers if layer.kernel.instead_of is None]
+        assert min(layer.match for layer in others) > Match.FALLBACK  # of the rest a default is expected to beat them

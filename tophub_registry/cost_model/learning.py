@@ -32,7 +32,7 @@ _PARAMETERS = {
 
 _ROUNDS = 300
 
-_LEAST = 4
+LEAST = 4
 """A workload teaches only if at least this many of its configs were measured."""
 
 
@@ -75,7 +75,7 @@ def _learned(known: list[Trials]) -> TaskModel | None:
 
     families: defaultdict[Any, list[Trials]] = defaultdict(list)
     for each in known:
-        if len(each.costs) >= _LEAST and each.best is not None:
+        if len(each.costs) >= LEAST and each.best is not None:
             families[each.features.family].append(each)
     most = max(families.values(), key=len, default=[])
     if len(most) < 2:  # noqa: PLR2004  # one workload says nothing of others
