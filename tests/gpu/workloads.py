@@ -301,6 +301,8 @@ _BATCHED: list[Workload] = [
     )
 ]
 
+_ROWS = (2, 77, 130), (49, 96, 64), (197, 64, 33), (128, 256, 40), (5, 1, 3)
+
 _TILED: list[Workload] = [
     conv2d("conv2d_nchw_tiled", [1, 64, 28, 28], [96, 64, 1, 1], 2),
     conv2d("conv2d_nchw_tiled", [2, 48, 14, 14], [80, 48, 1, 1]),
@@ -308,7 +310,7 @@ _TILED: list[Workload] = [
     conv2d("conv2d_nchw_tiled", [2, 6, 13, 17], [10, 6, 3, 3], 1, (1, 0, 2, 1)),
     conv2d("conv2d_nchw_tiled", [1, 8, 20, 23], [24, 8, 3, 5], 1, (2, 2, 2, 2), dilation=2),
     conv2d("conv2d_nchw_tiled", [3, 37, 7, 7], [41, 37, 1, 1], 1, (1, 0, 0, 1)),
-    *(("dense_tiled.cuda", dense("large", *sizes)[1]) for sizes in ((2, 77, 130), (49, 96, 64), (197, 64, 33))),
+    *(("dense_tiled.cuda", dense("large", *sizes)[1]) for sizes in _ROWS),
     *(
         ("batch_matmul_tiled.cuda", [*map(tensor, shapes), output, "float32", *transposed])
         for output, transposed, shapes in (

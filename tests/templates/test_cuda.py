@@ -388,7 +388,8 @@ def test_limits_are_those_of_the_kernel(workload):
     for config in drawn(template):
         module, limits = compiled(template, config), template.limits(config)
         kernels = re.split("__global__", module.imports[0].inspect_source())
-        shared = [sum(map(int, re.findall(r"__shared__ [^;]*float \w+\[(\d+)\];", kernel))) for kernel in kernels]
+        arrays = [re.findall(r"__shared__ [^;]*float(\d?) \w+\[(\d+)\];", kernel) for kernel in kernels]
+        shared = [sum(int(lanes or 1) * int(size) for lanes, size in its) for its in arrays]
         if on_matrix_units(template.task):  # its size is given to the launch
             assert re.search(rf"i(32|64) {limits.shared_bytes}\b", module.inspect_source("ll")), config
         elif args_groups(template) > 1 and template.workload.batch > 1:

@@ -93,10 +93,9 @@ class Tile(NamedTuple):
         """The threads of a block along rows and columns."""
         return self.m // self.thread_m, self.n // self.thread_n
 
-    @property
-    def shared(self) -> Any:
-        """The numbers in shared memory."""
-        return self.k * (self.m + self.n + 2 * _PAD)
+    def shared(self, factors: Sequence[Factor]) -> Any:
+        """Return the numbers in shared memory."""
+        return self.k * (self.m + self.n + _PAD * sum(factor.terms > 1 for factor in factors))
 
     def terms(self, sizes: Sizes) -> Any:
         """Return how many terms a part has, with the zeros at its end."""
@@ -165,7 +164,7 @@ class TiledCuda(cuda.CudaTemplate):
         (threads_m, threads_n), sums = tile.threads, (tile.thread_m, tile.thread_n)
         return cuda.CudaLimits(
             (threads_n, threads_m, 1),
-            cuda.FLOAT_BYTES * tile.shared,
+            cuda.FLOAT_BYTES * tile.shared(self.factors),
             vthreads=math.prod(-(-each // _VECTOR) for each in sums),
             sums=math.prod(sums),
             blocks_z=max(self.sizes.batch * tile.parts, -(-self.sizes.rows // tile.m)),  # as few fit along y
@@ -340,7 +339,7 @@ def seconds(tile: Tile, sizes: Sizes, factors: Sequence[Factor]) -> Any:
         [
             _RESIDENT_THREADS // threads,
             _REGISTERS // (threads * (tile.thread_m * tile.thread_n + _OTHER_REGISTERS)),
-            _SHARED_BYTES // (cuda.FLOAT_BYTES * tile.shared + 1024),
+            _SHARED_BYTES // (cuda.FLOAT_BYTES * tile.shared(factors) + 1024),
             np.full_like(threads, _RESIDENT_BLOCKS),
         ]
     ).clip(1)
