@@ -4,9 +4,9 @@
     python benchmarks/elsewhere.py restore FOLDER/danet_resnet50_citys.json.xz --into MODELS
     python benchmarks/precisions.py --models MODELS/danet_resnet50_citys …
 
-A file of some 50 kB has the network, what can't be random, such as anchors, and the mean and the deviation of each
-weight. `restore` draws others with the same ones, always the same, and writes a folder as `tophub bench --prepare`
-does, but for MXNet's own outputs. `tasks` writes the tasks for CUDA in float32 beside it.
+`write` makes a file of some 50 kB: the network, what can't be random, such as anchors, and the mean and the standard
+deviation of each weight. Beside it are the model's tasks for CUDA in float32. `restore` draws weights with these means
+and deviations, always the same ones, and writes a folder like `tophub bench --prepare`'s, without MXNet's outputs.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def restore(path: Path, into: Path, gain: float = 1.0) -> Path:
 
 
 def drawn(said: dict[str, Any], rng: np.random.Generator, gain: float = 1.0) -> np.ndarray[Any, Any]:
-    """Return a weight: what was written, or even numbers of the same mean and `gain` times the deviation."""
+    """Return a weight: what was written, or uniformly distributed ones with its mean and `gain` times its deviation."""
     if "exactly" in said:
         numbers = np.frombuffer(zlib.decompress(base64.b64decode(said["exactly"])), said["dtype"])
         return numbers.reshape(said["shape"])

@@ -290,15 +290,17 @@ _DEFORMABLE = [
     deformable([1, 5, 7, 8], [7, 5, 1, 1]),
 ]
 
+_PRODUCTS = (  # output, whether each factor is transposed, and the factors
+    ([3, 48, 64], (0, 1), ([3, 48, 32], [3, 64, 32])),
+    ([6, 37, 64], (0, 0), ([6, 37, 37], [6, 37, 64])),
+    ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
+    ([1, 128, 100], (1, 1), ([1, 72, 128], [1, 100, 72])),
+    ([3, 1, 5], (0, 1), ([3, 1, 7], [3, 5, 7])),
+)
+
 _BATCHED: list[Workload] = [
     ("batch_matmul.cuda", [*map(tensor, shapes), output, "float32", *transposed])
-    for output, transposed, shapes in (
-        ([3, 48, 64], (0, 1), ([3, 48, 32], [3, 64, 32])),
-        ([6, 37, 64], (0, 0), ([6, 37, 37], [6, 37, 64])),
-        ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
-        ([1, 128, 100], (1, 1), ([1, 72, 128], [1, 100, 72])),
-        ([3, 1, 5], (0, 1), ([3, 1, 7], [3, 5, 7])),
-    )
+    for output, transposed, shapes in _PRODUCTS
 ]
 
 _ROWS = (2, 77, 130), (49, 96, 64), (197, 64, 33), (128, 256, 40), (5, 1, 3)
@@ -313,13 +315,7 @@ _TILED: list[Workload] = [
     *(("dense_tiled.cuda", dense("large", *sizes)[1]) for sizes in _ROWS),
     *(
         ("batch_matmul_tiled.cuda", [*map(tensor, shapes), output, "float32", *transposed])
-        for output, transposed, shapes in (
-            ([3, 48, 64], (0, 1), ([3, 48, 32], [3, 64, 32])),
-            ([6, 37, 64], (0, 0), ([6, 37, 37], [6, 37, 64])),
-            ([2, 18, 20], (1, 0), ([2, 24, 18], [2, 24, 20])),
-            ([1, 128, 100], (1, 1), ([1, 72, 128], [1, 100, 72])),
-            ([3, 1, 5], (0, 1), ([3, 1, 7], [3, 5, 7])),
-        )
+        for output, transposed, shapes in _PRODUCTS
     ),
 ]
 
