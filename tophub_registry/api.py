@@ -186,7 +186,7 @@ def extract(
     Examples
     --------
     >>> [task.task for task in tophub.extract("model.onnx", "cuda").tasks]
-    ['conv2d_nchw.cuda', 'conv2d_nchw_winograd.cuda', 'dense_small_batch.gpu']
+    ['conv2d_nchw.cuda', 'conv2d_nchw_winograd.cuda', 'dense_small_batch.gpu', 'conv2d_nchw_tiled.cuda']
     """
     from tophub_registry import frontends
     from tophub_registry.records.target import Target

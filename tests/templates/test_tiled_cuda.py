@@ -9,7 +9,7 @@ from tests.gpu.workloads import conv2d, dense
 from tophub_registry.records.target import Target
 from tophub_registry.records.task import tensor
 from tophub_registry.templates.registry import instantiate
-from tophub_registry.templates.tiled_cuda import Tile, seconds
+from tophub_registry.templates.tiled_cuda import BlockTile, seconds
 
 CUDA = Target.parse("cuda -model=h100 -arch=sm_90")
 POINTWISE = conv2d("conv2d_nchw_tiled", [4, 1024, 14, 14], [512, 1024, 1, 1])
@@ -51,8 +51,8 @@ def test_the_default_is_the_config_of_the_least_estimate():
 
 def test_many_configs_are_estimated_as_each_alone():
     template = instantiate(*POINTWISE)
-    tiles = [Tile.of(template.space.config(index)) for index in range(0, len(template.space), 97)]
-    together = seconds(Tile(*map(np.array, zip(*tiles, strict=True))), template.sizes, template.factors)
+    tiles = [BlockTile.of(template.space.config(index)) for index in range(0, len(template.space), 97)]
+    together = seconds(BlockTile(*map(np.array, zip(*tiles, strict=True))), template.sizes, template.factors)
     assert np.allclose(together, [seconds(tile, template.sizes, template.factors) for tile in tiles])
 
 

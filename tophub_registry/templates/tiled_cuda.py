@@ -73,7 +73,7 @@ class Factor(NamedTuple):
         return math.gcd(max(self.places, self.terms), _VECTOR)
 
 
-class Tile(NamedTuple):
+class BlockTile(NamedTuple):
     """The knobs of a config; for `seconds` also arrays, of many configs at once."""
 
     m: Any
@@ -84,9 +84,9 @@ class Tile(NamedTuple):
     parts: Any
 
     @staticmethod
-    def of(config: Config) -> Tile:
+    def of(config: Config) -> BlockTile:
         """Return those of a config."""
-        return Tile(*map(config.value, _KNOBS))
+        return BlockTile(*map(config.value, _KNOBS))
 
     @property
     def threads(self) -> tuple[Any, Any]:
@@ -160,7 +160,7 @@ class TiledCuda(cuda.CudaTemplate):
         return [*sides, depths, [1, 2, 4, 8], [1, 2, 4, 8], [1, 2, 4, 8, 16]]
 
     def limits(self, config: Config) -> cuda.CudaLimits:
-        tile = Tile.of(config)
+        tile = BlockTile.of(config)
         (threads_m, threads_n), sums = tile.threads, (tile.thread_m, tile.thread_n)
         return cuda.CudaLimits(
             (threads_n, threads_m, 1),
@@ -171,11 +171,13 @@ class TiledCuda(cuda.CudaTemplate):
         )
 
     def possible(self, config: Config) -> bool:
-        return Tile.of(config).is_copied_evenly and super().possible(config)
+        return BlockTile.of(config).is_copied_evenly and super().possible(config)
 
     def feasible(self, config: Config, target: Target) -> bool:
         """Return whether a block is possible and of a usual size, and the terms are not divided in vain."""
-        return self.possible(config) and Tile.of(config).is_promising(self.sizes) and super().feasible(config, target)
+        return (
+            self.possible(config) and BlockTile.of(config).is_promising(self.sizes) and super().feasible(config, target)
+        )
 
     def default(self, target: Target) -> Config:
         """Return the config that takes the least time by an estimate."""
@@ -185,13 +187,13 @@ class TiledCuda(cuda.CudaTemplate):
         return self.default(target)
 
     def estimate(self, config: Config) -> float:
-        return float(seconds(Tile.of(config), self.sizes, self.factors))
+        return float(seconds(BlockTile.of(config), self.sizes, self.factors))
 
     def likely(self, target: Target, count: int) -> list[Config]:
-        tiles = Tile(*(axis.ravel() for axis in np.meshgrid(*map(np.array, self._options()))))
-        chosen: list[Tile] = []
+        tiles = BlockTile(*(axis.ravel() for axis in np.meshgrid(*map(np.array, self._options()))))
+        chosen: list[BlockTile] = []
         for index in np.argsort(seconds(tiles, self.sizes, self.factors), kind="stable"):
-            tile = Tile(*(int(axis[index]) for axis in tiles))
+            tile = BlockTile(*(int(axis[index]) for axis in tiles))
             if all(sum(map(operator.ne, tile, other)) > 1 for other in chosen):
                 config = self.space.config_of(dict(zip(_KNOBS, tile, strict=True)))
                 if self.feasible(config, target):
@@ -203,7 +205,7 @@ class TiledCuda(cuda.CudaTemplate):
     def computation(self, config: Config) -> list[Any]:
         from tvm import te
 
-        s, tile = self.sizes, Tile.of(config)
+        s, tile = self.sizes, BlockTile.of(config)
         given = self.placeholders(config)
         rows, columns = -(-s.rows // tile.m) * tile.m, -(-s.columns // tile.n) * tile.n
         left = self._factor(_LEFT, given, tile, rows)
@@ -226,7 +228,7 @@ class TiledCuda(cuda.CudaTemplate):
         shape = self.tensors(config)[-1].shape
         return [*given, te.compute(shape, lambda *at: flat[self.output_at(at)], name="output")]
 
-    def _factor(self, name: str, given: Sequence[Any], tile: Tile, outer: int) -> Any:
+    def _factor(self, name: str, given: Sequence[Any], tile: BlockTile, outer: int) -> Any:
         """Return a factor, `[batch * parts, terms, outer]`, with zeros beyond its ends."""
         from tvm import te, tirx
 
@@ -247,7 +249,7 @@ class TiledCuda(cuda.CudaTemplate):
         return te.compute((s.batch * tile.parts, terms, outer), seen, name=name)
 
     def apply(self, sch: Any, config: Config) -> None:
-        tile = Tile.of(config)
+        tile = BlockTile.of(config)
         sums, flat = sch.get_sblock("sums"), sch.get_sblock("flat")
         b, m, n, term = sch.get_loops(sums)
         bm, vm, tm, mi = _divided(sch, m, tile.m, tile.thread_m)
@@ -288,7 +290,7 @@ def _divided(sch: Any, loop: Any, side: int, sums: int) -> Iterator[Any]:
     return iter(sch.split(loop, [None, sums // beside, side // sums, beside]))
 
 
-def _copy(sch: Any, block: Any, step: Any, tile: Tile, factor: Factor) -> None:
+def _copy(sch: Any, block: Any, step: Any, tile: BlockTile, factor: Factor) -> None:
     """Let a block's threads copy a tile of a factor into shared memory, in the order in which it lies."""
     sch.set_scope(block, 0, "shared")
     sch.compute_at(block, step, preserve_unit_loops=True)
@@ -325,7 +327,7 @@ _MEMORY, _CACHE = 1.26e12, 4.4e12
 """Bytes a second: of parts of sums, and of factors out of the second-level cache."""
 
 
-def seconds(tile: Tile, sizes: Sizes, factors: Sequence[Factor]) -> Any:
+def seconds(tile: BlockTile, sizes: Sizes, factors: Sequence[Factor]) -> Any:
     """Return the estimated time of a kernel on an H100; of many if the tile's knobs are arrays.
 
     Its constants were fitted to 830 trials of 13 workloads on an NVIDIA H100 80GB HBM3, from which it differs by 14 %
