@@ -48,6 +48,8 @@ def blocks():
         "dilated and grouped": [nn.Conv2D(8, 3, 2, 1, 2, groups=2, activation="relu")],
         "transposed": [nn.Conv2DTranspose(6, 3, 2, 1, 1)],
         "max, rounded up": [nn.MaxPool2D(3, 2, 1, ceil_mode=True)],
+        "max, the last padding unread": [nn.MaxPool2D(2, 2, 1)],
+        "average, the last padding unread": [nn.AvgPool2D(4, 3, 1, count_include_pad=False)],
         "average without the padding": [nn.AvgPool2D(3, 2, 1, count_include_pad=False)],
         "average": [nn.AvgPool2D(3, 2, 1)],
         "activations": [nn.PReLU(), nn.LeakyReLU(0.1), nn.Swish(), nn.Activation("softrelu")],

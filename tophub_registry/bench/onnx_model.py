@@ -125,10 +125,23 @@ def _pooling(kind: str, *more: str) -> _Entry:
         operation.output,
         kernel_shape=operation.numbers("pool_size"),
         strides=operation.numbers("strides"),
-        pads=operation.numbers("padding"),
+        pads=_pads(model, operation),
         ceil_mode=operation.number("ceil_mode"),
         **{name: operation.number(name) for name in more},
     )
+
+
+def _pads(model: _Model, operation: Operation) -> list[int]:
+    """Return a pooling's padding, the same at both ends where that makes no other window.
+
+    pnnx takes no other padding: it moves the windows.
+    """
+    padding = operation.numbers("padding")
+    before = padding[: len(padding) // 2]
+    sizes, counts = model.shapes[operation.inputs[0]][2:], operation.shape[2:]
+    windows = zip(sizes, before, operation.numbers("pool_size"), operation.numbers("strides"), counts, strict=True)
+    alike = all((size + 2 * pad - length) // step + 1 == count for size, pad, length, step, count in windows)
+    return [*before, *before] if alike else padding
 
 
 def _reduction(kind: str) -> _Entry:
