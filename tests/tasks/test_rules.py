@@ -170,6 +170,12 @@ def test_a_grouped_convolution_is_one_with_other_groups_than_channels(filters):
     assert workloads(layer, "cuda") == [("group_conv2d_nchw.cuda", window)]
 
 
+@pytest.mark.parametrize(("groups", "tiled"), [(2, True), (4, True), (8, False)])
+def test_groups_of_several_vectors_have_tiles_of_several_blocks(groups, tiled):
+    layer = convolution((1, 64, 28, 28), (64, 64 // groups, 3, 3), groups=groups)
+    assert ("group_conv2d_NCHWc_tiled.x86" in [task for task, _ in workloads(layer, "llvm", own=True)]) == tiled
+
+
 def test_several_filters_for_each_channel_make_a_grouped_convolution():
     layer = convolution((1, 32, 28, 28), (64, 1, 3, 3), groups=32)
     assert names(layer, "llvm") == ["group_conv2d_nchw.x86"]

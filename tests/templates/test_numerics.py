@@ -55,6 +55,10 @@ def blocked(args):
     return "group_conv2d_NCHWc.x86", args[1]
 
 
+def tiled_groups(args):
+    return "group_conv2d_NCHWc_tiled.x86", args[1]
+
+
 def winograd(channels, size, filters, padding=(1, 1, 1, 1), batch=1):
     _, args = conv2d([batch, channels, *size], [filters, channels, 3, 3], 1, padding)
     return "conv2d_NCHWc_winograd.x86", args
@@ -142,6 +146,11 @@ WORKLOADS = {
     "blocked groups, wide": blocked(grouped(4, [1, 128, 14, 14], [128, 32, 3, 3], 2, (1, 1, 1, 1))),
     "blocked groups, dilated, a batch": blocked(grouped(4, [2, 48, 13, 17], [16, 12, 3, 3], 1, (2, 2, 2, 2), 2)),
     "blocked groups, uneven padding": blocked(grouped(2, [1, 24, 11, 18], [32, 12, 3, 3], 2, (0, 1, 2, 1))),
+    "tiled groups": tiled_groups(grouped(4, [1, 64, 14, 14], [128, 16, 3, 3], 1, (1, 1, 1, 1))),
+    "tiled groups, few pixels": tiled_groups(grouped(2, [1, 96, 5, 5], [192, 48, 3, 3], 1, (1, 1, 1, 1))),
+    "tiled groups, dilated, a batch": tiled_groups(grouped(3, [2, 36, 13, 17], [48, 12, 3, 3], 2, (2, 1, 2, 3), 2)),
+    "tiled groups, uneven padding": tiled_groups(grouped(2, [1, 24, 11, 18], [32, 12, 3, 3], 2, (0, 1, 2, 1))),
+    "tiled groups, 1x1": tiled_groups(grouped(4, [1, 32, 14, 18], [64, 8, 1, 1])),
     "blocked groups, 1x1": blocked(grouped(4, [1, 32, 14, 18], [64, 8, 1, 1])),
     "c3d's": volumetric([1, 64, 4, 14, 14], [64, 64, 3, 3, 3], padding=(1,) * 6),
     "c3d's first": volumetric([1, 3, 8, 28, 28], [32, 3, 3, 3, 3], (1, 2, 2), (1,) * 6),

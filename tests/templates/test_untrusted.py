@@ -43,6 +43,7 @@ ARGUMENTS = {
     "depthwise_conv2d_NCHWc_dilated.x86": [CONV[0], tensor([64, 1, 3, 3]), *CONV[2:4], [2, 2], *LAYOUTS],
     "group_conv2d_nchw.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
     "group_conv2d_NCHWc.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
+    "group_conv2d_NCHWc_tiled.x86": [CONV[0], tensor([64, 16, 3, 3]), *CONV[2:], 4, "float32"],
     "conv3d_ncdhw.x86": [tensor([1, 64, 8, 28, 28]), tensor([32, 64, 3, 3, 3]), *map(list, _CUBE), 1, "float32"],
     "dense_nopack.x86": [tensor([1, 512]), tensor([1000, 512]), None, "float32"],
     "dense_pack.x86": [tensor([4, 512]), tensor([1000, 512]), None, "float32"],

@@ -26,6 +26,7 @@ _ROW, _IMAGE, _VOLUME = 1, 2, 3  # the axes of a convolution
 _WINOGRAD_KERNELS = range(3, 8)
 _BLOCKED_WINOGRAD_KERNEL = 3
 _LARGE_BATCH = 32
+_TWO_VECTORS = 16  # lanes of AVX2
 
 
 class Rule(NamedTuple):
@@ -57,6 +58,11 @@ def _dilated_depthwise(conv: Convolution) -> bool:
 
 def _grouped(conv: Convolution) -> bool:
     return len(conv.strides) == _IMAGE and conv.groups > 1 and not _depthwise(conv)
+
+
+def _in_wide_groups(conv: Convolution) -> bool:
+    """Return whether each group has a few vectors of output channels."""
+    return _grouped(conv) and conv.kernel[0] // conv.groups % _TWO_VECTORS == 0
 
 
 def _with_several_groups(conv: Convolution) -> bool:
@@ -255,6 +261,7 @@ OWN_RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("depthwise_conv2d_NCHWc_dilated.x86", Convolution, _dilated_depthwise, _with_layouts),
         Rule("conv2d_NCHWc_winograd.x86", Convolution, _suits_blocked_winograd, _with_layouts),
         Rule("group_conv2d_NCHWc.x86", Convolution, _grouped, _with_groups),
+        Rule("group_conv2d_NCHWc_tiled.x86", Convolution, _in_wide_groups, _with_groups),
         Rule("conv2d_NCHWc_pointwise.x86", Convolution, _suits_pointwise, _with_layouts),
         Rule("conv2d_transpose_NCHWc.x86", TransposedConvolution, _ungrouped, _transposed),
         Rule("dense_tiled.x86", Dense, _several_rows, _dense),

@@ -70,6 +70,12 @@ class BlockedConvolutionX86(BlockedX86):
     workload: Conv2d
 
     @property
+    def group(self) -> tuple[int, int]:
+        """The input and the output channels of one group: all of them without groups."""
+        w = self.workload
+        return w.in_channels // w.groups, w.out_channels // w.groups
+
+    @property
     def rows_first(self) -> bool:
         """Whether threads share an image's rows, each with all channels; otherwise they share the channels.
 

@@ -1,8 +1,8 @@
-"""`conv2d_NCHWc_tiled.x86`: a convolution in blocked layout, several blocks of output channels at once.
+"""Convolutions in blocked layout, several blocks of output channels at once, without groups and with them.
 
 Data `[N, C/ic, H, W, ic]` and output `[N, O/oc, OH, OW, oc]` have the layout of `conv2d_NCHWc.x86`, AutoTVM's template,
 which computes one block of output channels at a time, so that narrow images do not fill the registers, and reads each
-block's weights for one row of the image after the other. This task is this project's own.
+block's weights for one row of the image after the other. These tasks are this project's own.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tophub_registry.errors import InputError
 from tophub_registry.templates.convolution import pad
 from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
-from tophub_registry.templates.x86 import blocks_of, largest_divisor, panel_worth_trying, simd_lanes
+from tophub_registry.templates.x86 import (
+    blocks_of,
+    channel_blocks,
+    largest_divisor,
+    panel_worth_trying,
+    simd_lanes,
+)
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -72,7 +79,7 @@ class Conv2dNCHWcTiledX86(PanelsX86):
             _, left, _, right = w.padding
             row = (left + w.width + right) * w.in_channels * w.strides[0]
             rows = largest_divisor(w.out_height, max(1, min(w.out_height // _TASKS, _STRIP // row)))
-        ic = largest_divisor(w.in_channels, simd_lanes(target))
+        ic = largest_divisor(self.group[0], simd_lanes(target))
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(w.in_channels, ic),
@@ -121,3 +128,28 @@ class Conv2dNCHWcTiledX86(PanelsX86):
             padding = sch.get_sblock("data_pad")
             sch.compute_at(padding, task, preserve_unit_loops=True)
             sch.vectorize(sch.get_loops(padding)[-1])
+
+
+class GroupConv2dNCHWcTiledX86(Conv2dNCHWcTiledX86):
+    """A convolution in groups, each of a few vectors of output channels, in blocked layout on an x86 processor."""
+
+    task = "group_conv2d_NCHWc_tiled.x86"
+    parse = staticmethod(Conv2d.parse_grouped)
+
+    def feasible(self, config: Config, target: Target) -> bool:
+        """Return whether blocks and panels divide a group's channels, too."""
+        return self.possible(config) and super().feasible(config, target)
+
+    def promising(self, target: Target) -> bool:
+        """Return whether a panel has two vectors: with one, `group_conv2d_NCHWc.x86` is faster."""
+        return self.group[1] % (2 * simd_lanes(target)) == 0
+
+    def possible(self, config: Config) -> bool:
+        (ins, outs), (ic, _) = self.group, channel_blocks(config)
+        _, together, block = config.value("tile_oc")
+        return ins % ic == 0 and outs % (together * block) == 0
+
+    def computation(self, config: Config) -> list[Any]:
+        if not self.possible(config):
+            raise InputError(f"the blocks of channels do not fit the groups: {config.entity}")
+        return super().computation(config)

@@ -98,7 +98,7 @@ class Conv2dTransposeNCHWcX86(BlockedX86):
         def cost(tile: tuple[int, int, int]) -> tuple[float, int]:
             together, height, width = tile
             computed = math.prod(self._computed(height, width))
-            return computed * relative_time(together, height * width, _KERNEL_LOAD), height + width
+            return computed * relative_time(together, height * width, _KERNEL_LOAD, registers), height + width
 
         together, height, width = min(
             (

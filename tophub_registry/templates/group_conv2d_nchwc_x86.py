@@ -17,14 +17,13 @@ from tophub_registry.templates.convolution import Term
 from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.space import ConfigSpace, divisors, knob
 from tophub_registry.templates.x86 import (
-    MAX_REGISTER_TILE,
     blocks_of,
     channel_blocks,
-    largest_divisor,
     row_knobs,
     simd_lanes,
     sum_by_taps,
     sums_fit,
+    width_of_sums,
 )
 
 if TYPE_CHECKING:
@@ -57,39 +56,33 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
 
     def possible(self, config: Config) -> bool:
         ic, oc = channel_blocks(config)
-        _, outs = self._group
+        _, outs = self.group
         reads = self._reads(config)
         alone = outs % oc == 0 and config.value("together") == 1
         return (alone or oc % (outs * config.value("together")) == 0) and (reads % ic == 0 or ic % reads == 0)
 
-    @property
-    def _group(self) -> tuple[int, int]:
-        """The input and the output channels of one group."""
-        w = self.workload
-        return w.in_channels // w.groups, w.out_channels // w.groups
-
     def _reads(self, config: Config) -> int:
         """Return the number of input channels that a vector of outputs reads."""
-        return self._group[0] * int(config.value("together"))
+        return self.group[0] * int(config.value("together"))
 
     def _vector(self, config: Config) -> int:
         """Return the number of outputs in a vector."""
-        return min(channel_blocks(config)[1], self._group[1] * int(config.value("together")))
+        return min(channel_blocks(config)[1], self.group[1] * int(config.value("together")))
 
     def default(self, target: Target) -> Config:
         w = self.workload
-        _, outs = self._group
+        _, outs = self.group
         lanes = simd_lanes(target)
         together = max(n for n in divisors(w.groups) if n == 1 or (n <= _MAX_TOGETHER and n * outs <= _NARROW))
         vectors = max(1, lanes // (together * outs))
-        ow = largest_divisor(w.out_width, MAX_REGISTER_TILE // vectors)
+        ow = width_of_sums(w.out_width, target, vectors_each=vectors)
         fitting = (
             self.space.config_of(
                 {
                     "tile_ic": blocks_of(w.in_channels, ic),
                     "tile_oc": blocks_of(w.out_channels, oc),
                     "tile_ow": blocks_of(w.out_width, ow),
-                    "unroll_kw": False,
+                    "unroll_kw": True,
                     "together": n,
                 }
             )
@@ -107,7 +100,7 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
         import numpy as np
 
-        ins, outs = self._group
+        ins, outs = self.group
         o, _, kh, kw = kernel.shape
         reads, vector = self._reads(config), self._vector(config)
         wide = np.zeros((o, reads, kh, kw), kernel.dtype)
@@ -126,7 +119,7 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
             raise InputError(f"the blocks of channels do not fit the groups: {config.entity}")
         ic_block, oc_block = channel_blocks(config)
         vector, reads = self._vector(config), self._reads(config)
-        writes = self._group[1] * config.value("together")  # outputs computed from the same channels
+        writes = self.group[1] * config.value("together")  # outputs computed from the same channels
 
         def term(oc: Any, ob: Any) -> Term:
             from tvm import te

@@ -1,5 +1,7 @@
 """What convolutions share whose kernel is packed in panels of several blocks of output channels, on x86.
 
+A panel is part of one group of channels.
+
 A panel's outputs are computed tile by tile of pixels, each tile a sum in registers. If a thread goes through all pixels
 for one panel, it adds up the input channels in parts: a part of the panel stays in the first-level cache for all tiles,
 while the next one is fetched from memory. Sums of parts are added in a buffer that stays in the cache, too.
@@ -90,13 +92,14 @@ class PanelsX86(BlockedConvolutionX86):
     def default_tile(self, target: Target, *, panels_first: bool) -> tuple[Sequence[int], int]:
         """Return the values of `tile_oc` and `tile_p` with the least waste and the fewest loads."""
         _, lanes, registers = vectors(target)
-        block = largest_divisor(self.workload.out_channels, lanes)
-        count = self.workload.out_channels // block
+        _, outs = self.group
+        block = largest_divisor(outs, lanes)
+        count = outs // block
         length = self.lines.pixels
 
         def cost(tile: tuple[int, int]) -> float:
             together, pixels = tile
-            return -(-length // pixels) * pixels * relative_time(together, pixels, _KERNEL_LOAD)
+            return -(-length // pixels) * pixels * relative_time(together, pixels, _KERNEL_LOAD, registers)
 
         together, pixels = min(
             (
@@ -109,13 +112,14 @@ class PanelsX86(BlockedConvolutionX86):
             ),
             key=cost,
         )
-        return [count // together, together, block], pixels
+        return [self.workload.groups * count // together, together, block], pixels
 
     def kernel_shape(self, config: Config) -> tuple[int, ...]:
         w = self.workload
         panels, together, block = self._panels(config)
         ic, _ = channel_blocks(config)
-        return panels, w.in_channels // ic, w.kernel_height, w.kernel_width, ic, together, block
+        ins, _ = self.group
+        return panels, ins // ic, w.kernel_height, w.kernel_width, ic, together, block
 
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
         panels, chunks, height, width, ic, together, block = self.kernel_shape(config)
@@ -133,8 +137,8 @@ class PanelsX86(BlockedConvolutionX86):
     def _chunks(self, config: Config) -> tuple[int, int]:
         """Return in how many parts the blocks of input channels are added up, and how many blocks a part has."""
         w = self.workload
-        ic, _ = channel_blocks(config)
-        blocks = w.in_channels // ic
+        (ic, _), (ins, _) = channel_blocks(config), self.group
+        blocks = ins // ic
         if not self.panels_first(config):
             return 1, blocks
         part = closest_divisor(blocks, _TERMS / (ic * w.kernel_height * w.kernel_width))
@@ -177,7 +181,8 @@ class PanelsX86(BlockedConvolutionX86):
         def term(n: Any, panel: Any, part: Any, tile: Any, i: Any, t: Any, v: Any) -> Any:
             line, pixel = te.indexdiv(tile, tiles), self.start(config, te.indexmod(tile, tiles)) + i
             chunk = part * blocks + s
-            product = value(n, chunk, kh, kw, line, pixel, c) * kernel[panel, chunk, kh, kw, c, t, v]
+            first = te.indexdiv(panel, panels // w.groups) * (parts * blocks) if w.groups > 1 else 0
+            product = value(n, first + chunk, kh, kw, line, pixel, c) * kernel[panel, chunk, kh, kw, c, t, v]
             return te.sum(product, axis=[s, kh, kw, c])
 
         if parts == 1:

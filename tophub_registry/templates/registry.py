@@ -69,6 +69,7 @@ _OURS = {
     "group_conv1d_ncw.cuda": "conv1d_ncw_cuda.GroupConv1dNCWCuda",
     "group_conv2d_nchw.cuda": "group_conv2d_nchw_cuda.GroupConv2dNCHWCuda",
     "group_conv2d_NCHWc.x86": "group_conv2d_nchwc_x86.GroupConv2dNCHWcX86",
+    "group_conv2d_NCHWc_tiled.x86": "conv2d_nchwc_tiled_x86.GroupConv2dNCHWcTiledX86",
     "group_conv2d_nchw_last.cuda": "group_conv2d_nchw_last_cuda.GroupConv2dNCHWLastCuda",
     "group_conv2d_nchw_mma_3xtf32.cuda": "group_conv2d_nchw_mma_cuda.GroupConv2dNCHWMma3xTF32",
     "group_conv2d_nchw_mma_float16.cuda": "group_conv2d_nchw_mma_cuda.GroupConv2dNCHWMmaFloat16",

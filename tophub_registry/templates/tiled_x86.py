@@ -123,7 +123,7 @@ def default_tile(rows: int, columns: int, target: Target) -> Tile:
 
     def cost(tile: Tile) -> float:
         computed = tile.tiles(rows) * tile.rows * tile.panels(columns) * tile.columns
-        return computed * relative_time(tile.vectors, tile.rows, _WEIGHT_LOAD)
+        return computed * relative_time(tile.vectors, tile.rows, _WEIGHT_LOAD, registers)
 
     widest = min(_MAX_VECTORS, registers // 4, -(-columns // lanes))
     tiles = [tile_of(count) for count in range(widest, 0, -1)]

@@ -1,0 +1,52 @@
+"""What is computed without records: how many sums go on at once, by the registers of the target."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.templates.test_numerics import conv2d, depthwise, grouped, tiled
+from tophub_registry.records.target import Target
+from tophub_registry.templates.registry import instantiate
+
+AVX2, AVX512 = Target.parse("llvm -mcpu=znver3"), Target.parse("llvm -mcpu=znver4")
+PADDED = 1, (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "avx2", "avx512"), [(112, 8, 16), (56, 8, 14), (28, 7, 14), (14, 7, 14), (13, 13, 13)]
+)
+def test_depthwise_sums_take_about_half_of_the_registers(width, avx2, avx512):
+    template = instantiate(*depthwise([1, 64, width, width], [3, 3], *PADDED))
+    for target, expected in ((AVX2, avx2), (AVX512, avx512)):
+        assert template.suggestion(target).value("tile_ow")[-1] == expected
+
+
+def test_autotvms_own_default_stays_what_it_is():
+    template = instantiate(*depthwise([1, 64, 56, 56], [3, 3], *PADDED))
+    assert template.default(AVX2).value("tile_ow")[-1] == 28
+
+
+def test_a_tile_without_avx512_has_two_vectors_of_channels_rather_than_more_pixels():
+    template = instantiate(*tiled([1, 256, 14, 14], [256, 256, 3, 3], *PADDED))
+    assert (template.default(AVX2).value("tile_oc")[1], template.default(AVX2).value("tile_p")) == (2, 5)
+
+
+@pytest.mark.parametrize(("groups", "avx2", "avx512"), [(2, True, True), (4, True, False), (8, False, False)])
+def test_groups_of_two_vectors_are_computed_in_tiles(groups, avx2, avx512):
+    _, args = grouped(groups, [1, 128, 14, 14], [64, 128 // groups, 3, 3], *PADDED)
+    template = instantiate("group_conv2d_NCHWc_tiled.x86", args)
+    assert (template.promising(AVX2), template.promising(AVX512)) == (avx2, avx512)
+
+
+def test_blocks_of_channels_that_cross_groups_are_no_config():
+    template = instantiate("group_conv2d_NCHWc_tiled.x86", grouped(4, [1, 64, 14, 14], [64, 16, 3, 3], *PADDED)[1])
+    values = {"tile_ic": [2, 32], "tile_oc": [4, 2, 8], "tile_p": 5, "tile_oh": 14}
+    crossing = template.space.config_of(values)
+    assert not template.possible(crossing)
+    assert not template.feasible(crossing, AVX2)
+    assert template.possible(template.space.config_of(values | {"tile_ic": [8, 8]}))
+
+
+def test_a_direct_convolution_is_not_one_of_groups():
+    _, args = conv2d([1, 16, 14, 14], [16, 16, 3, 3], *PADDED)
+    assert instantiate("conv2d_NCHWc_tiled.x86", args).group == (16, 16)
