@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tophub_registry.compiler.choice import PLAIN, Use, choose_blocks, kernels_for
+from tophub_registry.compiler.choice import PLAIN, Use, change, choose_blocks, kernels_for
 from tophub_registry.records.lookup import Answer, Match
 from tophub_registry.records.record import Record, workload_key
 from tophub_registry.records.target import Target
@@ -233,6 +233,17 @@ def test_untried_tiles_are_preferred_to_a_direct_record_if_the_channels_fill_the
     answers = {workload_key(*each, {}): [found] if each == tasks[0] else [] for each in tasks}
     best = min(kernels_for(tasks, TARGET, answers, Neighbourhood()), key=lambda kernel: kernel.cost)
     assert (best.template.task, best.instead_of) == (chosen, None if filters == 63 else found)
+
+
+def test_groups_are_computed_in_blocks_even_where_that_costs_changes_of_layout() -> None:
+    layer = Convolution("conv", "convolution", (1, 128, 56, 56), (256, 64, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 2)
+    tasks = workloads(layer, "llvm", own=True)
+    answers: dict[str, list[Answer]] = {workload_key(*each, {}): [] for each in tasks}
+    costs = {its.blocks: its.cost for its in kernels_for(tasks, TARGET, answers, Neighbourhood())}
+    size = 4 * 56 * 56
+    assert min(cost for blocks, cost in costs.items() if PLAIN not in blocks) < costs[PLAIN, PLAIN] - (
+        change(128 * size) + change(256 * size)
+    )
 
 
 @pytest.mark.parametrize(("size", "chosen"), [(7, "conv2d_NCHWc_tiled.x86"), (28, "conv2d_NCHWc_winograd.x86")])

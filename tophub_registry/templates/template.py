@@ -66,6 +66,9 @@ class Template(ABC):
     forgiving: ClassVar[bool] = False
     """Whether other workloads' configs beat the default one even if their tiles must change to fit."""
 
+    untuned: ClassVar[float] = 1.0
+    """Assumed time of the default config, relative to those of the layer's other templates in other layouts."""
+
     weights: ClassVar[int] = 1
     """The number of inputs, from the last one back, that are weights: a model reads them from memory."""
 
