@@ -37,6 +37,8 @@ WORKLOADS = {
     "depthwise": depthwise([1, 16, 14, 14], [3, 3], 1, (1, 1, 1, 1)),
     "groups": grouped(2, [1, 32, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1)),
     "blocked groups": ("group_conv2d_NCHWc.x86", grouped(2, [1, 32, 14, 14], [32, 16, 3, 3], 1, (1, 1, 1, 1))[1]),
+    "pixels, the last panel in part": pointwise([1, 16, 8, 8], 56),
+    "tiled, the last panel in part": tiled([1, 16, 12, 10], [56, 16, 3, 3], 1, (1, 1, 1, 1)),
     "tiled groups": ("group_conv2d_NCHWc_tiled.x86", grouped(2, [1, 32, 13, 13], [32, 16, 3, 3], 1, (1, 1, 1, 1))[1]),
     "volumes": volumetric([1, 16, 4, 9, 8], [16, 16, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),
     "volumes, depthwise": volumetric([1, 16, 4, 8, 8], [16, 1, 3, 3, 3], (1, 1, 1), (1, 1, 1, 1, 1, 1)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.templates.test_numerics import conv2d, depthwise, grouped, tiled
+from tests.templates.test_numerics import conv2d, depthwise, grouped, pointwise, tiled
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
@@ -29,6 +29,15 @@ def test_autotvms_own_default_stays_what_it_is():
 def test_a_tile_without_avx512_has_two_vectors_of_channels_rather_than_more_pixels():
     template = instantiate(*tiled([1, 256, 14, 14], [256, 256, 3, 3], *PADDED))
     assert (template.default(AVX2).value("tile_oc")[1], template.default(AVX2).value("tile_p")) == (2, 5)
+
+
+@pytest.mark.parametrize(("filters", "panels"), [(728, [46, 2, 8]), (56, [4, 2, 8]), (24, [1, 3, 8]), (64, [4, 2, 8])])
+def test_an_odd_number_of_blocks_is_computed_two_at_a_time(filters, panels):
+    template = instantiate(*pointwise([1, 64, 19, 19], filters))
+    config = template.default(AVX2)
+    assert config.value("tile_oc") == panels
+    assert template.feasible(config, AVX2)
+    assert template.space.find(config.entity) == config.index >= 0
 
 
 @pytest.mark.parametrize(("groups", "avx2", "avx512"), [(2, True, True), (4, True, False), (8, False, False)])

@@ -30,11 +30,11 @@ PLAIN = 0
 LAST = -1
 """The block size of a value with all its channels in one block: `[N, 1, H, W, C]`, which is channels last."""
 
-_BANDWIDTH = 8e9  # bytes a second, of a layout change
-_START = 2e-6  # seconds
-_UNTUNED = 1e11
-"""Assumed FLOPS of a kernel that no record covers: about those of a default config on two cores."""
+_CACHED = 1 << 19
+"""Bytes of a value that are still in a core's second-level cache when the next layer reads them."""
 
+_BANDWIDTH, _CACHED_BANDWIDTH = 8e9, 24e9  # bytes a second, of a layout change
+_START = 2e-6  # seconds
 _GAINING = 0.7
 """Assumed time of another processor's record that is expected to gain, relative to the default config."""
 
@@ -87,7 +87,7 @@ class Kernel:
         if self.guess is not None:
             return self.guess
         record = self.answer.record
-        return self.template.untuned * self.template.flop / _UNTUNED if record is None else record.mean_cost
+        return self.template.untuned_cost if record is None else record.mean_cost
 
 
 def _block(shape: tuple[int, ...], plain: tuple[int, ...]) -> int:
@@ -131,7 +131,8 @@ class Use:
 
 def change(size: int) -> float:
     """Return the estimated time, in seconds, of changing the layout of `size` bytes."""
-    return _START + 2 * size / _BANDWIDTH
+    cached = min(size, _CACHED)
+    return _START + 2 * cached / _CACHED_BANDWIDTH + 2 * (size - cached) / _BANDWIDTH
 
 
 @dataclass(frozen=True)
@@ -198,11 +199,11 @@ def kernels_for(
         return _without_records(templates, target, neighbourhood)
     evidence = min(recorded, key=lambda kernel: kernel.cost).answer
     bare = [replace(kernel, evidence=evidence) for kernel in _without_records(templates, target, neighbourhood)]
-    tasks = {kernel.template.task for kernel in bare}
+    costs = {kernel.template.task: kernel.cost for kernel in bare}
     helpful = [
-        replace(kernel, guess=_GAINING * min(its.cost for its in bare), evidence=evidence)
+        replace(kernel, guess=_GAINING * costs[kernel.template.task], evidence=evidence)
         for kernel in recorded
-        if kernel.template.task in tasks and _transfers(kernel, target)
+        if kernel.template.task in costs and _transfers(kernel, target)
     ]
     return _best_of_each_layout([*bare, *helpful])
 

@@ -26,7 +26,7 @@ _ROW, _IMAGE, _VOLUME = 1, 2, 3  # the axes of a convolution
 _WINOGRAD_KERNELS = range(3, 8)
 _BLOCKED_WINOGRAD_KERNEL = 3
 _LARGE_BATCH = 32
-_TWO_VECTORS = 16  # lanes of AVX2
+_VECTOR = 8  # lanes of AVX2
 
 
 class Rule(NamedTuple):
@@ -62,7 +62,8 @@ def _grouped(conv: Convolution) -> bool:
 
 def _in_wide_groups(conv: Convolution) -> bool:
     """Return whether each group has a few vectors of output channels."""
-    return _grouped(conv) and conv.kernel[0] // conv.groups % _TWO_VECTORS == 0
+    filters = conv.kernel[0] // conv.groups
+    return _grouped(conv) and filters % _VECTOR == 0 and filters > _VECTOR
 
 
 def _with_several_groups(conv: Convolution) -> bool:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from tophub_registry.errors import InputError
 from tophub_registry.templates.convolution_workloads import Conv2d
-from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86
+from tophub_registry.templates.panels_x86 import MAX_PIXELS, Lines, PanelsX86, panels_knob
 from tophub_registry.templates.prefetch import DATA, Prefetch
 from tophub_registry.templates.space import ConfigSpace, knob, split
-from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, panel_worth_trying, simd_lanes
+from tophub_registry.templates.x86 import blocks_of, channel_blocks, largest_divisor, simd_lanes
 
 if TYPE_CHECKING:
     from tophub_registry.records.record import Config
@@ -46,7 +46,7 @@ class Conv2dNCHWcPointwiseX86(PanelsX86):
         return ConfigSpace(
             [
                 split("tile_ic", w.in_channels, parts=2),
-                split("tile_oc", w.out_channels, parts=3, keep=panel_worth_trying),
+                panels_knob(w),
                 knob("tile_p", range(1, min(MAX_PIXELS, self.lines.pixels) + 1)),
                 knob("channels_first", [True, False]),
             ]

@@ -10,10 +10,12 @@ while the next one is fetched from memory. Sums of parts are added in a buffer t
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
+from tophub_registry.templates.space import KnobSpace, divisors, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.x86 import (
     MAX_TOGETHER,
@@ -21,6 +23,7 @@ from tophub_registry.templates.x86 import (
     channel_blocks,
     closest_divisor,
     largest_divisor,
+    panel_worth_trying,
     relative_time,
     simd_lanes,
     sum_in_registers,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
+    from tophub_registry.templates.convolution_workloads import Conv2d
 
 MAX_PIXELS = 30
 """The most pixels of a tile: one register each and one for the kernel, where there are the most, AVX-512's 32."""
@@ -51,11 +55,36 @@ _TILE_AXIS = 2
 """The place of the tiles among the axes of the sums; that of the parts of the channels, if there is one, is before."""
 
 
+_IN_VAIN = 1.2
+"""The most blocks of channels that panels compute, as a multiple of those needed."""
+
+
 class Lines(NamedTuple):
     """The output's pixels: lines of adjacent ones, which tiles do not cross."""
 
     number: int
     pixels: int
+
+
+def panels_knob(w: Conv2d) -> KnobSpace:
+    """Return the knob `tile_oc`: a split into panels, blocks of a panel, and channels of a block.
+
+    Without groups, the last panel may have more blocks than there are: an odd number of them is computed two at a time.
+    """
+    exact = split("tile_oc", w.out_channels, parts=3, keep=panel_worth_trying)
+    if w.groups > 1:
+        return exact
+    more = [
+        [-1, together, block]
+        for block in divisors(w.out_channels)
+        for together in range(2, MAX_TOGETHER + 1)
+        if w.out_channels // block % together and _few_in_vain(w.out_channels // block, together)
+    ]
+    return replace(exact, options=(*exact.options, *filter(panel_worth_trying, more)))
+
+
+def _few_in_vain(blocks: int, together: int) -> bool:
+    return -(-blocks // together) * together <= _IN_VAIN * blocks
 
 
 class PanelsX86(BlockedConvolutionX86):
@@ -99,20 +128,21 @@ class PanelsX86(BlockedConvolutionX86):
 
         def cost(tile: tuple[int, int]) -> float:
             together, pixels = tile
-            return -(-length // pixels) * pixels * relative_time(together, pixels, _KERNEL_LOAD, registers)
+            computed = -(-length // pixels) * pixels * -(-count // together) * together
+            return computed * relative_time(together, pixels, _KERNEL_LOAD, registers)
 
         together, pixels = min(
             (
                 (together, pixels)
                 for together in range(1, MAX_TOGETHER + 1)
                 for pixels in range(1, min(MAX_PIXELS, length) + 1)
-                if count % together == 0
+                if (count % together == 0 or (self.workload.groups == 1 and _few_in_vain(count, together)))
                 and together * (pixels + 1) < registers
                 and (not panels_first or can_prefetch(together * pixels * block))
             ),
             key=cost,
         )
-        return [self.workload.groups * count // together, together, block], pixels
+        return [self.workload.groups * -(-count // together), together, block], pixels
 
     def kernel_shape(self, config: Config) -> tuple[int, ...]:
         w = self.workload
@@ -122,12 +152,16 @@ class PanelsX86(BlockedConvolutionX86):
         return panels, ins // ic, w.kernel_height, w.kernel_width, ic, together, block
 
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
+        import numpy as np
+
         panels, chunks, height, width, ic, together, block = self.kernel_shape(config)
-        return kernel.reshape(panels, together, block, chunks, ic, height, width).transpose(0, 3, 5, 6, 4, 1, 2)
+        in_vain = panels * together * block - kernel.shape[0]
+        whole = np.pad(kernel, [(0, in_vain), (0, 0), (0, 0), (0, 0)]) if in_vain else kernel
+        return whole.reshape(panels, together, block, chunks, ic, height, width).transpose(0, 3, 5, 6, 4, 1, 2)
 
     def _panels(self, config: Config) -> tuple[int, int, int]:
         _, together, block = config.value("tile_oc")
-        return self.workload.out_channels // (together * block), together, block
+        return -(-self.workload.out_channels // (together * block)), together, block
 
     def tiles(self, config: Config) -> int:
         """Return how many tiles cover a line."""

@@ -25,6 +25,10 @@ class Tensor(NamedTuple):
     dtype: str
 
 
+_UNTUNED = 1e11
+"""Assumed floating-point operations in a second of a kernel without a record: about a default config's on two cores."""
+
+
 class RegisterTile(NamedTuple):
     """The outputs that a processor's kernel accumulates in registers at once.
 
@@ -65,9 +69,6 @@ class Template(ABC):
     """The task's arguments, parsed."""
     forgiving: ClassVar[bool] = False
     """Whether other workloads' configs beat the default one even if their tiles must change to fit."""
-
-    untuned: ClassVar[float] = 1.0
-    """Assumed time of the default config, relative to those of the layer's other templates in other layouts."""
 
     weights: ClassVar[int] = 1
     """The number of inputs, from the last one back, that are weights: a model reads them from memory."""
@@ -118,6 +119,11 @@ class Template(ABC):
     def possible(self, config: Config) -> bool:  # noqa: ARG002  # most templates compute any config of their space
         """Return whether a config gives a kernel that some device can run; a search tries the `feasible` ones."""
         return True
+
+    @property
+    def untuned_cost(self) -> float:
+        """Assumed time of the default config in seconds, on two cores of a processor."""
+        return self.flop / _UNTUNED
 
     def register_tile(self, config: Config) -> RegisterTile | None:  # noqa: ARG002  # most templates have no such tile
         """Return the tile accumulated in registers, if it decides how well a kernel suits a processor."""
