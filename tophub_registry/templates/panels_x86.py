@@ -96,6 +96,7 @@ class PanelsX86(BlockedConvolutionX86):
     """
 
     packs_late = False
+    numbered = False
 
     @property
     @abstractmethod

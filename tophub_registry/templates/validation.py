@@ -21,11 +21,12 @@ def check_space(record: Record) -> Iterator[Finding]:
         yield Finding("unchecked", record.input.task, "note")
         return
     try:
-        index = _templates.of(record).space.find(record.config.entity)
+        template = _templates.of(record)
+        index = template.space.find(record.config.entity)
     except InputError as error:
         yield Finding("space", error.message, remedy="there is no such config: drop the row, or tune again")
         return
-    if index != record.config.index:
+    if template.numbered and index != record.config.index:
         message = f"the index {record.config.index} belongs to another config; this config's is {index}"
         yield Finding("index", message, "warning", "clients use the entity")
 
