@@ -71,7 +71,7 @@ class Template(ABC):
     """Whether other workloads' configs beat the default one even if their tiles must change to fit."""
 
     numbered: ClassVar[bool] = True
-    """Whether a config has the same index in every version, as in AutoTVM's spaces: in some of ours options were added."""
+    """Whether a config has the same index in every version, as in AutoTVM's spaces; some of ours have grown."""
 
     weights: ClassVar[int] = 1
     """The number of inputs, from the last one back, that are weights: a model reads them from memory."""
