@@ -44,7 +44,11 @@ def test_an_odd_number_of_blocks_is_computed_two_at_a_time(filters, panels):
 def test_groups_of_two_vectors_are_computed_in_tiles(groups, avx2, avx512):
     _, args = grouped(groups, [1, 128, 14, 14], [64, 128 // groups, 3, 3], *PADDED)
     template = instantiate("group_conv2d_NCHWc_tiled.x86", args)
-    assert (template.promising(AVX2), template.promising(AVX512)) == (avx2, avx512)
+    one_vector = instantiate("group_conv2d_NCHWc.x86", args)
+    for target, expected in ((AVX2, avx2), (AVX512, avx512)):
+        assert template.promising(target) == expected
+        cheaper = template.untuned_cost(template.default(target)) < one_vector.untuned_cost(one_vector.default(target))
+        assert cheaper == expected
 
 
 def test_blocks_of_channels_that_cross_groups_are_no_config():

@@ -87,7 +87,7 @@ class Kernel:
         if self.guess is not None:
             return self.guess
         record = self.answer.record
-        return self.template.untuned_cost if record is None else record.mean_cost
+        return self.template.untuned_cost(self.config) if record is None else record.mean_cost
 
 
 def _block(shape: tuple[int, ...], plain: tuple[int, ...]) -> int:

@@ -40,7 +40,7 @@ _LARGE_KERNEL = 1 << 20
 
 
 _FASTER = 0.7
-"""The assumed time of wide groups' default config, relative to others: with AVX2, two cores did 140 GFLOPS."""
+"""The assumed time of several blocks at once, relative to one: with AVX2, two cores did 140 GFLOPS."""
 
 
 class Conv2dNCHWcTiledX86(PanelsX86):
@@ -144,13 +144,11 @@ class GroupConv2dNCHWcTiledX86(Conv2dNCHWcTiledX86):
         return self.possible(config) and super().feasible(config, target)
 
     def promising(self, target: Target) -> bool:
-        """Return whether a panel has two whole vectors or more: with one, `group_conv2d_NCHWc.x86` is faster."""
-        (_, together, block), _ = self.default_tile(target, panels_first=False)
-        return together > 1 and block == simd_lanes(target)
+        """Return whether a panel has two vectors or more: with one, `group_conv2d_NCHWc.x86` is faster."""
+        return _has_several(self.default(target))
 
-    @property
-    def untuned_cost(self) -> float:
-        return _FASTER * super().untuned_cost
+    def untuned_cost(self, config: Config) -> float:
+        return super().untuned_cost(config) * (_FASTER if _has_several(config) else 1.0)
 
     def possible(self, config: Config) -> bool:
         (ins, outs), (ic, _) = self.group, channel_blocks(config)
@@ -161,3 +159,8 @@ class GroupConv2dNCHWcTiledX86(Conv2dNCHWcTiledX86):
         if not self.possible(config):
             raise InputError(f"the blocks of channels do not fit the groups: {config.entity}")
         return super().computation(config)
+
+
+def _has_several(config: Config) -> bool:
+    """Return whether a panel has several blocks of output channels."""
+    return bool(config.value("tile_oc")[1] > 1)

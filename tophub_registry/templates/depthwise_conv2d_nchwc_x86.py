@@ -22,7 +22,7 @@ from tophub_registry.templates.x86 import (
     simd_lanes,
     sum_in_registers,
     sums_fit,
-    width_of_sums,
+    with_width_of_sums,
 )
 
 if TYPE_CHECKING:
@@ -59,30 +59,20 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
         return loaded and sums_fit(oc, width, target)
 
     def default(self, target: Target) -> Config:
-        out_width = self._width()
-        return self._in_vectors(target, out_width, largest_divisor(out_width, MAX_REGISTER_TILE))
-
-    def suggestion(self, target: Target) -> Config:
-        out_width = self._width()
-        return self._in_vectors(target, out_width, width_of_sums(out_width, target))
-
-    def _width(self) -> int:
-        """Return the output's width as AutoTVM computes it for its default.
-
-        It takes the paddings at the top and at the bottom for those of height and width, so with uneven padding its
-        width is not the output's; ours is the same, for compatibility.
-        """
-        w = self.workload
-        bottom = w.padding[2]
-        return (w.width - (w.kernel_width - 1) * w.dilation[1] - 1 + 2 * bottom) // w.strides[1] + 1
-
-    def _in_vectors(self, target: Target, out_width: int, ow: int) -> Config:
         w = self.workload
         block = largest_divisor(w.in_channels, simd_lanes(target))
+        # AutoTVM takes the paddings at the top and at the bottom for those of height and width, so with uneven
+        # padding its width is not the output's; the default is the same, for compatibility.
+        bottom = w.padding[2]
+        out_width = (w.width - (w.kernel_width - 1) * w.dilation[1] - 1 + 2 * bottom) // w.strides[1] + 1
+        ow = largest_divisor(out_width, MAX_REGISTER_TILE)
         blocks = blocks_of(w.in_channels, block)
         return self.space.config_of(
             {"tile_ic": blocks, "tile_oc": blocks, "tile_ow": blocks_of(out_width, ow), "unroll_kw": False}
         )
+
+    def suggestion(self, target: Target) -> Config:
+        return with_width_of_sums(self.space, self.default(target), target)
 
     def kernel_shape(self, config: Config) -> tuple[int, ...]:
         w, (_, oc) = self.workload, channel_blocks(config)

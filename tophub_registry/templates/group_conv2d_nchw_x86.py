@@ -24,7 +24,7 @@ from tophub_registry.templates.x86 import (
     row_knobs,
     simd_lanes,
     sum_by_taps,
-    width_of_sums,
+    with_width_of_sums,
 )
 
 if TYPE_CHECKING:
@@ -66,24 +66,14 @@ class GroupConv2dNCHWX86(Template):
         return w.in_channels // w.groups, w.out_channels // w.groups
 
     def default(self, target: Target) -> Config:
-        out_width = self._width()
-        return self._in_vectors(target, out_width, largest_divisor(out_width, MAX_REGISTER_TILE))
-
-    def suggestion(self, target: Target) -> Config:
-        out_width = self._width()
-        return self._in_vectors(target, out_width, width_of_sums(out_width, target))
-
-    def _width(self) -> int:
-        """Return the output's width as AutoTVM computes it for its default: without regard to the dilation."""
-        w = self.workload
-        _, left, _, right = w.padding
-        return (w.width + left + right - w.kernel_width) // w.strides[1] + 1
-
-    def _in_vectors(self, target: Target, out_width: int, ow: int) -> Config:
         w = self.workload
         ins, outs = self._group
         oc = largest_divisor(outs, simd_lanes(target))
         ic = largest_divisor(ins, oc)
+        # AutoTVM ignores the dilation here.
+        _, left, _, right = w.padding
+        out_width = (w.width + left + right - w.kernel_width) // w.strides[1] + 1
+        ow = largest_divisor(out_width, MAX_REGISTER_TILE)
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(w.in_channels, ic),
@@ -93,14 +83,16 @@ class GroupConv2dNCHWX86(Template):
             }
         )
 
-    @property
-    def untuned_cost(self) -> float:
-        """Assumed time of the default config in seconds, with that of packing data and kernel in each run.
+    def suggestion(self, target: Target) -> Config:
+        return with_width_of_sums(self.space, self.default(target), target)
+
+    def untuned_cost(self, config: Config) -> float:
+        """Return the assumed time of a config in seconds, with that of packing data and kernel in each run.
 
         So estimated, ResNeSt's and ShuffleNet's layers take 14.4 and 0.23 ms; with AVX2 they took 14.5 and 0.20.
         """
         packed = 4 * sum(map(math.prod, self.workload.inputs))
-        return _SLOWER * super().untuned_cost + 2 * packed / _BANDWIDTH
+        return _SLOWER * super().untuned_cost(config) + 2 * packed / _BANDWIDTH
 
     def apply(self, sch: Any, config: Config) -> None:
         self._schedule_packing(sch)

@@ -123,9 +123,8 @@ class Template(ABC):
         """Return whether a config gives a kernel that some device can run; a search tries the `feasible` ones."""
         return True
 
-    @property
-    def untuned_cost(self) -> float:
-        """Assumed time of the default config in seconds, on two cores of a processor."""
+    def untuned_cost(self, config: Config) -> float:  # noqa: ARG002  # most templates assume the same of any config
+        """Return the assumed time of a config without a record in seconds, on two cores of a processor."""
         return self.flop / _UNTUNED
 
     def register_tile(self, config: Config) -> RegisterTile | None:  # noqa: ARG002  # most templates have no such tile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.records.families import Vectors, vectors_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
     from tophub_registry.templates.convolution_workloads import Conv2d
+    from tophub_registry.templates.space import ConfigSpace
 
 MAX_TILE = 64
 """The widest tile of outputs in AutoTVM's spaces of convolutions."""
@@ -115,9 +117,9 @@ def relative_time(kernels: int, pixels: int, kernel_load: float, registers: int)
 def width_of_sums(width: int, target: Target, *, vectors_each: int = 1) -> int:
     """Return a good number of pixels of a row to compute at once: a divisor of its width.
 
-    Their sums take about half of the registers. Of 1,100 depthwise kernels from tuning runs, those with 7 or 8 sums
-    took 1.03 times as long as the best one of their layer on AVX2 (median), those with 14 twice and with 28 three
-    times as long; on AVX-512 it is 1.15, 1.13 and 1.75 times.
+    Their sums take about half of the registers. Of 775 depthwise kernels from tuning runs on a Xeon, those with 7 or
+    8 sums took 1.03 times as long as the best one of their layer on AVX2 (median), those with 14 twice and with 28
+    three times as long; on AVX-512 it is 1.17, 1.15 and 1.75 times.
 
     Parameters
     ----------
@@ -125,6 +127,13 @@ def width_of_sums(width: int, target: Target, *, vectors_each: int = 1) -> int:
         The vectors of a pixel.
     """
     return closest_divisor(width, vectors(target).registers / 2 / vectors_each)
+
+
+def with_width_of_sums(space: ConfigSpace, config: Config, target: Target) -> Config:
+    """Return a config with another `tile_ow`: AutoTVM's defaults take up to 31 registers, on any processor."""
+    values = {knob.name: knob.value for knob in config.entity}
+    width = math.prod(values["tile_ow"])
+    return space.config_of(values | {"tile_ow": blocks_of(width, width_of_sums(width, target))})
 
 
 def panel_worth_trying(tile_oc: Sequence[int]) -> bool:
