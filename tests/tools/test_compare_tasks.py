@@ -1,6 +1,6 @@
 """`tools/compare_tasks.py`: what it says of two task lists."""
 
-from tools.model_zoo.task_lists import difference, differs, page
+from tools.model_zoo.task_lists import but_for_padding, difference, differs, page
 
 BOTH, OURS, THEIRS = ["dense_pack.x86", [1]], ["dense_nopack.x86", [1]], ["dense_nopack.x86", [2]]
 
@@ -21,3 +21,26 @@ def test_the_page_has_a_line_for_each_model():
     text = page(rows)
     assert "| `a` | 1, the same | 1, only ours 1, only AutoTVM's 0 |" in text
     assert "| `b` | autotvm: no operator x/y |  |" in text
+
+
+def convolution(size, padding, kernel=3):
+    tensors = [["TENSOR", [1, 8, size, size], "float32"], ["TENSOR", [8, 1, kernel, kernel], "float32"]]
+    return ["depthwise_conv2d_nchw.cuda", [*tensors, [2, 2], padding, [1, 1], "float32"]]
+
+
+def test_a_convolution_of_data_that_another_layer_padded_is_the_same():
+    row = {
+        "model": "a",
+        "kind": "cuda",
+        **difference([BOTH, convolution(28, [4, 4, 3, 3])], [convolution(29, [3] * 4), BOTH]),
+    }
+    assert not differs(row)
+    assert "| `a` |  | 1, the same, 1 but for who pads |" in page([row])
+
+
+def test_a_convolution_of_other_data_or_with_another_kernel_differs():
+    for other in (convolution(30, [3] * 4), convolution(29, [3] * 4, kernel=5)):
+        row = difference([convolution(28, [4, 4, 3, 3])], [other])
+        alike, left = but_for_padding(row)
+        assert (alike, left) == (0, row)
+        assert differs(row)
