@@ -331,14 +331,20 @@ static void tophub_add_rounded(float* sums, const float* data, const float* weig
       [](float number) { return __uint_as_float(__float_as_uint(number) & 0xffffe000u); });
 }
 
+template <int STEPS>
+static void tophub_arrived() {
+  gpu::wait_group(STEPS);
+}
+
 template <int N>
-static void tophub_add_split(float* sums, const float* data, const float* weights, int apart) {
+static void tophub_multiply_split(float* added, const float* data, const float* weights, int apart) {
+  std::fill_n(added, N / 2, 0.0f);
   auto large = [](float number) { return __uint_as_float(tophub_tf32(number)); };
   auto small = [large](float number) { return number - large(number); };
   auto taken = [](float number) { return __uint_as_float(__float_as_uint(number) & 0xffffe000u); };
-  gpu::add_swizzled<N>(sums, data, weights, [=](float number) { return taken(small(number)); }, taken);
-  gpu::add_swizzled<N>(sums, data, weights + apart, large, taken);
-  gpu::add_swizzled<N>(sums, data, weights, large, taken);
+  gpu::add_swizzled<N>(added, data, weights, [=](float number) { return taken(small(number)); }, taken);
+  gpu::add_swizzled<N>(added, data, weights + apart, large, taken);
+  gpu::add_swizzled<N>(added, data, weights, large, taken);
 }
 
 static void tophub_finish() {

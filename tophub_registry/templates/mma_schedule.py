@@ -125,19 +125,24 @@ class Schedule:
         what is copied, and whether it is padding, are computed while tensor cores work.
         """
         from tvm import tirx
-        from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
 
         loop, last = self._sch.get(step), self._stages - 1
         *copies, products = loop.body.seq
-        wait = tirx.Evaluate(T.ptx.cp.async_.wait_group(last - 1))  # in this order, TVM would wait for too few copies
-        after = self._after_copies()
+        wait, after = self._wait(loop, last), self._after(products)
         body = tirx.SeqStmt([*(asynchronous(copy, self._copying) for copy in copies), wait, products, *after])
         more = range(4, 4 + len(after))
         notes = _annotations([0, 0, last, last, *(last for _ in more)], [2, 3, 0, 1, *more])
         pipelined = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=notes)
         self._sch.state.replace(self._sch.get_sref(step), pipelined)
 
-    def _after_copies(self) -> list[Any]:
+    def _wait(self, steps: Any, last: int) -> Any:  # noqa: ARG002  # where there are no more copies, TVM's own waits do
+        """Return the statement that waits for the copies of a step, when those of `last` steps have begun."""
+        from tvm import tirx
+        from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+        return tirx.Evaluate(T.ptx.cp.async_.wait_group(last - 1))  # in this order, TVM would wait for too few copies
+
+    def _after(self, products: Any) -> list[Any]:  # noqa: ARG002  # warps need nothing
         """Return what a step does when it has begun a later step's copies."""
         return []
 

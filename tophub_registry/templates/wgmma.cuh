@@ -29,8 +29,13 @@ __device__ __forceinline__ unsigned long long tophub_rows(const void* first) {
   return (1ull << 62) | (64ull << 32) | (1ull << 16) | (at >> 4 & 0x3fff);
 }
 
-// What copies wrote becomes visible to the instructions, which read shared memory by another way.
-__device__ __forceinline__ void tophub_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Waits for this thread's copies but those of the last so many steps. What they wrote becomes visible to the
+// instructions, which read shared memory by another way.
+template <int STEPS>
+__device__ __forceinline__ void tophub_arrived() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(STEPS) : "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
 
 __device__ __forceinline__ void tophub_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
@@ -42,7 +47,6 @@ template <int N, typename Half>
 __device__ __forceinline__ void tophub_add_shared(float* sums, const Half* data, const Half* weights) {
   // The four warps' rows, as one instruction takes them.
   unsigned long long a = tophub_rows(data - (threadIdx.y & 3) * 16 * 64), b = tophub_rows(weights);
-  tophub_publish();
   tophub_begin();
 #pragma unroll
   for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), sums, a + 2 * i, b + 2 * i);
@@ -61,42 +65,41 @@ __device__ __forceinline__ void tophub_add_rounded(float* sums, const float* dat
     for (int j = 0; j < 4; ++j) a[i][j] = tophub_tf32(__uint_as_float(a[i][j]));
   }
   unsigned long long b = tophub_rows(weights);
-  tophub_publish();
   tophub_begin();
 #pragma unroll
   for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), sums, a[i], b + 2 * i);
   tophub_commit();
 }
 
-// As in `tophub_add_3xtf32`: tensor cores add up a step's products only. Of weights there are both parts.
+// Of weights there are both parts. While tensor cores work, the next eight columns of the data are split.
 template <int N>
-__device__ __forceinline__ void tophub_add_split(float* sums, const float* data, const float* weights, int apart) {
-  unsigned a[4][4], rest[4][4];
-  float added[N / 2];
+__device__ __forceinline__ void tophub_multiply_split(float* added, const float* data, const float* weights, int apart) {
+  unsigned numbers[4][4], a[4][4], rest[4][4];
   int lane = threadIdx.x;
   const float* row = data + (lane & 15) * 32 + (lane >> 4) * 4;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    unsigned numbers[4];
-    tophub_load_swizzled(numbers, row + 8 * i);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) tophub_split(__uint_as_float(numbers[j]), a[i][j], rest[i][j]);
-  }
+  for (int i = 0; i < 4; ++i) tophub_load_swizzled(numbers[i], row + 8 * i);
   unsigned long long b = tophub_rows(weights), rest_of_b = tophub_rows(weights + apart);
-  tophub_publish();
-  tophub_begin();
 #pragma unroll
-  for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), added, rest[i], b + 2 * i, i > 0);
+  for (int i = 0; i < 4; ++i) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), added, a[i], rest_of_b + 2 * i);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), added, a[i], b + 2 * i);
+    for (int j = 0; j < 4; ++j) tophub_split(__uint_as_float(numbers[i][j]), a[i][j], rest[i][j]);
+    tophub_begin();
+    tophub_multiply(tophub_columns<N>(), added, rest[i], b + 2 * i, i > 0);
+    tophub_multiply(tophub_columns<N>(), added, a[i], rest_of_b + 2 * i);
+    tophub_multiply(tophub_columns<N>(), added, a[i], b + 2 * i);
+  }
   tophub_commit();
+}
+#endif  // TOPHUB_MMA_EMULATED
+
+// As in `tophub_add_3xtf32`: tensor cores add up a step's products only.
+template <int N>
+__device__ __forceinline__ void tophub_collect(float* sums, const float* added) {
   tophub_finish();
 #pragma unroll
   for (int i = 0; i < N / 2; ++i) sums[i] += added[i];
 }
-#endif  // TOPHUB_MMA_EMULATED
 
 // The functions for tiles of N columns, of which tensor intrinsics know the names.
 #define TOPHUB_WGMMA(N)                                                                                            \
@@ -107,9 +110,19 @@ __device__ __forceinline__ void tophub_add_split(float* sums, const float* data,
   __device__ __forceinline__ void tophub_wgmma_tf32_##N(float* sums, const float* data, const float* weights) {    \
     tophub_add_rounded<N>(sums, data, weights);                                                                    \
   }                                                                                                                \
-  __device__ __forceinline__ void tophub_wgmma_3xtf32_##N(                                                          \
+  __device__ __forceinline__ void tophub_wgmma_3xtf32_##N(                                                         \
       float* sums, const float* data, const float* weights, int apart) {                                           \
-    tophub_add_split<N>(sums, data, weights, apart);                                                               \
+    float added[N / 2];                                                                                            \
+    tophub_multiply_split<N>(added, data, weights, apart);                                                         \
+    tophub_collect<N>(sums, added);                                                                                \
+  }                                                                                                                \
+  /* Leaves a step's sums behind those of all steps, until they are collected. */                                  \
+  __device__ __forceinline__ void tophub_wgmma_3xtf32_begin_##N(                                                   \
+      float* sums, const float* data, const float* weights, int apart) {                                           \
+    tophub_multiply_split<N>(sums + N / 2, data, weights, apart);                                                  \
+  }                                                                                                                \
+  __device__ __forceinline__ void tophub_wgmma_3xtf32_collect_##N(float* sums) {                                   \
+    tophub_collect<N>(sums, sums + N / 2);                                                                         \
   }                                                                                                                \
   __device__ __forceinline__ void tophub_wgmma_clear_##N(float* sums) {                                            \
     _Pragma("unroll") for (int i = 0; i < N / 16; ++i) tophub_clear(sums + 8 * i);                                 \

@@ -23,12 +23,16 @@ ROWS = WARPS * TILE
 
 
 class WarpgroupIntrinsics(NamedTuple):
-    """The names of the tensor intrinsics for tiles of so many columns: adding products, clearing and storing sums."""
+    """The names of the tensor intrinsics for tiles of so many columns: adding products, clearing and storing sums.
+
+    If there is `collect`, it adds a step's sums to the others: the function takes both.
+    """
 
     add: str
     clear: str
     store_shared: str
     store_global: str
+    collect: Function | None
 
 
 def function(name: str, columns: int = 0) -> Function:
@@ -39,24 +43,32 @@ def function(name: str, columns: int = 0) -> Function:
 
 
 @functools.cache
-def intrinsics(precision: Precision, columns: int) -> WarpgroupIntrinsics:
-    """Register the tensor intrinsics for tiles of 16 rows a warp and so many columns with TVM."""
+def intrinsics(precision: Precision, columns: int, *, later: bool = False) -> WarpgroupIntrinsics:
+    """Register the tensor intrinsics for tiles of 16 rows a warp and so many columns with TVM.
+
+    Parameters
+    ----------
+    later
+        Whether 3xTF32's sums of a step are collected by a call of their own.
+    """
     sums, depth = (TILE, columns), ROW_OF_GROUP // precision.bytes
 
     def does(name: str) -> Function:
         return function(f"{name}_{columns}", columns)
 
     prefix = f"tophub.wgmma.{columns}"
-    multiplies = does(f"wgmma_{precision.name}")
+    name = f"{precision.name}{'_begin' if later else ''}"
+    multiplies = does(f"wgmma_{name}")
     if precision.name == "3xtf32":
         product = add_split(multiplies, sums, depth)
     else:
         product = add(multiplies, sums, depth, precision.dtype, "float32", factors=SHARED)
     return WarpgroupIntrinsics(
-        register(f"{prefix}.{precision.name}.add", product),
+        register(f"{prefix}.{name}.add", product),
         register(f"{prefix}.clear", clear(does("wgmma_clear"), sums, "float32")),
         register(f"{prefix}.store_shared", copy(does("wgmma_store"), sums, "float32", "local", SHARED)),
         register(f"{prefix}.store_global", copy(does("wgmma_store"), sums, "float32", "local", "global")),
+        does(f"wgmma_{precision.name}_collect") if later else None,
     )
 
 

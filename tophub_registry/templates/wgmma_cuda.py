@@ -17,7 +17,7 @@ from tophub_registry.templates.mma_cuda import MAX_SHARED, MmaTemplate
 from tophub_registry.templates.mma_schedule import SUMS_PAD, Schedule
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.template import Tensor
-from tophub_registry.templates.tensor_intrinsics import WARP
+from tophub_registry.templates.tensor_intrinsics import WARP, Function
 from tophub_registry.templates.wgmma import ROWS, WARPS, function, intrinsics
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from tophub_registry.records.record import Config
     from tophub_registry.records.target import Target
+
+_TILES = ("tile_m", "tile_n", "groups_n", "split_k")
+"""The knobs that decide about a kernel's time more than the others do."""
 
 _FAMILY = "sm_90"
 """The only GPUs that have these instructions."""
@@ -41,6 +44,9 @@ _PROCESSORS = 132
 _REGISTERS, _OTHER_REGISTERS = 65536, 64
 """The registers of a multiprocessor, and how many a thread needs beside those of its sums."""
 
+_LATER_REGISTERS = 92
+"""As many where a step's sums are collected after the addresses of later copies are computed."""
+
 _SUMS_A_CYCLE, _BYTES_A_CYCLE, _MOVED_A_CYCLE = 35, 54, 1570
 """In a cycle of an H100, a multiprocessor adds a row's products to so many sums and copies so many bytes of factors,
 and all together write or read so many bytes of sums. Fitted to 4,509 measured configs, as are the following."""
@@ -48,8 +54,8 @@ and all together write or read so many bytes of sums. Fitted to 4,509 measured c
 _ALONE, _NARROW = 1.52, 1.15
 """How much longer a step takes where a multiprocessor has one block only, and where groups share rows."""
 
-_PRODUCTS: dict[Name, float] = {"float16": 1, "tf32": 1.47, "3xtf32": 3.5}
-"""How much longer products take: those of TF32 since data are rounded on the way; the third is a guess."""
+_PRODUCTS: dict[Name, float] = {"float16": 1, "tf32": 1.47, "3xtf32": 2.5}
+"""How much longer products take: those of TF32 since data are rounded on the way; the third fits 344 configs."""
 
 _STARTING, _ADDING = 665, 7300
 """Cycles until a block computes, and for another kernel, that adds parts, on an H100."""
@@ -131,11 +137,22 @@ class WgmmaTemplate(MmaTemplate):
     def default(self, target: Target) -> Config:
         """Return a possible config with little to do, as far as its tiles say."""
         if self._default is None or self._default[0] != target:
-            plain = self.space.where({"raster": 0})
-            configs = [self.space.config(self.space.find(plain.config(i).entity)) for i in range(len(plain))]
-            fits = [config for config in configs if self._fits(config, target)]
+            fits = [config for config in self._plain() if self._fits(config, target)]
             self._default = target, min(fits, key=self._cycles, default=self.space.config(0))
         return self._default[1]
+
+    def likely(self, target: Target, count: int) -> list[Config]:
+        best: dict[tuple[Any, ...], Config] = {}
+        for config in self._plain():
+            if self.feasible(config, target):
+                tiles = tuple(config.value(name) for name in _TILES)
+                best[tiles] = min(best.get(tiles, config), config, key=self._cycles)
+        return sorted(best.values(), key=self._cycles)[:count]
+
+    def _plain(self) -> list[Config]:
+        """Return the configs with blocks in one order: it hardly matters."""
+        plain = self.space.where({"raster": 0})
+        return [self.space.config(self.space.find(plain.config(index).entity)) for index in range(len(plain))]
 
     def _cycles(self, config: Config) -> float:
         """Return about how many cycles of an H100 a config takes."""
@@ -151,6 +168,10 @@ class WgmmaTemplate(MmaTemplate):
         cycles: float = waves * (self._steps(config) // parts * step + _STARTING) + moved / _MOVED_A_CYCLE
         return cycles + spare
 
+    def collects_later(self, config: Config) -> bool:  # noqa: ARG002  # without a step's own sums there are none
+        """Return whether a step's sums are added to those of all steps when later copies have begun."""
+        return False
+
     @property
     def schedule_type(self) -> type[Schedule]:
         return _Schedule
@@ -164,6 +185,12 @@ class SplitWgmmaTemplate(WgmmaTemplate):
     def limits(self, config: Config) -> cuda.CudaLimits:
         limits = super().limits(config)
         return dataclasses.replace(limits, sums=2 * limits.sums)  # those of a step, and those of all
+
+    def collects_later(self, config: Config) -> bool:
+        """Return whether that is possible with as many blocks on a multiprocessor: it takes more registers."""
+        limits = self.limits(config)
+        blocks, registers = MAX_SHARED // limits.shared_bytes, limits.sums + _LATER_REGISTERS
+        return blocks * math.prod(limits.threads) * registers <= _REGISTERS
 
     def tensors(self, config: Config) -> list[Tensor]:
         data, weights, output = super().tensors(config)
@@ -190,7 +217,7 @@ class _Schedule(Schedule):
     def __init__(self, sch: Any, config: Config, template: WgmmaTemplate) -> None:
         super().__init__(sch, config, template)
         self._columns = self._tile[1] // config.value("groups_n")
-        self._operations = intrinsics(self._precision, self._columns)
+        self._operations = intrinsics(self._precision, self._columns, later=template.collects_later(config))
 
     def apply(self, output: Any) -> None:
         sch, does = self._sch, self._operations
@@ -220,9 +247,25 @@ class _Schedule(Schedule):
         inside = next(depth for depth, loop in enumerate(loops) if sch.get(loop).same_as(sch.get(step))) + 1
         self._by_all_threads(loops[inside:], self._precision.vector)
 
-    def _after_copies(self) -> list[Any]:
+    def _wait(self, steps: Any, last: int) -> Any:
         from tvm import tirx
-        from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
 
-        name, code = function("finish")
-        return [tirx.Evaluate(T.cuda.func_call(name, source_code=code))]
+        some, all_ = (_call(function(f"arrived<{more}>")) for more in (last - 1, 0))
+        return tirx.IfThenElse(steps.loop_var < steps.extent - last, some, all_)
+
+    def _after(self, products: Any) -> list[Any]:
+        import tvm_ffi
+        from tvm import tirx
+
+        collect = self._operations.collect
+        if collect is None:
+            return [_call(function("finish"))]
+        with_sums = [(tirx.Evaluate, lambda add: _call(collect, add.value.args[1]))]
+        return [tvm_ffi.structural_map(products, with_sums)]
+
+
+def _call(does: Function, *arguments: Any) -> Any:
+    from tvm import tirx
+    from tvm.script import tirx as T  # noqa: N812  # as TVM script calls it
+
+    return tirx.Evaluate(T.cuda.func_call(does.name, *arguments, source_code=does.code))
