@@ -336,7 +336,7 @@ static void tophub_arrived() {
   gpu::wait_group(STEPS);
 }
 
-template <int N>
+template <int N, bool PUBLISHED>
 static void tophub_multiply_split(float* added, const float* data, const float* weights, int apart) {
   std::fill_n(added, N / 2, 0.0f);
   auto large = [](float number) { return __uint_as_float(tophub_tf32(number)); };

@@ -29,12 +29,15 @@ __device__ __forceinline__ unsigned long long tophub_rows(const void* first) {
   return (1ull << 62) | (64ull << 32) | (1ull << 16) | (at >> 4 & 0x3fff);
 }
 
-// Waits for this thread's copies but those of the last so many steps. What they wrote becomes visible to the
-// instructions, which read shared memory by another way.
+// What copies wrote becomes visible to the instructions, which read shared memory by another way.
+__device__ __forceinline__ void tophub_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Waits for this thread's copies but those of the last so many steps, and publishes them. It takes long where copies
+// have just begun.
 template <int STEPS>
 __device__ __forceinline__ void tophub_arrived() {
   asm volatile("cp.async.wait_group %0;" ::"n"(STEPS) : "memory");
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  tophub_publish();
 }
 
 __device__ __forceinline__ void tophub_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -47,6 +50,7 @@ template <int N, typename Half>
 __device__ __forceinline__ void tophub_add_shared(float* sums, const Half* data, const Half* weights) {
   // The four warps' rows, as one instruction takes them.
   unsigned long long a = tophub_rows(data - (threadIdx.y & 3) * 16 * 64), b = tophub_rows(weights);
+  tophub_publish();
   tophub_begin();
 #pragma unroll
   for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), sums, a + 2 * i, b + 2 * i);
@@ -65,6 +69,7 @@ __device__ __forceinline__ void tophub_add_rounded(float* sums, const float* dat
     for (int j = 0; j < 4; ++j) a[i][j] = tophub_tf32(__uint_as_float(a[i][j]));
   }
   unsigned long long b = tophub_rows(weights);
+  tophub_publish();
   tophub_begin();
 #pragma unroll
   for (int i = 0; i < 4; ++i) tophub_multiply(tophub_columns<N>(), sums, a[i], b + 2 * i);
@@ -72,7 +77,7 @@ __device__ __forceinline__ void tophub_add_rounded(float* sums, const float* dat
 }
 
 // Of weights there are both parts. While tensor cores work, the next eight columns of the data are split.
-template <int N>
+template <int N, bool PUBLISHED>
 __device__ __forceinline__ void tophub_multiply_split(float* added, const float* data, const float* weights, int apart) {
   unsigned numbers[4][4], a[4][4], rest[4][4];
   int lane = threadIdx.x;
@@ -80,6 +85,7 @@ __device__ __forceinline__ void tophub_multiply_split(float* added, const float*
 #pragma unroll
   for (int i = 0; i < 4; ++i) tophub_load_swizzled(numbers[i], row + 8 * i);
   unsigned long long b = tophub_rows(weights), rest_of_b = tophub_rows(weights + apart);
+  if (!PUBLISHED) tophub_publish();
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -113,13 +119,13 @@ __device__ __forceinline__ void tophub_collect(float* sums, const float* added) 
   __device__ __forceinline__ void tophub_wgmma_3xtf32_##N(                                                         \
       float* sums, const float* data, const float* weights, int apart) {                                           \
     float added[N / 2];                                                                                            \
-    tophub_multiply_split<N>(added, data, weights, apart);                                                         \
+    tophub_multiply_split<N, false>(added, data, weights, apart);                                                  \
     tophub_collect<N>(sums, added);                                                                                \
   }                                                                                                                \
   /* Leaves a step's sums behind those of all steps, until they are collected. */                                  \
   __device__ __forceinline__ void tophub_wgmma_3xtf32_begin_##N(                                                   \
       float* sums, const float* data, const float* weights, int apart) {                                           \
-    tophub_multiply_split<N>(sums + N / 2, data, weights, apart);                                                  \
+    tophub_multiply_split<N, true>(sums + N / 2, data, weights, apart);                                            \
   }                                                                                                                \
   __device__ __forceinline__ void tophub_wgmma_3xtf32_collect_##N(float* sums) {                                   \
     tophub_collect<N>(sums, sums + N / 2);                                                                         \

@@ -250,6 +250,8 @@ class _Schedule(Schedule):
     def _wait(self, steps: Any, last: int) -> Any:
         from tvm import tirx
 
+        if self._operations.collect is None:
+            return super()._wait(steps, last)
         some, all_ = (_call(function(f"arrived<{more}>")) for more in (last - 1, 0))
         return tirx.IfThenElse(steps.loop_var < steps.extent - last, some, all_)
 
