@@ -1,4 +1,4 @@
-"""What the tests of several subpackages share: where the upstream logs are."""
+"""What the tests of several subpackages share: which of them are run, and where the upstream logs are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import random
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
+from zlib import crc32
 
 import pytest
 
@@ -16,6 +18,9 @@ Case = TypeVar("Case")
 
 _SHARE = 5
 """Of how many random examples one is tried, unless every case is wanted."""
+
+_DAYS = 8
+"""On how many days one after the other every slow test is run once, unless all are wanted."""
 
 
 def _day() -> str:
@@ -46,13 +51,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--exhaustive"):
-        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
-        config.hook.pytest_deselected(items=left_out)
+        asked_for = any("::" in argument for argument in config.invocation_params.args)
+        left_out = {item for item in items if item.get_closest_marker("exhaustive") or not (asked_for or _is_due(item))}
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     if hasattr(config, "workerinput"):  # pytest-xdist hands out files in this order: the long ones first
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         size = Counter(item.path for item in items)
         items.sort(key=lambda item: (-slow[item.path], -size[item.path]))
+
+
+def _is_due(item: pytest.Item) -> bool:
+    """Return whether a test is quick, or its turn is on the day of the last commit."""
+    if item.get_closest_marker("slow") is None or not _DAY:
+        return True
+    day = date.fromisoformat(_DAY.strip()).toordinal()
+    return (crc32(item.nodeid.encode()) + day) % _DAYS == 0
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,7 @@ def test_the_examples_are_true(name, world):
     assert "".join(said) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("world")
 def test_tuning_uses_the_threads_that_are_asked_for(monkeypatch):
     monkeypatch.setenv("TVM_NUM_THREADS", "2")

@@ -47,6 +47,7 @@ def test_an_import_of_a_subpackage_above_would_be_found(graph: grimp.ImportGraph
     ]
 
 
+@pytest.mark.slow
 def test_the_way_of_a_record(tmp_path: Path) -> None:
     """A row of a tuning log is validated, merged, released, fetched and found, as it was measured."""
     pytest.importorskip("tvm", reason="needs the extra [tune]")

@@ -37,6 +37,7 @@ def shown(page, fragment="", awaited="records?</p>", **options):
     return html.unescape(re.sub(r"<[^>]*>", " ", drawn)), lists
 
 
+@pytest.mark.slow
 def test_search_finds_a_layer_of_our_packages_by_its_shape(ours):
     text, found = shown(ours / "index.html", "#q=512%203x3")
     assert int(re.search(r"(\d+) records ", text)[1]) > 100

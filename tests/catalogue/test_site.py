@@ -208,6 +208,7 @@ def test_the_missing_extra_is_one_line(registry, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_this_repositorys_packages_make_a_site_of_a_few_megabytes_in_light_parts(our_site):
     assert our_site.missing == ()
     assert our_site.bytes < our_site.records * 600

@@ -24,6 +24,7 @@ def tophub(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_model_is_timed_in_turns_and_what_is_not_installed_stops_nobody(registry, tmp_path):
     table, chart = tmp_path / "table.json", tmp_path / "chart.html"
     run = tophub(
@@ -85,6 +86,7 @@ def test_a_framework_that_ends_says_why(tmp_path):
     peer.close()
 
 
+@pytest.mark.slow
 def test_a_model_is_written_once_and_measured_where_mxnet_is_not(registry, tmp_path):
     folder, table = tmp_path / "cifar", tmp_path / "table.json"
     done = tophub("cifar_resnet20_v1", "--prepare", folder)
@@ -102,6 +104,7 @@ def test_a_model_is_written_once_and_measured_where_mxnet_is_not(registry, tmp_p
     assert rows["tvm"]["agrees"]
 
 
+@pytest.mark.slow
 def test_frameworks_use_the_instructions_of_a_lesser_processor_or_say_that_they_do_not(registry, tmp_path):
     own = family_of(resolve("llvm"))
     lesser, table = FAMILIES[FAMILIES.index(own) - 1], tmp_path / "table.json"
@@ -116,6 +119,7 @@ def test_frameworks_use_the_instructions_of_a_lesser_processor_or_say_that_they_
     assert notes["onnxruntime"] == f"not restricted to {lesser}"
 
 
+@pytest.mark.slow
 def test_a_log_without_records_for_the_model_fails_alone(registry, tmp_path):
     """The row of the log fails; the one without records, which needs none, does not."""
     log, table = registry / "cuda_v0.11.log", tmp_path / "table.json"
@@ -165,6 +169,7 @@ def test_the_peers_are_known():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_onnx_model_is_held_against_onnx_runtime(tmp_path):
     import onnx
 

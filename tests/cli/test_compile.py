@@ -35,6 +35,7 @@ def run(*arguments: str | Path) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_the_library_and_the_layers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +51,7 @@ def test_the_library_and_the_layers(
     assert "--force" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_compiling_needs_nothing_that_only_tuning_needs(tmp_path: Path) -> None:
     """The extra [compile] does not bring pebble; only --verify, which times kernels, needs more."""
     code = "import sys; sys.modules['pebble'] = None\n"
@@ -72,6 +74,7 @@ def tiled(record: Record) -> Record:
     return record.model_copy(update={"config": config, "input": record.input._replace(task=task)})
 
 
+@pytest.mark.slow
 def test_strict_fails_where_a_layer_has_no_record_and_else_it_gets_the_default(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +109,7 @@ def test_a_precision_that_the_target_does_not_have_is_refused_with_the_reason(
     assert not library.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processor", "used"), [("znver3", 1), ("icelake-server", 1)])
 def test_records_of_another_processor_are_told_and_are_none_for_strict(
     processor: str, used: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -126,6 +130,7 @@ def test_records_of_another_processor_are_told_and_are_none_for_strict(
     assert f"  tophub tune {MODEL} --target '{target}' --total-trials 500 -o new.log\n" in told
 
 
+@pytest.mark.slow
 def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +164,7 @@ def test_times_of_another_machine_are_called_that_and_the_model_is_timed_here(
     assert "To tune the model" not in told
 
 
+@pytest.mark.slow
 def test_the_library_runs_without_this_package_as_the_output_and_the_documentation_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +206,7 @@ def test_a_log_that_has_nothing_for_the_model_is_an_error(
     assert not library.exists()
 
 
+@pytest.mark.slow
 def test_without_any_record_the_way_to_tune_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +234,7 @@ def test_a_folder_is_no_library(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "this is a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_that_are_given_are_not_called_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = tmp_path / "cifar.params"
     read_model(MODEL).original.save(tmp_path / "cifar-symbol.json", weights)
@@ -235,6 +243,7 @@ def test_weights_that_are_given_are_not_called_random(tmp_path: Path, capsys: py
     assert (told.err, json.loads(told.out)["random_weights"]) == ("", False)
 
 
+@pytest.mark.slow
 def test_a_winograd_that_is_expected_to_beat_a_record_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def configs(model: CompiledModel) -> list[str]:
     return [repr(layer.kernel and (layer.kernel.template.task, layer.kernel.config)) for layer in model.layers]
 
 
+@pytest.mark.slow
 def test_the_second_time_measures_nothing_and_gives_the_same_kernels(home: Path) -> None:
     image = np.random.default_rng(1).standard_normal((1, 16, 14, 14)).astype("float32")
     (before,) = tophub.compile("model.json").run(image)
@@ -68,6 +69,7 @@ def test_the_second_time_measures_nothing_and_gives_the_same_kernels(home: Path)
     assert own_log(home).read_bytes() == rows
 
 
+@pytest.mark.slow
 def test_the_command_says_what_tuning_gave_and_keeps_to_its_time(home: Path) -> None:
     assert "tophub compile model.json --target 'llvm" in (told := compiled().stdout)
     assert "-o model.so --force --tune 3m\n" in told
@@ -85,6 +87,7 @@ def test_the_command_says_what_tuning_gave_and_keeps_to_its_time(home: Path) -> 
     assert tuned == {"log": str(own_log(home)), "trials": 0, "before": None, "after": None}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_library_and_what_was_measured(home: Path) -> None:
     temporary = home / "tmp"
     temporary.mkdir()

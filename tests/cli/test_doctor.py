@@ -42,6 +42,7 @@ def test_a_sound_installation_has_no_error(home, capsys):
     assert not home.exists(), "nothing is changed"
 
 
+@pytest.mark.slow
 def test_an_error_has_its_remedy_and_the_exit_code(home, capsys):
     root = home / ".tvm" / "tophub"
     root.mkdir(parents=True)

@@ -123,6 +123,7 @@ def test_the_last_word_is_that_a_model_can_not_be_compiled(strange, tmp_path, ca
     assert "the operators Odd (layers: odd0, odd1); Odder (layers: odd2) can't be" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tuning_says_so_before_it_starts(strange, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["tune", str(strange), "--only", "1", "--trials", "1", "-o", str(tmp_path / "new.log")])

@@ -61,6 +61,7 @@ def test_as_json(old: Path, new: Path, tmp_path: Path) -> None:
     assert report["changes"][-1]["before"] == 0.002
 
 
+@pytest.mark.slow
 def test_it_says_where_and_what_is_wrong(old: Path, new: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     with new.open("a", encoding="utf-8") as stream:
@@ -83,6 +84,7 @@ def test_it_says_where_and_what_is_wrong(old: Path, new: Path, tmp_path: Path) -
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_the_complete_log_or_none(old: Path, new: Path) -> None:
     with new.open("a", encoding="utf-8") as stream:
         for cost in range(3000):

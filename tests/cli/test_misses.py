@@ -65,6 +65,7 @@ def test_compiling_writes_nothing_by_default(home: Path) -> None:
     assert not (home / ".tvm").exists()
 
 
+@pytest.mark.slow
 def test_misses_are_counted_written_as_tasks_and_gone_once_they_have_records(home: Path) -> None:
     assert run("misses", "--on").stdout == "misses are kept\n"
     compiled = run("compile", "model.json", "-o", "model.so")
@@ -96,6 +97,7 @@ def test_misses_are_counted_written_as_tasks_and_gone_once_they_have_records(hom
     assert kept() == {}
 
 
+@pytest.mark.slow
 def test_logs_that_are_given_and_the_variable_switch_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     run("misses", "--on")
     Path("empty.log").write_text("# nothing\n")
@@ -106,6 +108,7 @@ def test_logs_that_are_given_and_the_variable_switch_it_off(monkeypatch: pytest.
     assert kept() == {}
 
 
+@pytest.mark.slow
 def test_what_can_not_be_kept_is_a_note_and_compiling_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

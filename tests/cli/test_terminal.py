@@ -72,6 +72,7 @@ def test_nothing_is_left_of_what_was_being_done(then, left):
     assert screen_after([sys.executable, "-c", program]) == left
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_leaves_its_error_alone_on_the_screen(tmp_path):
     pytest.importorskip("tvm", reason="needs the extra [tune]")
     command = [sys.executable, "-m", "tophub_registry.cli", "compile", tmp_path / "none-symbol.json", "-o", "none.so"]

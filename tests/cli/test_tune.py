@@ -50,6 +50,7 @@ def test_a_file_of_tasks_has_its_own_precision(tmp_path):
         tasks_argument.tasks_of(str(path), "cuda", precision="tf32")
 
 
+@pytest.mark.slow
 def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path, tophub):
     log = tmp_path / "new.log"
     run = tophub("tune", tasks, "--trials", 6, "-o", log, "--json")
@@ -70,6 +71,7 @@ def test_a_file_of_tasks_is_tuned_and_its_gain_shown(tasks, tmp_path, tophub):
     assert said["tasks"][0]["tuned"] > 0
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_a_line_of_progress_now_and_then(tasks, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tune, "_EVERY", 0)
     with pytest.raises(SystemExit):
@@ -82,6 +84,7 @@ def test_a_pipe_gets_a_line_of_progress_now_and_then(tasks, tmp_path, capsys, mo
     assert told.out.startswith("6 records of 1 task for")
 
 
+@pytest.mark.slow
 def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
     command = [sys.executable, "-m", "tophub_registry.cli", "tune", tasks, "--trials", "4", "-o", tmp_path / "new.log"]
     lines = screen_after(command, columns=300)
@@ -91,6 +94,7 @@ def test_the_bars_are_gone_when_tuning_is_done(tasks, tmp_path):
     assert successor.startswith("tophub: next:")
 
 
+@pytest.mark.slow
 def test_only_autotvms_templates_where_that_is_wanted(tmp_path, tophub):
     tensors = tensor([1, 8, 6, 6]), tensor([8, 8, 3, 3])
     args = [*tensors, [1, 1], [1, 1, 1, 1], [1, 1], "NCHW", "NCHW", "float32"]
@@ -108,6 +112,7 @@ def test_only_autotvms_templates_where_that_is_wanted(tmp_path, tophub):
     assert {record.tophub.threads for record in read_records(tmp_path / "new.log")} == {1}
 
 
+@pytest.mark.slow
 def test_tasks_that_got_no_trials_are_named_and_what_reaches_them(tmp_path, tophub):
     path, log = tmp_path / "tasks.json", tmp_path / "new.log"
     shapes = [(tensor([1, 64]), tensor([units, 64])) for units in (8, 16, 36)]

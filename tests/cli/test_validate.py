@@ -58,6 +58,7 @@ def test_misuse(tmp_path: Path) -> None:
     assert tophub(tmp_path / "no.log", "--level", "deep").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_replay_writes_every_row_and_comment_of_all_logs_and_looks_at_its_output_first(tmp_path: Path) -> None:
     pytest.importorskip("tvm", reason="needs the extra [tune]")
     from tests.registries import row

@@ -49,6 +49,7 @@ def functions(compiled: CompiledModel) -> set[str]:
     return {line.split()[0].removeprefix("@") for line in lines if line.endswith("packed_func;")}
 
 
+@pytest.mark.slow
 def test_a_model_with_its_package_computes_what_mxnet_computes(compiled: CompiledModel) -> None:
     assert all(layer.recorded or layer.evidence for layer in compiled.layers)
     assert_agrees(compiled)
@@ -67,6 +68,7 @@ def test_each_layer_says_which_record_it_got_and_how_that_matched(for_rocketlake
     assert sources == {"llvm"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processor", "match"), [("icelake-server", Match.FAMILY), ("znver3", Match.BACKEND)])
 def test_another_processors_records_are_evidence(cifar: Model, processor: str, match: Match) -> None:
     """They are no records of its own, whether they are used, as those of its family may be, or not."""
@@ -87,6 +89,7 @@ def test_another_processors_records_are_evidence(cifar: Model, processor: str, m
             )
 
 
+@pytest.mark.slow
 def test_without_records_autotvms_defaults_or_ours_and_right_all_the_same(cifar: Model) -> None:
     compiled = compile_model(cifar, records=[])
     assert {layer.match for layer in compiled.layers} == {Match.NONE}
@@ -141,6 +144,7 @@ def test_a_model_is_shown_in_a_few_words(compiled: CompiledModel) -> None:
     assert len(repr(compiled)) < 500
 
 
+@pytest.mark.slow
 def test_a_library_is_written_whole_or_not_at_all(
     compiled: CompiledModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,7 @@ def suppressed(data: np.ndarray, total: np.ndarray, options: Options, *, apart: 
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "settings", "apart"), some([*((*each, False) for each in SUPPRESSIONS), (*SUPPRESSIONS[2], True)], 2)
 )
@@ -99,6 +100,7 @@ def test_suppression_keeps_the_same_rows_in_the_same_order(options, settings, ap
     assert 0 < (kept[..., 1] > 0).sum() < total.sum() < BATCH * COUNT
 
 
+@pytest.mark.slow
 def test_more_boxes_than_a_block_has_threads():
     count = 1200
     data = np.repeat(boxes(), count // COUNT, axis=1)

@@ -55,6 +55,7 @@ def host_code(module: tvm.IRModule, config: dict[str, Any]) -> str:
         return str(tvm.compile(tvm.IRModule(named), target=target).mod.inspect_source("ll"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "values"), [("conv2d_nchw_mma_tf32", SPLIT), ("conv2d_nchw_winograd", {})])
 def test_no_function_allocates_memory_and_the_results_stay_right(task, values):
     module, packed, (template, config), inputs = program(task, values)

@@ -60,6 +60,7 @@ def assert_right(compiled):
     assert_close(compiled.run(*inputs), compiled.model.reference(*inputs))
 
 
+@pytest.mark.slow
 def test_a_config_that_the_template_does_not_have(cifar, tmp_path):
     wrong = [["tile_ic", "sp", [-1, 5]], *entity_of(GOOD)[1:]]
     compiled = compile_model(cifar, TARGET, records=[write(tmp_path / "new.log", wrong, entity_of(GOOD))])
@@ -104,6 +105,7 @@ def _breaks(monkeypatch):
     monkeypatch.setattr(Conv2dNCHWcTiledX86, "apply", broken)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_breaks")
 def test_a_record_that_tvm_fails_to_build(cifar, tmp_path):
     log = write(tmp_path / "new.log", entity_of(GOOD), entity_of(SLOWER))
@@ -120,6 +122,7 @@ def test_a_record_that_tvm_fails_to_build(cifar, tmp_path):
     assert_right(compiled)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_breaks")
 def test_the_command_tells_it(tmp_path, capsys):
     log = write(tmp_path / "new.log", entity_of(GOOD), entity_of(SLOWER))

@@ -38,6 +38,7 @@ def models_and_families():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "family"), models_and_families())
 def test_random_configs_for_every_layer_of_a_processor(name, family, tmp_path, exhaustive):
     model, target = small(name, tmp_path), f"llvm -mcpu={family}"
@@ -47,6 +48,7 @@ def test_random_configs_for_every_layer_of_a_processor(name, family, tmp_path, e
         check(model, target, log)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models(ON_GPU))
 def test_random_configs_for_every_layer_of_a_gpu_compile(name, tmp_path):
     model, log = small(name, tmp_path), tmp_path / "random.log"
@@ -54,6 +56,7 @@ def test_random_configs_for_every_layer_of_a_gpu_compile(name, tmp_path):
     assert compiled_with(model, H100, log).executable is not None
 
 
+@pytest.mark.slow
 def test_blocks_that_differ_between_neighbours(cases, tmp_path):
     """A residual of one layer is added, bias and all, in the kernel of another, whose blocks it has not."""
     log = tmp_path / "mixed_blocks.log"

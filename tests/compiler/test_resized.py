@@ -49,6 +49,7 @@ def resizing(rng: random.Random, method: str) -> tvm.IRModule:
     return builder.get()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["nearest_neighbor", "linear", "cubic"])
 def test_resized_images_are_tvms(method: str) -> None:
     from tophub_registry.compiler.compiler import compile_model

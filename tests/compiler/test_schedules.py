@@ -192,6 +192,7 @@ def on_gpu():
     return dict(zip(FAMILIES, run_modules(programs), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_computes_the_same_on_a_gpu(family, on_gpu):
     _, shapes, by_hand = FAMILIES[family]

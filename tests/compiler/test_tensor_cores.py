@@ -150,6 +150,7 @@ def _Attention() -> Any:  # noqa: N802
     return Attention()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_products_of_two_activations(precision: str) -> None:
     network = _Attention()
@@ -163,6 +164,7 @@ def test_products_of_two_activations(precision: str) -> None:
     assert tasks.count(f"batch_matmul_mma_{precision}.cuda") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_dense_layers_of_several_rows(precision: str) -> None:
     mx = libraries.mxnet()
@@ -180,6 +182,7 @@ def test_dense_layers_of_several_rows(precision: str) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_dense_layers_of_one_row(precision: str) -> None:
     nn = libraries.mxnet().gluon.nn
@@ -206,6 +209,7 @@ WINDOWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", some([*ERRORS], 1))
 def test_transposed_convolutions_with_what_follows(precision: str) -> None:
     nn = libraries.mxnet().gluon.nn
@@ -229,6 +233,7 @@ def test_transposed_convolutions_with_what_follows(precision: str) -> None:
         assert np.abs(ours - theirs).max() < ERRORS[precision] * np.abs(theirs).max()
 
 
+@pytest.mark.slow
 def test_random_networks_compute_what_mxnet_does_in_every_precision() -> None:
     models = [Network(seed).model() for seed in range(NETWORKS)]
     precisions = [[*ERRORS][seed % len(ERRORS)] for seed in range(NETWORKS)]
@@ -246,6 +251,7 @@ def test_random_networks_compute_what_mxnet_does_in_every_precision() -> None:
     assert served > 2 * NETWORKS
 
 
+@pytest.mark.slow
 def test_what_is_only_chosen_among_rounded_numbers_is_not_converted() -> None:
     nn, contrib = libraries.mxnet().gluon.nn, libraries.mxnet().gluon.contrib.nn
     network = nn.HybridSequential()

@@ -83,6 +83,7 @@ def pooling(mx):
     return read_model(mx.gluon.nn.HybridLambda(pool), shapes={"data": IMAGE})
 
 
+@pytest.mark.slow
 def test_a_mask_rcnn_computes_what_mxnet_computes(mx):
     model = mask_rcnn(mx)
     compiled = compile_model(model, "llvm", records=[])
@@ -95,6 +96,7 @@ def test_a_mask_rcnn_computes_what_mxnet_computes(mx):
     assert_close(ours[1:], theirs[1:])
 
 
+@pytest.mark.slow
 def test_kernels_pool_regions_as_mxnet_does(mx):
     model = pooling(mx)
     inputs = model.random_inputs()
@@ -104,6 +106,7 @@ def test_kernels_pool_regions_as_mxnet_does(mx):
     assert_close(run_module(compile_model(model, H100, records=[]).scheduled.module, inputs), theirs)
 
 
+@pytest.mark.slow
 def test_on_a_gpu_a_mask_rcnn_computes_the_same_and_no_kernel_is_serial(mx):
     model = mask_rcnn(mx)
     module = compile_model(model, H100, records=[]).scheduled.module

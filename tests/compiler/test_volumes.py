@@ -73,6 +73,7 @@ def test_they_agree_with_mxnet_on_a_processor(model):
     assert_close(compiled.run(*inputs), model.reference(*inputs))
 
 
+@pytest.mark.slow
 def test_they_agree_with_mxnet_on_a_gpu(model):
     compiled = compile_model(model, "cuda -model=h100 -arch=sm_90", records=[])
     assert all(layer.kernel is not None for layer in compiled.layers)
@@ -80,6 +81,7 @@ def test_they_agree_with_mxnet_on_a_gpu(model):
     assert_close(run_module(compiled.scheduled.module, inputs), model.reference(*inputs))
 
 
+@pytest.mark.slow
 def test_a_tracker_correlates_the_features_of_two_images():
     model = read_model("siamrpn_alexnet_v2_otb15")
     compiled = compile_model(model, "llvm", records=[])

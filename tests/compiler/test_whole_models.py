@@ -120,6 +120,7 @@ def on_gpu(model, registry):
     return build(model, H100, "cuda", registry)
 
 
+@pytest.mark.slow
 def test_it_computes_what_mxnet_computes(name, model, on_processor):
     inputs = noise(model) if name != "insightface" else insightface.images(MODELS[name])
 
@@ -140,6 +141,7 @@ def test_on_a_processor_no_large_loop_is_serial_or_takes_one_number_at_a_time(on
     assert [write for write in others if write.along("vector") == 1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(RUN_AS_CUDA, 1), indirect=True)
 def test_its_code_for_a_gpu_computes_the_same(name, model, on_gpu):
     inputs = noise(model) if name != "insightface" else insightface.images(MODELS[name])
@@ -149,6 +151,7 @@ def test_its_code_for_a_gpu_computes_the_same(name, model, on_gpu):
     assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_name", some(["cifar_resnet20_v1", "mobilenetv2_1.0"], 1))
 @pytest.mark.parametrize(("precision", "error"), some([("float16", 2e-3), ("tf32", 2e-3), ("3xtf32", 2e-6)], 1))
 def test_on_tensor_cores_it_computes_the_same_as_exactly_as_promised(precision, model_name, error):
@@ -163,6 +166,7 @@ def test_on_tensor_cores_it_computes_the_same_as_exactly_as_promised(precision, 
     assert np.abs(ours - theirs).max() < error * np.abs(theirs).max()
 
 
+@pytest.mark.slow
 def test_on_a_gpu_every_kernel_is_bound_to_threads(on_gpu):
     """That no other code touches the device's memory is TVM's to refuse, when it compiles."""
     functions = {

@@ -81,6 +81,7 @@ def test_too_few_trials_are_refused(kind: str) -> None:
         learn(few, kind)
 
 
+@pytest.mark.slow
 def test_the_published_model_is_what_the_published_trials_teach() -> None:
     (newest,) = sorted(BUILTIN.glob("cuda_v*.model.json"))[-1:]
     kept = sorted((BUILTIN.parent / "tools" / "trials").glob("cuda_v*.log.gz"))

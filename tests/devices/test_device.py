@@ -47,6 +47,7 @@ def test_code_that_this_machine_lacks_the_instructions_for_is_not_run():
         check_runs_here(Target.parse("llvm -mcpu=diamondrapids"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(physical_cores() < 2, reason="TVM never starts more threads than there are cores")
 @pytest.mark.parametrize("threads", ["1", pytest.param("2", marks=pytest.mark.exhaustive), None])
 def test_the_number_of_threads_follows_tvms_variables_and_is_else_the_cores(threads):
@@ -63,6 +64,7 @@ def test_the_number_of_threads_follows_tvms_variables_and_is_else_the_cores(thre
     assert run.stdout.split() == [threads or str(physical_cores()), "False"]
 
 
+@pytest.mark.slow
 def test_measuring_leaves_this_process_on_all_its_cores():
     cores = os.sched_getaffinity(0)
     with Measurer(resolve("llvm"), workers=1) as measurer:

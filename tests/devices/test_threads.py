@@ -159,6 +159,7 @@ def test_a_thread_pool_that_has_another_size_is_told() -> None:
     assert message.endswith(f"Set TVM_NUM_THREADS={cores + 1} before Python starts.")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(physical_cores() < 2, reason="with one core it is one thread in any case")
 @pytest.mark.parametrize(
     ("variables", "asked", "started", "taken"),

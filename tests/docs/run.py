@@ -1,6 +1,8 @@
 """Runs the documentation's blocks as a reader would, all in one process; `test_pages.py` starts it.
 
-python -m tests.docs.run FOLDER    writes a line of JSON for each page: {"page": …, "error": …, "seconds": …}
+python -m tests.docs.run FOLDER PAGE…    writes a line of JSON for each page: {"page": …, "error": …, "seconds": …}
+
+The tutorial is run in any case, since the other pages start with what it makes.
 
 The command `tophub` runs in this process, which imports TVM once; other commands run in bash. What runs is shorter than
 what the page says: see `SHORTER`.
@@ -20,13 +22,14 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.cost_model.trials import taught
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, commands
 from tophub_registry.cli import main
+from tophub_registry.packages.version import next_file
 from tophub_registry.records.log import write_log
 
 STARTS_WITH = {
@@ -53,6 +56,9 @@ STARTS_WITH = {
 LINKED = {"old-tvm.md": ["registry_data"], "maintaining.md": ["tools"]}
 """The repository's own folders that a page's folder has: pages that only read them."""
 
+_NEXT = str(next_file(max((ROOT / "registry_data").glob("llvm_v*.log")))).removesuffix(".log").rpartition("_")[2]
+"""The version that a page's own registry gets."""
+
 SHORTER = [
     (r"--tune \S+", "--tune 4"),
     (r"--(total-)?trials \d+", r"--\1trials 4"),
@@ -61,7 +67,7 @@ SHORTER = [
     (r"\[32, 64, 128, 128\]", "[16, 16]"),
     (r"^(tophub (?:bench|gain) .*)$", r"\1 --rounds 1"),
     (r"^(tophub tune .*)-o (?!mine)", r"\1--no-confirm -o "),
-    (r"https://host/tophub cuda@v0.10 llvm@v0.04", r"http://127.0.0.1:8000 llvm@v0.14"),
+    (r"https://host/tophub cuda@v0.10 llvm@v0.04", f"http://127.0.0.1:8000 llvm@{_NEXT}"),
     (r"\bHOST\b", "127.0.0.1"),
 ]
 """Four trials, one round, three layers, small images, this machine; the tutorial alone compares in the whole model."""
@@ -201,10 +207,10 @@ def _free_port(wanted: Iterable[int] = (0,)) -> int:
     raise OSError("no port is free")
 
 
-def _run_all(top: Path) -> None:
+def _run_all(top: Path, names: Collection[str]) -> None:
     (top / "home").mkdir()
     tutorial = next(page for page in PAGES if page.name == "tutorial.md")
-    for page in [tutorial, *(each for each in PAGES if each != tutorial)]:
+    for page in [tutorial, *(each for each in PAGES if each != tutorial and each.name in names)]:
         folder, error, started = top / page.stem, "", time.monotonic()
         try:
             folder.mkdir()
@@ -227,4 +233,4 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.starts
 ENVIRONMENT["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), ENVIRONMENT["PATH"]])
 
 if __name__ == "__main__":
-    _run_all(Path(sys.argv[1]).resolve())
+    _run_all(Path(sys.argv[1]).resolve(), sys.argv[2:])

@@ -44,6 +44,7 @@ def test_every_rule_that_a_finding_can_have():
     assert "| `cached` | replay | warning | " in page
 
 
+@pytest.mark.slow
 def test_errors_with_their_remedies_by_exit_code():
     page = reference.messages()
     assert re.findall(r"(?m)^## (\d)", page) == ["1", "2", "3"]

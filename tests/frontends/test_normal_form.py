@@ -27,6 +27,7 @@ def untuned(module, *arrays):
     return [output.numpy() for output in ([outputs] if hasattr(outputs, "numpy") else outputs)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_networks_compute_what_onnx_runtime_does(seed):
     model = read_model(random_net(seed))

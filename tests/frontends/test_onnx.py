@@ -122,6 +122,7 @@ def test_files_of_other_kinds_are_told_what_is_read(tmp_path, name, remedy):
         read_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

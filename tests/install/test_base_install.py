@@ -22,8 +22,6 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 ENDS = [VERSIONS[0], *(pytest.param(version, marks=pytest.mark.exhaustive) for version in VERSIONS[1:-1]), VERSIONS[-1]]
 """Those in between are only tried by `make test-all`."""
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def check():
@@ -78,6 +76,7 @@ def tophub(request, installed):
     return run
 
 
+@pytest.mark.slow
 def test_the_wheel_is_fit_to_be_uploaded(check, wheel):
     assert list(check.problems(wheel)) == []
 
@@ -134,6 +133,7 @@ def test_the_wheel_carries_the_templates_and_scripts_of_pages(wheel):
     assert {str(path.relative_to(REPOSITORY)) for path in files} <= set(zipfile.ZipFile(wheel).namelist())
 
 
+@pytest.mark.slow
 def test_it_lists_fetches_validates_merges_and_releases(tophub, tmp_path):
     assert tophub("--version").stdout == f"tophub {__version__}\n"
     listed = json.loads(tophub("list", "--json").stdout)

@@ -92,6 +92,7 @@ def test_every_process_is_ended_even_where_one_can_not_be(monkeypatch):
     assert not Path(folder).exists()
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_runs_once(tmp_path):
     """A spawned process would import the script that started it, which would measure again, and so on."""
     script = tmp_path / "script.py"

@@ -105,6 +105,7 @@ def test_no_tracker_is_an_error_that_says_how_to_start_one():
         Tracked.parse("127.0.0.1:9", KEY).count()
 
 
+@pytest.mark.slow
 def test_something_else_that_listens_is_no_tracker():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"

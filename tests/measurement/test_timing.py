@@ -36,6 +36,7 @@ def addresses(weights: tvm.runtime.Tensor, runs: int, count: int = 1) -> list[tu
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_each_run_reads_weights_that_were_used_96_mib_ago_or_never(dtype: str) -> None:
     weights = array(3, 1 << 20, dtype=dtype)
@@ -59,6 +60,7 @@ def test_a_kernel_without_weights_is_timed_on_the_same_arrays() -> None:
     assert len(set(addresses(array(8), 10, count=0))) == 1
 
 
+@pytest.mark.slow
 def test_weights_larger_than_all_others_together_are_their_own() -> None:
     weights = tvm.runtime.tensor(np.random.default_rng(1).uniform(-1, 1, 25 << 20).astype("float32"))
     (where,) = set(addresses(weights, 2))

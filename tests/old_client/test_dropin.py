@@ -79,6 +79,7 @@ def tiles(configs):
     return [[entity and entity[2][2][1] for entity in of_target] for of_target in configs]
 
 
+@pytest.mark.slow
 def test_the_names_are_theirs_and_ours_take_their_place_until_disabled(dropin, registry):
     answer, _ = dropin("names", location=str(registry))
     enabled = [
@@ -109,6 +110,7 @@ def test_the_context_has_for_each_workload_the_nearest_record(dropin, registry, 
     assert any("{'device': 1, 'family': 2}" in line for line in log)
 
 
+@pytest.mark.slow
 def test_one_s_own_log_comes_first_and_does_not_hide_the_hub_s(dropin, registry, workloads, tmp_path):
     own = tmp_path / "own.log"
     rows = [
@@ -129,6 +131,7 @@ def test_the_target_may_have_any_form(dropin, registry, workloads):
     assert [tiles([configs]) for configs in answer] == [[[8, 14, None, None, 14]]] * 6
 
 
+@pytest.mark.slow
 def test_where_fetching_is_switched_off_only_one_s_own_log_answers(dropin, workloads, tmp_path):
     answer, _ = dropin("query", json.dumps([MINE]), workloads, location="NONE")
     assert (answer["kind"], tiles(answer["configs"])) == ("EmptyContext", [[None] * 5])
@@ -138,12 +141,14 @@ def test_where_fetching_is_switched_off_only_one_s_own_log_answers(dropin, workl
     assert (answer["kind"], tiles(answer["configs"])) == ("ApplyHistoryBest", [[None, None, 14, None, None]])
 
 
+@pytest.mark.slow
 def test_a_location_that_does_not_answer_is_noticed_and_compiling_goes_on(dropin, workloads):
     answer, log = dropin("query", json.dumps([MINE]), workloads, location="http://127.0.0.1:9")
     assert tiles(answer["configs"]) == [[None] * 5]
     assert any("is not available" in line and "127.0.0.1:9" in line for line in log)
 
 
+@pytest.mark.slow
 def test_what_was_fetched_once_answers_without_a_network(dropin, registry, workloads, tmp_path):
     with served(registry) as server:
         dropin("query", json.dumps([MINE]), workloads, home=tmp_path / "home", location=server.url)
@@ -159,6 +164,7 @@ def test_their_check_and_download_are_ours(dropin, registry, tmp_path):
     assert (tmp_path / "home" / ".tvm" / "tophub" / "llvm_v0.05.log").is_file()
 
 
+@pytest.mark.slow
 def test_attack_a_location_that_sends_other_bytes_is_not_believed(dropin, registry, tmp_path):
     def swapped(request):
         return request.path.endswith(".log") and body(request, (text(target=MINE, costs=[1e-9]) + "\n").encode())
@@ -171,6 +177,7 @@ def test_attack_a_location_that_sends_other_bytes_is_not_believed(dropin, regist
     assert not list((tmp_path / "home" / ".tvm" / "tophub").glob("*.log"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["1080ti", "v100", "unheard-of"])
 def test_reference_logs_are_those_that_they_would_load(dropin, upstream, tmp_path, model):
     release("cuda", upstream / "cuda_v0.08.log", tmp_path / "registry")
@@ -181,6 +188,7 @@ def test_reference_logs_are_those_that_they_would_load(dropin, upstream, tmp_pat
     assert bool(ours) == (model != "v100")  # which has a record, though of another task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mine", [None, "x86-64-v3"], ids=["native", "AVX2"])
 def test_a_network_is_compiled_with_the_record_of_this_processor(dropin, tmp_path, mine):
     mine = mine or processor()
@@ -197,6 +205,7 @@ def test_a_network_is_compiled_with_the_record_of_this_processor(dropin, tmp_pat
     assert answer["difference"] < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mine", [None, "x86-64-v3"], ids=["native", "AVX2"])
 def test_a_network_is_compiled_with_our_own_package(dropin, mine):
     """Whether it has a record that helps this processor or not."""
@@ -216,6 +225,7 @@ def test_without_a_registry_s_index_the_error_says_so(dropin, tmp_path, workload
 EXAMPLES = [block for page in PAGES for block in blocks_of(page) if block.elsewhere and block.language == "python"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda block: f"{block.page}:{block.line}")
 def test_what_the_documentation_shows_runs(old_client, site, example, tmp_path):
     """With a network, a target, and the server that the page has started."""

@@ -33,6 +33,7 @@ def executable(path, text):
     return path
 
 
+@pytest.mark.slow
 def test_a_half_built_one_is_built_anew_and_only_once_until_its_requirements_change(cache, old_client):
     (cache / "bin").mkdir(parents=True)
     (cache / "bin" / "python").symlink_to(old_client.python)
@@ -71,6 +72,7 @@ def test_a_name_on_the_path_that_fails_is_passed_over(tmp_path, monkeypatch):
         find_python("3.10")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("old_client")
 def test_two_processes_build_one_environment(cache):
     code = (
@@ -88,6 +90,7 @@ def test_two_processes_build_one_environment(cache):
     assert sorted(outputs) == [[], [b"built"]]
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_is_told_with_its_last_words(old_client):
     with pytest.raises(OldClientError, match=r"spaces failed with 1:(?s:.*)No such file.*nowhere\.json"):
         old_client.run("spaces", "nowhere.json", "llvm", 1, 0)

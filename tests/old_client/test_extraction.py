@@ -80,6 +80,7 @@ def comparisons(old_client, exhaustive):
     pool.shutdown(cancel_futures=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.exhaustive] * is_more_of_the_same(name)) for name in CASES]
 )
@@ -92,6 +93,7 @@ def test_the_tasks_are_autotvms(comparisons, name):
         assert (ours - theirs, theirs - ours) == (set(), set()), f"{model} {kind}"
 
 
+@pytest.mark.slow
 def test_a_symbol_file_gives_both_the_same(old_client, tmp_path):
     import gluoncv
     import mxnet

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from tests.conftest import sample
 from tophub_registry.records.log import read_records, write_log
 from tophub_registry.tasks.rules import is_own
@@ -23,6 +25,7 @@ def falsified(record):
     return record.model_copy(update={"config": record.config.model_copy(update={"entity": entity})})
 
 
+@pytest.mark.slow
 def test_a_log_of_upstreams_and_a_record_that_no_gpu_takes(old_client, upstream, tmp_path):
     records = random.Random(3).sample(list(read_records(upstream / "cuda_v0.08.log")), UPSTREAM)
     wrong = falsified(next(record for record in records if record.input.task == "conv2d_nchw.cuda"))

@@ -54,6 +54,7 @@ def built(name, old_client, package, tmp_path_factory):
     return report, server.paths, home
 
 
+@pytest.mark.slow
 def test_it_downloads_the_package_by_itself(built, package):
     _, asked, home = built
     assert asked == [f"/{package.name}"]

@@ -96,6 +96,7 @@ def check(old_client, tasks, target, path):
             assert space.find([Knob(*knob) for knob in entity]) == index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TARGETS)
 def test_spaces_of_odd_workloads_are_autotvms(old_client, kind, tmp_path):
     for_cuda = [Task(task=task, args=args) for task, args in WORKLOADS if not is_own(task)]

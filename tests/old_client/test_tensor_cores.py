@@ -37,6 +37,7 @@ def drawn(log):
     return [(record, instantiate(record.input.task, record.input.args)) for record in read_records(log)]
 
 
+@pytest.mark.slow
 def test_they_are_valid(log, drawn):
     validation = validate_log(log, checks=[check_space], together=False)
     assert validation.rows == len(drawn) == OF_EACH_WORKLOAD * len(TASKS)
@@ -50,6 +51,7 @@ def larger_than_the_output(template, config):
     return rows > p.rows or columns > p.columns
 
 
+@pytest.mark.slow
 def test_those_that_autotvm_builds_are_feasible_and_no_others(old_client, log, drawn):
     answer = old_client.run("gpu_code", log, TARGET, PROCESSES)
     unbuilt = {line for line, *_ in answer["failures"]}

@@ -187,6 +187,7 @@ def test_killed_before_any_of_them(work, exhaustive):
         finish(work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO], ids=errno.errorcode.get)
 @pytest.mark.parametrize("lasting", [True, False], ids=["lasting", "once"])
 def test_a_full_or_broken_disk_from_any_of_them_on(work, error, lasting, exhaustive):

@@ -73,6 +73,7 @@ def test_the_claim_of_another_machine_is_respected_until_it_is_old(path, monkeyp
         assert alone
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").touch()
     with exclusively(tmp_path / "file" / "inner") as alone:

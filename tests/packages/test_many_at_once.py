@@ -122,6 +122,7 @@ def registries(tmp_path):
     return tmp_path / "registries"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locks", LOCKS)
 @pytest.mark.parametrize("before", ["nothing", "damaged"])
 def test_64_processes_fetch_into_one_root(registries, tmp_path, locks, before, exhaustive):

@@ -16,8 +16,6 @@ from tophub_registry.errors import InputError, TophubError
 from tophub_registry.packages.index import Imported, Index, check_successor, freshness, iso_time, resolve
 from tophub_registry.packages.version import PACKAGE, VERSION, Reference, Version
 
-pytestmark = pytest.mark.slow
-
 _INDEX = index_of("llvm@v0.05", "llvm@v0.06", "cuda@v0.11", yanked=["cuda@v0.11"])
 _TAKEN_OVER = _INDEX.versions("llvm")[Version.parse("v0.05")].model_copy(
     update={"file": "llvm_v0.04.log", "imported": Imported(source="http://there", at=iso_time(TIME))}
@@ -85,6 +83,7 @@ def test_bytes_changed_anywhere(changes):
     read(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(4000), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PATHS), VALUES, NAMES), min_size=1, max_size=3))
 def test_values_changed_added_and_renamed(changes):
@@ -110,6 +109,7 @@ def test_anything_at_all(data):
     read(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.dictionaries(

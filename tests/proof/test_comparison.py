@@ -62,6 +62,7 @@ def recorded(config: Config) -> Record:
     return its.model_copy(update={"config": config, "input": its.input._replace(args=TEMPLATE.args)})
 
 
+@pytest.mark.slow
 def test_a_record_is_blamed_where_the_default_config_runs(measurer: Measurer) -> None:
     config = TEMPLATE.default(HERE)
     sound, broken = recorded(config), recorded(config.model_copy(update={"entity": config.entity[:2]}))

@@ -35,6 +35,7 @@ def operators(function: Any) -> list[str]:
     return [call.op.name.removeprefix("relax.") for _, call in calls_of(function)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transposed", [False, True])
 def test_random_convolutions_compute_the_same_in_frames(transposed: bool) -> None:
     draw = random.Random(0)

@@ -18,6 +18,7 @@ np = pytest.importorskip("numpy")
 transposed = partial(one_layer, "conv2d_transpose")
 
 
+@pytest.mark.slow
 def test_random_transposed_convolutions_compute_the_same() -> None:
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.interleaved import interleaved
@@ -42,6 +43,7 @@ def test_random_transposed_convolutions_compute_the_same() -> None:
         assert np.abs(after - before).max() <= 1e-4 * max(1, np.abs(before).max()), (data, kernel, window)
 
 
+@pytest.mark.slow
 def test_those_in_groups_too() -> None:
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.interleaved import interleaved_in_groups
@@ -79,6 +81,7 @@ def test_others_stay_as_they_are(kernel: tuple[int, ...], window: dict[str, Any]
     assert interleaved(main).same_as(main)
 
 
+@pytest.mark.slow
 def test_a_gpu_computes_them_as_plain_ones_in_float32() -> None:
     from tests.gpu.cuda_on_cpu import run_module
     from tophub_registry.compiler.compiler import compile_model

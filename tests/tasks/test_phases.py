@@ -18,6 +18,7 @@ np = pytest.importorskip("numpy")
 convolved = partial(one_layer, "conv2d")
 
 
+@pytest.mark.slow
 def test_random_convolutions_compute_the_same_in_phases() -> None:
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.phases import undilated
@@ -59,6 +60,7 @@ def test_other_convolutions_stay_as_they_are(window: dict[str, Any]) -> None:
     assert undilated(main).same_as(main)
 
 
+@pytest.mark.slow
 def test_a_gpu_computes_phases_by_winograds_algorithm_in_float32() -> None:
     from tests.gpu.cuda_on_cpu import run_module
     from tophub_registry.compiler.compiler import compile_model

@@ -72,6 +72,7 @@ class Network:
         return self.relax.op.concat([value, other], axis=1)
 
 
+@pytest.mark.slow
 def test_random_networks_compute_the_same_with_more_channels() -> None:
     from tophub_registry.compiler.compiler import compile_model
     from tophub_registry.tasks.widened import widened

@@ -209,6 +209,7 @@ def computed(exhaustive):
     return list(zip(templates, configs, inputs, run_kernels(launches), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_what_kernels_compute_is_the_reference(task, computed):
     of_task = [each for each in computed if each[0].task == task]
@@ -244,6 +245,7 @@ def test_data_that_few_threads_copy_are_replaced_when_all_have_read_them():
         np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5, err_msg=task)
 
 
+@pytest.mark.slow
 def test_tiles_of_all_shapes_compute_the_right_thing():
     """Of both types of sums and both layouts of weights, in several warps, with several tiles each."""
     from tests.gpu.cuda_on_cpu import Launch, run_kernels
@@ -279,6 +281,7 @@ GROUPS = [  # tile_m, tile_n, groups_n, split_k, stages, raster
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float16", "tf32", "3xtf32"])
 def test_warpgroups_of_all_shapes_compute_the_right_thing(precision):
     from tests.gpu.cuda_on_cpu import Launch, run_kernels
@@ -321,6 +324,7 @@ OVERLAPPING = [  # tile_m, tile_n, tile_k in vectors, warps along both sides, pa
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float16", "tf32", "3xtf32"])
 def test_products_that_overlap_copies_take_the_right_data(precision):
     from tests.gpu.cuda_on_cpu import Launch, run_kernels
@@ -503,6 +507,7 @@ def test_products_lie_along_z_and_are_not_too_many():
     assert not template.limits(template.space.config(0)).possible
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, the CUDA compiler")
 @pytest.mark.parametrize("task", some(TASKS, 8))
 def test_random_configs_compile_for_cuda(task):

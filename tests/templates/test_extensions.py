@@ -79,6 +79,7 @@ def log_of(folder: Path, task: str, *values: int) -> Path:
     return log
 
 
+@pytest.mark.slow
 def test_records_of_an_added_template_are_validated_tuned_and_looked_up(tmp_path: Path) -> None:
     install(tmp_path, "dense_of_mine", MODULE, **{TASK: "dense_of_mine:DenseRows"})
     done = tophub(tmp_path, "validate", log_of(tmp_path, TASK, 1, 5), "--level", "space", "--json")

@@ -272,6 +272,7 @@ def check(template, inputs, expected, count):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some([*WORKLOADS], 24))
 def test_every_config_computes_what_mxnet_computes(name, count):
     task, args = WORKLOADS[name]

@@ -92,6 +92,7 @@ def look_at(task, args):
     assert template.flop >= 0
 
 
+@pytest.mark.slow
 def test_argument_lists_over_all_templates():
     assert set(ARGUMENTS) == set(TEMPLATES)
     chances = {task: random.Random(task) for task in ARGUMENTS}

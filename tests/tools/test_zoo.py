@@ -75,6 +75,7 @@ def test_two_small_models_other_ones_after_each_commit_compile_and_agree(tmp_pat
     assert [name for name, row in rows.items() if not row["agrees"]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not all(map(find_spec, ("mxnet", "gluoncv", "tvm"))), reason="needs MXNet, gluoncv and TVM")
 def test_reasons_that_are_not_ours_are_no_failure(tmp_path):
     done = run(*only("custom_mask_rcnn_fpn", "resnet50_v1_int8"), "-o", tmp_path / "zoo.jsonl")
@@ -96,6 +97,7 @@ def tried(tmp_path_factory):
     return file, written, done
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_or_reaches_a_limit_says_why_and_the_others_go_on(tried):
     file, _, done = tried
     rows = rows_of(file)

@@ -42,6 +42,7 @@ def measured(log):
     return [(record.workload, record.config.index) for record in read_records(log)]
 
 
+@pytest.mark.slow
 def test_every_task_gets_its_trials_and_every_row_is_a_record(measurer, target, log):
     outcomes = tune(TASKS, target, log, measurer, Plan(trials=10, batch=4))
     assert [outcome.trials for outcome in outcomes] == [10, 10]
@@ -140,6 +141,7 @@ def test_nothing_to_tune_is_an_error(measurer, target, log):
     assert not log.exists()
 
 
+@pytest.mark.slow
 def test_knobs_can_be_held_fixed(measurer, target, log):
     (outcome,) = tune(TASKS[:1], target, log, measurer, Plan(trials=99, where={"tile_k": 8}))
     assert outcome.trials == 6

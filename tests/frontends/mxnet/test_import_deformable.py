@@ -52,6 +52,7 @@ def deformable(draw):
     return attributes, (2, 2 * samples, *outs), (2, samples, *outs), weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["DeformableConvolution", "ModulatedDeformableConvolution"])
 def test_deformable_convolutions_agree_with_mxnet(mx, name):
     draw, forms = random.Random(0), []

@@ -65,6 +65,7 @@ def pooled_regions(draw: random.Random):
     return lambda F, images, rows: F.ROIPooling(images, rows, **attributes)
 
 
+@pytest.mark.slow
 def test_regions_are_pooled_as_by_mxnet(mx):
     forms = [draw(random.Random(seed)) for seed in range(6) for draw in (aligned_regions, pooled_regions)]
     model = pooled(mx, forms)
@@ -117,6 +118,7 @@ def multi_box(mx, attributes, *, batch: int, classes: int, count: int):
     return read_model(MultiBox(), shapes={"data": (batch, classes + 4, count)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 def test_mxnets_own_detection_agrees(mx, batch):
     attributes = [

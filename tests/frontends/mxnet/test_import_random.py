@@ -38,6 +38,7 @@ def assert_outputs_agree(model: Model, ours: Sequence[np.ndarray]) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_forms_of_a_family_agree_with_mxnet(family):
     model = network_of(family, examples(10))
@@ -46,6 +47,7 @@ def test_random_forms_of_a_family_agree_with_mxnet(family):
     assert_outputs_agree(model, run(model, numbers()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", [pytest.param(each, marks=[pytest.mark.exhaustive] * (each != "sorting")) for each in FAMILIES]
 )

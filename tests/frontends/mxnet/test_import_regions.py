@@ -172,6 +172,7 @@ def proposed(F, forms):
     return outputs, inputs
 
 
+@pytest.mark.slow
 def test_proposals_agree_with_mxnet(F, model_of):
     forms = [proposals(random.Random(seed)) for seed in range(examples(20))]
     outputs, inputs = proposed(F, forms)
@@ -179,6 +180,7 @@ def test_proposals_agree_with_mxnet(F, model_of):
     assert_agree(model, inputs, run(model, *arrays_of(model, inputs)), [form for form in forms for _ in range(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [correlation, pooling, proposals])
 def test_compiled_code_agrees_too(F, model_of, kind):
     forms = [kind(random.Random(seed)) for seed in range(1 if kind is proposals else 3)]

@@ -24,6 +24,7 @@ SEEDS = 3
 NETWORKS = [(kind, seed) for seed in range(SEEDS) for kind in KINDS]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:NTC layout detected")
 @pytest.mark.parametrize(("kind", "seed"), some(NETWORKS, 9), ids=lambda each: getattr(each, "__name__", str(each)))
 def test_a_network_agrees_with_mxnet(kind, seed, tmp_path):
