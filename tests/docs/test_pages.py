@@ -22,7 +22,7 @@ NOT_RUN = 3
 
 RUNNABLE = sorted({block.page for block in BLOCKS if block.runs})
 ALWAYS = ["README.md", "tutorial.md"]
-CHOSEN = [*ALWAYS, *some([page for page in RUNNABLE if page not in ALWAYS], 4)]
+CHOSEN = [*ALWAYS, *some([page for page in RUNNABLE if page not in ALWAYS], 2)]
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 

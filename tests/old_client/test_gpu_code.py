@@ -36,6 +36,7 @@ def test_a_log_of_upstreams_and_a_record_that_no_gpu_takes(old_client, upstream,
     assert answer["failures"] == [[UPSTREAM + 2, "conv2d_nchw.cuda", "asks for more than a GPU has"]]
 
 
+@pytest.mark.slow
 def test_every_record_of_our_packages_for_cuda(old_client, registry, exhaustive, tmp_path):
     """Or five of each task, unless all are wanted; those of our own templates are none of an old client's business."""
     records = [each for each in read_records(max(registry.glob("cuda_v*.log"))) if not is_own(each.input.task)]
