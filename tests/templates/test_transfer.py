@@ -97,3 +97,19 @@ def test_in_a_package_for_everybody_a_record_for_one_family_has_its_key():
     assert for_everybody(row).config == row.config
     for other in ("llvm -device=arm_cpu -model=rk3399", "cuda -model=h100"):
         assert for_everybody(record(target=other)) == record(target=other)
+
+
+@pytest.mark.parametrize(("ow", "taken"), [(4, True), (7, True), (14, False), (28, False)])
+def test_rows_whose_sums_leave_no_registers_are_not_taken(ow, taken):
+    tensors = [["TENSOR", [1, 64, 56, 56], "float32"], ["TENSOR", [64, 1, 3, 3], "float32"]]
+    template = instantiate("depthwise_conv2d_NCHWc.x86", [*tensors, [1, 1], [1] * 4, [1, 1], "NCHW", "NCHW", "float32"])
+    config = config_of(template, tile_ic=[8, 8], tile_oc=[8, 8], tile_ow=[56 // ow, ow], unroll_kw=True)
+    zen, xeon = (Target.parse(f"llvm -mcpu={name}") for name in ("znver3", "x86-64-v3"))
+    assert transfers(template, config, zen, xeon) is taken
+
+
+def test_our_convolutions_in_groups_keep_their_defaults():
+    tensors = [["TENSOR", [1, 240, 28, 28], "float32"], ["TENSOR", [60, 80, 1, 1], "float32"]]
+    template = instantiate("group_conv2d_NCHWc.x86", [*tensors, [1, 1], [0] * 4, [1, 1], 3, "float32"])
+    zen, xeon = (Target.parse(f"llvm -mcpu={name}") for name in ("znver3", "x86-64-v3"))
+    assert not transfers(template, template.default(zen), zen, xeon)

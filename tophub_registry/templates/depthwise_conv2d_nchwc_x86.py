@@ -13,6 +13,7 @@ from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.convolution import Term
 from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.space import ConfigSpace
+from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.x86 import (
     MAX_REGISTER_TILE,
     blocks_of,
@@ -57,6 +58,9 @@ class DepthwiseConv2dNCHWcX86(BlockedConvolutionX86):
         width = config.value("tile_ow")[-1]
         loaded = ic % oc == 0 or (oc <= _MAX_GATHERED_LANES and oc * width <= _MAX_GATHERED)
         return loaded and sums_fit(oc, width, target)
+
+    def register_tile(self, config: Config) -> RegisterTile:
+        return RegisterTile(channel_blocks(config)[1], config.value("tile_ow")[-1])
 
     def default(self, target: Target) -> Config:
         w = self.workload
