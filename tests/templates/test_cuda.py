@@ -321,6 +321,18 @@ def test_only_hopper_has_instructions_of_warpgroups():
         assert not template.feasible(config, target)
 
 
+@pytest.mark.parametrize(
+    ("tile_m", "tile_n", "stages", "later"),
+    [(64, 64, 3, True), (128, 128, 4, True), (128, 64, 3, False), (256, 64, 4, False), (64, 256, 3, False)],
+)
+def test_sums_are_collected_later_where_registers_allow_that_with_as_many_blocks(tile_m, tile_n, stages, later):
+    template = instantiate(*conv2d("conv2d_nchw_wgmma_3xtf32", [1, 512, 60, 60], [512, 512, 1, 1]))
+    values = {"tile_m": tile_m, "tile_n": tile_n, "groups_n": 1, "split_k": 1, "stages": stages, "raster": 0}
+    config = template.space.config_of(values)
+    assert template.collects_later(config) is later
+    assert (f'func_call("tophub_wgmma_3xtf32_collect_{tile_n}"' in template.schedule(config).mod.script()) is later
+
+
 OVERLAPPING = [  # tile_m, tile_n, tile_k in vectors, warps along both sides, parts, stages
     (32, 32, 2, (2, 1), 1, 4),
     (64, 32, 4, (2, 2), 2, 3),  # as many steps as stages

@@ -38,6 +38,13 @@ def test_a_convolution_of_data_that_another_layer_padded_is_the_same():
     assert "| `a` |  | 1, the same, 1 but for who pads |" in page([row])
 
 
+def test_padding_of_a_transposed_convolution_is_another_thing():
+    tensors = [["TENSOR", [1, 8, 28, 28], "float32"], ["TENSOR", [8, 8, 4, 4], "float32"]]
+    ours, theirs = (["conv2d_transpose_nchw.cuda", [*tensors, [2, 2], [n] * 4, "float32", [0, 0]]] for n in (0, 1))
+    theirs[1][0] = ["TENSOR", [1, 8, 26, 26], "float32"]
+    assert differs(difference([ours], [theirs]))
+
+
 def test_a_convolution_of_other_data_or_with_another_kernel_differs():
     for other in (convolution(30, [3] * 4), convolution(29, [3] * 4, kernel=5)):
         row = difference([convolution(28, [4, 4, 3, 3])], [other])

@@ -48,7 +48,7 @@ def but_for_padding(row: Row) -> tuple[int, Row]:
 def padded(task: Any) -> Any:
     """Return a convolution as one of data that are padded already, and other tasks as they are."""
     name, args = task
-    if "conv2d" not in name:
+    if "conv2d" not in name or "transpose" in name or "deformable" in name:
         return task
     (_, (*outer, height, width), dtype), kernel, strides, (top, left, bottom, right), *others = args
     shape = [*outer, height + top + bottom, width + left + right]

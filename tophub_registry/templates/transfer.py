@@ -16,6 +16,7 @@ from tophub_registry.errors import InputError
 from tophub_registry.records.families import keyed, same_family, vectors_of
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
+from tophub_registry.templates.x86 import sums_fit
 
 if TYPE_CHECKING:
     from tophub_registry.records.families import Vectors
@@ -58,7 +59,7 @@ def transfers(template: Template, config: Config, target: Target, found_on: Targ
         return False
     tile = template.register_tile(config)
     if template.task in _WITHIN_A_FAMILY:
-        return same_family(target, found_on) and (tile is None or held(tile, vectors))
+        return same_family(target, found_on) and (tile is None or sums_fit(*tile, target, _HELD))
     return template.task in _ANYWHERE or (tile is not None and fills(tile, vectors))
 
 
@@ -78,11 +79,6 @@ def for_everybody(record: Record) -> Record:
     if all(transfers(template, record.config, target, record.target) for target in _FAMILIES):
         return record
     return record.model_copy(update={"input": record.input._replace(target=str(keyed(record.target)))})
-
-
-def held(tile: RegisterTile, vectors: Vectors) -> bool:
-    """Return whether a row's sums leave some registers for data and kernel."""
-    return -(-tile.channels // vectors.lanes) * tile.pixels <= _HELD * vectors.registers
 
 
 def fills(tile: RegisterTile, vectors: Vectors, filled: float = FILLED, apart: int = APART) -> bool:

@@ -76,10 +76,16 @@ def closest_divisor(number: int, wanted: float) -> int:
     return min(divisors(number), key=lambda factor: max(factor / wanted, wanted / factor))
 
 
-def sums_fit(block: int, pixels: int, target: Target) -> bool:
-    """Return whether a tile of pixels, each a block of channels, is not far larger than the target's registers."""
+def sums_fit(block: int, pixels: int, target: Target, share: float = _MAX_TILE) -> bool:
+    """Return whether a tile of pixels, each a block of channels, takes no more than a share of the target's registers.
+
+    Parameters
+    ----------
+    share
+        By default so much that larger tiles are never worth trying.
+    """
     _, lanes, registers = vectors(target)
-    return -(-block // lanes) * pixels <= _MAX_TILE * registers
+    return -(-block // lanes) * pixels <= share * registers
 
 
 def sums_fill(kernels: int, pixels: int, target: Target, *, all_pixels: bool) -> bool:
