@@ -6,7 +6,8 @@
 
 `write` makes a file of some 50 kB: the network, what can't be random, such as anchors, and the mean and the standard
 deviation of each weight. Beside it are the model's tasks for CUDA in float32. `restore` draws weights with these means
-and deviations, always the same ones, and writes a folder like `tophub bench --prepare`'s, without MXNet's outputs.
+and deviations, always the same ones, and writes a folder like `tophub bench --prepare`'s, without MXNet's outputs:
+`--references` computes them by plain TVM.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def described(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {**said, "mean": float(array.mean()), "deviation": float(array.std())}
 
 
-def restore(path: Path, into: Path, gain: float = 1.0) -> Path:
+def restore(path: Path, into: Path, gain: float = 1.0, *, references: bool = False) -> Path:
     """Write the folder of a model with random weights, and return it."""
     from tophub_registry.bench.prepared import write_prepared
     from tophub_registry.bench.relax_files import FUNCTION, WEIGHTS, read_module
@@ -76,7 +77,7 @@ def restore(path: Path, into: Path, gain: float = 1.0) -> Path:
     inputs = {name: (tuple(shape), dtype) for name, (shape, dtype) in said["inputs"].items()}
     model = Model(said["name"], module, inputs, said["outputs"], RelaxModule(module), random_weights=True)
     into.mkdir(parents=True, exist_ok=True)
-    return write_prepared(model, into / said["name"]).folder
+    return write_prepared(model, into / said["name"], references=references).folder
 
 
 def drawn(said: dict[str, Any], rng: np.random.Generator, gain: float = 1.0) -> np.ndarray[Any, Any]:
@@ -100,6 +101,7 @@ def main() -> None:
     restoring.add_argument("files", nargs="+", type=Path)
     restoring.add_argument("--into", type=Path, required=True)
     restoring.add_argument("--gain", type=float, default=1.0, help="below 1: for networks that amplify what is rounded")
+    restoring.add_argument("--references", action="store_true", help="compute outputs by plain TVM, for `tophub bench`")
     given = parser.parse_args()
     if given.command == "write":
         given.folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +110,7 @@ def main() -> None:
             sys.stderr.write(f"{name}\n")
     else:
         for path in given.files:
-            sys.stderr.write(f"{restore(path, given.into, given.gain)}\n")
+            sys.stderr.write(f"{restore(path, given.into, given.gain, references=given.references)}\n")
 
 
 if __name__ == "__main__":

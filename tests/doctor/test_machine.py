@@ -67,13 +67,18 @@ def test_a_gpu_its_records_nvcc_and_whether_tvm_sees_it(programs, index):
     program(programs, "nvidia-smi", "echo 'NVIDIA H100 80GB HBM3, 550.54'")
     checks = list(machine.gpu(Answers({"gpu": False}), index))
     assert [check.level for check in checks] == ["ok", "warning", "warning"]
-    assert "driver 550.54; cuda v0.11 has 2 records for this model" in checks[0].message
+    assert "driver 550.54; cuda v0.11 has 2 records for this model and 0 for others of sm_90" in checks[0].message
     assert "nvcc is not on the PATH" in checks[1].message
     assert checks[2].message == "TVM does not see the GPU"
     program(programs, "nvcc")
     assert only(machine.gpu(Answers({"gpu": True}), index)).level == "ok"
-    program(programs, "nvidia-smi", "echo 'NVIDIA A10, 550.54'")
-    assert "has 0 records for this model" in only(machine.gpu(Answers({"gpu": True}), index)).message
+    program(programs, "nvidia-smi", "echo 'NVIDIA H200, 550.54'")
+    check = only(machine.gpu(Answers({"gpu": True}), index))
+    assert (check.level, "0 records for this model and 2 for others of sm_90" in check.message) == ("ok", True)
+    for unlike in ("NVIDIA A10", "NVIDIA Quadro 1", "NVIDIA"):
+        program(programs, "nvidia-smi", f"echo '{unlike}, 550.54'")
+        check = only(machine.gpu(Answers({"gpu": True}), index))
+        assert (check.level, "has 0 records for this model" in check.message) == ("warning", True)
 
 
 def test_the_processor_and_its_records(index):

@@ -16,7 +16,7 @@ from tophub_registry.devices.processor import VARIABLE as PROCESSOR
 from tophub_registry.devices.processor import physical_cores
 from tophub_registry.doctor.check import Check
 from tophub_registry.errors import TophubError, UsageError
-from tophub_registry.records.families import PROCESSORS, Vectors, vectors_with
+from tophub_registry.records.families import PROCESSORS, Vectors, family_of, vectors_with
 from tophub_registry.records.target import Target
 
 if TYPE_CHECKING:
@@ -65,13 +65,18 @@ def gpu(answers: Answers | None, index: Index | None) -> Iterator[Check]:
             yield Check("gpu", "ok", "none of NVIDIA's: kernels for cuda can be compiled with nvcc, but not run here")
         return
     name, driver = asked
-    model = model_of(name)
-    count = _records(index, "cuda", lambda target: target.model == model)
-    has = f"; {count[0]} has {count[1]} records for this model" if count else ""
-    if count and not count[1]:
-        yield Check("gpu", "warning", f"{name}, driver {driver}{has}", "`tophub tune --target cuda` makes some")
+    this = Target.parse("cuda").with_option("model", model_of(name))
+    generation = family_of(this)
+    exact = _records(index, "cuda", lambda target: target.model == this.model)
+    alike = _records(index, "cuda", lambda target: generation is not None and family_of(target) == generation)
+    said = f"{name}, driver {driver}"
+    if exact and alike:
+        others = f" and {alike[1] - exact[1]} for others of {generation}" if generation else ""
+        said += f"; {exact[0]} has {exact[1]} records for this model{others}"
+    if exact and alike and not exact[1] and not alike[1]:
+        yield Check("gpu", "warning", said, "`tophub tune --target cuda` makes some")
     else:
-        yield Check("gpu", "ok", f"{name}, driver {driver}{has}")
+        yield Check("gpu", "ok", said)
     if answers is not None and shutil.which("nvcc") is None:
         yield Check("gpu", "warning", "nvcc is not on the PATH: TVM can't compile for cuda", "install the CUDA toolkit")
     if answers is not None and answers.facts.get("gpu") is False:

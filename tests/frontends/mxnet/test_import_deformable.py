@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import mmap
 import random
 import re
+from multiprocessing import get_context
 
+import numpy as np
 import pytest
 
 if not all(map(importlib.util.find_spec, ("mxnet", "gluoncv", "tvm"))):
@@ -65,6 +69,42 @@ def test_deformable_convolutions_agree_with_mxnet(mx, name):
 
         forms.append((attributes, shapes, form))
     assert_all_agree(mx, (2, CHANNELS, *SIZE), forms)
+
+
+def between_forbidden_pages(shape):
+    """Return an array of random numbers that fills its pages; who reads before or behind it ends by a signal."""
+    size = 4 * int(np.prod(shape))
+    assert size % mmap.PAGESIZE == 0
+    memory = mmap.mmap(-1, size + 2 * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (start, start + mmap.PAGESIZE + size):
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), mmap.PAGESIZE, 0) == 0
+    array = np.frombuffer(memory, "float32", size // 4, mmap.PAGESIZE).reshape(shape)
+    array[:] = np.random.default_rng(0).normal(size=shape)
+    return array
+
+
+def run_between_forbidden_pages(modulated):
+    """Run a convolution that pads its data, which are their own pages, and exit with 0."""
+    import tvm
+    from tvm import relax
+
+    mx = libraries.mxnet()
+    kind = getattr(mx.gluon.contrib.cnn, f"{'Modulated' * modulated}DeformableConvolution")
+    block, data = kind(8, 3, padding=1, in_channels=4), between_forbidden_pages((1, 4, 16, 16))
+    block.initialize()
+    compiled = compile_model(read_model(block, shapes={"data": data.shape}), "llvm", records=[])
+    (expected,) = compiled.run(data)
+    main = relax.VirtualMachine(compiled.executable, tvm.cpu())["main"]
+    np.testing.assert_array_equal(main(tvm.runtime.from_dlpack(data)).numpy(), expected)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_nothing_before_or_behind_the_data_is_read(modulated):
+    process = get_context("spawn").Process(target=run_between_forbidden_pages, args=(modulated,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 def test_the_samples_are_computed_in_parallel_and_the_rest_is_a_layer(mx):

@@ -90,18 +90,19 @@ def sampled(data: te.Tensor, offset: te.Tensor, mask: te.Tensor | None = None, *
             place = offset[n, 2 * number + axis, y, x] + regular.astype("float32")
             ends.append(_neighbours(place, size[axis], fades=fades))
         total: Any = None
-        for row, row_weight, row_inside in ends[0]:
-            for column, weight, inside in ends[1]:
-                pixel = tirx.Select(tirx.all(row_inside, inside), data[n, channel, row, column], _number(0.0))
-                term = pixel * (row_weight * weight)
+        for row, row_weight in ends[0]:
+            for column, column_weight in ends[1]:
+                # Where the index is compared instead, TVM believes what was compared and no longer limits the index.
+                weight = row_weight * column_weight
+                term = tirx.Select(weight > 0, data[n, channel, row, column] * weight, _number(0.0))
                 total = term if total is None else total + term
         return total if mask is None else total * mask[n, number, y, x]
 
     return te.compute((batch, channels * taps, height, width), sample, name="sampled")
 
 
-def _neighbours(place: Any, size: int, *, fades: bool) -> list[tuple[Any, Any, Any]]:
-    """Return the pixels before and after a place on an axis: index, weight, and whether it counts.
+def _neighbours(place: Any, size: int, *, fades: bool) -> list[tuple[Any, Any]]:
+    """Return the pixels before and after a place on an axis: index and weight, which is 0 for one that does not count.
 
     The indices are those of pixels in any case; nothing is known of the place, which may be NaN.
     """
@@ -111,7 +112,8 @@ def _neighbours(place: Any, size: int, *, fades: bool) -> list[tuple[Any, Any, A
     found = []
     for pixel, weight in ((index, _number(1.0) - after), (index + 1, after)):
         there = pixel if fades else index
-        found.append((tirx.max(0, tirx.min(size - 1, pixel)), weight, tirx.all(there >= 0, there < size)))
+        counted = tirx.Select(tirx.all(there >= 0, there < size), weight, _number(0.0))
+        found.append((tirx.max(0, tirx.min(size - 1, pixel)), counted))
     return found
 
 
