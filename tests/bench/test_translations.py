@@ -120,25 +120,49 @@ def test_a_detector_and_a_segmenter_compute_the_same(model, framework, tmp_path)
     check(read_model(model, shapes={"data": (1, 3, 96, 96)}), framework, tmp_path)
 
 
-def boxes(generator):
-    """Return candidates of three classes, some invalid, many on top of each other."""
+def boxes(generator, among):
+    """Return candidates of the given classes, those of -1 invalid, many on top of each other, the first far away."""
     corners = generator.uniform(0, 60, (1, 90, 2))
-    classes, scores = generator.integers(-1, 3, (1, 90, 1)), generator.permutation(90).reshape(1, 90, 1) / 90
-    return np.concatenate([classes, scores, corners, corners + generator.uniform(20, 60, (1, 90, 2))], 2)
+    classes, scores = generator.choice(among, (1, 90, 1)), generator.permutation(90).reshape(1, 90, 1) / 90
+    rows = np.concatenate([classes, scores, corners, corners + generator.uniform(20, 60, (1, 90, 2))], 2)
+    rows[0, 0, 2:] += 1e6
+    return rows.astype("float32")
 
 
+@pytest.mark.parametrize("among", [[-1, 0, 1, 2], [-1, 77, 78, 79]])
 @pytest.mark.parametrize("forced", [False, True])
-def test_the_same_boxes_are_suppressed(framework, forced, tmp_path):
+def test_the_same_boxes_are_suppressed(framework, forced, among, tmp_path):
     mx = libraries.mxnet()
     settings = {"overlap_thresh": 0.4, "valid_thresh": 0.1, "id_index": 0, "score_index": 1, "coord_start": 2}
     settings |= {"topk": 60, "force_suppress": forced}
     suppression = mx.gluon.nn.HybridLambda(lambda F, data: F.contrib.box_nms(data, **settings))
     model = read_model(suppression, shapes={"data": (1, 90, 6)})
-    rows = boxes(np.random.default_rng(1)).astype("float32")
+    rows = boxes(np.random.default_rng(1), among)
     (expected,) = model.reference(rows)
     (found,) = framework(network_of(model.module), [rows], tmp_path)
     assert 5 < (expected[0, :, 0] >= 0).sum() < 50
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+def test_numbers_are_put_in_the_same_order(framework, ascending, tmp_path):
+    mx = libraries.mxnet()
+    order = mx.gluon.nn.HybridLambda(lambda F, data: F.argsort(data, axis=1, is_ascend=ascending))
+    check(read_model(order, shapes={"data": (2, 9, 3)}), framework, tmp_path)
+
+
+@pytest.mark.parametrize("framework", ["onnxruntime"], indirect=True)
+@pytest.mark.parametrize(("aligned", "samples"), [(False, 2), (False, -1), (True, 3)])
+def test_regions_are_pooled_in_the_same_way(framework, aligned, samples, tmp_path):
+    mx, draw = libraries.mxnet(), np.random.default_rng(0)
+    corners = draw.uniform(-8, 40, (12, 2))
+    regions = np.concatenate([draw.integers(0, 2, (12, 1)), corners, corners + draw.uniform(0, 50, (12, 2))], 1)
+    how = {"pooled_size": (3, 4), "spatial_scale": 0.25, "sample_ratio": samples, "aligned": aligned}
+    pooling = mx.gluon.nn.HybridLambda(lambda F, data, regions: F.contrib.ROIAlign(data, regions, **how))
+    model = read_model(pooling, shapes={"data0": (2, 4, 12, 10), "data1": regions.shape})
+    inputs = [draw.normal(size=(2, 4, 12, 10)).astype("float32"), regions.astype("float32")]
+    outputs = framework(network_of(model.module), inputs, tmp_path)
+    assert difference(outputs, model.reference(*inputs)) < 1e-3
 
 
 def test_outputs_of_other_shapes_or_no_numbers_never_agree():

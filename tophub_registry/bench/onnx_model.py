@@ -6,44 +6,18 @@ The operators are those of opset 17, which every ONNX Runtime since 1.12 reads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tophub_registry.bench import resizing
-from tophub_registry.bench.network import Array, Network, Operation
+from tophub_registry.bench import onnx_detection, resizing
+from tophub_registry.bench.network import Network, Operation
+from tophub_registry.bench.onnx_nodes import Nodes, code_of
 from tophub_registry.errors import UsageError
 
 OPSET = 17
 _IR_VERSION = 8  # released with opset 17
-
-
-class _Model:
-    """Nodes and initializers, in order; the shapes of the network's inputs, weights and results by name."""
-
-    def __init__(self, network: Network) -> None:
-        self.weights = dict(network.weights)
-        self.shapes = {
-            **network.inputs,
-            **{name: array.shape for name, array in network.weights.items()},
-            **{operation.output: operation.shape for operation in network.operations},
-        }
-        self.nodes: list[Any] = []
-
-    def add(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
-        """Add a node; return its output's name, which is generated unless given."""
-        from onnx import helper
-
-        output = output or f"{kind}.{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, [*inputs], [output], **attributes))
-        return output
-
-    def constant(self, value: Array | Sequence[float] | float, dtype: str) -> str:
-        """Add an initializer; return its name."""
-        name = f"constant.{len(self.weights)}"
-        self.weights[name] = np.asarray(value, dtype)
-        return name
 
 
 _IMAGE_RANK, _IMAGE_AXES = 4, (2, 3)
@@ -52,7 +26,7 @@ _ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 _COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize")
 """ONNX's `nearest_mode` and `coordinate_transformation_mode`."""
 
-_Entry = Callable[[_Model, Operation], object]
+_Entry = Callable[[Nodes, Operation], object]
 
 
 def onnx_model(network: Network) -> bytes:
@@ -68,7 +42,7 @@ def onnx_model(network: Network) -> bytes:
     from onnx import helper, numpy_helper
 
     network.check_kinds(_TABLE, "ONNX")
-    model = _Model(network)
+    model = Nodes(network)
     for operation in network.operations:
         _TABLE[operation.kind](model, operation)
     dtypes = {name: network.dtypes.get(name, "float32") for name in network.inputs}
@@ -77,7 +51,7 @@ def onnx_model(network: Network) -> bytes:
         model.nodes,
         "network",
         *(
-            [helper.make_tensor_value_info(name, _code(dtypes[name]), model.shapes[name]) for name in names]
+            [helper.make_tensor_value_info(name, code_of(dtypes[name]), model.shapes[name]) for name in names]
             for names in (network.inputs, network.outputs)
         ),
         [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in model.weights.items()],
@@ -85,13 +59,6 @@ def onnx_model(network: Network) -> bytes:
     whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
     serialized: bytes = whole.SerializeToString()
     return serialized
-
-
-def _code(dtype: str) -> int:
-    """Return ONNX's number of a dtype."""
-    from onnx import helper
-
-    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _same(kind: str, **attributes: Any) -> _Entry:
@@ -131,7 +98,7 @@ def _pooling(kind: str, *more: str) -> _Entry:
     )
 
 
-def _pads(model: _Model, operation: Operation) -> list[int]:
+def _pads(model: Nodes, operation: Operation) -> list[int]:
     """Return a pooling's padding, the same at both ends where that makes no other window.
 
     pnnx takes no other padding: it moves the windows.
@@ -145,7 +112,7 @@ def _pads(model: _Model, operation: Operation) -> list[int]:
 
 
 def _reduction(kind: str) -> _Entry:
-    def entry(model: _Model, operation: Operation) -> object:
+    def entry(model: Nodes, operation: Operation) -> object:
         axes, keeps = operation.numbers("axis"), operation.number("keepdims")
         if kind == "ReduceSum":  # the first whose axes became an input
             inputs = [*operation.inputs, model.constant(axes, "int64")]
@@ -155,14 +122,14 @@ def _reduction(kind: str) -> _Entry:
     return entry
 
 
-def _average(model: _Model, operation: Operation) -> object:
+def _average(model: Nodes, operation: Operation) -> object:
     rank = len(model.shapes[operation.inputs[0]])
     if rank >= _IMAGE_RANK and operation.numbers("axis") == [*range(2, rank)] and operation.number("keepdims"):
         return model.add("GlobalAveragePool", operation.inputs, operation.output)
     return _reduction("ReduceMean")(model, operation)
 
 
-def _variance(model: _Model, operation: Operation) -> object:
+def _variance(model: Nodes, operation: Operation) -> object:
     """Average the squared differences from the mean."""
     axes = operation.numbers("axis")
     difference = model.add("Sub", [operation.inputs[0], model.add("ReduceMean", operation.inputs, axes=axes)])
@@ -170,7 +137,7 @@ def _variance(model: _Model, operation: Operation) -> object:
     return model.add("ReduceMean", [squares], operation.output, axes=axes, keepdims=operation.number("keepdims"))
 
 
-def _adaptive_average(model: _Model, operation: Operation) -> object:
+def _adaptive_average(model: Nodes, operation: Operation) -> object:
     """Pool with windows of one size."""
     sizes, new_sizes = model.shapes[operation.inputs[0]][2:], operation.shape[2:]
     if any(size % new for size, new in zip(sizes, new_sizes, strict=True)):
@@ -179,7 +146,7 @@ def _adaptive_average(model: _Model, operation: Operation) -> object:
     return model.add("AveragePool", operation.inputs, operation.output, kernel_shape=window, strides=window)
 
 
-def _layer_norm(model: _Model, operation: Operation) -> object:
+def _layer_norm(model: Nodes, operation: Operation) -> object:
     """Normalize the last axes, as ONNX does; others are moved to the end."""
     data, *factors = operation.inputs
     rank = len(operation.shape)
@@ -193,7 +160,7 @@ def _layer_norm(model: _Model, operation: Operation) -> object:
     return model.add("Transpose", [moved], operation.output, perm=back)
 
 
-def _gelu(model: _Model, operation: Operation) -> object:
+def _gelu(model: Nodes, operation: Operation) -> object:
     """Compute it by the error function, in the form that ONNX Runtime and OpenVINO fuse."""
     (data,) = operation.inputs
     curve = model.add("Erf", [model.add("Div", [data, model.constant(math.sqrt(2), "float32")])])
@@ -202,7 +169,7 @@ def _gelu(model: _Model, operation: Operation) -> object:
     return model.add("Mul", [product, model.constant(0.5, "float32")], operation.output)
 
 
-def _gelu_tanh(model: _Model, operation: Operation) -> object:
+def _gelu_tanh(model: Nodes, operation: Operation) -> object:
     """Compute x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))."""
     (data,) = operation.inputs
     cube = model.add(
@@ -214,26 +181,26 @@ def _gelu_tanh(model: _Model, operation: Operation) -> object:
     return model.add("Mul", [product, model.constant(0.5, "float32")], operation.output)
 
 
-def _silu(model: _Model, operation: Operation) -> object:
+def _silu(model: Nodes, operation: Operation) -> object:
     return model.add("Mul", [*operation.inputs, model.add("Sigmoid", operation.inputs)], operation.output)
 
 
-def _truncate(model: _Model, operation: Operation) -> object:
+def _truncate(model: Nodes, operation: Operation) -> object:
     size = model.add("Floor", [model.add("Abs", operation.inputs)])
     return model.add("Mul", [model.add("Sign", operation.inputs), size], operation.output)
 
 
-def _not_equal(model: _Model, operation: Operation) -> object:
+def _not_equal(model: Nodes, operation: Operation) -> object:
     return model.add("Not", [model.add("Equal", operation.inputs)], operation.output)
 
 
-def _flip(model: _Model, operation: Operation) -> object:
+def _flip(model: Nodes, operation: Operation) -> object:
     bounds = (-1, np.iinfo("int64").min, operation.number("axis"), -1)
     inputs = [*operation.inputs, *(model.constant([number], "int64") for number in bounds)]
     return model.add("Slice", inputs, operation.output)
 
 
-def _repeat(model: _Model, operation: Operation) -> object:
+def _repeat(model: Nodes, operation: Operation) -> object:
     """Enlarge an image, which frameworks have a kernel for; repeat other data along a new axis."""
     (data,) = operation.inputs
     shape, times = model.shapes[data], operation.number("repeats")
@@ -247,12 +214,12 @@ def _repeat(model: _Model, operation: Operation) -> object:
     return model.add("Reshape", [repeated, model.constant(operation.shape, "int64")], operation.output)
 
 
-def _tile(model: _Model, operation: Operation) -> object:
+def _tile(model: Nodes, operation: Operation) -> object:
     repeats = model.constant(operation.numbers("repeats"), "int64")
     return model.add("Tile", [*operation.inputs, repeats], operation.output)
 
 
-def _resize(model: _Model, operation: Operation) -> object:
+def _resize(model: Nodes, operation: Operation) -> object:
     """Resize, or multiply by a matrix for each axis where ONNX has no such coordinates or rounding."""
     resizing.check_layout(operation)
     (data,) = operation.inputs
@@ -278,28 +245,28 @@ def _resize(model: _Model, operation: Operation) -> object:
     return model.add("Resize", inputs, operation.output, **settings)
 
 
-def _reshape(model: _Model, operation: Operation) -> object:
+def _reshape(model: Nodes, operation: Operation) -> object:
     return model.add("Reshape", [operation.inputs[0], model.constant(operation.shape, "int64")], operation.output)
 
 
-def _broadcast(model: _Model, operation: Operation) -> object:
+def _broadcast(model: Nodes, operation: Operation) -> object:
     return model.add("Expand", [operation.inputs[0], model.constant(operation.shape, "int64")], operation.output)
 
 
-def _transpose(model: _Model, operation: Operation) -> object:
+def _transpose(model: Nodes, operation: Operation) -> object:
     return model.add("Transpose", operation.inputs, operation.output, perm=operation.numbers("axes"))
 
 
-def _clip(model: _Model, operation: Operation) -> object:
+def _clip(model: Nodes, operation: Operation) -> object:
     bounds = [model.constant(operation.real(name), "float32") for name in ("min", "max")]
     return model.add("Clip", [*operation.inputs, *bounds], operation.output)
 
 
-def _leaky(model: _Model, operation: Operation) -> object:
+def _leaky(model: Nodes, operation: Operation) -> object:
     return model.add("LeakyRelu", operation.inputs, operation.output, alpha=operation.real("alpha"))
 
 
-def _parametric(model: _Model, operation: Operation) -> object:
+def _parametric(model: Nodes, operation: Operation) -> object:
     data, slopes = operation.inputs
     rank, axis = len(operation.shape), operation.number("axis")
     shape = [-1 if index == axis else 1 for index in range(rank)]
@@ -307,12 +274,12 @@ def _parametric(model: _Model, operation: Operation) -> object:
     return model.add("PRelu", [data, shaped], operation.output)
 
 
-def _slice(model: _Model, operation: Operation) -> object:
+def _slice(model: Nodes, operation: Operation) -> object:
     bounds = [model.constant(operation.numbers(name), "int64") for name in ("begin", "end", "axes", "strides")]
     return model.add("Slice", [*operation.inputs, *bounds], operation.output)
 
 
-def _pad(model: _Model, operation: Operation) -> object:
+def _pad(model: Nodes, operation: Operation) -> object:
     """Reorder padding: ONNX lists the paddings before all axes first, Relax the two paddings of each axis together."""
     widths = operation.numbers("pad_width")
     modes = {"replicate": "edge"}
@@ -325,82 +292,35 @@ def _pad(model: _Model, operation: Operation) -> object:
     return model.add("Pad", inputs, operation.output, mode=modes.get(mode, mode))
 
 
-def _square(model: _Model, operation: Operation) -> object:
+def _square(model: Nodes, operation: Operation) -> object:
     return model.add("Mul", [operation.inputs[0]] * 2, operation.output)
 
 
-def _reciprocal_root(model: _Model, operation: Operation) -> object:
+def _reciprocal_root(model: Nodes, operation: Operation) -> object:
     return model.add("Reciprocal", [model.add("Sqrt", operation.inputs)], operation.output)
 
 
-def _cast(model: _Model, operation: Operation) -> object:
-    return model.add("Cast", operation.inputs, operation.output, to=_code(operation.dtype))
+def _cast(model: Nodes, operation: Operation) -> object:
+    return model.add("Cast", operation.inputs, operation.output, to=code_of(operation.dtype))
 
 
-def _stack(model: _Model, operation: Operation) -> object:
+def _stack(model: Nodes, operation: Operation) -> object:
     axis = operation.number("axis")
     place = model.constant([axis], "int64")
     parts = [model.add("Unsqueeze", [name, place]) for name in operation.inputs]
     return model.add("Concat", parts, operation.output, axis=axis)
 
 
-def _take(model: _Model, operation: Operation) -> object:
+def _take(model: Nodes, operation: Operation) -> object:
     return model.add("Gather", operation.inputs, operation.output, axis=operation.number("axis"))
-
-
-def _best(model: _Model, operation: Operation) -> object:
-    from onnx import TensorProto, helper
-
-    count = model.constant([operation.number("k")], "int64")
-    places = f"{operation.output}.places"
-    axis, largest = operation.number("axis"), operation.number("largest")
-    outputs = [f"{operation.output}.values", places]
-    model.nodes.append(helper.make_node("TopK", [operation.inputs[0], count], outputs, axis=axis, largest=largest))
-    return model.add("Cast", [places], operation.output, to=TensorProto.INT32)
-
-
-def _suppression(model: _Model, operation: Operation) -> object:
-    """Suppress boxes. Each class's boxes are moved apart first, so that boxes of different classes don't overlap.
-
-    ONNX returns the indices of the boxes that are kept; rows of -1 pad the result to the original number.
-    """
-    (rows,) = operation.inputs
-    batch, count, _ = operation.shape
-    if batch != 1:
-        raise UsageError("boxes of several images are not translated to ONNX yet")
-    first, ids, score = (operation.number(name) for name in ("coord_start", "id_index", "score_index"))
-    boxes, scores = _columns(model, rows, first, first + 4), _columns(model, rows, score, score + 1)
-    if ids >= 0:
-        classes = _columns(model, rows, ids, ids + 1)
-        nothing = model.constant(0.0, "float32")
-        scores = model.add("Where", [model.add("Less", [classes, nothing]), model.constant(-1.0, "float32"), scores])
-        if not operation.number("force_suppress"):
-            farthest = model.add("ReduceMax", [model.add("Abs", [boxes])], keepdims=0)
-            span = model.add("Mul", [farthest, model.constant(3.0, "float32")])
-            boxes = model.add("Add", [boxes, model.add("Mul", [classes, span])])
-    settings = [
-        model.constant([count], "int64"),
-        model.constant([operation.real("iou_threshold")], "float32"),
-        model.constant([operation.real("score_threshold")], "float32"),
-    ]
-    by_class = model.add("Transpose", [scores], perm=[0, 2, 1])
-    selected = model.add("NonMaxSuppression", [boxes, by_class, *settings])
-    places = model.add("Gather", [selected, model.constant(2, "int64")], axis=1)
-    found = model.add("Gather", [rows, places], axis=1)
-    filled = model.add("Concat", [found, model.constant(np.full(operation.shape, -1), "float32")], axis=1)
-    bounds = [model.constant([number], "int64") for number in (0, count, 1)]
-    return model.add("Slice", [filled, *bounds], operation.output)
-
-
-def _columns(model: _Model, rows: str, begin: int, end: int) -> str:
-    return model.add("Slice", [rows, *(model.constant([number], "int64") for number in (begin, end, 2))])
 
 
 _TABLE: Mapping[str, _Entry] = {
     "abs": _same("Abs"),
     "add": _same("Add"),
+    "argsort": onnx_detection.sorted_places,
     "astype": _cast,
-    "box_suppression": _suppression,
+    "box_suppression": onnx_detection.kept_boxes,
     "broadcast_to": _broadcast,
     "ceil": _same("Ceil"),
     "clip": _clip,
@@ -465,9 +385,10 @@ _TABLE: Mapping[str, _Entry] = {
     "take": _take,
     "tanh": _same("Tanh"),
     "tile": _tile,
-    "topk": _best,
+    "topk": onnx_detection.best_places,
     "trunc": _truncate,
     "variance": _variance,
+    "vision.roi_align": onnx_detection.pooled_regions,
     "where": _same("Where"),
 }
 """The functions that add nodes, by kind of operation."""

@@ -38,10 +38,12 @@ _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "roi",
         "extrapolation_value",
     ),
+    "argsort": ("axis", "descending"),
     "permute_dims": ("axes",),
     "repeat": ("repeats", "axis"),
     "take": ("axis", "mode"),
     "topk": ("k", "axis", "largest", "ret_type"),
+    "vision.roi_align": ("layout", "mode", "pooled_size", "spatial_scale", "sample_ratio", "aligned"),
 }
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "clip": ("min", "max"),

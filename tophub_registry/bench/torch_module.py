@@ -322,6 +322,12 @@ def _best(torch: Any, operation: Operation, data: Any) -> Any:
     return torch.topk(data, count, axis, bool(operation.number("largest")))[1].to(torch.int32)
 
 
+def _sorted(torch: Any, operation: Operation, data: Any) -> Any:
+    how = {"dim": operation.number("axis"), "descending": bool(operation.number("descending"))}
+    places = torch.argsort(data, stable=True, **how)
+    return places.to(getattr(torch, operation.dtype))
+
+
 def _suppression(torch: Any, operation: Operation, rows: Any) -> Any:
     from tophub_registry.bench.torch_suppression import suppress
 
@@ -381,6 +387,7 @@ _TABLE: Mapping[str, _Entry] = {
             "where",
         )
     },
+    "argsort": _sorted,
     "astype": _cast,
     "box_suppression": _suppression,
     "broadcast_to": _broadcast,
