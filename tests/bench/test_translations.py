@@ -122,9 +122,9 @@ def test_a_detector_and_a_segmenter_compute_the_same(model, framework, tmp_path)
 
 def boxes(generator, among):
     """Return candidates of the given classes, those of -1 invalid, many on top of each other, the first far away."""
-    corners = generator.uniform(0, 60, (1, 90, 2))
-    classes, scores = generator.choice(among, (1, 90, 1)), generator.permutation(90).reshape(1, 90, 1) / 90
-    rows = np.concatenate([classes, scores, corners, corners + generator.uniform(20, 60, (1, 90, 2))], 2)
+    corners = generator.uniform(0, 60, (2, 90, 2))
+    classes, scores = generator.choice(among, (2, 90, 1)), generator.permutation(180).reshape(2, 90, 1) / 180
+    rows = np.concatenate([classes, scores, corners, corners + generator.uniform(20, 60, (2, 90, 2))], 2)
     rows[0, 0, 2:] += 1e6
     return rows.astype("float32")
 
@@ -136,7 +136,7 @@ def test_the_same_boxes_are_suppressed(framework, forced, among, tmp_path):
     settings = {"overlap_thresh": 0.4, "valid_thresh": 0.1, "id_index": 0, "score_index": 1, "coord_start": 2}
     settings |= {"topk": 60, "force_suppress": forced}
     suppression = mx.gluon.nn.HybridLambda(lambda F, data: F.contrib.box_nms(data, **settings))
-    model = read_model(suppression, shapes={"data": (1, 90, 6)})
+    model = read_model(suppression, shapes={"data": (2, 90, 6)})
     rows = boxes(np.random.default_rng(1), among)
     (expected,) = model.reference(rows)
     (found,) = framework(network_of(model.module), [rows], tmp_path)

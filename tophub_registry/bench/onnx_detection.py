@@ -67,35 +67,39 @@ def pooled_regions(model: Nodes, operation: Operation) -> object:
 def kept_boxes(model: Nodes, operation: Operation) -> object:
     """Suppress boxes of the same class.
 
-    ONNX returns the indices of the boxes that are kept, class by class; they are sorted by their scores, and rows of -1
-    pad the result to the original number.
+    ONNX returns the numbers of image, class and box of those that are kept. They come first in the result, sorted by
+    their scores, and rows of -1 take the places of the others.
     """
-    (rows,) = operation.inputs
-    batch, count, _ = operation.shape
-    if batch != 1:
-        raise UsageError("boxes of several images are not translated to ONNX yet")
+    (rows,), (batch, count, _) = operation.inputs, operation.shape
     first, ids, score = (operation.number(name) for name in ("coord_start", "id_index", "score_index"))
     scores = model.add("Transpose", [_columns(model, rows, score, score + 1)], perm=[0, 2, 1])
+    possible = scores
     if ids >= 0:
         classes = model.add("Transpose", [_columns(model, rows, ids, ids + 1)], perm=[0, 2, 1])
         if operation.number("force_suppress"):
             counts = model.add("GreaterOrEqual", [classes, model.constant(0.0, "float32")])
         else:
             counts = model.add("Equal", [classes, _numbers_of_classes(model, classes)])
-        scores = model.add("Where", [counts, scores, model.constant(-1.0, "float32")])
+        possible = model.add("Where", [counts, scores, model.constant(-1.0, "float32")])
     settings = [
         model.constant([count], "int64"),
         model.constant([operation.real("iou_threshold")], "float32"),
         model.constant([operation.real("score_threshold")], "float32"),
     ]
     boxes = _columns(model, rows, first, first + 4)
-    selected = model.add("NonMaxSuppression", [boxes, scores, *settings])
-    places = model.add("Gather", [selected, model.constant(2, "int64")], axis=1)
-    found = model.add("Gather", [rows, places], axis=1)
-    filled = model.add("Concat", [found, model.constant(np.full(operation.shape, -1), "float32")], axis=1)
-    its_scores = model.add("Gather", [filled, model.constant(score, "int64")], axis=2)
-    order = model.add("Reshape", [_places_of_best(model, its_scores, count, axis=1), model.constant([-1], "int64")])
-    return model.add("Gather", [filled, order], operation.output, axis=1)
+    selected = model.add("NonMaxSuppression", [boxes, possible, *settings])
+    places = model.add("Gather", [selected, model.constant([0, 2], "int64")], axis=1)
+    number = model.add("Slice", [model.add("Shape", [places]), *(model.constant([end], "int64") for end in (0, 1))])
+    ones = model.add("Expand", [model.constant(1.0, "float32"), number])
+    kept = model.add("ScatterND", [model.constant(np.zeros((batch, count)), "float32"), places, ones])
+    flat = model.add("Reshape", [scores, model.constant([batch, count], "int64")])
+    least = model.constant(float(np.finfo("float32").min), "float32")
+    is_kept = model.add("Greater", [kept, model.constant(0.5, "float32")])
+    order = _places_of_best(model, model.add("Where", [is_kept, flat, least]), count, axis=1)
+    last = model.constant([2], "int64")
+    sorted_rows = model.add("GatherND", [rows, model.add("Unsqueeze", [order, last])], batch_dims=1)
+    among = model.add("Unsqueeze", [model.add("GatherElements", [is_kept, order], axis=1), last])
+    return model.add("Where", [among, sorted_rows, model.constant(-1.0, "float32")], operation.output)
 
 
 def _numbers_of_classes(model: Nodes, classes: str) -> str:
