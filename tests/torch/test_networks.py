@@ -28,7 +28,7 @@ NAMES = [
             "squeezenet1_0",
         )
     ),
-    DETECTOR,
+    pytest.param(DETECTOR, marks=pytest.mark.slow),
     *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("mnasnet1_0", "regnet_y_400mf", "googlenet")),
 ]
 LAYERS = {"resnet18": 21, "mobilenet_v2": 53, "efficientnet_b0": 82, DETECTOR: 98}
