@@ -60,10 +60,10 @@ def test_a_transposed_convolution_is_computed_without_zeros_and_with_what_follow
     assert any(re.match("fused_conv2d_transpose_NCHWc.*relu", name) for name in names), names
 
 
-def row(task, args, config, seconds):
+def row(task, args, config, seconds, target=TARGET):
     """Return a line of a log."""
     fields = {
-        "input": [TARGET, task, args, {}],
+        "input": [target, task, args, {}],
         "config": {"index": config.index, "code_hash": None, "entity": [list(knob) for knob in config.entity]},
         "result": [[seconds], 0, 0.1, 1e9],
         "version": 0.2,
@@ -99,6 +99,27 @@ def test_a_transposed_convolution_is_a_plain_one_on_a_gpu_except_on_tensor_cores
     compiled = compile_model(model, "cuda -model=h100 -arch=sm_90", records=[], precision=precision)
 
     assert compiled.layers[-1].kernel.template.task == task
+
+
+@pytest.mark.parametrize(
+    ("tf32", "exact", "used"),
+    [(2e-5, 1e-5, "3xtf32"), (1e-5, 1e-5, "3xtf32"), (1e-5, 2e-5, "tf32"), (None, 1e-5, "tf32")],
+)
+def test_a_layer_is_computed_more_exactly_than_asked_where_that_was_measured_to_be_as_fast(tf32, exact, used, tmp_path):
+    nn, gpu = libraries.mxnet().gluon.nn, "cuda -model=h100 -arch=sm_80"
+    network = nn.Conv2D(32, 1, in_channels=32)
+    network.initialize()
+    model, rows = read_model(network, shapes={"data": (1, 32, 8, 8)}), []
+    for precision, seconds in (("tf32", tf32), ("3xtf32", exact)):
+        (layer,) = compile_model(model, gpu, records=[], precision=precision).layers
+        template, config = layer.kernel.template, layer.kernel.config
+        assert template.task == f"conv2d_nchw_mma_{precision}.cuda"
+        rows += [row(template.task, template.args, config, seconds, gpu)] if seconds else []
+    (tmp_path / "log").write_text("".join(rows))
+
+    for asked, expected in (("tf32", used), ("3xtf32", "3xtf32")):
+        (layer,) = compile_model(model, gpu, records=[tmp_path / "log"], precision=asked).layers
+        assert layer.kernel.template.task == f"conv2d_nchw_mma_{expected}.cuda"
 
 
 @pass_instrument

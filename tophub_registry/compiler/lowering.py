@@ -44,7 +44,7 @@ from tophub_registry.records.target import Target
 from tophub_registry.tasks.computed import as_computed
 from tophub_registry.tasks.layers import Layer, MatrixProducts, Other, TransposedConvolution
 from tophub_registry.tasks.reading import Weights, layers_of, shape_of
-from tophub_registry.tasks.rules import FLOAT32, RULES, workloads
+from tophub_registry.tasks.rules import FLOAT32, MORE_EXACT, RULES, workloads
 from tophub_registry.tasks.substitution import substituted
 from tophub_registry.templates.convolution_workloads import Conv2d
 from tophub_registry.templates.neighbours import Neighbourhood
@@ -258,11 +258,22 @@ def _kernels(
         spelled[var] = [
             (task, args) for task, args in spelled[var] if task in TEMPLATES and template_class(task).packs_late
         ]
-    answers, neighbourhood = find({workload_key(task, args, {}) for each in spelled.values() for task, args in each})
+    exact = {
+        var: workloads(layers[var], target.kind, own=True, precision=MORE_EXACT[precision])
+        for var in spelled.keys() - packed_late
+        if precision in MORE_EXACT
+    }
+    asked = (each for every in (spelled, exact) for each in every.values())
+    answers, neighbourhood = find({workload_key(task, args, {}) for each in asked for task, args in each})
+
+    def tuned(each: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        return [(task, args) for task, args in each if answers[workload_key(task, args, {})]]
+
     kernels = {}
     for var, each in spelled.items():
         refusals: list[Refused] = []
-        kernels[var] = kernels_for(each, target, answers, neighbourhood, refusals)
+        others = [other for other in tuned(exact.get(var, ())) if other not in each] if tuned(each) else []
+        kernels[var] = kernels_for([*each, *others], target, answers, neighbourhood, refusals)
         left_out += [refused(refusal, layers[var].name) for refusal in refusals]
     return {var: each for var, each in kernels.items() if each}
 

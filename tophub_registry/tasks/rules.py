@@ -325,6 +325,9 @@ precision and kind of target."""
 
 PRECISIONS = (FLOAT32, *PRECISE_RULES)
 
+MORE_EXACT = {"tf32": "3xtf32"}
+"""The precisions whose layers may be computed in another one, which is more exact and takes data in the same layout."""
+
 
 def check_precision(precision: str, kind: str) -> None:
     """Raise UsageError unless a kind of target has a precision."""
