@@ -87,9 +87,9 @@ def test_the_published_model_is_what_the_published_trials_teach() -> None:
     kept = sorted((BUILTIN.parent / "tools" / "trials").glob("cuda_v*.log.gz"))
     assert kept[-1].name == newest.name.replace(".model.json", ".log.gz")
     published = CostModel.read(newest, "cuda")
-    tried: defaultdict[str, defaultdict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    tried: defaultdict[str, defaultdict[object, set[int]]] = defaultdict(lambda: defaultdict(set))
     for record in (record for log in kept for record in read_records(log)):
-        tried[record.input.task][record.workload].add(record.config.index)
+        tried[record.input.task][record.workload, record.target].add(record.config.index)
     teaching = {task: [*filter(LEAST.__le__, map(len, its.values()))] for task, its in tried.items()}
     counts = {task: sum(numbers) for task, numbers in teaching.items() if len(numbers) > 1}
     assert {task: its.trials for task, its in published.tasks.items()} == counts
