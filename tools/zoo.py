@@ -8,7 +8,7 @@ python tools/zoo.py --sample 2                       a few at random, others aft
 python tools/zoo.py -o zoo.jsonl --resume --page docs/zoo.md     write the page too
 python tools/zoo.py -o cuda.jsonl --target 'cuda -model=h100 -arch=sm_90'     compile only, where there is no GPU
 
-`tools/model_zoo/zoo.jsonl` has the rows of the last run; the rest of docs/zoo.md is from an earlier one. Weights are
+`tools/model_zoo/zoo.jsonl` has the rows that docs/zoo.md was made from. Weights are
 random and nothing is downloaded. Ctrl-C loses nothing but the models that are being tried. The exit code is 1 if a
 model failed or reached a limit, and that is neither gluoncv's nor MXNet's fault.
 """
