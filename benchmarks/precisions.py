@@ -142,13 +142,19 @@ def compare(models: Sequence[str], scratch: Path, options: argparse.Namespace) -
     return found
 
 
-def main() -> None:
-    """Print a row for each model and precision, then the geometric means."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the options for models in several precisions."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="cuda")
     parser.add_argument("--log", type=Path, nargs="*", help="logs; by default the packages in the root")
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=[*PRECISIONS])
+    return parser
+
+
+def main() -> None:
+    """Print a row for each model and precision, then the geometric means."""
+    parser = parser_of(__doc__)
     parser.add_argument("--frameworks", nargs="+", default=[OURS, GRAPH, COMPILED])
     parser.add_argument(
         "--at-once", type=int, default=4, help="how many models' processes the GPU's memory has room for"

@@ -19,10 +19,9 @@ from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
-from precisions import error
+from precisions import error, parser_of
 
 from tophub_registry.bench.prepared import Array, Prepared
-from tophub_registry.tasks.rules import PRECISIONS
 
 Outputs = list[Array]
 _IMAGE = 4
@@ -84,11 +83,7 @@ def arranged(array: Array, precision: str) -> Any:
 
 def main() -> None:
     """Print a row for each model and precision."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", default="cuda")
-    parser.add_argument("--log", type=Path, nargs="*", help="logs; by default the packages in the root")
-    parser.add_argument("--models", nargs="+", required=True)
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=[*PRECISIONS])
+    parser = parser_of(__doc__)
     parser.add_argument("--inputs", type=int, default=16)
     parser.add_argument("--processes", type=int, default=16, help="how many models are compiled at once")
     options = parser.parse_args()

@@ -41,7 +41,7 @@ def pooled_regions(model: Nodes, operation: Operation) -> object:
     from onnx import TensorProto
 
     if (operation.word("layout"), operation.word("mode")) != ("NCHW", "avg"):
-        raise UsageError("maxima of samples of regions are not translated to ONNX yet")
+        raise UsageError("only averages of regions, and in NCHW, are translated to ONNX yet")
     data, regions = operation.inputs
     corners, number = (
         model.add("Slice", [regions, *(model.constant([bound], "int64") for bound in (begin, end, 1))])

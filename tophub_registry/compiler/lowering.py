@@ -243,6 +243,8 @@ def _kernels(
 ) -> dict[Any, list[Kernel]]:
     """Return the candidate kernels of each layer; layers that no template covers are left out.
 
+    Records of a more exact precision compete where the layer has some of its own.
+
     Parameters
     ----------
     packed_late
