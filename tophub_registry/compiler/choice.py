@@ -82,6 +82,11 @@ class Kernel:
         return _block(data.shape, w.inputs[0]), _block(output.shape, w.output)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether the cost is a record's, of hardware like this."""
+        return self.guess is None and self.answer.record is not None
+
+    @property
     def cost(self) -> float:
         """Time in seconds: the record's, or an estimate."""
         if self.guess is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import s_tir
 
-from tophub_registry.compiler.blocks import is_padding
+from tophub_registry.compiler.blocks import is_padding, reduces
 
 _DEAR = ("exp", "tanh", "sigmoid", "log", "pow", "erf")
 """Functions too expensive to be computed again for a second reader."""
@@ -37,4 +37,20 @@ def inline_backward(sch: Any, block: Any) -> bool:
         sch.reverse_compute_inline(block)
     except s_tir.ScheduleError:  # the producer accumulates in its output
         return False
+    return True
+
+
+def follow_threads(sch: Any, output: Any, block: Any) -> bool:
+    """Compute an elementwise block as soon as a GPU's threads have added up its input; return whether that was done.
+
+    One of the threads does so. They add up if the last loop of `output`, a sum, is theirs.
+    """
+    if not reduces(sch, output) or (lane := sch.get(sch.get_loops(output)[-1])).thread_binding is None:
+        return False
+    *outer, _ = sch.get_loops(output)
+    sch.set_scope(output, 0, "local")
+    sch.reverse_compute_at(block, outer[-1], preserve_unit_loops=True)
+    rest = sch.fuse(*sch.get_loops(block)[len(outer) :])
+    _, thread = sch.split(rest, [None, int(lane.extent)])
+    sch.bind(thread, str(lane.thread_binding.thread_tag))
     return True

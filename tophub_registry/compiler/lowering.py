@@ -55,6 +55,9 @@ KERNEL = "tophub.kernel"
 
 _OUT_ELEMENTWISE_FUSABLE = 4
 
+_NOISE = 1.05
+"""How far the measured times of equally fast kernels are apart."""
+
 Find = Callable[[Collection[str]], tuple[Mapping[str, list[Answer]], Neighbourhood]]
 """Returns the records of each workload, by key, best first."""
 
@@ -243,7 +246,7 @@ def _kernels(
 ) -> dict[Any, list[Kernel]]:
     """Return the candidate kernels of each layer; layers that no template covers are left out.
 
-    Records of a more exact precision compete where the layer has some of its own.
+    A layer is computed in a more exact precision where that was measured to take no longer.
 
     Parameters
     ----------
@@ -268,16 +271,28 @@ def _kernels(
     asked = (each for every in (spelled, exact) for each in every.values())
     answers, neighbourhood = find({workload_key(task, args, {}) for each in asked for task, args in each})
 
-    def tuned(each: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        return [(task, args) for task, args in each if answers[workload_key(task, args, {})]]
-
     kernels = {}
     for var, each in spelled.items():
         refusals: list[Refused] = []
-        others = [other for other in tuned(exact.get(var, ())) if other not in each] if tuned(each) else []
-        kernels[var] = kernels_for([*each, *others], target, answers, neighbourhood, refusals)
+        found = kernels_for(each, target, answers, neighbourhood, refusals)
+        if others := [other for other in exact.get(var, ()) if other not in each]:
+            found = _or_more_exact(found, kernels_for(others, target, answers, Neighbourhood(), refusals))
+        kernels[var] = found
         left_out += [refused(refusal, layers[var].name) for refusal in refusals]
     return {var: each for var, each in kernels.items() if each}
+
+
+def _or_more_exact(kernels: Sequence[Kernel], exact: Sequence[Kernel]) -> list[Kernel]:
+    """Return kernels, or more exact ones of the same layouts where both were measured and these take as long."""
+    measured = {kernel.blocks: kernel for kernel in exact if kernel.is_measured}
+
+    def chosen(kernel: Kernel) -> Kernel:
+        other = measured.get(kernel.blocks)
+        if other is None or not kernel.is_measured or kernel.answer.conditions != other.answer.conditions:
+            return kernel
+        return other if other.cost <= _NOISE * kernel.cost else kernel
+
+    return [chosen(kernel) for kernel in kernels]
 
 
 class _Builder:

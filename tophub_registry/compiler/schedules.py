@@ -17,7 +17,7 @@ from tophub_registry.compiler.blocks import has_loops, reduces, shape_of
 from tophub_registry.compiler.choice import Kernel
 from tophub_registry.compiler.elementary import vectorizable
 from tophub_registry.compiler.gpu_sums import THREADS, Columns, Nested, Windows
-from tophub_registry.compiler.inlining import inline, inline_backward
+from tophub_registry.compiler.inlining import follow_threads, inline, inline_backward
 from tophub_registry.compiler.lowering import KERNEL
 from tophub_registry.compiler.processor import Processor
 from tophub_registry.compiler.processor_tiles import tile
@@ -175,7 +175,8 @@ class _Kernels(dlight.ScheduleRule):  # type: ignore[misc]  # TVM has no types
         if early:
             sch.reverse_compute_inline(last)
         kernel.template.apply(sch, kernel.config)
-        if last is not None and not early and not inline_backward(sch, last):
+        written = last is None or early or inline_backward(sch, last) or follow_threads(sch, output, last)
+        if not written:
             apart.append(last)
         apart += [block for block in following if block is following[-1] or not inline(sch, block)]
         for block in apart:

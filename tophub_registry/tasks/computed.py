@@ -7,6 +7,7 @@ from tvm import relax
 from tophub_registry.tasks.frames import framed
 from tophub_registry.tasks.interleaved import interleaved, interleaved_in_groups
 from tophub_registry.tasks.phases import undilated
+from tophub_registry.tasks.pixels import flattened
 from tophub_registry.tasks.rows import heightened
 from tophub_registry.tasks.rules import FLOAT32
 from tophub_registry.tasks.widened import widened
@@ -17,5 +18,8 @@ def as_computed(function: relax.Function, kind: str, precision: str = FLOAT32) -
     function = framed(heightened(function))
     if kind == "llvm":
         return widened(interleaved_in_groups(function))
+    if kind != "cuda":
+        return function
+    function = flattened(function)
     # Winograd's algorithm is computed in float32 only, and tensor cores read pixels wherever they lie.
-    return undilated(interleaved(function)) if kind == "cuda" and precision == FLOAT32 else function
+    return undilated(interleaved(function)) if precision == FLOAT32 else function
