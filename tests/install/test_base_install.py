@@ -91,9 +91,9 @@ def test_the_wheel_is_fit_to_be_uploaded(check, wheel):
         ("tophub_registry/registry_data/llvm_v0.05.log", None, "llvm_v0.05.log, which the index lists, is missing"),
         ("tophub_registry/registry_data/llvm_v9.99.log", b"", "llvm_v9.99.log is not in the index"),
         (
-            "tophub_registry/registry_data/cuda_v0.22.model.json",
+            "tophub_registry/registry_data/cuda_v0.23.model.json",
             b"",
-            "cuda_v0.22.model.json is superseded: exclude it in pyproject.toml",
+            "cuda_v0.23.model.json is superseded: exclude it in pyproject.toml",
         ),
         ("{about}/METADATA", b"Name: other\n\n# It\n", "Name is 'other', not 'tophub-registry'"),
         ("{about}/entry_points.txt", b"", "it does not install the command `tophub`"),
@@ -122,7 +122,7 @@ def test_the_wheel_carries_the_registry_with_the_newest_cost_models(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     index = json.loads((REPOSITORY / "registry_data" / "index.json").read_bytes())
     files = {version["file"] for package in index["packages"].values() for version in package.values()}
-    newest = {"cuda_v0.23.model.json", "llvm_v0.14.model.json"}
+    newest = {"cuda_v0.24.model.json", "llvm_v0.14.model.json"}
     carried = {name.rpartition("/")[2] for name in names if name.startswith("tophub_registry/registry_data/")}
     assert carried == {"index.json", *files, *newest}
 

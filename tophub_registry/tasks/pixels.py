@@ -79,7 +79,9 @@ class _Flattening(Rebuilding):
         values = [each for each in call.args if isinstance(each, relax.Var)]
         if not values or not all(each in self._rows for each in values):
             return None
-        return relax.Call(call.op, [self._rows[each] if each in values else _row(each) for each in call.args], call.attrs)
+        return relax.Call(
+            call.op, [self._rows[each] if each in values else _row(each) for each in call.args], call.attrs
+        )
 
     def _of(self, data: Any) -> Any:
         """Return the rows of a value."""
