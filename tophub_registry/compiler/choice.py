@@ -299,7 +299,7 @@ def _best_of_each_layout(kernels: Sequence[Kernel]) -> list[Kernel]:
 
 def choose_blocks(
     uses: Sequence[Use], channels: Mapping[Hashable, int], plain: Mapping[Hashable, int]
-) -> dict[Hashable, int]:
+) -> tuple[dict[Hashable, int], float]:
     """Choose the layout of each group of values.
 
     Parameters
@@ -313,15 +313,16 @@ def choose_blocks(
 
     Returns
     -------
-    dict
-        The block size of each group.
+    tuple
+        The block size of each group, and the seconds of all kernels and layout changes.
     """
     options = _options(uses, channels)
     starts = sorted(set().union({PLAIN}, *options.values()))
     choices = [_Choice(uses, plain, options, start) for start in starts]
     for choice in choices:
         choice.improve()
-    return min(choices, key=_Choice.seconds).blocks
+    best = min(choices, key=_Choice.seconds)
+    return best.blocks, best.seconds()
 
 
 def _options(uses: Sequence[Use], channels: Mapping[Hashable, int]) -> dict[Hashable, set[int]]:

@@ -12,9 +12,12 @@ from tvm.ir import GenericConst as Constant
 
 from tophub_registry.compiler.choice import LAST
 from tophub_registry.tasks.reading import shape_of
-from tophub_registry.templates.x86 import into_blocks
+from tophub_registry.templates.x86 import into_blocks, largest_divisor
 
 _IMAGE = 4
+
+_LANES = 16
+"""The most channels in a block of which a vector is computed at once."""
 
 _ELEMENTWISE = {
     f"relax.{name}"
@@ -54,6 +57,14 @@ def is_agnostic(call: relax.Call) -> bool:
     if name == "relax.concat":
         return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
     return False
+
+
+def joins_unevenly(call: relax.Call) -> bool:
+    """Return whether an operator concatenates images with fewer channels in a block than the whole can have."""
+    if getattr(call.op, "name", "") != "relax.concat" or not is_agnostic(call):
+        return False
+    shared = math.gcd(*(shape_of(image)[1] for image in images(call)))
+    return largest_divisor(shared, _LANES) < largest_divisor(shape_of(call)[1], _LANES)
 
 
 def is_elementwise(call: relax.Call) -> bool:

@@ -6,7 +6,6 @@ support blocks of channels get the plain layout. Constant weights are packed her
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +17,16 @@ import tvm
 from tvm import relax, s_tir, te
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.compiler.choice import PLAIN, Kernel, Refused, Use, choose_blocks, kernels_for
+from tophub_registry.compiler.choice import PLAIN, Kernel, Refused, kernels_for
 from tophub_registry.compiler.failures import Failure, KernelFailures, LeftOut, refused
+from tophub_registry.compiler.groups import fastest_groups
 from tophub_registry.compiler.layouts import (
     average_of_rounded,
-    bytes_of,
     images,
     in_blocks,
-    is_agnostic,
     is_average,
     is_elementwise,
     is_exact,
-    is_image,
     to_blocks,
     to_plain,
     values_of,
@@ -147,13 +144,11 @@ def _workloads(function: relax.Function, target: Target) -> set[str]:
 
 
 class _Graph:
-    """The operations of a function in order, and the groups of values that share a layout."""
+    """The operations of a function in order, and how each is computed."""
 
     def __init__(self, main: relax.Function, target: Target, find: Find, precision: str) -> None:
         self.main = main
         self.bindings = [binding for block in main.body.blocks for binding in block.bindings]
-        self._parents: dict[Any, Any] = {}
-        self._uses: dict[Any, Use] = {}
         self._calls = {binding.var: binding.value for binding in self.bindings if isinstance(binding.value, relax.Call)}
         self.layers = {var: layer for var, layer in layers_of(main).items() if not isinstance(layer, Other)}
         self.weights = Weights(main)
@@ -166,27 +161,9 @@ class _Graph:
             if not isinstance(layer, MatrixProducts) and not isinstance(self._calls[var].args[1], Constant)
         }
         kernels = _kernels(self.layers, packed, target, find, precision, self.left_out)
-        for var, call in self._calls.items():
-            if var not in kernels and is_agnostic(call):
-                for value in images(call):
-                    self._join(value, var)
-        self.blocks = self._choose(kernels)
-        self.kernels = {var: use.best(self.blocks)[1] for var, use in self._uses.items()}
+        self.groups = fastest_groups(main, kernels)
+        self.kernels = self.groups.kernels
         self.types_read = self._types_read()
-
-    def _root(self, value: Any) -> Any:
-        while (parent := self._parents.get(value, value)) is not value:
-            value = parent
-        return value
-
-    def _join(self, a: Any, b: Any) -> None:
-        a, b = self._root(a), self._root(b)
-        if a is not b:
-            self._parents[a] = b
-
-    def block(self, value: Any) -> int:
-        """Return the block size for a value."""
-        return self.blocks.get(self._root(value), PLAIN)
 
     def _types_read(self) -> dict[Any, set[str]]:
         """Return the types other than its own in which kernels read a value."""
@@ -204,36 +181,8 @@ class _Graph:
 
     def chooses(self, binding: relax.VarBinding) -> bool:
         """Return whether an operator can work on rounded numbers, in blocks of channels or channels last."""
-        call = binding.value
-        agnostic = isinstance(call, relax.Call) and binding.var not in self.kernels and is_agnostic(call)
-        return agnostic and is_exact(call) and self.block(binding.var) != PLAIN
-
-    def _choose(self, kernels: Mapping[Any, Sequence[Kernel]]) -> dict[Any, int]:
-        self._uses = {}
-        for var, each in kernels.items():
-            (data, _), output = self._calls[var].args, var
-            self._uses[var] = Use(self._root(data), self._root(output), bytes_of(data), bytes_of(output), each)
-        channels: dict[Any, list[int]] = {}
-        for value in filter(is_image, (*self.main.params, *(binding.var for binding in self.bindings))):
-            channels.setdefault(self._root(value), []).append(shape_of(value)[1])
-        groups = {group: math.gcd(*numbers) for group, numbers in channels.items()}
-        for use in self._uses.values():  # a dense layer's values are not images, and keep the plain layout
-            for group in (use.data, use.output):
-                groups.setdefault(group, 1)
-        return choose_blocks(list(self._uses.values()), groups, self._plain(kernels))
-
-    def _plain(self, kernels: Collection[Any]) -> dict[Any, int]:
-        """Return for each group the number of bytes that operators read or write in the plain layout."""
-        plain: dict[Any, int] = {}
-        wanted = [*self.main.params]
-        for binding in self.bindings:
-            agnostic = isinstance(binding.value, relax.Call) and is_agnostic(binding.value)
-            if binding.var not in kernels and not agnostic:
-                wanted += [*values_of(binding.value), binding.var]
-        for value in filter(is_image, wanted):
-            group = self._root(value)
-            plain[group] = plain.get(group, 0) + bytes_of(value)
-        return plain
+        agnostic = self.groups.is_agnostic(binding.var)
+        return agnostic and is_exact(binding.value) and self.groups.block(binding.var) != PLAIN
 
 
 def _kernels(
@@ -425,7 +374,7 @@ class _Builder:
 
     def _other(self, binding: relax.VarBinding) -> tuple[Any, int]:
         call = binding.value
-        block = self._wanted(binding.var, call) if isinstance(call, relax.Call) and is_agnostic(call) else PLAIN
+        block = self._wanted(binding.var, call) if self.graph.groups.is_agnostic(binding.var) else PLAIN
         if block == PLAIN:
             return self._in_plain_layout(call), PLAIN
         read = self.graph.types_read
@@ -453,7 +402,7 @@ class _Builder:
             (value,) = taken
             if self.graph.readers[value] == 1:
                 return self._lies[value]
-        return self.graph.block(var)
+        return self.graph.groups.block(var)
 
     def _plainly(self, expression: Any) -> Any:
         """Return an expression with its variables in the plain layout."""
