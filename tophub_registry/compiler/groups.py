@@ -36,9 +36,7 @@ class Groups:
     def __init__(self, main: relax.Function, candidates: Kernels, apart: Collection[Any] = ()) -> None:
         self._calls = dict(calls_of(main))
         self._agnostic = {
-            var
-            for var, call in self._calls.items()
-            if var not in candidates and var not in apart and is_agnostic(call)
+            var for var, call in self._calls.items() if var not in candidates and var not in apart and is_agnostic(call)
         }
         self._parents: dict[Any, Any] = {}
         for var, call in self._calls.items():

@@ -8,7 +8,8 @@ within frames and concatenations of channels; whatever else reads them gets the 
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from tvm import relax
@@ -60,6 +61,8 @@ class _Framing(Rebuilding):
         frames = self._framed(value) if isinstance(value, relax.Call) else None
         if frames is None:
             self.new[var] = self.emit(self.renewed(value), var.name)
+        elif _is_convolution(value) and (sums := _sums(value)):
+            self._frames[var] = self._added_up(self.emit(frames, var.name), shape_of(var), sums)
         else:
             self._frames[var] = self.emit(frames, var.name)
 
@@ -129,6 +132,10 @@ class _Framing(Rebuilding):
             "data_layout": "NCHW",
             "kernel_layout": "IOHW" if transposed else "OIHW",
         }
+        if _sums(call):
+            filters, ins, _, *size = shape_of(weight)
+            kernel = self._rearranged(weight, shape_of(weight), (2, 0, 1, 3, 4), (taps * filters, ins, *size))
+            return relax.op.nn.conv2d(self._of(data), kernel, **window)
         images = self._together(self._of(data), places, groups)
         if transposed:
             ins, filters, _, *size = shape_of(weight)
@@ -139,6 +146,40 @@ class _Framing(Rebuilding):
         filters, ins, _, *size = shape_of(weight)
         kernel = self._rearranged(weight, shape_of(weight), (0, 2, 1, 3, 4), (filters, taps * ins, *size))
         return relax.op.nn.conv2d(images, kernel, **window)
+
+    def _added_up(self, taps: Any, shape: tuple[int, ...], sums: list[_Sum]) -> Any:
+        """Return the frames of a convolution's output, each the sum of what several frames have for it.
+
+        Parameters
+        ----------
+        taps
+            `[N D, taps O, H, W]`: each input frame convolved with the kernel of each tap.
+        shape
+            The output's, `[N, O, D', H, W]`.
+        """
+        batch, filters, outs, *size = shape
+        frames, every, *_ = shape_of(taps)
+        depth = frames // batch
+        volume = self.emit(relax.op.reshape(taps, (batch, depth, every, *size)))
+
+        def added(each: _Sum) -> Any:
+            parts = [
+                relax.op.strided_slice(
+                    volume,
+                    [1, 2],
+                    [first, tap * filters],
+                    [first + each.length, (tap + 1) * filters],
+                )
+                for tap, first in each.taps
+            ]
+            total = self.emit(parts[0])
+            for part in parts[1:]:
+                total = self.emit(relax.op.add(total, self.emit(part)))
+            return total
+
+        every_sum = [added(each) for each in sums]
+        together = every_sum[0] if len(every_sum) == 1 else self.emit(relax.op.concat(every_sum, 1))
+        return self.emit(relax.op.reshape(together, (batch * outs, filters, *size)))
 
     def _together(self, frames: Any, places: np.ndarray[Any, Any], groups: int) -> Any:
         """Return one image for each output frame: the channels of the frames in these places, -1 for an empty one.
@@ -169,6 +210,52 @@ class _Framing(Rebuilding):
             return relax.const(np.ascontiguousarray(array.reshape(shape)))
         apart = self.emit(relax.op.reshape(self.renewed(weight), split))
         return self.emit(relax.op.reshape(self.emit(relax.op.permute_dims(apart, order)), shape))
+
+
+class _Sum(NamedTuple):
+    """Output frames, one after the other, that are sums over the same taps.
+
+    Attributes
+    ----------
+    length
+        How many they are.
+    taps
+        The taps, each with the input frame that it takes for the first of them.
+    """
+
+    length: int
+    taps: list[tuple[int, int]]
+
+
+def _sums(call: relax.Call) -> list[_Sum]:
+    """Return how a convolution adds up frames that were convolved with each tap; empty if it is better computed whole.
+
+    That is so where outputs are larger than inputs, as the convolved frames would be: they are written and read once,
+    while a convolution of frames together reads each as often as there are taps.
+    """
+    (_, ins, depth, *size), (filters, _, taps, *_) = map(shape_of, call.args)
+    (_, _, outs, *wanted), a = shape_of(call), call.attrs
+    if taps == 1 or "transpose" in call.op.name or int(a.groups) > 1 or int(a.strides[0]) > 1:
+        return []
+    if filters * math.prod(wanted) > ins * math.prod(size):
+        return []
+    places = [
+        [
+            (tap, there)
+            for tap in range(taps)
+            if 0 <= (there := out + tap * int(a.dilation[0]) - int(a.padding[0])) < depth
+        ]
+        for out in range(outs)
+    ]
+    if not all(places):
+        return []
+    sums: list[_Sum] = []
+    for its in places:
+        if sums and [tap for tap, _ in sums[-1].taps] == [tap for tap, _ in its]:
+            sums[-1] = sums[-1]._replace(length=sums[-1].length + 1)
+        else:
+            sums.append(_Sum(1, its))
+    return sums
 
 
 def _fits(argument: Any, call: relax.Call) -> bool:
