@@ -13,13 +13,13 @@ tvm = pytest.importorskip("tvm", reason="needs the extra [compile]")
 np = pytest.importorskip("numpy")
 
 
-def assert_computes_the_same(module: Any) -> Any:
+def assert_computes_the_same(module: Any, *, by_tap: bool = True) -> Any:
     """Compare a module with what it is in frames, and return that function."""
     from tophub_registry.frontends import read_model
     from tophub_registry.tasks.frames import framed
 
     model = read_model(module)
-    new = framed(model.module["main"])
+    new = framed(model.module["main"], by_tap=by_tap)
     assert not new.same_as(model.module["main"])
     given = model.random_inputs()
     (before,) = model.reference(*given)
@@ -81,11 +81,57 @@ def test_values_stay_frames_from_one_convolution_to_the_next() -> None:
         builder.emit_func_output(output)
 
     found = operators(assert_computes_the_same(builder.get()))
-    assert found.count("permute_dims") == 2  # before the first convolution, and before the last pooling
+    assert found.count("permute_dims") == 2  # before the first convolution, and behind the last pooling
     assert [name for name in found if name.startswith("nn.")] == [
-        *("nn.conv2d", "nn.relu", "nn.max_pool2d", "nn.conv2d", "nn.max_pool3d")
+        *("nn.conv2d", "nn.relu", "nn.max_pool2d", "nn.conv2d", "nn.max_pool2d")
     ]
     assert found.count("take") == 1  # the second kernel reads each frame where it is
+
+
+@pytest.mark.slow
+def test_random_convolutions_over_time_add_up_what_each_tap_makes_of_a_frame() -> None:
+    draw = random.Random(1)
+    for _ in range(8):
+        taps, filters = draw.randint(2, 4), draw.randint(1, 6)
+        window: dict[str, Any] = {
+            "padding": [draw.randint(0, 1), 1, 0, draw.randint(0, 1), 1, 0],
+            "dilation": [draw.randint(1, 2), 1, 1],
+            "strides": [1, draw.randint(1, 2), 1],
+        }
+        module = one_layer(
+            "conv3d", (draw.choice([1, 2]), 6, draw.randint(7, 9), 7, 8), (filters, 6, taps, 3, 1), **window
+        )
+        apart, together = (operators(assert_computes_the_same(module, by_tap=by_tap)) for by_tap in (True, False))
+        assert apart.count("nn.conv2d") == together.count("nn.conv2d") == 1
+        assert ("add" in apart, "take" in apart) == (True, False), window
+        assert ("add" in together, "take" in together) == (False, True), window
+
+
+@pytest.mark.slow
+def test_random_poolings_over_time() -> None:
+    from tvm import relax
+
+    draw, numbers = random.Random(2), np.random.default_rng(0)
+    for kind in 6 * ["max"] + 2 * ["avg"]:
+        pool = [draw.randint(1, 3) for _ in range(3)]
+        window = {
+            "pool_size": pool,
+            "strides": [draw.randint(1, 2) for _ in range(3)],
+            "padding": [draw.randint(0, size // 2) for size in (*pool, *pool)],
+            "dilation": [draw.randint(1, 2) for _ in range(3)] if kind == "max" else [1, 1, 1],
+            "ceil_mode": draw.choice([True, False]),
+        }
+        builder = relax.BlockBuilder()
+        data = relax.Var("data", relax.TensorType((draw.choice([1, 2]), 3, draw.randint(5, 8), 8, 9), "float32"))
+        weight = relax.const(numbers.standard_normal((4, 3, 1, 1, 1)).astype("float32"))
+        with builder.function("main", [data]):
+            with builder.dataflow():
+                layer = builder.emit(relax.op.nn.conv3d(data, weight))
+                output = builder.emit_output(getattr(relax.op.nn, f"{kind}_pool3d")(layer, **window))
+            builder.emit_func_output(output)
+        names = operators(assert_computes_the_same(builder.get()))
+        within = pool[0] == window["strides"][0] == 1
+        assert (f"nn.{kind}_pool2d" in names) == (kind == "max" or within), window
 
 
 def test_a_weight_that_is_an_argument_is_rearranged() -> None:

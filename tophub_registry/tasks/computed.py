@@ -15,7 +15,7 @@ from tophub_registry.tasks.widened import widened
 
 def as_computed(function: relax.Function, kind: str, precision: str = FLOAT32) -> relax.Function:
     """Return a function in normal form with the layers that a kind of target computes instead; the same if none are."""
-    function = framed(heightened(function))
+    function = framed(heightened(function), by_tap=kind == "llvm")
     if kind == "llvm":
         return widened(interleaved_in_groups(function))
     if kind != "cuda":

@@ -1,21 +1,23 @@
 """Convolutions of volumes as convolutions of their frames, for which there are templates on every kind of target.
 
-An output frame is computed from a few input frames. These become the channels of one image, one after the other, so
-that a convolution of images adds them up, and the output frames are its batch. That copies an input as often as the
-kernel is deep, which costs little beside the arithmetic. Values stay frames through elementwise operators, poolings
-within frames and concatenations of channels; whatever else reads them gets the volume.
+An output frame is computed from a few input frames. Either these become the channels of one image, one after the other,
+so that a convolution of images adds them up, and the output frames are its batch: an input is copied as often as the
+kernel is deep. Or each input frame is convolved with every tap of the kernel, and the results are added up: that moves
+less where outputs are smaller than inputs. Values stay frames through elementwise operators, poolings within frames,
+maxima over several, and concatenations of channels; whatever else reads them gets the volume.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
 from tophub_registry.tasks.reading import shape_of
+from tophub_registry.tasks.spans import Span, over_time, spans
 from tophub_registry.tasks.substitution import Rebuilding
 
 _VOLUME = 5  # axes of a value: batch, channels, depth, height, width
@@ -37,10 +39,16 @@ _POOLS = {
 }
 
 
-def framed(function: relax.Function) -> relax.Function:
-    """Return a function in normal form without convolutions of volumes; the same if it has none."""
+def framed(function: relax.Function, *, by_tap: bool = True) -> relax.Function:
+    """Return a function in normal form without convolutions of volumes; the same if it has none.
+
+    Parameters
+    ----------
+    by_tap
+        Whether to convolve with each tap and add up, where that moves less.
+    """
     calls = [binding.value for block in function.body.blocks for binding in block.bindings]
-    return _Framing(function).result() if any(map(_is_convolution, calls)) else function
+    return _Framing(function, by_tap).result() if any(map(_is_convolution, calls)) else function
 
 
 def _is_convolution(call: Any) -> bool:
@@ -53,16 +61,18 @@ def _is_convolution(call: Any) -> bool:
 class _Framing(Rebuilding):
     """Rewrites a function: `new` are the values as they were, `_frames` those as `[N D, C, H, W]`."""
 
-    def __init__(self, function: relax.Function) -> None:
+    def __init__(self, function: relax.Function, by_tap: bool) -> None:
         super().__init__(function)
+        self._by_tap = by_tap
         self._frames: dict[Any, Any] = {}
 
     def rewrite(self, var: Any, value: Any) -> None:
         frames = self._framed(value) if isinstance(value, relax.Call) else None
         if frames is None:
             self.new[var] = self.emit(self.renewed(value), var.name)
-        elif _is_convolution(value) and (sums := _sums(value)):
-            self._frames[var] = self._added_up(self.emit(frames, var.name), shape_of(var), sums)
+        elif _is_convolution(value) and (over := self._spans(value)):
+            taps = self.emit(frames, var.name)
+            self._frames[var] = over_time(self.emit, taps, shape_of(var), over, relax.op.add, apart=True)
         else:
             self._frames[var] = self.emit(frames, var.name)
 
@@ -85,11 +95,9 @@ class _Framing(Rebuilding):
             return None
         if name in _ELEMENTWISE and all(_fits(each, call) for each in call.args):
             return relax.Call(call.op, [self._of(each) for each in call.args], call.attrs, call.ty_args)
-        if name in _POOLS and _is_within_frames(call):
-            return self._pool(call)
         if name == "relax.concat" and _joins_channels(call):
             return relax.op.concat([self._of(each) for each in call.args[0].fields], 1)
-        return None
+        return self._pool(call) if name in _POOLS else None
 
     def _of(self, value: Any) -> Any:
         """Return the frames of a volume; a constant's one frame."""
@@ -104,10 +112,16 @@ class _Framing(Rebuilding):
             self._frames[value] = self.emit(relax.op.reshape(apart, (batch * depth, channels, *size)))
         return self._frames[value]
 
-    def _pool(self, call: relax.Call) -> Any:
-        a = call.attrs
+    def _spans(self, call: relax.Call) -> list[Span]:
+        return _spans_of_taps(call) if self._by_tap else []
+
+    def _pool(self, call: relax.Call) -> Any | None:
+        """Return a pooling of frames, within each and, if it is a maximum, over several of them; None for others."""
+        a, within, over = call.attrs, _is_within_frames(call), _pooled_spans(call)
+        if not within and not over:
+            return None
         more = {"count_include_pad": bool(a.count_include_pad)} if "avg" in call.op.name else {}
-        return _POOLS[call.op.name](
+        pooled = _POOLS[call.op.name](
             self._of(call.args[0]),
             pool_size=[*map(int, a.pool_size)][1:],
             strides=[*map(int, a.strides)][1:],
@@ -117,6 +131,7 @@ class _Framing(Rebuilding):
             layout="NCHW",
             **more,
         )
+        return pooled if within else over_time(self.emit, self.emit(pooled), shape_of(call), over, relax.op.maximum)
 
     def _convolution(self, call: relax.Call) -> Any:
         a = call.attrs
@@ -132,7 +147,7 @@ class _Framing(Rebuilding):
             "data_layout": "NCHW",
             "kernel_layout": "IOHW" if transposed else "OIHW",
         }
-        if _sums(call):
+        if self._spans(call):
             filters, ins, _, *size = shape_of(weight)
             kernel = self._rearranged(weight, shape_of(weight), (2, 0, 1, 3, 4), (taps * filters, ins, *size))
             return relax.op.nn.conv2d(self._of(data), kernel, **window)
@@ -146,40 +161,6 @@ class _Framing(Rebuilding):
         filters, ins, _, *size = shape_of(weight)
         kernel = self._rearranged(weight, shape_of(weight), (0, 2, 1, 3, 4), (filters, taps * ins, *size))
         return relax.op.nn.conv2d(images, kernel, **window)
-
-    def _added_up(self, taps: Any, shape: tuple[int, ...], sums: list[_Sum]) -> Any:
-        """Return the frames of a convolution's output, each the sum of what several frames have for it.
-
-        Parameters
-        ----------
-        taps
-            `[N D, taps O, H, W]`: each input frame convolved with the kernel of each tap.
-        shape
-            The output's, `[N, O, D', H, W]`.
-        """
-        batch, filters, outs, *size = shape
-        frames, every, *_ = shape_of(taps)
-        depth = frames // batch
-        volume = self.emit(relax.op.reshape(taps, (batch, depth, every, *size)))
-
-        def added(each: _Sum) -> Any:
-            parts = [
-                relax.op.strided_slice(
-                    volume,
-                    [1, 2],
-                    [first, tap * filters],
-                    [first + each.length, (tap + 1) * filters],
-                )
-                for tap, first in each.taps
-            ]
-            total = self.emit(parts[0])
-            for part in parts[1:]:
-                total = self.emit(relax.op.add(total, self.emit(part)))
-            return total
-
-        every_sum = [added(each) for each in sums]
-        together = every_sum[0] if len(every_sum) == 1 else self.emit(relax.op.concat(every_sum, 1))
-        return self.emit(relax.op.reshape(together, (batch * outs, filters, *size)))
 
     def _together(self, frames: Any, places: np.ndarray[Any, Any], groups: int) -> Any:
         """Return one image for each output frame: the channels of the frames in these places, -1 for an empty one.
@@ -212,26 +193,11 @@ class _Framing(Rebuilding):
         return self.emit(relax.op.reshape(self.emit(relax.op.permute_dims(apart, order)), shape))
 
 
-class _Sum(NamedTuple):
-    """Output frames, one after the other, that are sums over the same taps.
+def _spans_of_taps(call: relax.Call) -> list[Span]:
+    """Return the spans over which a convolution of frames adds up those convolved with each tap; empty if it does not.
 
-    Attributes
-    ----------
-    length
-        How many they are.
-    taps
-        The taps, each with the input frame that it takes for the first of them.
-    """
-
-    length: int
-    taps: list[tuple[int, int]]
-
-
-def _sums(call: relax.Call) -> list[_Sum]:
-    """Return how a convolution adds up frames that were convolved with each tap; empty if it is better computed whole.
-
-    That is so where outputs are larger than inputs, as the convolved frames would be: they are written and read once,
-    while a convolution of frames together reads each as often as there are taps.
+    That is better where outputs are no larger than inputs: convolved frames are written and read once, while a
+    convolution of frames together reads each as often as there are taps.
     """
     (_, ins, depth, *size), (filters, _, taps, *_) = map(shape_of, call.args)
     (_, _, outs, *wanted), a = shape_of(call), call.attrs
@@ -239,23 +205,17 @@ def _sums(call: relax.Call) -> list[_Sum]:
         return []
     if filters * math.prod(wanted) > ins * math.prod(size):
         return []
-    places = [
-        [
-            (tap, there)
-            for tap in range(taps)
-            if 0 <= (there := out + tap * int(a.dilation[0]) - int(a.padding[0])) < depth
-        ]
-        for out in range(outs)
-    ]
-    if not all(places):
+    return spans(outs, depth, taps=taps, dilation=int(a.dilation[0]), front=int(a.padding[0]))
+
+
+def _pooled_spans(call: relax.Call) -> list[Span]:
+    """Return the spans of a maximum over several frames; empty for other poolings."""
+    a = call.attrs
+    if a.layout != "NCDHW" or call.op.name != "relax.nn.max_pool3d":
         return []
-    sums: list[_Sum] = []
-    for its in places:
-        if sums and [tap for tap, _ in sums[-1].taps] == [tap for tap, _ in its]:
-            sums[-1] = sums[-1]._replace(length=sums[-1].length + 1)
-        else:
-            sums.append(_Sum(1, its))
-    return sums
+    depth, outs = shape_of(call.args[0])[2], shape_of(call)[2]
+    stride, dilation, front = (int(each[0]) for each in (a.strides, a.dilation, a.padding))
+    return spans(outs, depth, taps=int(a.pool_size[0]), stride=stride, dilation=dilation, front=front)
 
 
 def _fits(argument: Any, call: relax.Call) -> bool:
