@@ -1,4 +1,4 @@
-"""Channels that fill a processor's vectors: networks with 58 or 116 channels, computed with 64 and 128.
+"""Channels that fill a processor's vectors: networks with 58, 116 or 728 channels, computed with 64, 128 and 736.
 
 A kernel's vectors are of a number that divides the channels, so that 58 of them are computed two at a time. Here such
 layers get more filters, and read more channels, all of whose weights are zero: what lies in them is finite and counts
@@ -22,6 +22,9 @@ _FEW_LANES = 8
 _MOST_ADDED = 1.15
 """The most channels to compute, relative to those that there are: more would cost what vectors gain."""
 
+_HARDLY_MORE = 1.02
+"""So few more that they are worth it even if only vectors of 16 gain by them."""
+
 _IMAGE = 4
 
 _FINITE = {
@@ -40,7 +43,7 @@ def wide(channels: int) -> int:
     """Return how many channels to compute: more than there are if these leave vectors idle, and few must be added."""
     lanes = next(lanes for lanes in range(_LANES, 0, -1) if channels % lanes == 0)
     more = -(-channels // _LANES) * _LANES
-    return more if lanes < _FEW_LANES and more <= _MOST_ADDED * channels else channels
+    return more if more <= (_MOST_ADDED if lanes < _FEW_LANES else _HARDLY_MORE) * channels else channels
 
 
 def widened(function: relax.Function) -> relax.Function:
