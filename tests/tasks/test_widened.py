@@ -90,7 +90,21 @@ def test_random_networks_compute_the_same_with_more_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "computed"), [(58, 64), (116, 128), (232, 232), (728, 736), (712, 720), (200, 200), (47, 48), (30, 30), (21, 21), (3, 3), (1, 1), (64, 64)]
+    ("channels", "computed"),
+    [
+        (58, 64),
+        (116, 128),
+        (232, 232),
+        (728, 736),
+        (712, 720),
+        (200, 200),
+        (47, 48),
+        (30, 30),
+        (21, 21),
+        (3, 3),
+        (1, 1),
+        (64, 64),
+    ],
 )
 def test_channels_are_added_where_they_cost_less_than_vectors_gain(channels: int, computed: int) -> None:
     from tophub_registry.tasks.widened import wide
