@@ -20,6 +20,7 @@ from tests.gpu.cuda_on_cpu import run_module, run_modules
 from tophub_registry.compiler.compiler import compile_model
 from tophub_registry.frontends import Model, read_model
 from tophub_registry.frontends.mxnet import libraries
+from tophub_registry.tasks.reading import calls_of
 
 H100 = "cuda -model=h100 -arch=sm_90"
 ERRORS = {"float16": 5e-3, "tf32": 5e-3, "3xtf32": 1e-5}
@@ -198,6 +199,8 @@ def test_dense_layers_of_one_row(precision: str) -> None:
     task, dtype = ("_float16", "float16") if precision == "float16" else ("", "float32")
     assert [kernel.template.task for kernel in kernels] == 2 * [f"dense_small_batch{task}.gpu"]
     assert {kernel.template.tensors(kernel.config)[1].dtype for kernel in kernels} == {dtype}
+    results = [call.ty for _, call in calls_of(compiled.scheduled.module["main"])]
+    assert {type(each).__name__ for each in results} == {"TensorType"}  # no sums that another kernel adds the bias to
 
 
 WINDOWS = [

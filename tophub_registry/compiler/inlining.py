@@ -43,14 +43,17 @@ def inline_backward(sch: Any, block: Any) -> bool:
 def follow_threads(sch: Any, output: Any, block: Any) -> bool:
     """Compute an elementwise block as soon as a GPU's threads have added up its input; return whether that was done.
 
-    One of the threads does so. They add up if the last loop of `output`, a sum, is theirs.
+    Each of the blocks of threads adds up one number, and one of its threads then computes what follows.
     """
-    if not reduces(sch, output) or (lane := sch.get(sch.get_loops(output)[-1])).thread_binding is None:
+    *outer, lane = loops = sch.get_loops(output)
+    bindings = [sch.get(loop).thread_binding for loop in loops]
+    tags = ["" if binding is None else str(binding.thread_tag) for binding in bindings]
+    in_blocks = all(tag.startswith("blockIdx") for tag in tags[:-1])
+    if not (outer and in_blocks and tags[-1] and reduces(sch, output)):
         return False
-    *outer, _ = sch.get_loops(output)
     sch.set_scope(output, 0, "local")
     sch.reverse_compute_at(block, outer[-1], preserve_unit_loops=True)
     rest = sch.fuse(*sch.get_loops(block)[len(outer) :])
-    _, thread = sch.split(rest, [None, int(lane.extent)])
-    sch.bind(thread, str(lane.thread_binding.thread_tag))
+    _, thread = sch.split(rest, [None, sch.get(lane).extent])
+    sch.bind(thread, tags[-1])
     return True
