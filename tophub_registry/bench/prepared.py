@@ -102,8 +102,21 @@ class Prepared:
         return read_arrays(self.folder / _INPUTS)
 
     def references(self) -> list[Array]:
-        """Return the outputs that the model's own framework computed."""
-        return read_arrays(self.folder / _REFERENCES)
+        """Return the outputs that the model's own framework computed.
+
+        Raises
+        ------
+        InputError
+            The folder was written without them.
+        """
+        path = self.folder / _REFERENCES
+        if not path.exists():
+            raise InputError(
+                "there are no outputs to compare with",
+                file=path,
+                remedy="write the folder anew by `tophub bench MODEL --prepare FOLDER`",
+            )
+        return read_arrays(path)
 
     def network(self) -> Network:
         """Return the network in a framework-neutral form.
