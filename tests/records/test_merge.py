@@ -163,8 +163,8 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, options: dict[str, float
 def test_memory_grows_with_the_workloads_and_not_with_the_file(tmp_path: Path) -> None:
     import tracemalloc
 
-    def peak(rows: int) -> int:
-        path, merged = tmp_path / f"{rows}.log", tmp_path / f"merged_{rows}.log"
+    def peak(rows: int, attempt: int) -> int:
+        path, merged = tmp_path / f"{rows}_{attempt}.log", tmp_path / f"merged_{rows}_{attempt}.log"
         log(path, *(text(costs=[0.001 + number / 1e6], timestamp=MEASURED + number) for number in range(rows)))
         tracemalloc.start()
         try:
@@ -173,8 +173,11 @@ def test_memory_grows_with_the_workloads_and_not_with_the_file(tmp_path: Path) -
         finally:
             tracemalloc.stop()
 
-    peak(10)
-    assert peak(3000) < peak(300) + 20_000
+    def least(rows: int) -> int:  # other threads of the process allocate at times
+        return min(peak(rows, attempt) for attempt in range(3))
+
+    peak(10, 0)
+    assert least(3000) < least(300) + 20_000
 
 
 def test_progress_is_told_in_bytes_of_the_file(tmp_path: Path) -> None:
