@@ -52,7 +52,8 @@ class Network:
         return self.op.nn.conv2d(value, weight, padding=dilation * (kernel // 2), dilation=dilation)
 
     def simple(self, value: Any) -> Any:
-        shape = self.random.choice([(1, int(value.ty.shape[1]), 1, 1), (1, 1, 1, 1), ()])
+        channels = int(value.ty.shape[1])
+        shape = self.random.choice([(1, channels, 1, 1), (channels, 1, 1), (1, 1, 1, 1), (1, 1, 1), (1, 1), (1,), ()])
         number = self.relax.const(self.numbers.standard_normal(shape).astype("float32"))
         kinds = [
             lambda: self.op.add(value, number),
@@ -144,3 +145,25 @@ def test_other_layers_stay_as_they_are() -> None:
     for shapes in (((1, 4, 1, 2), (3, 4, 1, 1)), ((1, 4, 3, 3), (3, 4, 3, 3))):
         main = one_layer("conv2d", *shapes)["main"]
         assert flattened(main).same_as(main)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 3, 1, 1), (1, 1, 1), (1, 1), (1,), ()])
+def test_a_constant_broadcasts_over_rows_as_it_does_over_pixels(shape: tuple[int, ...]) -> None:
+    from tvm import relax
+
+    from tophub_registry.tasks.pixels import flattened
+
+    numbers = np.random.default_rng(0)
+    weight, added = (relax.const(numbers.standard_normal(each).astype("float32")) for each in ((3, 4, 1, 1), shape))
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", relax.TensorType((2, 4, 1, 1), "float32"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            layer = builder.emit(relax.op.nn.conv2d(data, weight))
+            output = builder.emit_output(relax.op.add(layer, added))
+        builder.emit_func_output(output)
+    given = numbers.standard_normal((2, 4, 1, 1)).astype("float32")
+    expected = np.einsum("oi,ni->no", weight.value.numpy()[..., 0, 0], given[..., 0, 0])[..., None, None]
+    module = tvm.IRModule({"main": flattened(builder.get()["main"])})
+    run = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())["main"]
+    np.testing.assert_allclose(run(tvm.runtime.tensor(given)).numpy(), expected + added.value.numpy(), rtol=1e-5)

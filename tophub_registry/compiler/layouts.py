@@ -11,7 +11,7 @@ from tvm import relax, te, topi
 from tvm.ir import GenericConst as Constant
 
 from tophub_registry.compiler.choice import LAST
-from tophub_registry.tasks.reading import shape_of
+from tophub_registry.tasks.reading import ELEMENTWISE, shape_of
 from tophub_registry.templates.x86 import into_blocks, largest_divisor
 
 _IMAGE = 4
@@ -19,15 +19,6 @@ _IMAGE = 4
 _LANES = 16
 """The most channels in a block of which a vector is computed at once."""
 
-_ELEMENTWISE = {
-    f"relax.{name}"
-    for name in (
-        *("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
-        *("abs", "ceil", "clip", "cos", "erf", "exp", "floor", "log", "negative", "round", "rsqrt", "sigmoid", "sign"),
-        *("sin", "sqrt", "square", "tanh", "trunc", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.relu6"),
-        *("nn.selu", "nn.silu", "nn.softplus"),
-    )
-}
 _POOLS: dict[str, Callable[..., Any]] = {
     "relax.nn.max_pool2d": relax.op.nn.max_pool2d,
     "relax.nn.avg_pool2d": relax.op.nn.avg_pool2d,
@@ -69,7 +60,7 @@ def joins_unevenly(call: relax.Call) -> bool:
 
 def is_elementwise(call: relax.Call) -> bool:
     """Return whether an operator computes each element of its output from the same elements of its arguments."""
-    return getattr(call.op, "name", "") in _ELEMENTWISE
+    return getattr(call.op, "name", "") in ELEMENTWISE
 
 
 def is_exact(call: relax.Call) -> bool:

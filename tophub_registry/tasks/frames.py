@@ -16,7 +16,7 @@ import numpy as np
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.tasks.reading import shape_of
+from tophub_registry.tasks.reading import ELEMENTWISE, shape_of
 from tophub_registry.tasks.spans import Span, over_time, spans
 from tophub_registry.tasks.substitution import Rebuilding
 
@@ -24,15 +24,6 @@ _VOLUME = 5  # axes of a value: batch, channels, depth, height, width
 
 _LAYOUTS = {"relax.nn.conv3d": ("NCDHW", "OIDHW"), "relax.nn.conv3d_transpose": ("NCDHW", "IODHW")}
 
-_ELEMENTWISE = {
-    f"relax.{name}"
-    for name in (
-        *("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
-        *("abs", "ceil", "clip", "cos", "erf", "exp", "floor", "log", "negative", "round", "rsqrt", "sigmoid", "sign"),
-        *("sin", "sqrt", "square", "tanh", "trunc", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.relu6"),
-        *("nn.selu", "nn.silu", "nn.softplus"),
-    )
-}
 _POOLS = {
     "relax.nn.max_pool3d": relax.op.nn.max_pool2d,
     "relax.nn.avg_pool3d": relax.op.nn.avg_pool2d,
@@ -93,7 +84,7 @@ class _Framing(Rebuilding):
         volumes = [each for each in relax.analysis.free_vars(call) if isinstance(each.ty, relax.TensorType)]
         if not any(each in self._frames for each in volumes):
             return None
-        if name in _ELEMENTWISE and all(_fits(each, call) for each in call.args):
+        if name in ELEMENTWISE and all(_fits(each, call) for each in call.args):
             return relax.Call(call.op, [self._of(each) for each in call.args], call.attrs, call.ty_args)
         if name == "relax.concat" and _joins_channels(call):
             return relax.op.concat([self._of(each) for each in call.args[0].fields], 1)
@@ -138,7 +129,6 @@ class _Framing(Rebuilding):
         data, weight = call.args
         transposed = "transpose" in call.op.name
         groups, taps = int(a.groups), shape_of(weight)[2]
-        places = _places(call, transposed=transposed)
         window = {
             "strides": [*map(int, a.strides)][1:],
             "padding": _inner(a.padding),
@@ -151,7 +141,7 @@ class _Framing(Rebuilding):
             filters, ins, _, *size = shape_of(weight)
             kernel = self._rearranged(weight, shape_of(weight), (2, 0, 1, 3, 4), (taps * filters, ins, *size))
             return relax.op.nn.conv2d(self._of(data), kernel, **window)
-        images = self._together(self._of(data), places, groups)
+        images = self._together(self._of(data), _places(call, transposed=transposed), groups)
         if transposed:
             ins, filters, _, *size = shape_of(weight)
             split, order = (groups, ins // groups, filters, taps, *size), (0, 3, 1, 2, 4, 5)

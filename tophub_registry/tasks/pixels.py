@@ -14,22 +14,16 @@ import numpy as np
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.tasks.reading import shape_of
+from tophub_registry.tasks.reading import ELEMENTWISE, shape_of
 from tophub_registry.tasks.substitution import Rebuilding
 
-_ELEMENTWISE = {
-    f"relax.{name}"
-    for name in (
-        *("add", "subtract", "multiply", "divide", "maximum", "minimum", "abs", "clip", "exp", "log", "negative"),
-        *("sigmoid", "sqrt", "square", "tanh", "nn.relu", "nn.relu6", "nn.leakyrelu", "nn.silu", "nn.gelu"),
-    )
-}
+_IMAGE = 4  # axes of a value: batch, channels, height, width
 _VIEWS = {f"relax.{name}" for name in ("reshape", "flatten", "squeeze", "expand_dims", "nn.batch_flatten")}
 
 
 def is_pixel(value: Any) -> bool:
     """Return whether a value is images of one pixel, `[N, C, 1, 1]`."""
-    return isinstance(value.ty, relax.TensorType) and value.ty.ndim == 4 and shape_of(value)[2:] == (1, 1)  # noqa: PLR2004
+    return isinstance(value.ty, relax.TensorType) and value.ty.ndim == _IMAGE and shape_of(value)[2:] == (1, 1)
 
 
 def flattened(function: relax.Function) -> relax.Function:
@@ -60,11 +54,10 @@ class _Flattening(Rebuilding):
         self._rows: dict[Any, Any] = {}
 
     def rewrite(self, var: Any, value: Any) -> None:
-        if not isinstance(value, relax.Call):
-            self.new[var] = self.emit(self.renewed(value), var.name)
-        elif (rows := self._as_rows(value)) is not None:
+        is_call = isinstance(value, relax.Call)
+        if is_call and (rows := self._as_rows(value)) is not None:
             self._rows[var] = self.emit(rows, var.name)
-        elif self._is_view(value):
+        elif is_call and self._is_view(value):
             rows, shape = self._rows[value.args[0]], shape_of(var)
             self.new[var] = rows if shape == shape_of(rows) else self.emit(relax.op.reshape(rows, shape), var.name)
         else:
@@ -73,8 +66,8 @@ class _Flattening(Rebuilding):
     def _as_rows(self, call: relax.Call) -> Any | None:
         """Return what computes a call's result as rows; None if it stays an image."""
         if _is_dense(call):
-            return relax.op.matmul(self._of(call.args[0]), relax.const(_tap(call).T.copy()))
-        if getattr(call.op, "name", "") not in _ELEMENTWISE or not is_pixel(call):
+            return relax.op.matmul(self._of(call.args[0]), relax.const(np.ascontiguousarray(_tap(call).T)))
+        if getattr(call.op, "name", "") not in ELEMENTWISE or not is_pixel(call):
             return None
         values = [each for each in call.args if isinstance(each, relax.Var)]
         if not values or not all(each in self._rows for each in values):
@@ -112,12 +105,12 @@ def _tap(call: relax.Call) -> np.ndarray[Any, Any]:
     if any(pad % step for pad, step in places):
         return np.zeros(weight.shape[:2], weight.dtype)
     (top, down), (left, across) = places
-    return np.ascontiguousarray(weight[:, :, top // down, left // across])
+    return weight[:, :, top // down, left // across]  # type: ignore[no-any-return]
 
 
 def _row(argument: Any) -> Any:
-    """Return a constant of an elementwise operator for rows."""
-    if not isinstance(argument, Constant) or len(shape_of(argument)) != 4:  # noqa: PLR2004
+    """Return a constant of an elementwise operator for rows: without height and width, if it has them."""
+    if not isinstance(argument, Constant):
         return argument
     numbers = argument.value.numpy()
-    return relax.const(numbers.reshape(numbers.shape[:2]))
+    return relax.const(numbers.reshape(numbers.shape[:-2] if numbers.ndim > 1 else ()))

@@ -21,6 +21,17 @@ UNTRANSLATED = "tophub.untranslated."
 """Prefix of the name of an external function that represents an untranslated operator."""
 
 
+ELEMENTWISE = {
+    f"relax.{name}"
+    for name in (
+        *("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"),
+        *("abs", "ceil", "clip", "cos", "erf", "exp", "floor", "log", "negative", "round", "rsqrt", "sigmoid", "sign"),
+        *("sin", "sqrt", "square", "tanh", "trunc", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.relu6"),
+        *("nn.selu", "nn.silu", "nn.softplus"),
+    )
+}
+"""The operators that compute each number of their output from those of their arguments in the same place."""
+
 _GENERATED = re.compile(r"(lv|gv|alloc|add|matmul|conv\dd(_transpose)?)(_?\d+)?")
 _WEIGHT = re.compile(r"^p_|[._]?(weight|kernel)(_\d+)?$")
 
