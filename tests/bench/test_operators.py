@@ -90,6 +90,10 @@ OPERATORS = {
     "variance of all": lambda _, x: op.reshape(op.variance(x), (1,)),
     "product": lambda _, x: op.prod(x, [1, 2]),
     "adaptive average": lambda _, x: op.nn.adaptive_avg_pool2d(x, (2, 3)),
+    "adaptive average, windows of several sizes": lambda _, x: op.nn.adaptive_avg_pool2d(x, (4, 5)),
+    "the best": lambda _, x: op.topk(x, 3, 2, "values"),
+    "where the worst are": lambda _, x: op.astype(op.topk(x, 2, 1, "indices", largest=False), "float32"),
+    "the best and where they are": lambda b, x: _sum_of_both(b, op.topk(x, 4)),
     "gelu": lambda _, x: op.nn.gelu(x),
     "gelu by tanh": lambda _, x: op.nn.gelu_tanh(x),
     "silu": lambda _, x: op.nn.silu(x),
@@ -110,6 +114,11 @@ UNEVEN = {
     "transposed": lambda _, x: op.nn.conv2d_transpose(x, _weight(5, 4, 3, 3), (2, 2), (1, 0, 0, 1)),
     "transposed, cut off": lambda _, x: op.nn.conv2d_transpose(x, _weight(5, 4, 3, 3), (2, 2), (0, 1, 1, 2), (1, 0)),
 }
+
+
+def _sum_of_both(builder, pair):
+    both = builder.emit(pair)
+    return op.add(both[0], op.astype(both[1], "float32"))
 
 
 def _weight(*shape):

@@ -23,6 +23,7 @@ Attribute = int | float | str | bool | list[int] | list[float]
 
 _GRAPH, _WEIGHTS = "network.json", "network.npz"
 _CONVOLUTION = re.compile(r"nn\.conv\dd(_transpose)?")
+_SORTING = frozenset({"argsort", "box_suppression", "topk"})
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ class Network:
     def is_static(self) -> bool:
         """Whether the computation is independent of the data; it is not where boxes are suppressed."""
         return all(operation.kind != "box_suppression" for operation in self.operations)
+
+    @property
+    def sorts(self) -> bool:
+        """Whether it sorts, as detectors do with their boxes; the order of equal numbers is then arbitrary."""
+        return any(operation.kind in _SORTING for operation in self.operations)
 
     def check_kinds(self, known: Mapping[str, object], framework: str) -> None:
         """Raise UsageError if a framework's table lacks the kind of an operation."""

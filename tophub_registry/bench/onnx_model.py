@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from tophub_registry.bench import onnx_detection, resizing
-from tophub_registry.bench.network import Network, Operation
+from tophub_registry.bench.network import Array, Network, Operation
 from tophub_registry.bench.onnx_nodes import Nodes, code_of
-from tophub_registry.errors import UsageError
 
 OPSET = 17
 _IR_VERSION = 8  # released with opset 17
@@ -138,12 +137,23 @@ def _variance(model: Nodes, operation: Operation) -> object:
 
 
 def _adaptive_average(model: Nodes, operation: Operation) -> object:
-    """Pool with windows of one size."""
+    """Pool with windows of one size, or multiply by matrices that average rows and columns where sizes differ."""
     sizes, new_sizes = model.shapes[operation.inputs[0]][2:], operation.shape[2:]
     if any(size % new for size, new in zip(sizes, new_sizes, strict=True)):
-        raise UsageError(f"adaptive pooling of {sizes} to {new_sizes} is not translated to ONNX yet")
+        rows, columns = map(_averages, sizes, new_sizes)
+        fewer_rows = model.add("MatMul", [model.constant(rows, "float32"), *operation.inputs])
+        return model.add("MatMul", [fewer_rows, model.constant(columns.T, "float32")], operation.output)
     window = [size // new for size, new in zip(sizes, new_sizes, strict=True)]
     return model.add("AveragePool", operation.inputs, operation.output, kernel_shape=window, strides=window)
+
+
+def _averages(size: int, count: int) -> Array:
+    """Return a matrix [count, size] that averages the windows of adaptive pooling."""
+    matrix = np.zeros((count, size))
+    for index, row in enumerate(matrix):
+        begin, end = index * size // count, -(-(index + 1) * size // count)
+        row[begin:end] = 1 / (end - begin)
+    return matrix
 
 
 def _layer_norm(model: Nodes, operation: Operation) -> object:
@@ -311,6 +321,10 @@ def _stack(model: Nodes, operation: Operation) -> object:
     return model.add("Concat", parts, operation.output, axis=axis)
 
 
+def _gather_elements(model: Nodes, operation: Operation) -> object:
+    return model.add("GatherElements", operation.inputs, operation.output, axis=operation.number("axis"))
+
+
 def _take(model: Nodes, operation: Operation) -> object:
     return model.add("Gather", operation.inputs, operation.output, axis=operation.number("axis"))
 
@@ -334,6 +348,7 @@ _TABLE: Mapping[str, _Entry] = {
     "floor": _same("Floor"),
     "floor_divide": _same("Div"),  # of whole numbers, none of them negative
     "floor_mod": _same("Mod"),
+    "gather_elements": _gather_elements,
     "greater": _same("Greater"),
     "greater_equal": _same("GreaterOrEqual"),
     "image.resize2d": _resize,
@@ -342,12 +357,15 @@ _TABLE: Mapping[str, _Entry] = {
     "log": _same("Log"),
     "logical_and": _same("And"),
     "logical_not": _same("Not"),
+    "logical_or": _same("Or"),
+    "logical_xor": _same("Xor"),
     "matmul": _same("MatMul"),
     "max": _reduction("ReduceMax"),
     "maximum": _same("Max"),
     "mean": _average,
     "min": _reduction("ReduceMin"),
     "minimum": _same("Min"),
+    "mod": _same("Mod", fmod=1),
     "multiply": _same("Mul"),
     "negative": _same("Neg"),
     "nn.adaptive_avg_pool2d": _adaptive_average,

@@ -47,7 +47,7 @@ class Prepared:
     untranslated
         Why the model can't be translated to other frameworks; empty if it can.
     detector
-        Whether it suppresses boxes: it then returns detections, sorted by score.
+        Whether it sorts: it then returns detections, sorted by score.
     """
 
     folder: Path
@@ -184,7 +184,7 @@ def write_prepared(model: Model, folder: Path, *, references: bool = False) -> P
     try:
         network = network_of(model.module)
         network.write(folder)
-        detector = not network.is_static
+        detector = network.sorts
     except UsageError as error:
         untranslated = error.message
     write_module(folder, model.module)

@@ -42,7 +42,6 @@ _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "permute_dims": ("axes",),
     "repeat": ("repeats", "axis"),
     "take": ("axis", "mode"),
-    "topk": ("k", "axis", "largest", "ret_type"),
     "vision.roi_align": ("layout", "mode", "pooled_size", "spatial_scale", "sample_ratio", "aligned"),
 }
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -53,6 +52,7 @@ _SUPPRESSION = ("iou_threshold", "force_suppress", "coord_start", "score_index",
 _VALID = "relax.vision.get_valid_counts"
 _SUPPRESS = "relax.vision.non_max_suppression"
 _SPLIT = "relax.split"
+_BEST = "relax.topk"
 _CREATIONS: Mapping[str, Callable[..., Array]] = {
     "relax.arange": np.arange,
     "relax.full": np.full,
@@ -120,6 +120,8 @@ class _Reader:
             self._add("box_suppression", [rows], variable, attributes)
         elif call.op.name == _SPLIT:
             self._split(variable, call)
+        elif call.op.name == _BEST:
+            self._best(variable, call)
         elif call.op.name in _CREATIONS:
             array = _CREATIONS[call.op.name](*map(_plain, call.args))
             self.names[variable] = self._weight(array.astype(str(variable.ty.dtype)))
@@ -179,6 +181,23 @@ class _Reader:
             parts.append(part)
             begin = end
         self.tuples[variable] = parts
+
+    def _best(self, variable: Any, call: Any) -> None:
+        """Add the places of the largest or smallest numbers of an axis, and these numbers where they are wanted."""
+        axis, wanted = int(call.attrs.axis), str(call.attrs.ret_type)
+        axis += (axis < 0) * len(_shape(call.args[0]))
+        kinds = [*variable.ty.fields] if wanted == "both" else [variable.ty]
+        where = relax.TensorType(kinds[0].shape, str(call.attrs.dtype))
+        places = variable if wanted == "indices" else relax.Var(f"{variable.name}.places", where)
+        attributes: dict[str, Attribute] = {"axis": axis, "largest": bool(call.attrs.largest)}
+        attributes["k"] = _shape(places)[axis]
+        self._add("topk", call.args, places, attributes)
+        if wanted == "indices":
+            return
+        numbers = relax.Var(f"{variable.name}.numbers", kinds[0]) if wanted == "both" else variable
+        self._add("gather_elements", [call.args[0], places], numbers, {"axis": axis})
+        if wanted == "both":
+            self.tuples[variable] = [numbers, places]
 
     def _add(self, kind: str, tensors: Sequence[Any], variable: Any, attributes: Mapping[str, Attribute]) -> None:
         self._append(kind, tuple(map(self._tensor, tensors)), variable, attributes)

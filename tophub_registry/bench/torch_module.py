@@ -317,9 +317,14 @@ def _take(torch: Any, operation: Operation, data: Any, places: Any) -> Any:
     return torch.index_select(data, axis, places.reshape(-1)).reshape(shape)
 
 
+def _gather_elements(torch: Any, operation: Operation, data: Any, places: Any) -> Any:
+    return torch.gather(data, operation.number("axis"), places.long())
+
+
 def _best(torch: Any, operation: Operation, data: Any) -> Any:
     count, axis = operation.number("k"), operation.number("axis")
-    return torch.topk(data, count, axis, bool(operation.number("largest")))[1].to(torch.int32)
+    places = torch.topk(data, count, axis, bool(operation.number("largest")))[1]
+    return places.to(getattr(torch, operation.dtype))
 
 
 def _sorted(torch: Any, operation: Operation, data: Any) -> Any:
@@ -370,6 +375,8 @@ _TABLE: Mapping[str, _Entry] = {
             "log",
             "logical_and",
             "logical_not",
+            "logical_or",
+            "logical_xor",
             "matmul",
             "maximum",
             "minimum",
@@ -396,10 +403,12 @@ _TABLE: Mapping[str, _Entry] = {
     "equal": _named("eq"),
     "flip": _flip,
     "floor_mod": _remainder,
+    "gather_elements": _gather_elements,
     "image.resize2d": _resize,
     "max": _reduction("amax"),
     "mean": _reduction("mean"),
     "min": _reduction("amin"),
+    "mod": _named("fmod"),
     "nn.adaptive_avg_pool2d": _adaptive_average,
     **{f"nn.avg_pool{axes}d": _mean(f"avg_pool{axes}d") for axes in (1, 2, 3)},
     **{f"nn.conv{axes}d": _convolution(f"conv{axes}d") for axes in (2, 3)},
