@@ -22,7 +22,7 @@ class Network:
 
         self.random, self.relax = rng, relax
         self.numbers = np.random.default_rng(rng.randrange(1000))
-        self.channels = rng.choice([58, 30, 24, 3])
+        self.channels = rng.choice([58, 30, 24, 3, 11])
         self.data = relax.Var("data", relax.TensorType((1, self.channels, 9, 11), "float32"))
         self.before: list[tuple[Any, int]] = []
 
@@ -40,7 +40,8 @@ class Network:
         return builder.get()
 
     def constant(self, *shape: int) -> Any:
-        return self.relax.const(self.numbers.standard_normal(shape).astype("float32") / 4)
+        summed = int(np.prod(shape[1:]))
+        return self.relax.const((self.numbers.standard_normal(shape) / summed**0.5).astype("float32"))
 
     def convolution(self, value: Any) -> Any:
         filters, kernel = self.random.choice([58, 116, 30, 16, 47, 7]), self.random.choice([1, 3])
@@ -61,6 +62,9 @@ class Network:
             lambda: op.tanh(value),
             lambda: op.nn.softmax(value, axis=1),
             lambda: op.nn.max_pool2d(value, (3, 3), padding=(1, 1)),
+            lambda: op.nn.avg_pool2d(value, (3, 3), padding=(1, 1)),
+            lambda: op.strided_slice(op.nn.pad(value, [0, 0, 0, 0, 0, 1, 0, 1]), [2, 3], [1, 1], [10, 12]),
+            lambda: op.multiply(value, op.sigmoid(op.mean(value, [2, 3], keepdims=True))),
         ]
         return self.random.choice(kinds)()
 
@@ -99,8 +103,13 @@ def test_random_networks_compute_the_same_with_more_channels() -> None:
         (712, 720),
         (200, 200),
         (47, 48),
-        (30, 30),
-        (21, 21),
+        (44, 48),
+        (30, 32),
+        (21, 24),
+        (22, 24),
+        (11, 16),
+        (72, 72),
+        (4, 4),
         (3, 3),
         (1, 1),
         (64, 64),

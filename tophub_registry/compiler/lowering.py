@@ -110,6 +110,7 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
     KernelFailures
         A record's kernel can't be computed.
     """
+    module = relax.transform.DeadCodeElimination()(relax.transform.EliminateCommonSubexpr()(module))
     functions = {
         name: function
         for name, function in module.functions_items()
