@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tvm import relax
@@ -13,6 +13,7 @@ from tophub_registry.compiler.layouts import bytes_of, images, is_agnostic, is_i
 from tophub_registry.tasks.reading import calls_of, shape_of
 
 Kernels = Mapping[Any, Sequence[Kernel]]
+Agnostic = Callable[[relax.Call], bool]
 
 
 class Groups:
@@ -22,8 +23,10 @@ class Groups:
     ----------
     candidates
         The kernels that can compute each layer, by its variable.
+    agnostic
+        Returns whether an operator works on channels in blocks too.
     apart
-        Operators that work on the plain layout although they could do so on another.
+        Such operators that work on the plain layout all the same.
 
     Attributes
     ----------
@@ -33,10 +36,12 @@ class Groups:
         The estimated time of the kernels and layout changes.
     """
 
-    def __init__(self, main: relax.Function, candidates: Kernels, apart: Collection[Any] = ()) -> None:
+    def __init__(
+        self, main: relax.Function, candidates: Kernels, agnostic: Agnostic, apart: Collection[Any] = ()
+    ) -> None:
         self._calls = dict(calls_of(main))
         self._agnostic = {
-            var for var, call in self._calls.items() if var not in candidates and var not in apart and is_agnostic(call)
+            var for var, call in self._calls.items() if var not in candidates and var not in apart and agnostic(call)
         }
         self._parents: dict[Any, Any] = {}
         for var, call in self._calls.items():
@@ -97,14 +102,14 @@ class Groups:
         return plain
 
 
-def fastest_groups(main: relax.Function, candidates: Kernels) -> Groups:
+def fastest_groups(main: relax.Function, candidates: Kernels, agnostic: Agnostic = is_agnostic) -> Groups:
     """Return the groups of a function's values.
 
     A concatenation's parts share the layout of the whole, unless their numbers of channels allow only narrow blocks and
     the function is expected to be faster if it has the plain one.
     """
-    together = Groups(main, candidates)
+    together = Groups(main, candidates, agnostic)
     uneven = {var for var, call in calls_of(main) if joins_unevenly(call)}
     if not uneven:
         return together
-    return min(together, Groups(main, candidates, uneven), key=lambda groups: groups.seconds)
+    return min(together, Groups(main, candidates, agnostic, uneven), key=lambda groups: groups.seconds)

@@ -11,7 +11,7 @@ from tvm import relax, te, topi
 from tvm.ir import GenericConst as Constant
 
 from tophub_registry.compiler.choice import LAST
-from tophub_registry.tasks.reading import ELEMENTWISE, shape_of
+from tophub_registry.tasks.reading import ELEMENTWISE, crops_or_pads, shape_of
 from tophub_registry.templates.x86 import into_blocks, largest_divisor
 
 _IMAGE = 4
@@ -47,7 +47,7 @@ def is_agnostic(call: relax.Call) -> bool:
         return is_image(call.args[0]) and axes == [2, 3] and bool(call.attrs.keepdims)
     if name == "relax.concat":
         return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
-    return False
+    return is_image(call.args[0]) and crops_or_pads(call) if call.args else False
 
 
 def joins_unevenly(call: relax.Call) -> bool:
@@ -123,6 +123,11 @@ def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
         return relax.op.concat([lying(part) for part in call.args[0].fields], axis=_IMAGE if block == LAST else 1)
     if name == "relax.mean":
         return relax.op.mean(lying(call.args[0]), [2, 3], keepdims=True)
+    if name == "relax.nn.pad":
+        a = call.attrs
+        return relax.op.nn.pad(lying(call.args[0]), [*a.pad_width, 0, 0], str(a.pad_mode), float(a.pad_value))
+    if name == "relax.strided_slice":
+        return relax.Call(call.op, [lying(call.args[0]), *call.args[1:]], call.attrs)
     arguments = [lying(each) if is_image(each) else _constant_in_blocks(each, block) for each in call.args]
     return relax.Call(call.op, arguments, call.attrs)
 

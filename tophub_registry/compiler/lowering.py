@@ -24,6 +24,7 @@ from tophub_registry.compiler.layouts import (
     average_of_rounded,
     images,
     in_blocks,
+    is_agnostic,
     is_average,
     is_elementwise,
     is_exact,
@@ -116,7 +117,7 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
         for name, function in module.functions_items()
         if isinstance(function, relax.Function) and is_plain(function)
     }
-    builder = _Builder(module, target.kind)
+    builder = _Builder(module)
     for name, function in functions.items():
         builder.rewrite(name, _Graph(_as_computed(function, target, find, precision), target, find, precision))
     return builder.lowered()
@@ -162,7 +163,8 @@ class _Graph:
             if not isinstance(layer, MatrixProducts) and not isinstance(self._calls[var].args[1], Constant)
         }
         kernels = _kernels(self.layers, packed, target, find, precision, self.left_out)
-        self.groups = fastest_groups(main, kernels)
+        self.resizes = target.kind == "llvm"
+        self.groups = fastest_groups(main, kernels, self._is_agnostic)
         self.kernels = self.groups.kernels
         self.types_read = self._types_read()
 
@@ -179,6 +181,9 @@ class _Graph:
                 for value in images(binding.value):
                     read.setdefault(value, set()).update(read[binding.var])
         return read
+
+    def _is_agnostic(self, call: relax.Call) -> bool:
+        return is_agnostic(call) or (self.resizes and is_resizing(call))
 
     def chooses(self, binding: relax.VarBinding) -> bool:
         """Return whether an operator can work on rounded numbers, in blocks of channels or channels last."""
@@ -248,8 +253,7 @@ def _or_more_exact(kernels: Sequence[Kernel], exact: Sequence[Kernel]) -> list[K
 class _Builder:
     """Rewrites a module's functions."""
 
-    def __init__(self, module: tvm.IRModule, kind: str) -> None:
-        self._kind = kind
+    def __init__(self, module: tvm.IRModule) -> None:
         self.builder = relax.BlockBuilder(module)
         self.graph: _Graph
         self._functions: dict[tuple[str, str], Any] = {}
@@ -376,8 +380,10 @@ class _Builder:
     def _other(self, binding: relax.VarBinding) -> tuple[Any, int]:
         call = binding.value
         block = self._wanted(binding.var, call) if self.graph.groups.is_agnostic(binding.var) else PLAIN
+        if self.graph.resizes and is_resizing(call):
+            return resized(self.builder, call, self._in(call.args[0], block)), block
         if block == PLAIN:
-            return self._in_plain_layout(call), PLAIN
+            return self.builder.emit(_sliced(self._plainly(call))), PLAIN
         read = self.graph.types_read
         if is_average(call) and (types := read.get(call.args[0])):
             average = partial(average_of_rounded, call=call, block=block)
@@ -385,12 +391,6 @@ class _Builder:
             return self.builder.emit_te(average, rounded, primfunc_name_hint="avg_pool2d"), block
         dtype = min(read.get(binding.var, ()), default=None) if self.graph.chooses(binding) else None
         return self.builder.emit(in_blocks(call, block, lambda image: self._in(image, block, dtype))), block
-
-    def _in_plain_layout(self, call: Any) -> Any:
-        """Return a new variable for an expression whose images are in the plain layout."""
-        if self._kind == "llvm" and is_resizing(call):
-            return resized(self.builder, call, self._in(call.args[0], PLAIN))
-        return self.builder.emit(_sliced(self._plainly(call)))
 
     def _wanted(self, var: Any, call: relax.Call) -> int:
         """Return the block size in which a layout-agnostic operator works.

@@ -44,7 +44,7 @@ def resized(builder: relax.BlockBuilder, call: relax.Call, image: Any) -> Any:
     call
         The operator.
     image
-        What it resizes, in the plain layout.
+        What it resizes, in the plain layout or with its channels in blocks.
     """
     down, along = _taps(call)
     longer = _emitted(builder, along, image, axis=3, name="resized_rows", pattern=_OPAQUE)

@@ -28,9 +28,13 @@ ELEMENTWISE = {
         *("abs", "ceil", "clip", "cos", "erf", "exp", "floor", "log", "negative", "round", "rsqrt", "sigmoid", "sign"),
         *("sin", "sqrt", "square", "tanh", "trunc", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.relu6"),
         *("nn.selu", "nn.silu", "nn.softplus"),
+        *("where", "equal", "not_equal", "greater", "greater_equal", "less", "less_equal"),
+        *("logical_and", "logical_not", "logical_or", "logical_xor", "astype", "floor_divide", "floor_mod", "mod"),
     )
 }
 """The operators that compute each number of their output from those of their arguments in the same place."""
+
+_IMAGE = 4
 
 _GENERATED = re.compile(r"(lv|gv|alloc|add|matmul|conv\dd(_transpose)?)(_?\d+)?")
 _WEIGHT = re.compile(r"^p_|[._]?(weight|kernel)(_\d+)?$")
@@ -50,6 +54,16 @@ def layer_name(name: str, weight: str) -> str:
 def shape_of(value: Any) -> tuple[int, ...]:
     """Return the shape of a tensor in Relax."""
     return tuple(map(int, value.ty.shape))
+
+
+def crops_or_pads(call: relax.Call) -> bool:
+    """Return whether an operator cuts off or adds rows and columns of images, all channels alike."""
+    name = getattr(call.op, "name", "")
+    if name == "relax.nn.pad":
+        return len(call.attrs.pad_width) == 2 * _IMAGE and not any(map(int, call.attrs.pad_width[:4]))
+    if name == "relax.strided_slice":
+        return len(shape_of(call)) == _IMAGE and {int(axis.value) for axis in call.args[1].fields} <= {2, 3}
+    return False
 
 
 def calls_of(function: relax.Function) -> Iterator[tuple[Any, relax.Call]]:

@@ -8,6 +8,7 @@ convolutions and concatenations; whatever else reads such a value gets it withou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from tvm import relax
 from tvm.ir import GenericConst as Constant
 
-from tophub_registry.tasks.reading import shape_of
+from tophub_registry.tasks.reading import crops_or_pads, shape_of
 from tophub_registry.tasks.substitution import Rebuilding
 
 _LANES, _MORE_LANES = 8, 16
@@ -207,11 +208,7 @@ def _is_within_channels(call: relax.Call) -> bool:
         return bool(call.attrs.layout == "NCHW")
     if name == "relax.mean":
         return bool(call.attrs.keepdims) and sorted(int(axis) for axis in call.attrs.axis or ()) == [2, 3]
-    if name == "relax.nn.pad":
-        return not any(map(int, call.attrs.pad_width[:4])) and np.isfinite(float(call.attrs.pad_value))
-    if name == "relax.strided_slice":
-        return {int(axis.value) for axis in call.args[1].fields} <= {2, 3}
-    return False
+    return crops_or_pads(call) and (name != "relax.nn.pad" or math.isfinite(float(call.attrs.pad_value)))
 
 
 def _window(call: relax.Call, groups: int = 1) -> dict[str, Any]:
