@@ -7,7 +7,7 @@
 `write` makes a file of some 50 kB: the network, what can't be random, such as anchors, and the mean and the standard
 deviation of each weight. Beside it are the model's tasks for CUDA in float32. `restore` draws weights with these means
 and deviations, always the same ones, and writes a folder like `tophub bench --prepare`'s, without MXNet's outputs:
-`--references` computes them by plain TVM.
+`--references` computes them by plain TVM, or by PyTorch, which is faster.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import lzma
 import sys
 import tempfile
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -61,8 +63,31 @@ def described(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {**said, "mean": float(array.mean()), "deviation": float(array.std())}
 
 
-def restore(path: Path, into: Path, gain: float = 1.0, *, references: bool = False) -> Path:
-    """Write the folder of a model with random weights, and return it."""
+@dataclass(frozen=True)
+class InPyTorch:
+    """A Relax module, translated to PyTorch."""
+
+    framework: ClassVar[str] = "PyTorch"
+
+    module: Any
+
+    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """Return the outputs for inputs given by name."""
+        import torch
+
+        from tophub_registry.bench.relax_network import network_of
+        from tophub_registry.bench.torch_module import torch_module
+
+        with torch.inference_mode():
+            found = torch_module(network_of(self.module))(*map(torch.from_numpy, inputs.values()))
+        return [output.numpy() for output in found]
+
+
+def restore(path: Path, into: Path, gain: float = 1.0, *, references: str | None = None) -> Path:
+    """Write the folder of a model with random weights, and return it.
+
+    Its outputs are there too if `references` says what computes them: `tvm` or `pytorch`.
+    """
     from tophub_registry.bench.prepared import write_prepared
     from tophub_registry.bench.relax_files import FUNCTION, WEIGHTS, read_module
     from tophub_registry.frontends.model import Model
@@ -75,9 +100,10 @@ def restore(path: Path, into: Path, gain: float = 1.0, *, references: bool = Fal
         np.savez(Path(scratch) / WEIGHTS, *(drawn(each, rng, gain) for each in said["weights"]))
         module = read_module(Path(scratch))
     inputs = {name: (tuple(shape), dtype) for name, (shape, dtype) in said["inputs"].items()}
-    model = Model(said["name"], module, inputs, said["outputs"], RelaxModule(module), random_weights=True)
+    original = InPyTorch(module) if references == "pytorch" else RelaxModule(module)
+    model = Model(said["name"], module, inputs, said["outputs"], original, random_weights=True)
     into.mkdir(parents=True, exist_ok=True)
-    return write_prepared(model, into / said["name"], references=references).folder
+    return write_prepared(model, into / said["name"], references=references is not None).folder
 
 
 def drawn(said: dict[str, Any], rng: np.random.Generator, gain: float = 1.0) -> np.ndarray[Any, Any]:
@@ -101,7 +127,7 @@ def main() -> None:
     restoring.add_argument("files", nargs="+", type=Path)
     restoring.add_argument("--into", type=Path, required=True)
     restoring.add_argument("--gain", type=float, default=1.0, help="below 1: for networks that amplify what is rounded")
-    restoring.add_argument("--references", action="store_true", help="compute outputs by plain TVM, for `tophub bench`")
+    restoring.add_argument("--references", choices=["tvm", "pytorch"], help="compute outputs, for `tophub bench`")
     given = parser.parse_args()
     if given.command == "write":
         given.folder.mkdir(parents=True, exist_ok=True)
