@@ -399,3 +399,33 @@ def test_an_estimated_time_competes_with_another_layers_record(cost: float, chos
     neighbourhood = Neighbourhood([recorded_default(("conv2d_nchw.cuda", others), cost)])
     best = min(kernels_for(workloads, GPU, answers, neighbourhood), key=lambda kernel: kernel.cost)
     assert best.template.task == chosen
+
+
+@pytest.mark.parametrize(("blocks", "fits"), [((8, 8), False), ((16, 8), True)])
+def test_a_default_config_may_lie_as_its_neighbours_do_where_the_record_does_not(
+    blocks: tuple[int, int], fits: bool
+) -> None:
+    workload = (
+        "conv2d_NCHWc_pointwise.x86",
+        [tensor([1, 64, 28, 28]), tensor([64, 64, 1, 1]), [1, 1], [0] * 4, [1, 1], "NCHW", "NCHW", "float32"],
+    )
+    target = Target.parse("llvm -mcpu=znver3")
+    template = instantiate(*workload)
+    default = template.default(target)
+    values = {knob.name: knob.value for knob in default.entity}
+    values |= {"tile_ic": [-1, blocks[0]], "tile_oc": [*values["tile_oc"][:2], blocks[1]]}
+    entity = [[knob.name, knob.kind, knob.value] for knob in template.space.config_of(values).entity]
+    found = answer(entity, 100e-6, workload)
+
+    kernels = kernels_for([workload], target, {workload_key(*workload, {}): [found]}, Neighbourhood())
+
+    if not fits:  # the record is where the default would be
+        assert [kernel.answer for kernel in kernels] == [found]
+        return
+    record, other = kernels
+    assert (record.answer, record.blocks) == (found, blocks)
+    assert (other.config, other.instead_of, other.is_for_layout) == (default, found, True)
+    assert other.cost == pytest.approx(template.untuned_share * 100e-6)
+    uses = [use("x", "y", Timed((8, 8), 1e-3)), Use("y", "z", MEGABYTE, MEGABYTE, kernels)]
+    chosen, _ = choose_blocks(uses, dict.fromkeys("xyz", 64), {})
+    assert uses[1].best(chosen)[1] is other

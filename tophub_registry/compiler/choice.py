@@ -58,7 +58,8 @@ class Kernel:
         The layer's best record, if all of them are from other processors. It is used only if it is expected to gain
         here (`transfers`).
     instead_of
-        The record of another template of the layer that this default config is expected to beat (`expected_share`).
+        The record that this default config is expected to beat: one of another template of the layer
+        (`expected_share`), or one whose layout costs more than it gains.
     beaten
         The layer's best record, if tuning found the default configs faster in the whole model than any of its records.
     """
@@ -80,6 +81,12 @@ class Kernel:
         data, *_, output = self.template.tensors(self.config)
         w = self.template.workload
         return _block(data.shape, w.inputs[0]), _block(output.shape, w.output)
+
+    @property
+    def is_for_layout(self) -> bool:
+        """Whether this default config replaces a record of its template, which needs another layout."""
+        record = self.instead_of.record if self.instead_of else None
+        return record is not None and record.input.task == self.template.task
 
     @property
     def is_measured(self) -> bool:
@@ -168,7 +175,7 @@ def kernels_for(
     They come from the layer's records; without records on a GPU from a neighbour's; and otherwise from its templates'
     suggestions. A record of another processor is used only if it is expected to gain on this one, and ignored
     otherwise. If only one of the layer's templates has records, the default config of another is added if it is
-    expected to beat them.
+    expected to beat them. So are, on a processor, default configs whose layout no record has.
 
     Parameters
     ----------
@@ -196,7 +203,8 @@ def kernels_for(
     ]
     native = _comparable([kernel for kernel in recorded if not kernel.answer.match.is_evidence_only(target)])
     if unbeaten := [kernel for kernel in native if not _beaten(kernel)]:
-        return _best_of_each_layout([*unbeaten, *_untried(templates, unbeaten, target)])
+        others = [*_untried(templates, unbeaten, target), *_in_default_layouts(unbeaten, target)]
+        return _best_of_each_layout([*unbeaten, *others])
     if native:
         beaten = min(native, key=lambda kernel: kernel.cost).answer
         return [replace(kernel, beaten=beaten) for kernel in _without_records(templates, target, Neighbourhood())]
@@ -234,6 +242,30 @@ def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: T
         and template.promising(target)
         and (share := expected_share(template, best.template)) is not None
     ]
+
+
+def _in_default_layouts(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
+    """Return a processor's default kernels of recorded templates, where none of the template's records has their layouts.
+
+    Records are measured layer by layer, and the best of two neighbours may lie differently.
+    """
+    if target.kind != "llvm":
+        return []
+    best: dict[str, Kernel] = {}
+    for kernel in sorted(kernels, key=lambda kernel: kernel.cost):
+        best.setdefault(kernel.template.task, kernel)
+    recorded = {(kernel.template.task, kernel.blocks) for kernel in kernels}
+    found = [
+        Kernel(
+            each.template,
+            each.template.default(target),
+            NOTHING,
+            guess=each.template.untuned_share * each.cost,
+            instead_of=each.answer,
+        )
+        for each in best.values()
+    ]
+    return [kernel for kernel in found if (kernel.template.task, kernel.blocks) not in recorded]
 
 
 def _transfers(kernel: Kernel, target: Target) -> bool:

@@ -63,6 +63,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
 
     task = "conv2d_NCHWc_winograd.x86"
     packs_late = False
+    untuned_share = 1.15
     parse = staticmethod(Conv2d.parse)
 
     def __init__(self, args: list[Any]) -> None:

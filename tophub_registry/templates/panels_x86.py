@@ -97,6 +97,7 @@ class PanelsX86(BlockedConvolutionX86):
 
     packs_late = False
     numbered = False
+    untuned_share = 1.15
 
     @property
     @abstractmethod
