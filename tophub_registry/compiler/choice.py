@@ -245,7 +245,7 @@ def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: T
 
 
 def _in_default_layouts(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
-    """Return a processor's default kernels of recorded templates, where none of the template's records has their layouts.
+    """Return default kernels for a processor, of templates with records but none that has the default layouts.
 
     Records are measured layer by layer, and the best of two neighbours may lie differently.
     """
