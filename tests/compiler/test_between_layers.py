@@ -51,6 +51,14 @@ def by_channel(builder: relax.BlockBuilder, x: Any) -> Any:
     return op.multiply(x, builder.emit(op.astype(builder.emit(op.less_equal(x, limits)), "float32")))
 
 
+def channels_of(x: Any, begin: int, end: int) -> Any:
+    return op.strided_slice(x, [1], [begin], [end])
+
+
+def images_of(x: Any, begin: int, end: int) -> Any:
+    return op.strided_slice(x, [0], [begin], [end])
+
+
 OPERATORS: dict[str, Operator] = {
     "zeros around": padded("constant"),
     "reflected around": padded("reflect"),
@@ -58,6 +66,10 @@ OPERATORS: dict[str, Operator] = {
     "wrapped around": padded("circular"),
     "cut": lambda _, x: op.strided_slice(x, [2, 3], [1, 0], [100, 5]),
     "every other column": lambda _, x: op.strided_slice(x, [3], [0], [100], [2]),
+    "half of the channels, twice": lambda b, x: op.concat(
+        [b.emit(channels_of(x, 16, 32)), b.emit(channels_of(x, 0, 16))], 1
+    ),
+    "frames, moved": lambda b, x: op.concat([b.emit(images_of(x, 1, 2)), b.emit(images_of(x, 0, 1))], 0),
     "doubled": resized("nearest_neighbor", 2, "asymmetric"),
     "larger": resized("linear", 1.5),
     "smaller": resized("linear", 0.6),
@@ -78,7 +90,7 @@ def module(chosen: list[Operator], *, rng: random.Random) -> tvm.IRModule:
         return op.nn.conv2d(x, relax.const(weight.astype("float32")), padding=kernel // 2)
 
     builder = relax.BlockBuilder()
-    data = relax.Var("data", relax.TensorType((1, 8, 13, 12), "float32"))
+    data = relax.Var("data", relax.TensorType((2, 8, 13, 12), "float32"))
     with builder.function("main", [data]):
         with builder.dataflow():
             value, channels = data, 8

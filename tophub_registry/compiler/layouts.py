@@ -11,7 +11,7 @@ from tvm import relax, te, topi
 from tvm.ir import GenericConst as Constant
 
 from tophub_registry.compiler.choice import LAST
-from tophub_registry.tasks.reading import ELEMENTWISE, crops_or_pads, shape_of
+from tophub_registry.tasks.reading import ELEMENTWISE, bounds, crops_or_pads, shape_of
 from tophub_registry.templates.x86 import into_blocks, largest_divisor
 
 _IMAGE = 4
@@ -46,8 +46,16 @@ def is_agnostic(call: relax.Call) -> bool:
         axes = sorted(int(axis) % _IMAGE for axis in call.attrs.axis or ())
         return is_image(call.args[0]) and axes == [2, 3] and bool(call.attrs.keepdims)
     if name == "relax.concat":
-        return int(call.attrs.axis) == 1 and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
-    return is_image(call.args[0]) and crops_or_pads(call) if call.args else False
+        return int(call.attrs.axis) in (0, 1) and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
+    return is_image(call.args[0]) and (crops_or_pads(call) or _takes_whole_blocks(call)) if call.args else False
+
+
+def _takes_whole_blocks(call: relax.Call) -> bool:
+    """Return whether an operator takes channels that any block which divides their number leaves together."""
+    if getattr(call.op, "name", "") != "relax.strided_slice":
+        return False
+    begin, _, step = bounds(call)[1]
+    return step == 1 and begin >= 0 and begin % shape_of(call)[1] == 0
 
 
 def joins_unevenly(call: relax.Call) -> bool:
@@ -120,16 +128,30 @@ def in_blocks(call: relax.Call, block: int, lying: Callable[[Any], Any]) -> Any:
             layout=_layout(channels, block),
         )
     if name == "relax.concat":
-        return relax.op.concat([lying(part) for part in call.args[0].fields], axis=_IMAGE if block == LAST else 1)
+        axis = int(call.attrs.axis)
+        return relax.op.concat(
+            [lying(part) for part in call.args[0].fields], axis=_IMAGE if axis and block == LAST else axis
+        )
     if name == "relax.mean":
         return relax.op.mean(lying(call.args[0]), [2, 3], keepdims=True)
     if name == "relax.nn.pad":
         a = call.attrs
         return relax.op.nn.pad(lying(call.args[0]), [*a.pad_width, 0, 0], str(a.pad_mode), float(a.pad_value))
     if name == "relax.strided_slice":
-        return relax.Call(call.op, [lying(call.args[0]), *call.args[1:]], call.attrs)
+        return _slice_of_blocks(lying(call.args[0]), call, block)
     arguments = [lying(each) if is_image(each) else _constant_in_blocks(each, block) for each in call.args]
     return relax.Call(call.op, arguments, call.attrs)
+
+
+def _slice_of_blocks(image: Any, call: relax.Call, block: int) -> Any:
+    """Return a slice of an image in blocks: of its blocks where the operator takes some of the channels."""
+    taken = bounds(call)
+    if 1 in taken:
+        (begin, _, step), channels = taken.pop(1), shape_of(call)[1]
+        each = 1 if block == LAST else block
+        taken[_IMAGE if block == LAST else 1] = begin // each, (begin + channels) // each, step
+    begins, ends, steps = zip(*taken.values(), strict=True)
+    return relax.op.strided_slice(image, [*taken], [*begins], [*ends], [*steps])
 
 
 def _layout(channels: int, block: int) -> str:

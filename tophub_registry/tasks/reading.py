@@ -57,13 +57,19 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 
 def crops_or_pads(call: relax.Call) -> bool:
-    """Return whether an operator cuts off or adds rows and columns of images, all channels alike."""
+    """Return whether an operator cuts off or adds images, rows or columns, all channels alike."""
     name = getattr(call.op, "name", "")
     if name == "relax.nn.pad":
-        return len(call.attrs.pad_width) == 2 * _IMAGE and not any(map(int, call.attrs.pad_width[:4]))
-    if name == "relax.strided_slice":
-        return len(shape_of(call)) == _IMAGE and {int(axis.value) for axis in call.args[1].fields} <= {2, 3}
-    return False
+        return len(call.attrs.pad_width) == 2 * _IMAGE and not any(map(int, call.attrs.pad_width[2:4]))
+    return name == "relax.strided_slice" and len(shape_of(call)) == _IMAGE and 1 not in bounds(call)
+
+
+def bounds(call: relax.Call) -> dict[int, tuple[int, int, int]]:
+    """Return where a `strided_slice` begins and ends along each of its axes, and its step."""
+    axes, begin, end, *more = ([int(each.value) for each in numbers.fields] for numbers in call.args[1:])
+    rank = len(shape_of(call))
+    steps = more[0] if more else [1] * len(axes)
+    return {axis % rank: (first, last, step) for axis, first, last, step in zip(axes, begin, end, steps, strict=True)}
 
 
 def calls_of(function: relax.Function) -> Iterator[tuple[Any, relax.Call]]:

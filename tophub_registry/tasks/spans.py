@@ -77,18 +77,20 @@ def over_time(
     """
     batch, channels, outs, *size = shape
     count, every, *_ = shape_of(frames)
-    volume = emit(relax.op.reshape(frames, (batch, count // batch, every, *size)))
+    one = batch == 1  # then the frames are the batch of images, and stay in whatever layout they have
+    volume = frames if one else emit(relax.op.reshape(frames, (batch, count // batch, every, *size)))
+    depth = 0 if one else 1
 
     def computed(span: Span) -> Any:
         total = None
         for tap, first in span.taps:
             begin = tap * channels if apart else 0
             last = first + (span.length - 1) * span.stride
-            axes, start, stop = [1, 2], [first, begin], [last + 1, begin + channels]
+            axes, start, stop = [depth, depth + 1], [first, begin], [last + 1, begin + channels]
             part = emit(relax.op.strided_slice(volume, axes, start, stop, [span.stride, 1]))
             total = part if total is None else emit(combine(total, part))
         return total
 
     parts = [computed(span) for span in over]
-    whole = parts[0] if len(parts) == 1 else emit(relax.op.concat(parts, 1))
-    return emit(relax.op.reshape(whole, (batch * outs, channels, *size)))
+    whole = parts[0] if len(parts) == 1 else emit(relax.op.concat(parts, depth))
+    return whole if one else emit(relax.op.reshape(whole, (batch * outs, channels, *size)))
