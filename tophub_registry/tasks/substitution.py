@@ -48,8 +48,8 @@ class Rebuilding(ABC):
         return self._builder.get()["main"]
 
     def emit(self, value: Any, name: str = "") -> Any:
-        """Return a new variable that is bound to a value."""
-        return self._builder.emit(value, name_hint=name)
+        """Return a new variable that is bound to a value; a variable itself."""
+        return value if isinstance(value, relax.Var) else self._builder.emit(value, name_hint=name)
 
     def normalized(self, value: Any) -> Any:
         """Return a value with its type."""
