@@ -122,3 +122,19 @@ def test_random_operators_between_convolutions() -> None:
     rng = random.Random(7)
     for _ in range(examples(12)):
         check(rng.choices([*OPERATORS.values()], k=4), rng)
+
+
+def test_equal_operators_are_computed_once() -> None:
+    numbers = np.random.default_rng(0)
+
+    def branch(builder: relax.BlockBuilder, x: Any) -> Any:
+        weight = relax.const(numbers.standard_normal((32, 32, 3, 3)).astype("float32"))
+        return builder.emit(op.nn.conv2d(builder.emit(op.nn.relu(x)), weight, padding=1))
+
+    model = read_model(module([lambda b, x: op.add(x, op.add(branch(b, x), branch(b, x)))], rng=random.Random(0)))
+    compiled = compile_model(model, "llvm", records=[])
+    given = model.random_inputs()
+    (ours,), (theirs,) = compiled.run(*given), model.reference(*given)
+    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
+    names = [call.args[0].name_hint for _, call in calls_of(compiled.scheduled.module["main"])]
+    assert sum("relu" in name for name in names) == 1, names

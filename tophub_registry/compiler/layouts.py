@@ -46,7 +46,8 @@ def is_agnostic(call: relax.Call) -> bool:
         axes = sorted(int(axis) % _IMAGE for axis in call.attrs.axis or ())
         return is_image(call.args[0]) and axes == [2, 3] and bool(call.attrs.keepdims)
     if name == "relax.concat":
-        return int(call.attrs.axis) in (0, 1) and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
+        along = call.attrs.axis is not None and int(call.attrs.axis) in (0, 1)
+        return along and bool(images(call)) and len(images(call)) == len(call.args[0].fields)
     return is_image(call.args[0]) and (crops_or_pads(call) or _takes_whole_blocks(call)) if call.args else False
 
 

@@ -111,9 +111,8 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
     KernelFailures
         A record's kernel can't be computed.
     """
-    module = relax.transform.DeadCodeElimination()(relax.transform.EliminateCommonSubexpr()(module))
     functions = {
-        name: function
+        name: _without_repetition(function)
         for name, function in module.functions_items()
         if isinstance(function, relax.Function) and is_plain(function)
     }
@@ -121,6 +120,12 @@ def lower(module: tvm.IRModule, target: Target, find: Find, precision: str = FLO
     for name, function in functions.items():
         builder.rewrite(name, _Graph(_as_computed(function, target, find, precision), target, find, precision))
     return builder.lowered()
+
+
+def _without_repetition(function: relax.Function) -> relax.Function:
+    """Return a function that computes equal values once."""
+    module = relax.transform.EliminateCommonSubexpr()(tvm.IRModule({"main": function}))
+    return relax.analysis.remove_all_unused(module["main"])
 
 
 def _as_computed(function: relax.Function, target: Target, find: Find, precision: str) -> relax.Function:

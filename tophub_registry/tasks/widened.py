@@ -155,7 +155,7 @@ class _Widening(Rebuilding):
 
     def _concatenation(self, call: relax.Call) -> tuple[Any, tuple[int, ...]] | None:
         fields = call.args[0].fields
-        if int(call.attrs.axis) != 1 or not any(each in self._wide for each in fields):
+        if call.attrs.axis is None or int(call.attrs.axis) != 1 or not any(each in self._wide for each in fields):
             return None
         parts = [self._wide.get(each) or _whole(self.renewed(each)) for each in fields]
         begins = accumulate((each.channels for each in parts), initial=0)
