@@ -62,15 +62,18 @@ def costs(compiled: CompiledModel, here: Provenance, runs: Sequence[float]) -> N
             f"{'; '.join(_places(records, processor=True))}: {named(foreign)}\n"
             f"{_expectation(used, len(foreign))}\n"
         )
-    instead = [layer for layer in compiled.layers if layer.kernel and layer.kernel.instead_of]
-    if fitting := [layer for layer in instead if layer.kernel and layer.kernel.is_for_layout]:
+    if fitting := [layer for layer in compiled.layers if layer.kernel and layer.kernel.is_for_layout]:
         have = (
-            "layer gets the default config, as its record"
+            "layer gets the default config, as its record would cost more in changes of layout than it gains"
             if len(fitting) == 1
-            else "layers get the default configs, as their records"
+            else "layers get the default configs, as their records would cost more in changes of layout than they gain"
         )
-        terminal.out(f"{len(fitting)} {have} would cost more changes of layout than they gain: {named(fitting)}\n")
-    if untried := [layer for layer in instead if layer not in fitting]:
+        terminal.out(f"{len(fitting)} {have}: {named(fitting)}\n")
+    if untried := [
+        layer
+        for layer in compiled.layers
+        if layer.kernel and layer.kernel.instead_of and not layer.kernel.is_for_layout
+    ]:
         have = "layer has a record" if len(untried) == 1 else "layers have records"
         terminal.out(
             f"{len(untried)} {have} of another template only, which the default config shown is expected to beat; "

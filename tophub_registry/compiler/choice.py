@@ -245,9 +245,9 @@ def _untried(templates: Sequence[Template], kernels: Sequence[Kernel], target: T
 
 
 def _in_default_layouts(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
-    """Return default kernels for a processor, of templates with records but none that has the default layouts.
+    """Return a processor's default kernels of those templates whose records all have other layouts.
 
-    Records are measured layer by layer, and the best of two neighbours may lie differently.
+    Layers are tuned one by one, so that the best records of two neighbours may need different layouts.
     """
     if target.kind != "llvm":
         return []
