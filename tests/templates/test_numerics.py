@@ -149,6 +149,11 @@ WORKLOADS = {
     "pixels, seven blocks two at a time": pointwise([1, 32, 9, 9], 56),
     "pixels, five blocks, strided": pointwise([1, 16, 13, 13], 40, 2),
     "tiled, seven blocks two at a time": tiled([1, 16, 10, 10], [56, 16, 3, 3], 1, (1, 1, 1, 1)),
+    "pixels, channels in uneven parts": pointwise([1, 736, 7, 7], 96),
+    "tiled, channels in uneven parts": tiled([1, 104, 7, 7], [64, 104, 3, 3], 1, (1, 1, 1, 1)),
+    "tiled groups, channels in uneven parts": tiled_groups(
+        grouped(2, [1, 208, 7, 7], [96, 104, 3, 3], 1, (1, 1, 1, 1))[1]
+    ),
     "tiled, seven blocks, few pixels": tiled([1, 256, 3, 3], [56, 256, 3, 3], 1, (1, 1, 1, 1)),
     "tiled groups": tiled_groups(grouped(4, [1, 64, 14, 14], [128, 16, 3, 3], 1, (1, 1, 1, 1))),
     "tiled groups, few pixels": tiled_groups(grouped(2, [1, 96, 5, 5], [192, 48, 3, 3], 1, (1, 1, 1, 1))),
@@ -261,7 +266,7 @@ def check(template, inputs, expected, count):
     """Build and run a sample of a workload's configs, and compare what they compute."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": str(tvm.target.codegen.llvm_get_system_cpu())})
     for config in sample(template, count):
-        kernel = tvm.compile(template.schedule(config).mod, target=target)
+        kernel = tvm.compile(template.kernel(config), target=target)
         packed = [np.ascontiguousarray(array) for array in template.pack(config, inputs)]
         *given, out = template.tensors(config)
         assert [array.shape for array in packed] == [t.shape for t in given]

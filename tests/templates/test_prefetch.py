@@ -7,7 +7,6 @@ import pytest
 
 from tests.templates.test_numerics import conv2d, dense, pointwise, tiled, winograd
 from tophub_registry.records.target import Target
-from tophub_registry.templates.prefetch import can_prefetch
 from tophub_registry.templates.registry import instantiate
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
@@ -85,8 +84,3 @@ def innermost_loops(code, *, around):
                 (loop for loop in loops if loop[0] <= place <= loop[1]), key=lambda loop: loop[1] - loop[0]
             )
             yield "\n".join(lines[start:end])
-
-
-def test_sums_that_do_not_fit_the_stack_are_not_prefetched_for():
-    assert can_prefetch(15 * 16)
-    assert not can_prefetch(16 * 16)

@@ -22,7 +22,7 @@ from tophub_registry.compiler.lowering import KERNEL
 from tophub_registry.compiler.processor import Processor
 from tophub_registry.compiler.processor_tiles import tile
 from tophub_registry.errors import UsageError
-from tophub_registry.templates.prefetch import with_prefetches
+from tophub_registry.templates.finished import finished
 
 _SCHEDULED = "tirx.is_scheduled"
 """The attribute of functions that a rule has scheduled."""
@@ -103,7 +103,7 @@ def _is_scheduled(function: tirx.PrimFunc) -> bool:
 def _finished(module: tvm.IRModule) -> tvm.IRModule:
     """Return a scheduled module for a processor with what schedules can't express."""
     functions = {
-        name: with_prefetches(vectorizable(function)) if isinstance(function, tirx.PrimFunc) else function
+        name: finished(vectorizable(function)) if isinstance(function, tirx.PrimFunc) else function
         for name, function in module.functions_items()
     }
     return tvm.IRModule(functions, module.attrs)

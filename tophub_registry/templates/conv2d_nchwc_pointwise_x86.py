@@ -58,15 +58,14 @@ class Conv2dNCHWcPointwiseX86(PanelsX86):
 
     def default(self, target: Target) -> Config:
         """Return the tile with the least waste and the fewest loads; AutoTVM has no default for this task."""
-        channels_first = not self.rows_first
-        tile_oc, pixels = self.default_tile(target, panels_first=channels_first)
+        tile_oc, pixels = self.default_tile(target)
         ic = largest_divisor(self.workload.in_channels, simd_lanes(target))
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(self.workload.in_channels, ic),
                 "tile_oc": tile_oc,
                 "tile_p": pixels,
-                "channels_first": channels_first,
+                "channels_first": not self.rows_first,
             }
         )
 

@@ -75,7 +75,7 @@ class Conv2dNCHWcTiledX86(PanelsX86):
         w = self.workload
         kernel = math.prod(w.inputs[1])
         by_panels = kernel > _LARGE_KERNEL or kernel > 2 * math.prod(w.inputs[0]) // w.batch
-        tile_oc, pixels = self.default_tile(target, panels_first=by_panels)
+        tile_oc, pixels = self.default_tile(target)
         if by_panels and tile_oc[0] >= _PANELS:
             rows = w.out_height
         else:

@@ -14,14 +14,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
-from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
+from tophub_registry.templates.finished import shorten
+from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, prefetch
 from tophub_registry.templates.space import KnobSpace, divisors, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.x86 import (
     MAX_TOGETHER,
     MAX_WASTE,
     channel_blocks,
-    closest_divisor,
     largest_divisor,
     panel_worth_trying,
     relative_time,
@@ -120,7 +120,7 @@ class PanelsX86(BlockedConvolutionX86):
         _, together, block = config.value("tile_oc")
         return RegisterTile(together * block, config.value("tile_p"))
 
-    def default_tile(self, target: Target, *, panels_first: bool) -> tuple[Sequence[int], int]:
+    def default_tile(self, target: Target) -> tuple[Sequence[int], int]:
         """Return the values of `tile_oc` and `tile_p` with the least waste and the fewest loads."""
         _, lanes, registers = vectors(target)
         _, outs = self.group
@@ -140,7 +140,6 @@ class PanelsX86(BlockedConvolutionX86):
                 for pixels in range(1, min(MAX_PIXELS, length) + 1)
                 if (count % together == 0 or (self.workload.groups == 1 and _few_in_vain(count, together)))
                 and together * (pixels + 1) < registers
-                and (not panels_first or can_prefetch(together * pixels * block))
             ),
             key=cost,
         )
@@ -171,14 +170,18 @@ class PanelsX86(BlockedConvolutionX86):
         return -(-self.lines.pixels // tile)
 
     def _chunks(self, config: Config) -> tuple[int, int]:
-        """Return in how many parts the blocks of input channels are added up, and how many blocks a part has."""
+        """Return in how many parts the blocks of input channels are added up, and how many blocks a part has.
+
+        The last part may have fewer.
+        """
         w = self.workload
         (ic, _), (ins, _) = channel_blocks(config), self.group
         blocks = ins // ic
         if not self.panels_first(config):
             return 1, blocks
-        part = closest_divisor(blocks, _TERMS / (ic * w.kernel_height * w.kernel_width))
-        return blocks // part, part
+        parts = max(1, round(blocks * ic * w.kernel_height * w.kernel_width / _TERMS))
+        part = -(-blocks // parts)
+        return -(-blocks // part), part
 
     def in_parts(self, config: Config) -> bool:
         """Return whether input channels are added up in parts: a panel's sums are then complete all at once."""
@@ -205,7 +208,7 @@ class PanelsX86(BlockedConvolutionX86):
         """
         from tvm import te
 
-        w = self.workload
+        w, (ins, _) = self.workload, self.group
         ic, block = channel_blocks(config)
         panels, together, _ = self._panels(config)
         size, tiles = config.value("tile_p"), self.tiles(config)
@@ -217,7 +220,7 @@ class PanelsX86(BlockedConvolutionX86):
         def term(n: Any, panel: Any, part: Any, tile: Any, i: Any, t: Any, v: Any) -> Any:
             line, pixel = te.indexdiv(tile, tiles), self.start(config, te.indexmod(tile, tiles)) + i
             chunk = part * blocks + s
-            first = te.indexdiv(panel, panels // w.groups) * (parts * blocks) if w.groups > 1 else 0
+            first = te.indexdiv(panel, panels // w.groups) * (ins // ic) if w.groups > 1 else 0
             product = value(n, first + chunk, kh, kw, line, pixel, c) * kernel[panel, chunk, kh, kw, c, t, v]
             return te.sum(product, axis=[s, kh, kw, c])
 
@@ -245,7 +248,7 @@ class PanelsX86(BlockedConvolutionX86):
         """
         ic, block = channel_blocks(config)
         _, together, _ = self._panels(config)
-        w, size = self.workload, config.value("tile_p")
+        w, (ins, _) = self.workload, self.group
         parts, blocks = self._chunks(config)
         tile = sch.get_sblock("product")
         sch.compute_at(tile, loop, preserve_unit_loops=True)
@@ -264,7 +267,9 @@ class PanelsX86(BlockedConvolutionX86):
             sch.unroll(unrolled)
         sch.vectorize(v)
         sum_in_registers(sch, tile, s, v)
-        if self.panels_first(config) and can_prefetch(size * together * block):
+        if parts * blocks > ins // ic:
+            shorten(sch, s, _TILE_AXIS, ins // ic)
+        if self.panels_first(config):
             row = together * block
             ahead = blocks * w.kernel_height * w.kernel_width * ic * row
             tiles = self.lines.number * self.tiles(config)

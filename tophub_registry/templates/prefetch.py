@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-_ANNOTATION = "tophub.prefetch"
+PREFETCH = "tophub.prefetch"
+"""The annotation of marked loops."""
 
 _LINE = 64
 """Bytes of a cache line."""
-
-_STACK = 1024
-"""TVM puts arrays of fewer bytes on the stack. For all that LLVM knows, a prefetch may read the others, so that it
-would write sums to memory before each one."""
 
 WEIGHTS, DATA = -1, -2
 """A sum's factors, counted from the end of what its block reads."""
@@ -48,43 +45,24 @@ class Prefetch(NamedTuple):
     parts: int = 1
 
 
-def can_prefetch(sums: int, itemsize: int = 4) -> bool:
-    """Return whether a tile with this many sums stays in registers if its kernel prefetches."""
-    return sums * itemsize < _STACK
-
-
 def prefetch(sch: Any, loop: Any, *needed: Prefetch) -> None:
-    """Mark a loop over the terms of a sum for `with_prefetches`; only other loops of the sum may be inside it."""
-    sch.annotate(loop, _ANNOTATION, [number for each in needed for number in each])
+    """Mark a loop over the terms of a sum for `prefetches`; only other loops of the sum may be inside it."""
+    sch.annotate(loop, PREFETCH, [number for each in needed for number in each])
 
 
-def with_prefetches(function: Any) -> Any:
-    """Return a scheduled `tirx.PrimFunc` with the prefetches that its loops are marked for."""
-    import tvm_ffi
-    from tvm import tirx
-
-    return function.with_body(tvm_ffi.structural_map(function.body, [(tirx.For, _prefetching)]))
-
-
-def _prefetching(loop: Any) -> Any:
-    from tvm import tirx
-
-    annotations = dict(loop.annotations)
-    marked = annotations.pop(_ANNOTATION, None)
-    if marked is None:
-        return loop
+def prefetches(loop: Any, marked: Any) -> list[Any]:
+    """Return the statements that ask for what a `tirx.For` is marked for with the value `marked`."""
     values = [int(number) for number in marked]
     length = len(Prefetch._fields)
     needed = [Prefetch(*values[start : start + length]) for start in range(0, len(values), length)]
-    body = tirx.SeqStmt([*(statement for each in needed for statement in _statements(loop, each)), loop.body])
-    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=annotations)
+    return [statement for each in needed for statement in _statements(loop, each)]
 
 
 def _statements(loop: Any, needed: Prefetch) -> list[Any]:
     import numpy as np
     from tvm import tirx
 
-    realize, inner = _sum_in(loop.body)
+    realize, inner = sum_in(loop.body)
     block = realize.block
     first = [(variable, tirx.const(0, str(variable.ty))) for variable in inner]
     values = [(axis.var, _with(value, first)) for axis, value in zip(block.iter_vars, realize.iter_values, strict=True)]
@@ -105,14 +83,15 @@ def _statements(loop: Any, needed: Prefetch) -> list[Any]:
     return statements
 
 
-def _sum_in(body: Any) -> tuple[Any, list[Any]]:
-    """Return the block in nested loops, and the loops' variables."""
+def sum_in(body: Any) -> tuple[Any, list[Any]]:
+    """Return the block in nested loops, and the loops' variables; prefetches may be before it."""
     from tvm import tirx
 
     variables = []
-    while isinstance(body, tirx.For):
-        variables.append(body.loop_var)
-        body = body.body
+    while isinstance(body, (tirx.For, tirx.SeqStmt)):
+        if isinstance(body, tirx.For):
+            variables.append(body.loop_var)
+        body = body.body if isinstance(body, tirx.For) else body.seq[-1]
     return body, variables
 
 

@@ -199,7 +199,7 @@ class Template(ABC):
         """
 
     def schedule(self, config: Config) -> Any:
-        """Return the scheduled kernel `main`, a `tvm.s_tir.Schedule`."""
+        """Return the scheduled kernel `main`, a `tvm.s_tir.Schedule`, as far as schedules go; see `finished`."""
         from tvm import s_tir, te
 
         function = te.create_prim_func(self.computation(config)).with_attr("global_symbol", "main")
@@ -208,9 +208,9 @@ class Template(ABC):
         return sch
 
     def kernel(self, config: Config) -> Any:
-        """Return a `tvm.IRModule` with the kernel `main` as it is compiled: scheduled, and with its prefetches."""
+        """Return a `tvm.IRModule` with the kernel `main` as it is compiled: scheduled and finished."""
         import tvm
 
-        from tophub_registry.templates.prefetch import with_prefetches
+        from tophub_registry.templates.finished import finished
 
-        return tvm.IRModule({"main": with_prefetches(self.schedule(config).mod["main"])})
+        return tvm.IRModule({"main": finished(self.schedule(config).mod["main"])})
