@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.templates.test_numerics import conv2d, depthwise, grouped, pointwise, tiled
+from tests.templates.test_numerics import conv2d, depthwise, grouped, pointwise, tiled, winograd
 from tophub_registry.records.target import Target
 from tophub_registry.templates.registry import instantiate
 
@@ -49,6 +49,20 @@ def test_groups_of_two_vectors_are_computed_in_tiles(groups, avx2, avx512):
         assert template.promising(target) == expected
         cheaper = template.untuned_cost(template.default(target)) < one_vector.untuned_cost(one_vector.default(target))
         assert cheaper == expected
+
+
+@pytest.mark.parametrize(
+    ("ins", "outs", "fixed"),
+    [(64, 96, {"tile_ic": 16, "tile_oc": 16}), (3, 64, {"tile_oc": 16}), (32, 24, {"tile_ic": 16}), (24, 40, {})],
+)
+def test_a_search_leaves_blocks_of_channels_alone_if_the_channels_fill_vectors(ins, outs, fixed):
+    for template in (
+        instantiate(*pointwise([1, ins, 14, 14], outs)),
+        instantiate(*tiled([1, ins, 14, 14], [outs, ins, 3, 3], *PADDED)),
+        instantiate(*winograd(ins, (14, 14), outs)),
+    ):
+        assert template.fixed(AVX512) == fixed
+        assert all(template.default(AVX512).value(name)[-1] == block for name, block in fixed.items())
 
 
 def test_blocks_of_channels_that_cross_groups_are_no_config():

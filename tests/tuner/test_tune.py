@@ -10,6 +10,7 @@ from tophub_registry.measurement.measure import Measurer
 from tophub_registry.records.log import read_records
 from tophub_registry.records.task import Task, tensor
 from tophub_registry.templates.registry import template_class
+from tophub_registry.templates.x86 import simd_lanes
 from tophub_registry.tuner.tune import Plan, supported, tune
 from tophub_registry.tuner.warm_start import Experience
 
@@ -150,6 +151,17 @@ def test_knobs_can_be_held_fixed(measurer, target, log):
     tune(TASKS[:1], target, log, measurer, Plan(trials=99), resume=True)
     assert whole < {record.config.index for record in read_records(log)}
     assert len(measured(log)) == len(set(measured(log))) == 36
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "ins"), [({}, None), ({"tile_ic": 24}, 24)])
+def test_channels_that_fill_vectors_are_tuned_in_vectors(measurer, target, log, where, ins):
+    args = [tensor([1, 96, 7, 7]), tensor([64, 96, 1, 1]), [1, 1], [0, 0, 0, 0], [1, 1], "NCHW", "NCHW", "float32"]
+    tune([Task(task="conv2d_NCHWc_pointwise.x86", args=args)], target, log, measurer, Plan(trials=6, where=where))
+    blocks = {(record.config.value("tile_ic")[-1], record.config.value("tile_oc")[-1]) for record in read_records(log)}
+    lanes = simd_lanes(target)
+    assert blocks <= {(ins or lanes, lanes), (lanes, lanes)}  # the default, which is measured first, has vectors
+    assert (ins or lanes, lanes) in blocks
 
 
 @pytest.mark.timed

@@ -104,8 +104,8 @@ def command(  # each is an option of the command line
     At the end, on this machine's processor, each layer's best few configs are compared in the whole model.
     Before it starts it notes the models that `tophub compile` can't compile, and why.
 
-    On x86, `--where tile_ic=16 --where tile_oc=16` tunes all convolutions in one layout, so that no layout
-    changes between layers.
+    On x86, most convolutions are tuned with a vector's channels in a block, so that few layouts change between
+    layers; `--where tile_ic=16 --where tile_oc=16` fixes the blocks of AutoTVM's own templates, too.
     """
     from tophub_registry.measurement.measure import Limits, Measurer
     from tophub_registry.measurement.timing import Timing

@@ -29,7 +29,7 @@ from tophub_registry.templates.x86 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -94,6 +94,9 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         needed = plan.columns * -(-self.workload.out_height // plan.outputs)
         fills = sums_fill(kernels, plan.tile, target, all_pixels=plan.tile == plan.tiles)
         return fills and plan.padded_tiles * plan.groups <= MAX_WASTE * needed
+
+    def fixed(self, target: Target) -> Mapping[str, int]:
+        return self.vector_blocks(target)
 
     def saving(self, config: Config) -> float:
         return saving(config.value("tile_size"), _TAPS)

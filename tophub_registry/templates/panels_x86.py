@@ -32,7 +32,7 @@ from tophub_registry.templates.x86 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -115,6 +115,9 @@ class PanelsX86(BlockedConvolutionX86):
         kernels = together * -(-block // simd_lanes(target))
         fills = sums_fill(kernels, pixels, target, all_pixels=pixels == self.lines.pixels)
         return fills and self.tiles(config) * pixels <= MAX_WASTE * self.lines.pixels
+
+    def fixed(self, target: Target) -> Mapping[str, int]:
+        return self.vector_blocks(target)
 
     def register_tile(self, config: Config) -> RegisterTile:
         _, together, block = config.value("tile_oc")

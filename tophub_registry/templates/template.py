@@ -123,6 +123,10 @@ class Template(ABC):
         """Return whether a config is worth building: the target can run it, and it is not hopelessly slow there."""
         return True
 
+    def fixed(self, target: Target) -> Mapping[str, int]:  # noqa: ARG002  # most templates leave all to the search
+        """Return the knobs that a search does not vary, as for `ConfigSpace.where`."""
+        return {}
+
     def possible(self, config: Config) -> bool:  # noqa: ARG002  # most templates compute any config of their space
         """Return whether a config gives a kernel that some device can run; a search tries the `feasible` ones."""
         return True

@@ -62,7 +62,7 @@ class Plan:
     seed
         The random seed.
     where
-        The knobs to fix, as for `ConfigSpace.where`.
+        The knobs to fix, as for `ConfigSpace.where`, besides those that a template fixes itself.
     seconds
         Start no batch after this many seconds; None: no limit.
     """
@@ -276,7 +276,7 @@ class _Session:
     ) -> None:
         self.task, self.number, self.target, self.plan = task, number, target, plan
         self.template = instantiate(task.task, task.args)
-        self.space = self.template.space.where(plan.where)
+        self.space = self.template.space.where({**self.template.fixed(target), **plan.where})
         self.planned = min(plan.trials, len(self.space))
         self.search = self._search(experience)
         self._experience = experience
