@@ -122,7 +122,7 @@ def test_the_wheel_carries_the_registry_with_the_newest_cost_models(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     index = json.loads((REPOSITORY / "registry_data" / "index.json").read_bytes())
     files = {version["file"] for package in index["packages"].values() for version in package.values()}
-    newest = {"cuda_v0.24.model.json", "llvm_v0.16.model.json"}
+    newest = {"cuda_v0.24.model.json", "llvm_v0.17.model.json"}
     carried = {name.rpartition("/")[2] for name in names if name.startswith("tophub_registry/registry_data/")}
     assert carried == {"index.json", *files, *newest}
 
