@@ -72,12 +72,6 @@ class BlockedConvolutionX86(BlockedX86):
 
     workload: Conv2d
 
-    @property
-    def group(self) -> tuple[int, int]:
-        """The input and the output channels of one group: all of them without groups."""
-        w = self.workload
-        return w.in_channels // w.groups, w.out_channels // w.groups
-
     def vector_blocks(self, target: Target) -> Mapping[str, int]:
         """Return the knobs whose blocks of channels are vectors of the target: those of channels that fill vectors.
 
@@ -85,7 +79,11 @@ class BlockedConvolutionX86(BlockedX86):
         alone, other blocks took 0.98 times (AVX-512) and 1.04 times (AVX2) as long as a vector (medians).
         """
         lanes = simd_lanes(target)
-        return {name: lanes for name, channels in zip(_KNOBS, self.group, strict=True) if channels % lanes == 0}
+        return {
+            name: lanes
+            for name, channels in zip(_KNOBS, self.workload.group_channels, strict=True)
+            if channels % lanes == 0
+        }
 
     @property
     def rows_first(self) -> bool:

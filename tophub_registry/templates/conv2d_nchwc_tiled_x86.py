@@ -82,7 +82,7 @@ class Conv2dNCHWcTiledX86(PanelsX86):
             _, left, _, right = w.padding
             row = (left + w.width + right) * w.in_channels * w.strides[0]
             rows = largest_divisor(w.out_height, max(1, min(w.out_height // _TASKS, _STRIP // row)))
-        ic = largest_divisor(self.group[0], simd_lanes(target))
+        ic = largest_divisor(self.workload.group_channels[0], simd_lanes(target))
         return self.space.config_of(
             {
                 "tile_ic": blocks_of(w.in_channels, ic),
@@ -151,7 +151,7 @@ class GroupConv2dNCHWcTiledX86(Conv2dNCHWcTiledX86):
         return super().untuned_cost(config) * (_FASTER if _has_several(config) else 1.0)
 
     def possible(self, config: Config) -> bool:
-        (ins, outs), (ic, _) = self.group, channel_blocks(config)
+        (ins, outs), (ic, _) = self.workload.group_channels, channel_blocks(config)
         _, together, block = config.value("tile_oc")
         return ins % ic == 0 and outs % (together * block) == 0
 

@@ -60,22 +60,16 @@ class Conv3dNCDHWX86(Template):
         return (w.width + sum(w.margins[-1]) - w.kernel_width) // w.strides[-1] + 1
 
     @property
-    def _group(self) -> tuple[int, int]:
-        """The input and the output channels of one group."""
-        w = self.workload
-        return w.in_channels // w.groups, w.out_channels // w.groups
-
-    @property
     def _depthwise(self) -> bool:
         """Whether each channel is convolved with its own kernel."""
-        return self._group == (1, 1)
+        return self.workload.group_channels == (1, 1)
 
     def possible(self, config: Config) -> bool:
         """Return whether the blocks divide a group's channels: others would mix groups."""
         if self._depthwise:
             return True
         ic, oc = channel_blocks(config)
-        ins, outs = self._group
+        ins, outs = self.workload.group_channels
         return ins % ic == 0 and outs % oc == 0
 
     def feasible(self, config: Config, target: Target) -> bool:
@@ -85,7 +79,7 @@ class Conv3dNCDHWX86(Template):
 
     def default(self, target: Target) -> Config:
         w = self.workload
-        ins, outs = (w.in_channels, w.out_channels) if self._depthwise else self._group
+        ins, outs = (w.in_channels, w.out_channels) if self._depthwise else self.workload.group_channels
         lanes = simd_lanes(target)
         ow = largest_divisor(self._undilated_width, _MAX_TILE)
         # A single vector of channels, as in AutoTVM, unless few pixels would leave additions waiting for one another.
@@ -105,7 +99,7 @@ class Conv3dNCDHWX86(Template):
         w = self.workload
         ic, oc = channel_blocks(config)
         data, _, output = super().tensors(config)
-        ins = self._group[0]
+        ins = self.workload.group_channels[0]
         kernel = (w.out_channels // oc, max(1, ins // ic), *w.taps, min(ic, ins), oc)
         return [data, Tensor(kernel, w.dtype), output]
 
@@ -134,7 +128,7 @@ class Conv3dNCDHWX86(Template):
         sch.unroll(ow_inner)
         sch.vectorize(block)
 
-        sum_by_taps(sch, conv, config, min(ic_block, self._group[0]), axes=3)
+        sum_by_taps(sch, conv, config, min(ic_block, self.workload.group_channels[0]), axes=3)
 
     def computation(self, config: Config) -> list[Any]:
         from tvm import te
@@ -143,7 +137,7 @@ class Conv3dNCDHWX86(Template):
             raise InputError(f"the blocks of channels do not divide a group's: {config.entity}")
         w = self.workload
         ic_block, oc_block = channel_blocks(config)
-        ins, outs = self._group
+        ins, outs = self.workload.group_channels
         read = oc_block if self._depthwise else ic_block
         data, kernel = self.placeholders(config)
         padded = pad(data, w.padding) if any(w.padding) else data

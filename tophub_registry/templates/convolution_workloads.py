@@ -143,6 +143,11 @@ class ConvNd(_Convolution):
         return conv
 
     @property
+    def group_channels(self) -> tuple[int, int]:
+        """The input and the output channels of one group: all of them without groups."""
+        return self.in_channels // self.groups, self.out_channels // self.groups
+
+    @property
     def out_size(self) -> tuple[int, ...]:
         """The output along each axis."""
         sizes = zip(self.size, self.margins, self.taps, self.dilation, self.strides, strict=True)
@@ -170,9 +175,9 @@ class ConvNd(_Convolution):
 
         data, kernel = inputs
         padded = np.pad(data, ((0, 0), (0, 0), *self.margins))
-        groups, size = self.groups, self.out_size
-        weights = kernel.reshape(groups, self.out_channels // groups, self.in_channels // groups, -1)
-        out = np.zeros((self.batch, groups, self.out_channels // groups, math.prod(size)), data.dtype)
+        groups, size, (ins, outs) = self.groups, self.out_size, self.group_channels
+        weights = kernel.reshape(groups, outs, ins, -1)
+        out = np.zeros((self.batch, groups, outs, math.prod(size)), data.dtype)
         for number, tap in enumerate(np.ndindex(self.taps)):
             window = zip(tap, self.dilation, size, self.strides, strict=True)
             steps = tuple(_steps(place * d, count, stride) for place, d, count, stride in window)

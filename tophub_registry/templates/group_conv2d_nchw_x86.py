@@ -53,21 +53,15 @@ class GroupConv2dNCHWX86(Template):
     def possible(self, config: Config) -> bool:
         # If blocks do not divide a group's channels, AutoTVM computes wrong results, or no kernel at all.
         ic, oc = channel_blocks(config)
-        ins, outs = self._group
+        ins, outs = self.workload.group_channels
         return ins % ic == 0 and outs % oc == 0
 
     def feasible(self, config: Config, target: Target) -> bool:  # noqa: ARG002  # the same on every processor
         return self.possible(config)
 
-    @property
-    def _group(self) -> tuple[int, int]:
-        """The input and the output channels of one group."""
-        w = self.workload
-        return w.in_channels // w.groups, w.out_channels // w.groups
-
     def default(self, target: Target) -> Config:
         w = self.workload
-        ins, outs = self._group
+        ins, outs = self.workload.group_channels
         oc = largest_divisor(outs, simd_lanes(target))
         ic = largest_divisor(ins, oc)
         # AutoTVM ignores the dilation here.
@@ -97,7 +91,7 @@ class GroupConv2dNCHWX86(Template):
     def apply(self, sch: Any, config: Config) -> None:
         self._schedule_packing(sch)
         ic_block, oc_block = channel_blocks(config)
-        chunks = self._group[1] // oc_block
+        chunks = self.workload.group_channels[1] // oc_block
         conv, output = sch.get_sblock("conv"), sch.get_sblock("group_conv2d_nchw")
 
         n, c, oh, ow = sch.get_loops(output)
@@ -129,7 +123,7 @@ class GroupConv2dNCHWX86(Template):
             raise InputError(f"the blocks of channels do not divide a group's: {config.entity}")
         w = self.workload
         ic_block, oc_block = channel_blocks(config)
-        ins, outs = self._group
+        ins, outs = self.workload.group_channels
         data, kernel = self.placeholders(config)
         padded = pad(data, w.padding) if any(w.padding) else data
         _, _, height, width = padded.shape

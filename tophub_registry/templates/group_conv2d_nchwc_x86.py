@@ -56,22 +56,22 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
 
     def possible(self, config: Config) -> bool:
         ic, oc = channel_blocks(config)
-        _, outs = self.group
+        _, outs = self.workload.group_channels
         reads = self._reads(config)
         alone = outs % oc == 0 and config.value("together") == 1
         return (alone or oc % (outs * config.value("together")) == 0) and (reads % ic == 0 or ic % reads == 0)
 
     def _reads(self, config: Config) -> int:
         """Return the number of input channels that a vector of outputs reads."""
-        return self.group[0] * int(config.value("together"))
+        return self.workload.group_channels[0] * int(config.value("together"))
 
     def _vector(self, config: Config) -> int:
         """Return the number of outputs in a vector."""
-        return min(channel_blocks(config)[1], self.group[1] * int(config.value("together")))
+        return min(channel_blocks(config)[1], self.workload.group_channels[1] * int(config.value("together")))
 
     def default(self, target: Target) -> Config:
         w = self.workload
-        _, outs = self.group
+        _, outs = self.workload.group_channels
         lanes = simd_lanes(target)
         together = max(n for n in divisors(w.groups) if n == 1 or (n <= _MAX_TOGETHER and n * outs <= _NARROW))
         vectors = max(1, lanes // (together * outs))
@@ -100,7 +100,7 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
         import numpy as np
 
-        ins, outs = self.group
+        ins, outs = self.workload.group_channels
         o, _, kh, kw = kernel.shape
         reads, vector = self._reads(config), self._vector(config)
         wide = np.zeros((o, reads, kh, kw), kernel.dtype)
@@ -119,7 +119,7 @@ class GroupConv2dNCHWcX86(BlockedConvolutionX86):
             raise InputError(f"the blocks of channels do not fit the groups: {config.entity}")
         ic_block, oc_block = channel_blocks(config)
         vector, reads = self._vector(config), self._reads(config)
-        writes = self.group[1] * config.value("together")  # outputs computed from the same channels
+        writes = self.workload.group_channels[1] * config.value("together")  # outputs computed from the same channels
 
         def term(oc: Any, ob: Any) -> Term:
             from tvm import te

@@ -126,7 +126,7 @@ class PanelsX86(BlockedConvolutionX86):
     def default_tile(self, target: Target) -> tuple[Sequence[int], int]:
         """Return the values of `tile_oc` and `tile_p` with the least waste and the fewest loads."""
         _, lanes, registers = vectors(target)
-        _, outs = self.group
+        _, outs = self.workload.group_channels
         block = largest_divisor(outs, lanes)
         count = outs // block
         length = self.lines.pixels
@@ -152,7 +152,7 @@ class PanelsX86(BlockedConvolutionX86):
         w = self.workload
         panels, together, block = self._panels(config)
         ic, _ = channel_blocks(config)
-        ins, _ = self.group
+        ins, _ = self.workload.group_channels
         return panels, ins // ic, w.kernel_height, w.kernel_width, ic, together, block
 
     def pack_kernel(self, config: Config, kernel: NDArray[Any]) -> NDArray[Any]:
@@ -178,7 +178,7 @@ class PanelsX86(BlockedConvolutionX86):
         The last part may have fewer.
         """
         w = self.workload
-        (ic, _), (ins, _) = channel_blocks(config), self.group
+        (ic, _), (ins, _) = channel_blocks(config), self.workload.group_channels
         blocks = ins // ic
         if not self.panels_first(config):
             return 1, blocks
@@ -211,7 +211,7 @@ class PanelsX86(BlockedConvolutionX86):
         """
         from tvm import te
 
-        w, (ins, _) = self.workload, self.group
+        w, (ins, _) = self.workload, self.workload.group_channels
         ic, block = channel_blocks(config)
         panels, together, _ = self._panels(config)
         size, tiles = config.value("tile_p"), self.tiles(config)
@@ -251,7 +251,7 @@ class PanelsX86(BlockedConvolutionX86):
         """
         ic, block = channel_blocks(config)
         _, together, _ = self._panels(config)
-        w, (ins, _) = self.workload, self.group
+        w, (ins, _) = self.workload, self.workload.group_channels
         parts, blocks = self._chunks(config)
         tile = sch.get_sblock("product")
         sch.compute_at(tile, loop, preserve_unit_loops=True)
