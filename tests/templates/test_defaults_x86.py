@@ -76,4 +76,4 @@ def test_blocks_of_channels_that_cross_groups_are_no_config():
 
 def test_a_direct_convolution_is_not_one_of_groups():
     _, args = conv2d([1, 16, 14, 14], [16, 16, 3, 3], *PADDED)
-    assert instantiate("conv2d_NCHWc_tiled.x86", args).group == (16, 16)
+    assert instantiate("conv2d_NCHWc_tiled.x86", args).workload.group_channels == (16, 16)
