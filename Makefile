@@ -7,6 +7,9 @@
 # make docs    builds the documentation's site in build/docs, to open in a browser: build/docs/index.html
 # make bench   runs the benchmarks, each against a peer in the same run
 
+# Modules are compiled once, not in each of the thousand processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 # MXNet 1.9.1 needs NumPy 1, which ends at Python 3.12.
 PYTHON ?= $(shell tools/find_python.sh 3.12 3.11 3.10)
 BIN := .venv/bin

@@ -116,6 +116,7 @@ addEventListener("message", ({ data: [page, ...overflows] }) => {
 </script>"""
 
 
+@pytest.mark.slow
 def test_nothing_scrolls_sideways_on_a_phone(ours, tmp_path):
     """No window is as narrow as a phone, but a frame is; a page tells the width of what it has."""
     copy = tmp_path / "site"

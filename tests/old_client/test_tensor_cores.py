@@ -65,6 +65,7 @@ def test_those_that_autotvm_builds_are_feasible_and_no_others(old_client, log, d
     assert feasible == set(range(1, len(drawn) + 1)) - unbuilt
 
 
+@pytest.mark.slow
 def test_they_compute_the_right_thing(drawn):
     """Even those that AutoTVM can't build."""
     from tests.gpu.cuda_on_cpu import Launch, run_kernels
