@@ -1,5 +1,5 @@
 # make demo    sets up everything, then tunes cifar_resnet20_v1 and releases, fetches and uses the records
-# make test    sets up everything, then runs the tests: of the slow ones an eighth, others after a day's commits
+# make test    sets up everything, then runs the tests: of the slow ones a twelfth, others after a day's commits
 # make test-all    the same with all cases
 # make test-torch  tests the PyTorch and ONNX front ends, and the frameworks that `tophub bench` compares with, in a
 #                  separate environment: PyTorch is a large download

@@ -19,7 +19,7 @@ Case = TypeVar("Case")
 _SHARE = 5
 """Of how many random examples one is tried, unless every case is wanted."""
 
-_DAYS = 8
+_DAYS = 12
 """On how many days one after the other every slow test is run once, unless all are wanted."""
 
 

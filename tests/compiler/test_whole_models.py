@@ -95,7 +95,7 @@ def build(model: Model, target: str, package: str, registry: Path) -> Built:
     return Built(compiled, seen.module)
 
 
-@pytest.fixture(scope="module", params=some(list(MODELS), 4))
+@pytest.fixture(scope="module", params=some(list(MODELS), 2))
 def name(request):
     return request.param
 
