@@ -63,10 +63,21 @@ def test_every_line_of_the_next_weights_is_asked_for(task):
 )
 def test_code_for_a_processor_prefetches_without_writing_sums_to_memory(task):
     template = instantiate(*task)
-    config = template.default(Target.parse("llvm -mcpu=x86-64-v4"))
+    check_that_sums_stay_in_registers(template, template.default(Target.parse("llvm -mcpu=x86-64-v4")), at_least=7)
+
+
+@pytest.mark.parametrize(("together", "pixels"), [(2, 14), (3, 9), (4, 6), (1, 28)])
+def test_twenty_four_and_more_sums_stay_in_registers(together, pixels):
+    template = instantiate(*pointwise([1, 736, 14, 14], 192))
+    values = {"tile_ic": [-1, 16], "tile_oc": [-1, together, 16], "tile_p": pixels, "channels_first": True}
+    check_that_sums_stay_in_registers(template, template.space.config_of(values), at_least=together * pixels)
+
+
+def check_that_sums_stay_in_registers(template, config, *, at_least):
+    """Look into the loop that asks for weights: it adds up at least so many vectors, and writes none to memory."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4"})
     code = tvm.compile(template.kernel(config), target=target).mod.inspect_source("asm")
-    loops = [loop for loop in innermost_loops(code, around="prefetcht1") if loop.count("vfmadd") >= 7]
+    loops = [loop for loop in innermost_loops(code, around="prefetcht1") if loop.count("vfmadd") >= at_least]
     assert loops
     for loop in loops:
         assert not re.search(r"vmov[au]ps\s+%zmm\d+, -?\d*\(", loop)
