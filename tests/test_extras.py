@@ -62,6 +62,18 @@ def test_a_subpackage_says_what_it_needs(missing: str, module: str, extra: str) 
     assert without(missing, code).startswith(f"this needs the extra [{extra}]: '{missing}' is not installed")
 
 
+@pytest.mark.parametrize("missing", ["numpy", "tvm"])
+def test_templates_are_read_on_the_base_install(missing: str) -> None:
+    """Validation reads their spaces."""
+    code = (
+        "import importlib, pkgutil\nfrom tophub_registry import templates\n"
+        "for each in pkgutil.iter_modules(templates.__path__):\n"
+        "    importlib.import_module(f'tophub_registry.templates.{each.name}')\n"
+        "print('all')"
+    )
+    assert without(missing, code) == "all"
+
+
 def test_the_smallest_extra_is_named() -> None:
     assert [extra_with(name) for name in ("tvm.runtime", "pebble", "mxnet", "onnx", "torch", "plotly")] == [
         *("compile", "tune", "mxnet", "onnx", "torch", "report")

@@ -156,6 +156,15 @@ def test_all_packages_are_fetched_into_the_home(tophub):
     tophub("fetch")
 
 
+@pytest.mark.parametrize("tophub", ENDS[-1:], indirect=True)
+@pytest.mark.parametrize("package", ["cuda", "llvm"])
+def test_the_newest_logs_are_merged(tophub, tmp_path, package):
+    """They have records of nearly all templates, whose spaces are read."""
+    *_, older, newest = sorted((REPOSITORY / "registry_data").glob(f"{package}_v*.log"))
+    tophub("merge", older, newest, "-o", tmp_path / "merged.log")
+    assert (tmp_path / "merged.log").stat().st_size >= older.stat().st_size
+
+
 @pytest.mark.parametrize("tophub", ENDS, indirect=True)
 @pytest.mark.parametrize(
     ("arguments", "extra"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from tophub_registry.templates.prefetch import PREFETCH, prefetches, sum_in
 
 _SHORTEN = "tophub.shorten"
@@ -63,6 +61,7 @@ def _with_sums_on_stack(function: Any) -> Any:
     TVM allocates arrays of 1024 bytes and more, 16 sums of AVX-512, by a function of its runtime. For all that LLVM
     knows, a prefetch may read those, so that it would write sums to memory before each one.
     """
+    import numpy as np
     import tvm
     import tvm_ffi
     from tvm import s_tir, tirx
@@ -82,7 +81,7 @@ def _with_sums_on_stack(function: Any) -> Any:
         size = math.prod(int(extent) for extent in buffer.shape) * np.dtype(str(buffer.dtype)).itemsize
         if size > _STACK:
             return allocation
-        numbers = -(-size // np.dtype("int64").itemsize)  # TVM knows no other arrays of this kind than of such integers
+        numbers = -(-size // np.dtype("int64").itemsize)  # TVM has stack arrays of such integers only
         pointer = tirx.call_intrin(buffer.data.ty, "tirx.tvm_stack_alloca", "shape", numbers)
         return tirx.DeclBuffer(buffer, data=pointer)
 

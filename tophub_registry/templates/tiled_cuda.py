@@ -14,8 +14,6 @@ import operator
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from tophub_registry.templates import cuda
 from tophub_registry.templates.space import ConfigSpace, knob
 from tophub_registry.templates.tensor_intrinsics import WARP
@@ -190,6 +188,8 @@ class TiledCuda(cuda.CudaTemplate):
         return float(seconds(BlockTile.of(config), self.sizes, self.factors))
 
     def likely(self, target: Target, count: int) -> list[Config]:
+        import numpy as np
+
         tiles = BlockTile(*(axis.ravel() for axis in np.meshgrid(*map(np.array, self._options()))))
         chosen: list[BlockTile] = []
         for index in np.argsort(seconds(tiles, self.sizes, self.factors), kind="stable"):
@@ -334,6 +334,8 @@ def seconds(tile: BlockTile, sizes: Sizes, factors: Sequence[Factor]) -> Any:
     (mean of the logarithms, of configs up to three times as slow as the best); its choices took 1.04 times as long as
     the best of 64 random configs (geometric mean). On other GPUs it ranks configs only.
     """
+    import numpy as np
+
     left, right = (factor.vector for factor in factors)
     threads_m, threads_n = tile.threads
     threads, blocks, terms = threads_m * threads_n, tile.blocks(sizes), tile.terms(sizes)
