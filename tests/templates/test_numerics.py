@@ -258,7 +258,7 @@ def sample(template, count):
         count //= 2
     tails = [config for config in configs if leaves_tail(template, config)][: count // 2]
     others = [config for config in configs if config not in tails][: count - len(tails)]
-    assert len(tails + others) == min(count, len(configs))
+    assert len(tails + others) == (min(count, len(configs)) if len(order) == len(template.space) else count)
     return [template.default(Target.parse("llvm -mcpu=x86-64-v3")), *tails, *others]
 
 

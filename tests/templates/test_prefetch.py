@@ -7,6 +7,7 @@ import pytest
 
 from tests.templates.test_numerics import conv2d, dense, pointwise, tiled, winograd
 from tophub_registry.records.target import Target
+from tophub_registry.templates.prefetch import can_prefetch
 from tophub_registry.templates.registry import instantiate
 
 tvm = pytest.importorskip("tvm", reason="needs the extra [tune]")
@@ -95,3 +96,8 @@ def innermost_loops(code, *, around):
                 (loop for loop in loops if loop[0] <= place <= loop[1]), key=lambda loop: loop[1] - loop[0]
             )
             yield "\n".join(lines[start:end])
+
+
+def test_sums_that_do_not_fit_the_registers_are_not_prefetched_for():
+    assert can_prefetch(31 * 16)
+    assert not can_prefetch(33 * 16)

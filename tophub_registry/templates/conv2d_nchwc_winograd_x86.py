@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tophub_registry.errors import InputError
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.convolution_workloads import Conv2d
-from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, prefetch
+from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
 from tophub_registry.templates.space import ConfigSpace, knob, split
 from tophub_registry.templates.winograd import Matrix, saving, transforms
 from tophub_registry.templates.x86 import (
@@ -114,8 +114,7 @@ class Conv2dNCHWcWinogradX86(BlockedConvolutionX86):
         at_once = _even_part(rows, max(1, (_TILES_AT_ONCE if parallel_rows else _TILES_SHARED) // columns))
 
         def tile(together: int) -> int:
-            most = (registers - 2) // together - 1
-            return _even_part(at_once * columns, most)
+            return _even_part(at_once * columns, (registers - 2) // together - 1)
 
         preferred = (1, 2) if size == min(_SIZES) else (2, 1)  # of two with as many sums
         choices = [together for together in preferred if w.out_channels // oc % together == 0]
@@ -309,9 +308,10 @@ def _schedule_product(sch: Any, plan: _Plan, product: Any) -> None:
     sch.vectorize(block)
     sum_in_registers(sch, partial, s, block)
     row = plan.oc_register * plan.oc
-    panel = plan.depth * plan.ic * row
-    parts = plan.padded_tiles // plan.tile
-    prefetch(sch, s, Prefetch(WEIGHTS, panel, plan.ic * row, part=_PART_AXIS, parts=parts))
+    if can_prefetch(plan.tile * row):
+        panel = plan.depth * plan.ic * row
+        parts = plan.padded_tiles // plan.tile
+        prefetch(sch, s, Prefetch(WEIGHTS, panel, plan.ic * row, part=_PART_AXIS, parts=parts))
 
 
 def _unroll(sch: Any, *loops: Any) -> None:

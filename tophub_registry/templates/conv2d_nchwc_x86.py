@@ -7,12 +7,13 @@ Space and schedule are those of TVM's `topi/x86/conv2d_avx_common.py` and `conv2
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.convolution import Term
 from tophub_registry.templates.convolution_workloads import Conv2d
-from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, prefetch
+from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
 from tophub_registry.templates.space import ConfigSpace, divisors, knob, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.x86 import (
@@ -102,10 +103,13 @@ class Conv2dNCHWcX86(BlockedConvolutionX86):
             conv = self.schedule_rows(sch, config.value("tile_ow")[-1], strip, shared=True)
             ic, oc = channel_blocks(config)
             sum_by_taps(sch, conv, config, ic)
-            w = self.workload
-            kernel_row = sch.get_loops(conv)[-5]
-            panel = w.in_channels * w.kernel_height * w.kernel_width * oc
-            prefetch(sch, kernel_row, Prefetch(WEIGHTS, panel, w.kernel_width * ic * oc, part=2, parts=w.out_height))
+            if can_prefetch(math.prod(self.register_tile(config))):
+                w = self.workload
+                kernel_row = sch.get_loops(conv)[-5]
+                panel = w.in_channels * w.kernel_height * w.kernel_width * oc
+                prefetch(
+                    sch, kernel_row, Prefetch(WEIGHTS, panel, w.kernel_width * ic * oc, part=2, parts=w.out_height)
+                )
 
     def computation(self, config: Config) -> list[Any]:
         ic_block, _ = channel_blocks(config)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, prefetch
+from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
 from tophub_registry.templates.product_workloads import Matmul
 from tophub_registry.templates.space import ConfigSpace, split
 from tophub_registry.templates.template import Template, Tensor
@@ -113,7 +113,7 @@ class DensePackX86(Template):
             sch.unroll(loop)
         sch.vectorize(x)
         sum_in_registers(sch, dense, k_outer, x)
-        if self.workload.batch == 1:
+        if self.workload.batch == 1 and can_prefetch(config.value("tile_x")[-1]):
             row = config.value("tile_k")[-1] * config.value("tile_x")[-1]
             prefetch(sch, k_outer, Prefetch(WEIGHTS, _AHEAD, row))
 

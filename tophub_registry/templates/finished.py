@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tophub_registry.templates.prefetch import PREFETCH, prefetches, sum_in
+from tophub_registry.templates.prefetch import MOST_SUMS, PREFETCH, prefetches, sum_in
 
 _SHORTEN = "tophub.shorten"
-
-_STACK = 4096
-"""The most bytes of an array that is put on the stack: twice those of AVX-512's registers."""
 
 
 def shorten(sch: Any, loop: Any, axis: int, total: int) -> None:
@@ -79,7 +76,7 @@ def _with_sums_on_stack(function: Any) -> Any:
     def on_stack(allocation: Any) -> Any:
         buffer = allocation.buffer
         size = math.prod(int(extent) for extent in buffer.shape) * np.dtype(str(buffer.dtype)).itemsize
-        if size > _STACK:
+        if size > MOST_SUMS:
             return allocation
         numbers = -(-size // np.dtype("int64").itemsize)  # TVM has stack arrays of such integers only
         pointer = tirx.call_intrin(buffer.data.ty, "tirx.tvm_stack_alloca", "shape", numbers)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tophub_registry.templates.blocked_x86 import BlockedConvolutionX86
 from tophub_registry.templates.finished import shorten
-from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, prefetch
+from tophub_registry.templates.prefetch import WEIGHTS, Prefetch, can_prefetch, prefetch
 from tophub_registry.templates.space import KnobSpace, divisors, split
 from tophub_registry.templates.template import RegisterTile
 from tophub_registry.templates.x86 import (
@@ -272,8 +272,8 @@ class PanelsX86(BlockedConvolutionX86):
         sum_in_registers(sch, tile, s, v)
         if parts * blocks > ins // ic:
             shorten(sch, s, _TILE_AXIS, ins // ic)
-        if self.panels_first(config):
-            row = together * block
+        row = together * block
+        if self.panels_first(config) and can_prefetch(config.value("tile_p") * row):
             ahead = blocks * w.kernel_height * w.kernel_width * ic * row
             tiles = self.lines.number * self.tiles(config)
             weights = Prefetch(WEIGHTS, ahead, ic * row, part=_TILE_AXIS + (parts > 1), parts=tiles)

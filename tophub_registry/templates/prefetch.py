@@ -15,6 +15,9 @@ PREFETCH = "tophub.prefetch"
 _LINE = 64
 """Bytes of a cache line."""
 
+MOST_SUMS = 2048
+"""The bytes of the most registers there are, AVX-512's: more sums than that are in memory anyway."""
+
 WEIGHTS, DATA = -1, -2
 """A sum's factors, counted from the end of what its block reads."""
 
@@ -43,6 +46,11 @@ class Prefetch(NamedTuple):
     numbers: int
     part: int = 0
     parts: int = 1
+
+
+def can_prefetch(sums: int, itemsize: int = 4) -> bool:
+    """Return whether a tile with this many sums stays in registers if its kernel prefetches."""
+    return sums * itemsize <= MOST_SUMS
 
 
 def prefetch(sch: Any, loop: Any, *needed: Prefetch) -> None:
